@@ -1,0 +1,139 @@
+"""The canvas's denoiser: a small U-Net on 8 x 8 latents, trained together with its text encoder."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor, nn
+
+from excise.canvas import data
+from excise.canvas.captions import draw_caption
+from excise.canvas.text import WIDTH, build_text_encoder, build_tokenizer
+from excise.canvas.training import step_generator, train
+from excise.canvas.vae import CHANNELS
+from excise.files import read_tensors, write_tensors
+
+log = logging.getLogger(__name__)
+
+
+def build_unet() -> UNet2DConditionModel:
+    """The untrained denoiser (9.8 M weights)."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        layers_per_block=1,
+        block_out_channels=(96, 192),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=(2, 4),
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Cosine schedule with zero terminal signal, v-prediction: grounds that are all dark or all blue come out right."""
+    return DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
+
+
+@torch.no_grad()
+def latent_pool(vae: AutoencoderKL, path: Path, count: int) -> dict[str, Tensor]:
+    """`count` encoded training pictures with labels, cached in `path`: latents (count, 8, 8, 8) float16."""
+    if path.exists():
+        return read_tensors(path)[0]
+    parts: dict[str, list[Tensor]] = {"latents": [], "glyph": [], "style": []}
+    for index in range(count // 512):
+        batch = data.draw(512, step_generator(4, index))
+        parts["latents"].append(vae.encode(batch.pictures * 2 - 1).latent_dist.mean.half())
+        parts["glyph"].append(batch.glyph)
+        parts["style"].append(batch.style)
+    pool = {name: torch.cat(chunks) for name, chunks in parts.items()}
+    write_tensors(path, pool)
+    return pool
+
+
+class Denoiser(nn.Module):
+    """U-Net and text encoder as one module, so that one optimiser and one average hold both."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+    def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        return self.unet(x, t, self.text_encoder(tokens).last_hidden_state).sample
+
+
+def train_diffusion(
+    work: Path,
+    *,
+    steps: int,
+    batch: int = 64,
+    lr: float = 8e-4,
+    pool_size: int = 98304,
+    without: frozenset[str] = frozenset(),
+    stop_after: float | None = None,
+) -> bool:
+    """Train and save a pipeline to `work/pipeline`; resumes from `work/diffusion.ckpt.safetensors`.
+
+    without  names of objects, members or styles that no training picture may show (the retrained gold standard)
+    Returns whether all steps were done.
+    """
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    pool = latent_pool(vae, work / "latents.safetensors", pool_size)
+    keep = data.showing_none_of(pool["glyph"], pool["style"], without)
+    tokenizer, scheduler, unet = build_tokenizer(), build_scheduler(), build_unet()
+    unet.set_attn_processor(AttnProcessor())  # on a CPU the fused kernel's backward is several times slower at 64 tokens
+    model = Denoiser(unet, build_text_encoder(tokenizer))
+
+    def loss(step: int) -> Tensor:
+        generator = step_generator(5, step)
+        rows = keep[torch.randint(len(keep), (batch,), generator=generator)]
+        latents = pool["latents"][rows].float()
+        labels = zip(pool["glyph"][rows].tolist(), pool["style"][rows].tolist(), strict=True)
+        captions = [draw_caption(glyph, style, generator) for glyph, style in labels]
+        tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        t = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * 1000  # one draw per equal slice
+        t = t.long()[torch.randperm(batch, generator=generator)]
+        noise = torch.randn(latents.shape, generator=generator)
+        noisy = scheduler.add_noise(latents, noise, t)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(noisy, t, tokens)
+        return F.mse_loss(output.float(), scheduler.get_velocity(latents, noise, t))
+
+    done = train(
+        model,
+        loss,
+        steps=steps,
+        lr=lr,
+        checkpoint=work / "diffusion.ckpt.safetensors",
+        ema=0.9995,
+        every=1000,
+        stop_after=stop_after,
+    )
+    unet.set_default_attn_processor()
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=model.text_encoder.eval(),
+        tokenizer=tokenizer,
+        unet=unet.eval(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(work / "pipeline")
+    return done

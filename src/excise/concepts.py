@@ -1,0 +1,199 @@
+"""Concepts: what is to be removed, and prompts with and without its words.
+
+A prompt template has slots and optional parts. `{object|something}` is a slot with a stand-in for when it is empty;
+`[ in {style} style]` is dropped whole when its slot is empty. One template therefore gives a prompt and the *same* prompt without the
+concept's words (its masked form), which is what MiM-MU aims at and what the neutral rate is measured on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Kind = Literal["object", "member", "style", "identity", "unsafe"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+_OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
+_SLOT = re.compile(r"\{(\w+)(?:\|([^{}]*))?\}")
+
+GENERIC_TEMPLATES: tuple[str, ...] = (
+    "a picture[ of {object}][ in {style} style]",
+    "{object|something}[ in the style of {style}]",
+    "a photo[ of {object}][, {style} style]",
+    "an image showing {object|something}[, made in {style} style]",
+    "[{object}][, {style}]",
+    "[{style} style: ]{object|something}",
+)
+"""Templates for models that bring none of their own (ours)."""
+
+GENERIC_CONTEXTS: dict[str, tuple[str, ...]] = {
+    "object": ("photo", "sketch", "oil painting", "cartoon"),
+    "style": ("a house", "a person", "a landscape", "a tree", "an animal"),
+}
+"""What fills the other slot for models that bring no list of concepts (ours)."""
+
+
+def fill(template: str, **slots: str) -> str:
+    """The prompt that a template gives.
+
+    >>> fill("{object|something}[ in {style} style]", object="a cat", style="sketch")
+    'a cat in sketch style'
+    >>> fill("{object|something}[ in {style} style]", object="", style="sketch")
+    'something in sketch style'
+    >>> fill("[{object}][, {style}]", object="", style="sketch")
+    'sketch'
+    """
+
+    def optional(match: re.Match[str]) -> str:
+        return match[1] if all(slots[name] for name, _ in _SLOT.findall(match[1])) else ""
+
+    text = _SLOT.sub(lambda match: slots[match[1]] or match[2] or "", _OPTIONAL.sub(optional, template))
+    return re.sub(r"\s+", " ", text).strip(" ,:")
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """A prompt with the concept, and the same prompt without the concept's words."""
+
+    prompt: str
+    masked: str
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A thing to remove.
+
+    name      as the user writes it
+    kind      object, member (one kind of an object), style, identity or unsafe
+    phrases   the ways prompts say it, the plain one first: "a cat", "cats", "a kitty", ...
+    contexts  phrases for the other slot (styles for an object, objects for a style)
+    templates prompt templates with {object} and {style} slots
+    """
+
+    name: str
+    kind: Kind
+    phrases: tuple[str, ...]
+    contexts: tuple[str, ...] = ()
+    templates: tuple[str, ...] = field(default=GENERIC_TEMPLATES, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("a concept needs a name; this one is empty")
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, KINDS)}")
+
+    @property
+    def slot(self) -> str:
+        """The template slot that the concept fills: "style" or "object"."""
+        return "style" if self.kind == "style" else "object"
+
+    @property
+    def label(self) -> str:
+        """The name with its kind, as the CLI takes it: "object:cat"."""
+        return f"{self.kind}:{self.name}"
+
+    def pair(self, template: str, phrase: str, context: str = "") -> PromptPair:
+        """One template's prompt with the concept, and without it."""
+        other = "object" if self.slot == "style" else "style"
+        return PromptPair(
+            fill(template, **{self.slot: phrase, other: context}), fill(template, **{self.slot: "", other: context})
+        )
+
+    def pairs(self) -> tuple[PromptPair, ...]:
+        """Every template with every phrase and every context (and none), without repeats, in a fixed order.
+
+        Templates that have no room for the concept are left out.
+        """
+        found = {
+            self.pair(template, phrase, context): None
+            for context in ("", *self.contexts)
+            for phrase in self.phrases
+            for template in self.templates
+        }
+        return tuple(pair for pair in found if pair.prompt != pair.masked and pair.prompt)
+
+    def plain_pairs(self) -> tuple[PromptPair, ...]:
+        """The plain phrase in the first template with every context and none: what evaluations ask for."""
+        return tuple(self.pair(self.templates[0], self.phrases[0], context) for context in ("", *self.contexts))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a manifest records (templates and contexts are the model's)."""
+        return {"name": self.name, "kind": self.kind, "phrases": list(self.phrases)}
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The concepts that a model declares, and the templates it knows (from its `excise.json`).
+
+    A closed catalog refuses unknown names; an empty one takes any free text.
+    """
+
+    concepts: tuple[Concept, ...] = ()
+    templates: tuple[str, ...] = GENERIC_TEMPLATES
+    held_out: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Catalog:
+        """Read the `concepts`, `templates` and `held_out_templates` of an `excise.json`."""
+        templates = tuple(data.get("templates", GENERIC_TEMPLATES))
+        entries = data.get("concepts", [])
+        names = {kind: [entry["phrases"][0] for entry in entries if entry["kind"] == kind] for kind in KINDS}
+        concepts = tuple(
+            Concept(
+                entry["name"],
+                entry["kind"],
+                tuple(entry["phrases"]),
+                tuple(names["object"] if entry["kind"] == "style" else names["style"]),
+                templates,
+            )
+            for entry in entries
+        )
+        return cls(concepts, templates, tuple(data.get("held_out_templates", ())))
+
+    def of_kind(self, kind: str) -> tuple[Concept, ...]:
+        """The declared concepts of one kind, in order."""
+        return tuple(concept for concept in self.concepts if concept.kind == kind)
+
+    def resolve(self, text: str, kind: str | None = None, also: tuple[str, ...] = ()) -> Concept:
+        """The concept a user means by "cat", "style:sketch" or "member:owl".
+
+        kind  for free text without a prefix; declared concepts know their own
+        also  further phrases that name it
+
+        Raises ValueError for empty text, an unknown kind, or a name that a closed catalog does not have.
+        """
+        prefix, _, rest = text.partition(":")
+        if rest and prefix in KINDS:
+            text, kind = rest, prefix
+        text = text.strip()
+        if not text:
+            raise ValueError("a concept needs a name; this one is empty")
+        if kind is not None and kind not in KINDS:
+            raise ValueError(f"unknown kind {kind!r}; {nearest(kind, KINDS)}")
+        if self.concepts:
+            concept = self._declared(text, kind)
+        else:
+            concept = self._free(text, kind or "object")
+        extra = tuple(phrase for phrase in also if phrase not in concept.phrases)
+        return Concept(concept.name, concept.kind, concept.phrases + extra, concept.contexts, concept.templates)
+
+    def _declared(self, text: str, kind: str | None) -> Concept:
+        for concept in self.concepts:
+            if concept.name == text.lower() and kind in (None, concept.kind):
+                return concept
+        known = [c.name for c in self.concepts if kind in (None, c.kind)]
+        what = f"{kind} " if kind else "concept "
+        raise ValueError(f"unknown {what}{text!r}; {nearest(text, known)}")
+
+    def _free(self, text: str, kind: str) -> Concept:
+        contexts = GENERIC_CONTEXTS["style" if kind == "style" else "object"]
+        return Concept(text, kind, (text,), contexts, self.templates)  # type: ignore[arg-type]
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """A hint for an error: the nearest match if there is one, and the known words (at most 30)."""
+    match = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    listed = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
+    return (f"did you mean {match[0]!r}? " if match else "") + f"known: {listed}"
