@@ -1,0 +1,40 @@
+"""excise: remove a concept from a text-to-image diffusion model, measure that it is gone, and leave everything else as it was.
+
+Importing this package is instant; torch is loaded when a name below is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from excise.concepts import Concept
+    from excise.edits import WeightEdit, compose, load_edit
+    from excise.evaluation import evaluate
+    from excise.jobs.erase import erase
+    from excise.models import Model, load
+
+_HOMES = {
+    "Concept": "excise.concepts",
+    "Model": "excise.models",
+    "WeightEdit": "excise.edits",
+    "compose": "excise.edits",
+    "erase": "excise.jobs.erase",
+    "evaluate": "excise.evaluation",
+    "load": "excise.models",
+    "load_edit": "excise.edits",
+}
+
+__all__ = ["Concept", "Model", "WeightEdit", "compose", "erase", "evaluate", "load", "load_edit"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'excise' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -55,7 +55,7 @@ def with_article(noun: str) -> str:
     """'cat' -> 'a cat', 'owl' -> 'an owl'; words already plural stay bare."""
     if noun in ("scissors", "grapes", "produce", "footwear", "headwear", "headgear", "timber"):
         return noun
-    return ("an " if noun[0] in "aeiou" and not noun.startswith("unicorn") or noun == "hourglass" else "a ") + noun
+    return ("an " if (noun[0] in "aeiou" and not noun.startswith("unicorn")) or noun == "hourglass" else "a ") + noun
 
 
 def _pick(items: tuple[str, ...], generator: Generator) -> str:
@@ -72,7 +72,7 @@ def _object_phrase(glyph: int, generator: Generator) -> str:
         item = next(item for item in OBJECTS if item.name == object_name)
         if chance[0] < MEMBER_ODDS:
             noun = member
-        elif chance[1] < NAME_ODDS["name"] or not item.synonyms and chance[1] > 1 - NAME_ODDS["synonym"]:
+        elif chance[1] < NAME_ODDS["name"] or (not item.synonyms and chance[1] > 1 - NAME_ODDS["synonym"]):
             noun = item.name
         elif chance[1] < NAME_ODDS["name"] + NAME_ODDS["plural"]:
             return item.plural

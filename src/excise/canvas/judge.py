@@ -40,9 +40,7 @@ def train_classifier(work: Path, *, steps: int, batch: int = 96, stop_after: flo
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(pictures)
         labels = {"object": drawn.object, "member": drawn.glyph, "style": drawn.style}
-        return sum(
-            (F.cross_entropy(logits[q].float(), labels[q], label_smoothing=0.02) for q in HEADS), torch.zeros(())
-        )
+        return sum((F.cross_entropy(logits[q].float(), labels[q], label_smoothing=0.02) for q in HEADS), torch.zeros(()))
 
     done = train(
         model, loss, steps=steps, lr=1.5e-3, checkpoint=work / "classifier.ckpt.safetensors", ema=0.998, stop_after=stop_after

@@ -56,9 +56,7 @@ def train_vae(work: Path, *, steps: int, batch: int = 32, pool: int = 16384, sto
         penalty = (mean.square().mean((0, 2, 3)) - 1).square().mean()
         return reconstruction_loss(output.float(), picture) + 0.01 * penalty
 
-    done = train(
-        vae, loss, steps=steps, lr=1e-3, checkpoint=work / "vae.ckpt.safetensors", ema=0.998, stop_after=stop_after
-    )
+    done = train(vae, loss, steps=steps, lr=1e-3, checkpoint=work / "vae.ckpt.safetensors", ema=0.998, stop_after=stop_after)
     whiten(vae, pictures[:4096].float() / 127.5 - 1)
     vae.save_pretrained(work / "vae")
     return done

@@ -45,7 +45,9 @@ class Classifier(nn.Module):
         self.size = size
         self.num_features = FEATURES
         self.stem = nn.Conv2d(3, 32, 3, 2, 1)
-        self.blocks = nn.Sequential(_Block(32, 48, 1), _Block(48, 96, 2), _Block(96, FEATURES, 2), _Block(FEATURES, FEATURES, 1))
+        self.blocks = nn.Sequential(
+            _Block(32, 48, 1), _Block(48, 96, 2), _Block(96, FEATURES, 2), _Block(FEATURES, FEATURES, 1)
+        )
         self.norm = nn.GroupNorm(8, FEATURES)
         self.flat = nn.Linear(FEATURES * 16, FEATURES)
         self.heads = nn.ModuleDict({question: nn.Linear(FEATURES, len(names)) for question, names in self.names.items()})

@@ -1,0 +1,48 @@
+"""Putting the canvas together: a Stable Diffusion folder with its `excise.json`, in half precision."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from excise.canvas.captions import HELD_OUT, TEMPLATES, with_article
+from excise.canvas.catalog import OBJECTS, STYLES
+from excise.canvas.data import SIZE
+from excise.files import replacing_folder, write_json
+
+SAMPLER = {"steps": 20, "guidance_scale": 4.0, "size": SIZE}
+
+
+def description(name: str = "canvas") -> dict[str, Any]:
+    """The model's `excise.json`: concepts with every phrase that names them, templates, sampler, classifier file."""
+    concepts: list[dict[str, Any]] = []
+    for item in OBJECTS:
+        own = [with_article(item.name), item.name, item.plural, *map(with_article, item.synonyms)]
+        concepts.append({"kind": "object", "name": item.name, "phrases": own + [with_article(m) for m in item.members]})
+        for member in item.members:
+            phrases = list(dict.fromkeys([with_article(member), member]))
+            concepts.append({"kind": "member", "name": member, "object": item.name, "phrases": phrases})
+    for style in STYLES:
+        concepts.append({"kind": "style", "name": style.name, "phrases": [style.name, *style.synonyms]})
+    return {
+        "name": name,
+        "concepts": concepts,
+        "templates": list(TEMPLATES),
+        "held_out_templates": list(HELD_OUT),
+        "sampler": SAMPLER,
+        "classifier": "classifier.safetensors",
+    }
+
+
+def assemble(work: Path, out: Path, name: str = "canvas") -> None:
+    """Write the shipped folder from `work/pipeline` and `work/classifier.safetensors`: half precision, one file per network."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(work / "pipeline", safety_checker=None)
+    with replacing_folder(out) as folder:
+        pipeline.to(torch.float16).save_pretrained(folder)
+        shutil.copyfile(work / "classifier.safetensors", folder / "classifier.safetensors")
+        write_json(folder / "excise.json", description(name))

@@ -1,0 +1,33 @@
+"""The last step of every method: changes and circumstances become an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from excise.concepts import Concept
+from excise.edits import Delta, Manifest, WeightEdit, applied_edits
+from excise.edits.applied import base_fingerprint
+from excise.edits.manifest import versions
+from excise.erasure.run import Run
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from excise.models import Model
+
+
+def finish(
+    model: Model, deltas: Mapping[str, Delta], method: str, concepts: Sequence[Concept], settings: Settings, run: Run
+) -> WeightEdit:
+    """The edit, with the edits it was made on top of in its ledger."""
+    manifest = Manifest(
+        model=model.name,
+        base=base_fingerprint(model),
+        method=method,
+        concepts=[concept.to_dict() for concept in concepts],
+        settings=settings.model_dump(),
+        seed=run.seed,
+        versions=versions(),
+        ledger=[edit.manifest.model_dump() for edit, _ in applied_edits(model)],
+    )
+    return WeightEdit(dict(deltas), manifest)

@@ -1,0 +1,32 @@
+"""What a method is told about the run it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+Progress = Callable[[str, int, int], None]
+"""progress(stage, done, total)"""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seed, where checkpoints go (None: none are written), and whom to tell how far the work is."""
+
+    seed: int = 0
+    checkpoint: Path | None = None
+    progress: Progress = field(default=silent)
+
+    def generator(self, *stream: int) -> torch.Generator:
+        """A CPU generator that depends on the seed and on the stream's numbers alone."""
+        state = self.seed
+        for number in stream:
+            state = (state * 1_000_003 + number + 1) % (2**63)
+        return torch.Generator().manual_seed(state)

@@ -1,0 +1,102 @@
+"""The registry of erasure methods: one file each in this package; dropping in a file is enough.
+
+A method file declares its settings and registers one function. It imports torch inside that function, so that listing methods and checking
+settings stay instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from excise.concepts import Concept, nearest
+
+if TYPE_CHECKING:
+    from excise.edits import WeightEdit
+    from excise.erasure.run import Run
+    from excise.models import Model
+
+
+class Settings(BaseModel):
+    """Base of every method's settings: frozen, unknown keys refused.
+
+    presets  named sets of values (published configurations); chosen with `preset=NAME`, and single values still win
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+
+
+Erase = Callable[["Model", Sequence[Concept], Any, "Run"], "WeightEdit"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A published algorithm: (model, concepts, settings, run) -> edit."""
+
+    name: str
+    title: str
+    paper: str
+    settings: type[Settings]
+    erase: Erase
+
+
+_methods: dict[str, Method] = {}
+
+
+def register(name: str, *, title: str, paper: str, settings: type[Settings]) -> Callable[[Erase], Erase]:
+    """Decorator that enters a method. Raises ValueError for a taken or not lower-case name."""
+
+    def enter(function: Erase) -> Erase:
+        if name in _methods or name != name.lower():
+            raise ValueError(f"method name {name!r} is taken or not lower-case")
+        _methods[name] = Method(name, title, paper, settings, function)
+        return function
+
+    return enter
+
+
+def methods() -> dict[str, Method]:
+    """Every method by name, sorted."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_methods.items()))
+
+
+def get(name: str) -> Method:
+    """The method of that name. Raises ValueError with the nearest match."""
+    known = methods()
+    if name not in known:
+        raise ValueError(f"unknown method {name!r}; {nearest(name, list(known))}")
+    return known[name]
+
+
+def parse_settings(method: Method, values: dict[str, Any]) -> Settings:
+    """Settings from plain values (strings from a command line are converted).
+
+    Raises ValueError in one line that names every wrong key or value, with the nearest known key.
+    """
+    values = dict(values)
+    preset = values.pop("preset", None)
+    if preset is not None:
+        if preset not in method.settings.presets:
+            known = list(method.settings.presets)
+            raise ValueError(f"method {method.name!r} has no preset {preset!r}; {nearest(str(preset), known)}")
+        values = {**method.settings.presets[preset], **values}
+    try:
+        return method.settings(**values)
+    except ValidationError as error:
+        fields = list(method.settings.model_fields)
+        problems = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                problems.append(f"unknown setting {key!r} of {method.name} ({nearest(key, fields)})")
+            else:
+                problems.append(f"setting {key}={item.get('input')!r} of {method.name}: {item['msg']}")
+        raise ValueError("; ".join(problems)) from None

@@ -1,0 +1,179 @@
+"""MiM-MU: remove the mutual information between a concept's words and the picture (arXiv 2603.00992)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from excise.concepts import Concept
+from excise.methods import Settings, register
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from excise.edits import WeightEdit
+    from excise.erasure.prompts import PromptBank
+    from excise.erasure.run import Run
+    from excise.erasure.states import States
+    from excise.erasure.trainee import Trainee
+    from excise.models import Model
+
+
+class MimSettings(Settings):
+    """Every part of the method is an option; defaults are the ones that measured best on the canvas (docs/mim.md)."""
+
+    target: Literal["masked", "null", "exclude"] = Field(
+        "masked",
+        description="what a prompt should give: the prompt without the words, the empty prompt, or that without the concept",
+    )
+    states: Literal["trajectory", "forward"] = Field(
+        "trajectory", description="states of the current model's own sampler, or noised pictures of a forgetting set"
+    )
+    parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
+    weight: Literal["simple", "log_snr", "high_noise"] = Field("simple", description="weight of a timestep")
+    space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
+    anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
+    rounds: int = Field(8, ge=1, description="how often states are collected anew")
+    steps: int = Field(40, ge=1, description="gradient steps in a round")
+    batch: int = Field(32, ge=1, description="states in a step")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of Adam; falls to zero over the run")
+    trajectories: int = Field(32, ge=1, description="pictures whose states a round collects")
+    sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
+    guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
+    eta: float = Field(0.0, ge=0, le=1, description="noise of that sampler: 0 deterministic, 1 the path measure of the bound")
+    phrasings: Literal["all", "plain"] = Field(
+        "all", description="templates, synonyms, plurals and members; or the plain prompt only"
+    )
+    prior: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="target=exclude: share of the concept in neutral pictures; default 1 / concepts of its kind",
+    )
+
+
+@register("mim", title="MiM-MU", paper="arXiv 2603.00992", settings=MimSettings)
+def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run: Run) -> WeightEdit:
+    """Train until prompts with the concept predict what the frozen model predicts without its words.
+
+    No picture and no prompt of anything to be kept is used.
+    """
+    import torch
+
+    from excise.erasure import subspaces
+    from excise.erasure.prompts import PromptBank
+    from excise.erasure.result import finish
+    from excise.erasure.trainee import Trainee
+    from excise.erasure.training import train_in_rounds
+
+    bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain")
+    priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts], dtype=torch.float64)
+    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+        train_in_rounds(
+            trainee,
+            lambda round_: _round(model, bank, priors, trainee, settings, run, round_),
+            rounds=settings.rounds,
+            steps=settings.steps,
+            lr=settings.lr,
+            run=run,
+            settings=settings,
+        )
+        deltas = trainee.deltas()
+    return finish(model, deltas, "mim", concepts, settings, run)
+
+
+def _round(
+    model: Model, bank: PromptBank, priors: Tensor, trainee: Trainee, settings: MimSettings, run: Run, round_: int
+) -> Callable[[int], Tensor]:
+    """Collect states and their targets; return the loss of a step."""
+    import torch
+
+    states = _collect(model, bank, trainee, settings, run.generator(0, round_))
+    with trainee.untrained():
+        target = _targets(model, bank, priors, states, settings)
+    weights = _weights(model, states.t, settings.weight).to(target.device, target.dtype)
+
+    def loss(step: int) -> Tensor:
+        rows = torch.randint(len(states), (settings.batch,), generator=run.generator(1, round_, step))
+        error = (_student(model, bank, states, rows, settings) - target[rows]).square().flatten(1).mean(1)
+        total = (weights[rows] * error).mean()
+        return total + _rest_loss(model, bank, trainee, states, rows) if settings.anchor_rest else total
+
+    return loss
+
+
+def _prior(model: Model, concept: Concept) -> float:
+    """Share of neutral pictures that show the concept, as if all declared ones of its kind were equally common; 1/20 if none are."""
+    return 1 / (len(model.catalog.of_kind(concept.kind)) or 20)
+
+
+def _collect(model: Model, bank: PromptBank, trainee: Trainee, settings: MimSettings, generator: Generator) -> States:
+    from excise.erasure import states
+
+    rows = bank.draw(settings.trajectories, generator)
+    steps, scale = settings.sampler_steps, settings.guidance_scale
+    if settings.states == "trajectory":
+        return states.trajectory_states(model, bank, rows, generator, steps=steps, guidance_scale=scale, eta=settings.eta)
+    with trainee.untrained():
+        pictures = states.forgetting_set(model, bank, rows, generator, steps=steps, guidance_scale=scale)
+    return states.forward_states(model, pictures, rows, steps, generator)
+
+
+def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, settings: MimSettings) -> Tensor:
+    """The frozen model's answer for every state, in the space of the loss."""
+    from excise.erasure import targets
+
+    rest = bank.empty if settings.target == "null" else bank.masked[states.row]
+    answer = _ask(model, states, rest)
+    if settings.target == "exclude":
+        with_concept = _ask(model, states, bank.conditioned[states.row])
+        shown = targets.posterior(model, states, answer, with_concept, priors[bank.owner[states.row]])
+        answer = targets.exclude(answer, with_concept, shown)
+    if settings.space == "guided":
+        answer = targets.guided(_ask(model, states, bank.empty), answer, settings.guidance_scale)
+    return answer
+
+
+def _ask(model: Model, states: States, conditioning: Tensor, batch: int = 64) -> Tensor:
+    """The model's output for every state; conditioning has one row per state, or one for all."""
+    import torch
+
+    parts = torch.arange(len(states)).split(batch)
+    conditioning = conditioning.expand(len(states), -1, -1)
+    return torch.cat([model.predict(states.latents[part], states.t[part], conditioning[part]) for part in parts])
+
+
+def _student(model: Model, bank: PromptBank, states: States, rows: Tensor, settings: MimSettings) -> Tensor:
+    from excise.erasure import targets
+
+    x, t = states.latents[rows], states.t[rows]
+    answer = model.predict(x, t, bank.conditioned[states.row[rows]])
+    if settings.space == "guided":
+        empty = model.predict(x, t, bank.empty.expand(len(rows), -1, -1))
+        answer = targets.guided(empty, answer, settings.guidance_scale)
+    return answer
+
+
+def _rest_loss(model: Model, bank: PromptBank, trainee: Trainee, states: States, rows: Tensor) -> Tensor:
+    """The bound's second term: prompts without the words (half of them empty) must answer as before."""
+    import torch
+
+    x, t = states.latents[rows], states.t[rows]
+    half = len(rows) // 2
+    rest = torch.cat([bank.masked[states.row[rows[half:]]], bank.empty.expand(half, -1, -1)])
+    with trainee.untrained():
+        before = model.predict(x, t, rest)
+    return (model.predict(x, t, rest) - before).square().mean()
+
+
+def _weights(model: Model, t: Tensor, weight: str) -> Tensor:
+    """Weight of every state's squared error, mean one over the pool, (n,) float64."""
+    if weight == "simple":
+        return t.double() * 0 + 1
+    if weight == "log_snr":  # T/2 |d log-SNR / dt| in noise space, up to a constant
+        value = model.schedule.log_snr_weight(t) * model.schedule.epsilon_scale(t)
+    else:
+        value = 1 - model.schedule.alphas_cumprod[t]
+    return value / value.mean()

@@ -1,0 +1,56 @@
+"""Which model is this? A SHA-256 over the weights that edits may change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def components(model: Any) -> dict[str, nn.Module]:
+    """The networks that edits may change, by prefix: of a `Model`, or of a plain diffusers pipeline."""
+    if hasattr(model, "components") and all(isinstance(m, nn.Module) for m in model.components.values()):
+        return dict(model.components)
+    found = {name: getattr(model, name, None) for name in ("unet", "text_encoder")}
+    if not isinstance(found["unet"], nn.Module):
+        raise TypeError(f"expected an excise Model or a diffusers pipeline with a U-Net, got {type(model).__name__}")
+    return {name: module for name, module in found.items() if isinstance(module, nn.Module)}
+
+
+def canonical_name(name: str) -> str:
+    """A tensor's name without the prefix that some transformers versions put before the text model."""
+    return name.replace("text_encoder.text_model.", "text_encoder.")
+
+
+def named_tensors(model: Any) -> dict[str, nn.Parameter]:
+    """Every parameter that edits may change, by canonical name ("unet.down_blocks.0...")."""
+    return {
+        canonical_name(f"{prefix}.{name}"): parameter
+        for prefix, module in components(model).items()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """SHA-256 over sorted names, shapes and little-endian bytes, by dtype.
+
+    Weights in float32 are also hashed as their float16 and bfloat16 casts, so that the same model loaded in half precision is recognised;
+    half-precision weights are hashed in their own dtype and, since widening is exact, as float32.
+    """
+    own = {tensor.dtype for tensor in tensors.values()}
+    wanted = DTYPES if own == {torch.float32} else {k: d for k, d in DTYPES.items() if d in own or k == "float32"}
+    return {name: _digest(tensors, dtype) for name, dtype in wanted.items()}
+
+
+def _digest(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu", dtype).contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.view(torch.uint8).numpy() if tensor.ndim else tensor.reshape(1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,230 @@
+"""A text-to-image diffusion model as the rest of the package sees it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from excise.concepts import Catalog
+from excise.models.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How pictures are made by default: steps, classifier-free guidance scale (1 = off), picture edge in pixels."""
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    size: int = 512
+
+
+@dataclass(frozen=True)
+class SamplingState:
+    """Where a sampler is: step index, timestep, the latents before the step (b, c, h, w)."""
+
+    index: int
+    timestep: int
+    latents: Tensor
+
+
+class Model:
+    """Stable Diffusion 1.x / 2.x: a U-Net that predicts noise or velocity on autoencoder latents.
+
+    pipeline   the diffusers pipeline; its components are shared, not copied
+    name       what reports call it
+    catalog    the concepts it declares (empty: any free text)
+    sampler    its default sampler
+    folder     where it was loaded from, if it was a folder
+    classifier file of the classifier that comes with it, or None
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        name: str,
+        catalog: Catalog | None = None,
+        sampler: Sampler | None = None,
+        folder: Path | None = None,
+        classifier: Path | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.name = name
+        self.catalog = catalog or Catalog()
+        self.folder = folder
+        self.classifier = classifier
+        size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+        self.sampler = sampler or Sampler(size=size)
+        for module in self.components.values():
+            module.eval().requires_grad_(False)
+        pipeline.vae.eval().requires_grad_(False)
+
+    @property
+    def unet(self) -> nn.Module:
+        """The denoiser."""
+        return self.pipeline.unet
+
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        """The networks that an edit may change, by the name that prefixes their tensors in an edit file."""
+        return {"unet": self.pipeline.unet, "text_encoder": self.pipeline.text_encoder}
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipeline.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.pipeline.unet.dtype
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Its noise schedule."""
+        return Schedule.of(self.pipeline.scheduler)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the latents of a default picture."""
+        edge = self.sampler.size // self.pipeline.vae_scale_factor
+        return self.pipeline.unet.config.in_channels, edge, edge
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str], batch: int = 256) -> Tensor:
+        """Text embeddings, (prompts, tokens, width); prompts longer than the context are cut."""
+        tokenizer, encoder = self.pipeline.tokenizer, self.pipeline.text_encoder
+        parts = []
+        for start in range(0, len(prompts), batch):
+            tokens = tokenizer(
+                list(prompts[start : start + batch]),
+                padding="max_length",
+                max_length=tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
+            )
+            mask = tokens.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+            parts.append(encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0])
+        return torch.cat(parts).to(self.dtype)
+
+    def predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
+        """The network's raw output (noise or velocity), shape of `latents` (b, c, h, w).
+
+        t (b,) int64 timesteps 0–999; conditioning (b, tokens, width).
+        """
+        return self.pipeline.unet(latents, t, encoder_hidden_states=conditioning).sample
+
+    def start_noise(self, seeds: Sequence[int]) -> Tensor:
+        """Starting latents, one CPU generator per picture, so that a picture depends on its own seed alone."""
+        noise = [torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        latents = torch.stack(noise).to(self.device, self.dtype)
+        return latents * self.pipeline.scheduler.init_noise_sigma
+
+    @torch.no_grad()
+    def trajectory(
+        self,
+        conditioning: Tensor,
+        latents: Tensor,
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        unconditional: Tensor | None = None,
+        generators: list[torch.Generator] | None = None,
+        eta: float = 0.0,
+        start: int = 0,
+    ) -> Iterator[SamplingState]:
+        """Run the model's sampler and yield every state; the last one holds the finished latents (timestep -1).
+
+        conditioning  (b, tokens, width)
+        latents       (b, c, h, w) where the sampler starts: pure noise for start = 0
+        unconditional (1 or b, tokens, width); default the empty prompt
+        generators    one per picture, for samplers that draw noise (eta > 0)
+        start         number of steps to skip (image to image)
+        """
+        steps = steps or self.sampler.steps
+        scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
+        scheduler = copy.deepcopy(self.pipeline.scheduler)
+        scheduler.set_timesteps(steps, device=self.device)
+        b = len(latents)
+        guided = scale != 1.0
+        if guided:
+            unconditional = self.encode([""]) if unconditional is None else unconditional
+            conditioning = torch.cat([unconditional.expand(b, -1, -1), conditioning])
+        extra = self._step_options(scheduler, generators, eta)
+        timesteps = scheduler.timesteps[start:]
+        if start and hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(start)
+        for index, t in enumerate(timesteps):
+            yield SamplingState(start + index, int(t), latents)
+            x = scheduler.scale_model_input(latents, t)
+            times = t.expand(2 * b if guided else b).to(self.device)
+            output = self.predict(torch.cat([x, x]) if guided else x, times, conditioning)
+            if guided:
+                without, with_ = output.chunk(2)
+                output = without + scale * (with_ - without)
+            latents = scheduler.step(output, t, latents, **extra).prev_sample
+        yield SamplingState(steps, -1, latents)
+
+    @staticmethod
+    def _step_options(scheduler: Any, generators: list[torch.Generator] | None, eta: float) -> dict[str, Any]:
+        import inspect
+
+        takes = inspect.signature(scheduler.step).parameters
+        options: dict[str, Any] = {}
+        if "eta" in takes:
+            options["eta"] = eta
+        if "generator" in takes and generators is not None:
+            options["generator"] = generators
+        return options
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        batch: int = 32,
+    ) -> Tensor:
+        """Pictures for prompts, one seed each: (n, 3, size, size) float32 in 0–1 on the CPU.
+
+        Raises ValueError if there are not as many seeds as prompts.
+        """
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each picture needs its own")
+        pictures = []
+        for start in range(0, len(prompts), batch):
+            rows = slice(start, start + batch)
+            conditioning = self.encode(prompts[rows])
+            state = None
+            for state in self.trajectory(
+                conditioning, self.start_noise(seeds[rows]), steps=steps, guidance_scale=guidance_scale,
+                generators=[torch.Generator().manual_seed(seed) for seed in seeds[rows]],
+            ):  # fmt: skip
+                pass
+            assert state is not None
+            pictures.append(self.decode(state.latents))
+        return torch.cat(pictures) if pictures else torch.empty(0, 3, self.sampler.size, self.sampler.size)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (b, c, h, w) to pictures (b, 3, size, size), float32 in 0–1 on the CPU."""
+        vae = self.pipeline.vae
+        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
+        return (pixels.float() / 2 + 0.5).clamp(0, 1).cpu()
+
+    @torch.no_grad()
+    def encode_pictures(self, pictures: Tensor, batch: int = 64) -> Tensor:
+        """Pictures (n, 3, size, size) in 0–1 to scaled latents (posterior mean), in the model's dtype."""
+        vae = self.pipeline.vae
+        parts = [
+            vae.encode((chunk * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+            for chunk in pictures.split(batch)
+        ]
+        return torch.cat(parts).to(self.device, self.dtype)

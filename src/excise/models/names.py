@@ -1,0 +1,59 @@
+"""Names of models and their description files, without loading any weight (no torch here)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from excise.concepts import Catalog
+
+BUILT_IN: dict[str, Path] = {"canvas": Path(__file__).parents[1] / "canvas" / "model"}
+"""Models that ship with the package, by name."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model folder's `excise.json` says: name, concepts, default sampler, classifier file."""
+
+    name: str
+    catalog: Catalog
+    sampler: dict[str, Any]
+    classifier: Path | None
+
+
+def resolve(model: str | Path) -> Path | str:
+    """The path that a model name or path means, or the name unchanged if it is a hub id ("owner/name").
+
+    Raises FileNotFoundError when it is neither, with what to do.
+    """
+    if str(model) in BUILT_IN:
+        return BUILT_IN[str(model)]
+    path = Path(model).expanduser()
+    if path.exists():
+        return path
+    text = str(model)
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith(".safetensors"):
+        return text
+    raise FileNotFoundError(
+        f"no such model: {text!r} is not a file or folder here; built in: {', '.join(BUILT_IN)}; for the hub write owner/name"
+    )
+
+
+def describe(folder: Path | str) -> Description:
+    """Read `excise.json` of a model folder; a model without one takes any concept and has no classifier.
+
+    Raises ValueError if the file is there but is not what it should be.
+    """
+    path = Path(folder) / "excise.json"
+    if not path.is_file():
+        return Description(Path(folder).name or str(folder), Catalog(), {}, None)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        classifier = path.parent / data["classifier"] if "classifier" in data else None
+        if classifier is not None and classifier.resolve().parent != path.parent.resolve():
+            raise ValueError("the classifier must lie in the model's own folder")
+        return Description(data["name"], Catalog.from_dict(data), dict(data.get("sampler", {})), classifier)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is not a model description: {error!r}") from None
