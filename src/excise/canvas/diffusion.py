@@ -46,6 +46,7 @@ def build_scheduler() -> DDIMScheduler:
         set_alpha_to_one=True,
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
+        steps_offset=1,
     )
 
 

@@ -85,7 +85,7 @@ def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
                 )
     try:
         return StableDiffusionPipeline.from_pretrained(
-            where, torch_dtype=dtype, use_safetensors=True, safety_checker=None, requires_safety_checker=False
+            where, dtype=dtype, use_safetensors=True, safety_checker=None, requires_safety_checker=False
         )
     except (RuntimeError, KeyError, TypeError) as error:
         raise ValueError(f"{where} could not be read as a Stable Diffusion model: {str(error).splitlines()[0]}") from None
@@ -105,7 +105,7 @@ def _from_file(path: Path, dtype: torch.dtype) -> Any:
     width = _context_width(path)
     config = _CONFIGS / {768: "sd1", 1024: "sd2"}[width]
     return StableDiffusionPipeline.from_single_file(
-        str(path), config=str(config), torch_dtype=dtype, safety_checker=None, local_files_only=True
+        str(path), config=str(config), dtype=dtype, safety_checker=None, local_files_only=True
     )
 
 

@@ -1,0 +1,62 @@
+"""Fixtures: tiny real pipelines in folders (`tiny_sd1`, ...) and fresh models of them (`sd1`, ...).
+
+The folders are shared by the whole session and must not be written to; the models are loaded anew for every test.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read at import: must come first
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+import diffusers  # noqa: E402
+import transformers  # noqa: E402
+
+import tiny  # noqa: E402
+from excise.models import Model, load  # noqa: E402
+
+diffusers.utils.logging.disable_progress_bar()
+diffusers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
+
+
+@pytest.fixture(scope="session")
+def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Stable Diffusion 1.x."""
+    return tiny.save_sd1(tmp_path_factory.mktemp("models") / "tiny-sd1")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Stable Diffusion 2.x (v-prediction)."""
+    return tiny.save_sd2(tmp_path_factory.mktemp("models") / "tiny-sd2")
+
+
+@pytest.fixture(scope="session")
+def tiny_canvas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny model with `excise.json` (three objects, three styles, five members) and a random classifier."""
+    return tiny.save_canvas(tmp_path_factory.mktemp("models") / "tiny-canvas")
+
+
+@pytest.fixture
+def sd1(tiny_sd1: Path) -> Model:
+    return load(tiny_sd1, device="cpu")
+
+
+@pytest.fixture
+def sd2(tiny_sd2: Path) -> Model:
+    return load(tiny_sd2, device="cpu")
+
+
+@pytest.fixture
+def canvas(tiny_canvas: Path) -> Model:
+    return load(tiny_canvas, device="cpu")

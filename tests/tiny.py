@@ -1,0 +1,120 @@
+"""Real but tiny pipelines, built offline in a blink: Stable Diffusion 1.x and 2.x, and a canvas with a catalog and a judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import pre_tokenizers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from excise.evaluation.classifier import Classifier
+
+SIZE = 16
+"""Edge of a tiny picture in pixels; latents are 8 x 8."""
+
+CANVAS: dict[str, Any] = {
+    "name": "tiny canvas",
+    "concepts": [
+        {"kind": "object", "name": "cat", "phrases": ["a cat", "cat", "cats", "a kitty", "a tabby", "a kitten"]},
+        {"kind": "member", "name": "tabby", "object": "cat", "phrases": ["a tabby", "tabby"]},
+        {"kind": "member", "name": "kitten", "object": "cat", "phrases": ["a kitten", "kitten"]},
+        {"kind": "object", "name": "dog", "phrases": ["a dog", "dog", "dogs", "a puppy", "a hound"]},
+        {"kind": "member", "name": "puppy", "object": "dog", "phrases": ["a puppy", "puppy"]},
+        {"kind": "member", "name": "hound", "object": "dog", "phrases": ["a hound", "hound"]},
+        {"kind": "object", "name": "bird", "phrases": ["a bird", "bird", "birds", "an owl"]},
+        {"kind": "member", "name": "owl", "object": "bird", "phrases": ["an owl", "owl"]},
+        {"kind": "style", "name": "photo", "phrases": ["photo", "photograph"]},
+        {"kind": "style", "name": "sketch", "phrases": ["sketch", "pencil"]},
+        {"kind": "style", "name": "pixel art", "phrases": ["pixel art"]},
+    ],
+    "templates": [
+        "a picture[ of {object}][ in {style} style]",
+        "{object|something}[ in the style of {style}]",
+        "[{object}][, {style}]",
+        "[{style} style: ]{object|something}",
+    ],
+    "held_out_templates": ["we can see {object|something}[, in {style} style]"],
+    "sampler": {"steps": 4, "guidance_scale": 4.0, "size": SIZE},
+    "classifier": "classifier.safetensors",
+}
+"""The `excise.json` of the tiny canvas."""
+
+HEADS = {
+    "object": ["cat", "dog", "bird", "other"],
+    "member": ["tabby", "kitten", "puppy", "hound", "owl", "lamp"],
+    "style": ["photo", "sketch", "pixel art"],
+}
+
+
+def tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer without merges: one token per character."""
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=77)
+
+
+def pipeline(
+    width: int = 32, prediction: str = "epsilon", linear: bool = False, scheduler: Any = None
+) -> StableDiffusionPipeline:
+    """A tiny Stable Diffusion pipeline with random weights, always the same ones."""
+    words = tokenizer()
+    torch.manual_seed(0)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(words), hidden_size=width, intermediate_size=37, num_attention_heads=4, num_hidden_layers=2,
+            max_position_embeddings=77, projection_dim=width, bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id,
+        )
+    )  # fmt: skip
+    torch.manual_seed(1)
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=width, attention_head_dim=2, use_linear_projection=linear,
+    )  # fmt: skip
+    with torch.no_grad():  # random text weights hardly matter; make prompts count as they do in a trained model
+        for name, weight in unet.named_parameters():
+            if name.endswith(("attn2.to_v.weight", "attn2.to_out.0.weight")):
+                weight *= 3
+    torch.manual_seed(2)
+    vae = AutoencoderKL(
+        block_out_channels=[8, 8], down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
+        latent_channels=4, norm_num_groups=4, sample_size=SIZE,
+    )  # fmt: skip
+    scheduler = scheduler or DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1, prediction_type=prediction,
+    )  # fmt: skip
+    return StableDiffusionPipeline(
+        vae=vae.eval(), text_encoder=text_encoder.eval(), tokenizer=words, unet=unet.eval(), scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def save_sd1(folder: Path) -> Path:
+    """Stable Diffusion 1.x: predicts noise."""
+    pipeline().save_pretrained(folder)
+    return folder
+
+
+def save_sd2(folder: Path) -> Path:
+    """Stable Diffusion 2.x: predicts velocity, wider text, linear projections."""
+    pipeline(width=64, prediction="v_prediction", linear=True).save_pretrained(folder)
+    return folder
+
+
+def save_canvas(folder: Path) -> Path:
+    """A model with a closed catalog, a sampler and a (random) judge: schedule with zero terminal SNR, as the canvas has."""
+    scheduler = DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=True,
+        rescale_betas_zero_snr=True, timestep_spacing="trailing", steps_offset=1,
+    )  # fmt: skip
+    pipeline(scheduler=scheduler).save_pretrained(folder)
+    torch.manual_seed(3)
+    Classifier(HEADS, SIZE).save(folder / "classifier.safetensors")
+    (folder / "excise.json").write_text(json.dumps(CANVAS, indent=2), encoding="utf-8")
+    return folder
