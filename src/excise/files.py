@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -40,9 +41,14 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`; on success all its files are flushed and it takes the place of `path`.
 
-    If the body raises, the temporary folder is deleted and `path` is as it was.
+    If the body raises, the temporary folder is deleted and `path` is as it was. A folder that is replaced is exchanged with the
+    new one in one step, so that a kill at any moment leaves one of the two there.
+
+    Raises NotADirectoryError if `path` is a file.
     """
-    path = Path(path).absolute()
+    path = Path(path).resolve()
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file; a folder is to be written there")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
@@ -50,16 +56,29 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _flush(file)
         os.chmod(temporary, 0o777 & ~_umask())
-        old = None
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent)) / path.name
-            os.replace(path, old)
-        os.replace(temporary, path)
+            _exchange(temporary, path)
+        else:
+            os.replace(temporary, path)
         _flush(path.parent)
-        if old is not None:
-            shutil.rmtree(old.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(folder: Path, marker: str, overwrite: bool) -> None:
+    """Raise FileExistsError unless a result may be written to `folder`.
+
+    It may if it is not there, or empty, or `overwrite` is set and it holds `marker`, the file that every such result has. A folder
+    of anything else is never replaced.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / marker).is_file():
+        raise FileExistsError(
+            f"{folder} exists and is not a result that could be replaced (it has no {marker}); choose another path"
+        )
+    if not overwrite:
+        raise FileExistsError(f"{folder} exists; choose another path, or pass overwrite to replace it")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -74,12 +93,25 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file atomically; tensors are made contiguous and moved to the CPU."""
+    """Write a safetensors file atomically; tensors may be views of each other and on any device.
+
+    Raises OSError when the disk is full.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    flat = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    flat: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        flat[name] = tensor.detach().to("cpu").contiguous()
+        if flat[name].untyped_storage().data_ptr() in storages:  # the format refuses tensors that share memory
+            flat[name] = flat[name].clone()
+        storages.add(flat[name].untyped_storage().data_ptr())
     with replacing(path) as temporary:
-        save_file(flat, str(temporary), dict(metadata) if metadata else None)
+        try:
+            save_file(flat, str(temporary), dict(metadata) if metadata else None)
+        except SafetensorError as error:
+            raise OSError(f"{path} could not be written: {error}") from None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -94,9 +126,22 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"no such file: {path}")
     try:
         with safe_open(str(path), "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two paths swap what they name: in one step on Linux, in three renames where the system or its disk cannot."""
+    at_cwd, exchange = -100, 2
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is not None and renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0:
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{other.name}.", suffix=".old", dir=other.parent))
+    os.replace(other, aside / other.name)
+    os.replace(one, other)
+    os.replace(aside / other.name, one)
+    aside.rmdir()
 
 
 def _flush(path: Path) -> None:

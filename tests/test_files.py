@@ -1,0 +1,226 @@
+"""Every write leaves the old file or the new one: after an exception, a full disk, or a kill in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from excise import files
+
+SRC = Path(files.__file__).parents[1]
+
+
+def _python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own; it reads its arguments from sys.argv."""
+    environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_replacing_writes_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    files.write_text(path, "first")
+    files.write_text(path, "zwei\n")
+    assert path.read_text(encoding="utf-8") == "zwei\n"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_replacing_respects_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "a", "x")
+        with files.replacing_folder(tmp_path / "b"):
+            pass
+        assert os.umask(0o027) == 0o027, "reading the umask changed it"
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(error), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_an_exception_leaves_the_old_folder(tmp_path: Path) -> None:
+    path = tmp_path / "result"
+    with files.replacing_folder(path) as temporary:
+        (temporary / "old").write_text("old")
+    with pytest.raises(ValueError), files.replacing_folder(path) as temporary:
+        (temporary / "new").write_text("half")
+        raise ValueError
+    assert os.listdir(path) == ["old"]
+    assert os.listdir(tmp_path) == ["result"]
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["one step", "three renames"])
+def test_replacing_folder_takes_the_place_of_the_old_one(
+    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(files.ctypes, "CDLL", lambda _: object())
+    path = tmp_path / "result"
+    for name in ("old", "new"):
+        with files.replacing_folder(path) as temporary:
+            (temporary / "sub").mkdir()
+            (temporary / "sub" / name).write_text(name)
+    assert os.listdir(path / "sub") == ["new"]
+    assert os.listdir(tmp_path) == ["result"]
+
+
+def test_replacing_folder_keeps_a_link_and_refuses_a_file(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (real / "old").touch()
+    (tmp_path / "link").symlink_to(real)
+    with files.replacing_folder(tmp_path / "link") as temporary:
+        (temporary / "new").touch()
+    assert os.listdir(real) == ["new"] and (tmp_path / "link").is_symlink()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file"), files.replacing_folder(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == ["file", "link", "real"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from excise import files
+
+path, point = Path(sys.argv[1]), int(sys.argv[2])
+calls = 0
+
+def dying(original):
+    def call(*arguments, **keywords):
+        global calls
+        calls += 1
+        if calls == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **keywords)
+    return call
+
+for name in ("open", "fsync", "chmod", "replace", "close"):
+    setattr(os, name, dying(getattr(os, name)))
+files._exchange = dying(files._exchange)
+if path.suffix:
+    files.write_text(path, "new" * 1000)
+else:
+    with files.replacing_folder(path) as folder:
+        (folder / "value").write_text("new" * 1000)
+        (folder / "new").touch()
+"""
+
+
+@pytest.mark.parametrize("name", ["value.txt", "folder"])
+def test_kill_9_at_any_point_leaves_old_or_new(tmp_path: Path, name: str) -> None:
+    """The process kills itself at its first, second, ... system call on files, until one run gets through."""
+    found = set()
+    for point in range(1, 60):
+        path = tmp_path / str(point) / name
+        if path.suffix:
+            files.write_text(path, "old")
+        else:
+            with files.replacing_folder(path) as folder:
+                (folder / "value").write_text("old")
+        ended = _python(KILLED, path, point)
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        value = (path if path.suffix else path / "value").read_text()
+        assert value in ("old", "new" * 1000)
+        assert path.suffix or (path / "new").exists() == (value != "old"), "a mixture of old and new"
+        found.add(value)
+    else:
+        pytest.fail("the write never got through")
+    assert "old" in found and point > 4, "no kill fell into the middle of the write"
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import torch
+from excise import files
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+path, kind = Path(sys.argv[1]), sys.argv[2]
+try:
+    if kind == "text":
+        files.write_text(path, "x" * 100_000)
+    else:
+        files.write_tensors(path, {"x": torch.zeros(10**5)})
+except OSError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["text", "tensors"])
+def test_a_full_disk_is_an_os_error_and_leaves_the_old_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    ended = _python(FULL, path, kind)
+    assert "refused:" in ended.stdout, ended.stderr
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_tensors_round_trip_bit_for_bit(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    tensors = {
+        "half": torch.tensor([1.5, -0.0], dtype=torch.float16),
+        "brain": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).bfloat16(),
+        "turned": torch.arange(6.0).view(2, 3).T,
+        "scalar": torch.tensor(3.0),
+        "long": torch.tensor([2**60]),
+        "trained": torch.nn.Parameter(torch.ones(2)),
+        "whole": shared,
+        "same": shared,
+        "part": shared[2:4],
+    }
+    files.write_tensors(tmp_path / "t", tensors, {"a": "ü"})
+    back, metadata = files.read_tensors(tmp_path / "t")
+    assert metadata == {"a": "ü"}
+    assert back.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert back[name].dtype == tensor.dtype and torch.equal(back[name], tensor), name
+    assert torch.signbit(back["half"][1])
+
+
+def test_reading_what_is_not_a_whole_safetensors_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        files.read_tensors(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError):
+        files.read_tensors(tmp_path)
+    files.write_tensors(tmp_path / "t", {"x": torch.arange(1000.0)})
+    whole = (tmp_path / "t").read_bytes()
+    damaged = [b"", whole[:5], whole[:60], whole[:-1], whole + b"x", b"\xff" * 100, b"PK\x03\x04" + bytes(100)]
+    for content in damaged:
+        (tmp_path / "t").write_bytes(content)
+        with pytest.raises(ValueError, match="not a whole safetensors file"):
+            files.read_tensors(tmp_path / "t")
+
+
+def test_only_a_result_may_be_replaced(tmp_path: Path) -> None:
+    files.check_replaceable(tmp_path / "new", "edit.json", overwrite=False)
+    files.check_replaceable(tmp_path, "edit.json", overwrite=False)
+    (tmp_path / "thesis.tex").touch()
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match=r"it has no edit\.json"):
+            files.check_replaceable(tmp_path, "edit.json", overwrite)
+    (tmp_path / "edit.json").touch()
+    with pytest.raises(FileExistsError, match="overwrite"):
+        files.check_replaceable(tmp_path, "edit.json", overwrite=False)
+    files.check_replaceable(tmp_path, "edit.json", overwrite=True)
