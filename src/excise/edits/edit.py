@@ -14,7 +14,7 @@ from torch import Tensor
 
 from excise.edits import applied
 from excise.edits.manifest import Manifest
-from excise.files import read_tensors, replacing_folder, write_json, write_tensors
+from excise.files import check_replaceable, read_tensors, replacing_folder, write_json, write_tensors
 from excise.models.fingerprint import named_tensors
 
 TENSORS, MANIFEST = "edit.safetensors", "edit.json"
@@ -125,11 +125,10 @@ class WeightEdit:
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write `edit.safetensors` and `edit.json` into a folder, all or nothing.
 
-        Raises FileExistsError if the folder exists and is not empty, unless `overwrite`.
+        Raises FileExistsError if the folder is not empty, unless it holds an edit and `overwrite` is set.
         """
         folder = Path(folder)
-        if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-            raise FileExistsError(f"{folder} exists; choose another folder or pass overwrite")
+        check_replaceable(folder, MANIFEST, overwrite)
         with replacing_folder(folder) as temporary:
             self.write(temporary)
 

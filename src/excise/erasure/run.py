@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    from torch import Generator
 
 Progress = Callable[[str, int, int], None]
 """progress(stage, done, total)"""
@@ -24,8 +26,10 @@ class Run:
     checkpoint: Path | None = None
     progress: Progress = field(default=silent)
 
-    def generator(self, *stream: int) -> torch.Generator:
+    def generator(self, *stream: int) -> Generator:
         """A CPU generator that depends on the seed and on the stream's numbers alone."""
+        import torch
+
         state = self.seed
         for number in stream:
             state = (state * 1_000_003 + number + 1) % (2**63)

@@ -1,7 +1,24 @@
-"""A diffusion model as the rest of the package sees it: loading, prompts, predictions, schedule, sampling."""
+"""A diffusion model as the rest of the package sees it: loading, prompts, predictions, schedule, sampling.
 
-from excise.models.loading import load
-from excise.models.model import Model, Sampler, SamplingState
-from excise.models.schedule import Schedule
+`names` (what a model is called and declares) needs no torch; the names below load it when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from excise.models.loading import load
+    from excise.models.model import Model, Sampler, SamplingState
+    from excise.models.schedule import Schedule
+
+_HOMES = {"Model": "model", "Sampler": "model", "SamplingState": "model", "Schedule": "schedule", "load": "loading"}
 
 __all__ = ["Model", "Sampler", "SamplingState", "Schedule", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'excise.models' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"excise.models.{_HOMES[name]}"), name)

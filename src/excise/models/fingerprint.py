@@ -52,5 +52,5 @@ def _digest(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().to("cpu", dtype).contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.view(torch.uint8).numpy() if tensor.ndim else tensor.reshape(1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -203,7 +203,7 @@ class Model:
             rows = slice(start, start + batch)
             conditioning = self.encode(prompts[rows])
             state = None
-            for state in self.trajectory(
+            for state in self.trajectory(  # noqa: B007
                 conditioning, self.start_noise(seeds[rows]), steps=steps, guidance_scale=guidance_scale,
                 generators=[torch.Generator().manual_seed(seed) for seed in seeds[rows]],
             ):  # fmt: skip
