@@ -1,0 +1,42 @@
+# `make demo` and `make test` do all the set-up on a fresh machine with Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= out/cat
+
+# Threads that wait for work sleep instead of spinning: kinder on shared cores, no slower on free ones.
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test format clean
+
+demo: .venv/installed
+	$(BIN)/excise erase cat --out $(OUT) --overwrite
+	@echo "Before and after: $(OUT)/before_after.png"
+
+test: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+
+# The stamps are older than pyproject.toml or constraints.txt only when something is to be installed anew.
+.venv/installed: pyproject.toml constraints.txt | .venv
+	$(BIN)/pip install -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt | .venv
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	touch $@ .venv/installed
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "excise needs Python 3.11 or newer; try: make PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
