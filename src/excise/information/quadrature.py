@@ -1,0 +1,102 @@
+"""Where on the noise path to ask, and with what weight: stratified quadrature over the log-SNR a.
+
+An integral over a is estimated as the mean of weight * value over nodes drawn from a truncated logistic law (logistic importance sampling).
+Sources: arXiv 2302.03792 and 2310.07972 (law and weights); one draw per equal slice of probability, slices shared out over pictures, is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+LOC, SCALE = 1.0, 2.0
+"""The law's centre and scale when nothing is known about the integrand (arXiv 2310.07972, for SD 2.1)."""
+
+_SPREAD = math.sqrt(2) * math.sqrt(3) / math.pi
+"""Scale of the law per standard deviation of the integrand: that of a logistic law, and sqrt(2) wider because the plain form's noise goes
+as the square root of the integrand (ours)."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Timesteps at which every picture is looked at.
+
+    t       (n, k) int64 timesteps
+    log_snr (n, k) float64, the level of exactly those timesteps
+    weights (n, k) float64; the mean over k of weight * value estimates the integral of value over log-SNR
+    slices  (n, k) float64 in 0–1: the law's cumulative probability at the draw, for curves
+    """
+
+    t: Tensor
+    log_snr: Tensor
+    weights: Tensor
+    slices: Tensor
+
+
+def stratified_uniforms(pictures: int, nodes: int, generator: Generator) -> Tensor:
+    """(pictures, nodes) float64 in 0–1: one draw per equal slice for every picture, and one per finer slice over all pictures."""
+    order = torch.rand(pictures, nodes, generator=generator, dtype=torch.float64).argsort(0)
+    inside = torch.rand(pictures, nodes, generator=generator, dtype=torch.float64)
+    return (torch.arange(nodes) + (order + inside) / pictures) / nodes
+
+
+def logistic_nodes(uniforms: Tensor, loc: float, scale: float, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Log-SNR and weight of draws from the logistic law cut to [low, high], each of the shape of `uniforms`.
+
+    For low, high = loc -+ k * scale the weight is scale * tanh(k/2) / (sigmoid(u) sigmoid(-u)), u = (a - loc) / scale.
+    """
+    first, last = _cdf(torch.tensor([low, high], dtype=torch.float64), loc, scale)
+    u = torch.logit(first + (last - first) * uniforms)
+    return loc + scale * u, scale * (last - first) / (torch.sigmoid(u) * torch.sigmoid(-u))
+
+
+def timestep_nodes(uniforms: Tensor, levels: Tensor, loc: float = LOC, scale: float = SCALE) -> Nodes:
+    """Draws rounded to the nearest timestep of a discrete schedule.
+
+    uniforms (n, k) from `stratified_uniforms`
+    levels   (T,) log-SNR by timestep, decreasing; timesteps where it is infinite (zero terminal SNR) are left out
+
+    The weight of a timestep is the width of its cell over the probability of its cell (cells end half way to the neighbours, the outermost at
+    the outermost levels), so that weights integrate to the range exactly and every factor belongs to the rounded level.
+    Raises ValueError if fewer than two levels are finite.
+    """
+    timesteps = levels.isfinite().nonzero().squeeze(1)
+    if len(timesteps) < 2:
+        raise ValueError(f"the schedule has {len(timesteps)} finite noise levels; at least 2 are needed")
+    ascending = timesteps.flip(0)
+    a = levels[ascending].double()
+    edges = torch.cat([a[:1], (a[1:] + a[:-1]) / 2, a[-1:]])
+    drawn, _ = logistic_nodes(uniforms, loc, scale, float(a[0]), float(a[-1]))
+    cell = torch.searchsorted(edges[1:-1].contiguous(), drawn)
+    below = _cdf(edges, loc, scale)
+    probability = below.diff() / (below[-1] - below[0])
+    return Nodes(ascending[cell], a[cell], edges.diff()[cell] / probability[cell], uniforms)
+
+
+def slice_edges(count: int, levels: Tensor, loc: float, scale: float) -> Tensor:
+    """Log-SNR at the ends of `count` slices of equal probability, (count + 1,) float64, ascending."""
+    finite = levels[levels.isfinite()].double()
+    ends = torch.linspace(0, 1, count + 1, dtype=torch.float64)
+    return logistic_nodes(ends, loc, scale, float(finite.min()), float(finite.max()))[0]
+
+
+def fit_law(log_snr: Tensor, weights: Tensor, values: Tensor) -> tuple[float, float]:
+    """(loc, scale) of the law that suits an integrand seen at pilot nodes; all arguments (m,), values >= 0.
+
+    Matches mean and spread. The scale is at least 1: values fall like exp(-|a|) at both ends, so a narrower law would have unbounded terms.
+    Gives the default law when the values are all zero.
+    """
+    mass = weights.double() * values.double()
+    if not mass.sum() > 0:
+        return LOC, SCALE
+    share = mass / mass.sum()
+    loc = (share * log_snr).sum()
+    spread = (share * (log_snr - loc).square()).sum().sqrt()
+    return float(loc), max(1.0, _SPREAD * float(spread))
+
+
+def _cdf(a: Tensor, loc: float, scale: float) -> Tensor:
+    return torch.sigmoid((a - loc) / scale)

@@ -1,0 +1,57 @@
+"""Bootstrap intervals: coverage, pairing, small samples."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from excise.information.bootstrap import bootstrap, interval, resample, student_quantile
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def mean(values: torch.Tensor) -> torch.Tensor:
+    return values.mean(-1)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 5, 9, 40])
+def test_student_quantile_is_that_of_scipy(degrees: int) -> None:
+    assert student_quantile(0.975, degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=0.01)
+
+
+@pytest.mark.parametrize("n", [8, 40])
+def test_interval_of_the_mean_covers_the_truth_as_often_as_it_says(n: int) -> None:
+    hits = 0
+    for seed in range(300):
+        values = torch.randn(n, generator=generator(seed), dtype=torch.float64)
+        estimate, _ = bootstrap(mean, [values], resample(n, generator(1000 + seed), 500))
+        hits += estimate.low < 0 < estimate.high
+    assert 0.91 < hits / 300 < 0.985
+
+
+def test_interval_of_the_mean_is_the_students_t_interval_of_scipy() -> None:
+    values = torch.randn(60, generator=generator(), dtype=torch.float64) + 3
+    estimate, draws = bootstrap(mean, [values], resample(60, generator(1), 20_000))
+    low, high = stats.t.interval(0.95, 59, loc=values.mean(), scale=stats.sem(values))
+    assert estimate.low == pytest.approx(low, abs=0.02)
+    assert estimate.high == pytest.approx(high, abs=0.02)
+    assert estimate.value == values.mean().item()
+    assert draws.shape == (20_000,)
+
+
+def test_samples_are_resampled_in_pairs() -> None:
+    base = torch.rand(20, generator=generator(), dtype=torch.float64) + 0.1
+    estimate, _ = bootstrap(lambda e, b: e.mean(-1) / b.mean(-1), [0.25 * base, base], resample(20, generator()))
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_one_picture_has_no_interval() -> None:
+    estimate, _ = bootstrap(mean, [torch.tensor([2.0])], resample(1, generator()))
+    assert estimate.value == 2 and math.isnan(estimate.low)
+    assert estimate.to_dict() == {"value": 2.0, "low": None, "high": None, "n": 1}
+    assert all(math.isnan(end) for end in interval(torch.full((5,), math.nan), 10))
