@@ -66,7 +66,7 @@ def trajectory_states(
         )
         *visited, last = path
         t = torch.tensor([state.timestep for state in visited]).repeat_interleave(len(chunk))
-        latents = torch.cat([state.latents for state in visited])
+        latents = torch.cat([state.input for state in visited])
         clean = last.latents.repeat(len(visited), 1, 1, 1)
         noise = (latents - model.schedule.alpha(t, latents) * clean) / model.schedule.sigma(t, latents)
         parts.append(States(latents, t, chunk.repeat(len(visited)), pictures.repeat(len(visited)), noise))

@@ -7,41 +7,49 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from excise.models.model import Model, Sampler
 from excise.models.names import describe, resolve
-
-_PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
-_CONFIGS = Path(__file__).parent / "configs"
+from excise.models.single_file import load_checkpoint
 
 
-def load(model: str | Path = "canvas", *, device: str | None = None, dtype: str | torch.dtype = "float32") -> Model:
+def load(
+    model: str | Path = "canvas",
+    *,
+    device: str | None = None,
+    dtype: str | torch.dtype = "float32",
+    config_from: str | Path | None = None,
+    prediction: str | None = None,
+) -> Model:
     """Load a model.
 
-    model   "canvas" (built in), a diffusers folder, a single .safetensors checkpoint of SD 1.x or 2.x, or a hub id
-    device  "cpu", "cuda", "mps", ...; default the first of cuda, mps, cpu that is there
-    dtype   "float32", "float16" or "bfloat16"
+    model       "canvas" (built in), a diffusers folder, a single .safetensors checkpoint of SD 1.x or 2.x, or a hub id
+    device      "cpu", "cuda", "mps", ...; default the first of cuda, mps, cpu that is there
+    dtype       "float32", "float16" or "bfloat16"
+    config_from single checkpoints of other sizes than SD 1.x and 2.x: a diffusers folder whose configs describe the networks
+    prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 
-    Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or weights that are
-    not finite, OSError if the hub cannot be reached.
+    Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or device, or
+    weights that are missing or not finite, OSError if the hub cannot be reached.
     """
     where = resolve(model)
-    dtype = parse_dtype(dtype)
+    dtype, picked = parse_dtype(dtype), pick_device(device)
+    description = describe(where)
     if isinstance(where, Path) and where.is_file():
-        pipeline = _from_file(where, dtype)
+        pipeline = load_checkpoint(where, dtype, config_from, prediction)
+    elif config_from or prediction:
+        raise ValueError(f"config_from and prediction are for single checkpoint files; {model} describes itself")
     else:
         pipeline = _from_folder(where, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    _check_finite(pipeline, model)
-    description = describe(where)
-    sampler = Sampler(**description.sampler) if description.sampler else None
-    folder = where if isinstance(where, Path) and where.is_dir() else None
+    _check_weights(pipeline, model)
     return Model(
-        pipeline.to(pick_device(device)),
+        pipeline.to(picked),
         name=description.name,
         catalog=description.catalog,
-        sampler=sampler,
-        folder=folder,
+        sampler=Sampler(**description.sampler) if description.sampler else None,
+        folder=where if isinstance(where, Path) and where.is_dir() else None,
         classifier=description.classifier,
     )
 
@@ -69,62 +77,55 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
-    from diffusers import StableDiffusionPipeline
+    import diffusers
+    import transformers
 
     if isinstance(where, Path):
-        index = where / "model_index.json"
-        if not index.is_file():
-            raise ValueError(f"{where} is not a model folder: it has no model_index.json")
-        kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
-        if kind != "StableDiffusionPipeline":
-            raise ValueError(f"{where} holds a {kind}; supported: StableDiffusionPipeline (SD 1.x and 2.x)")
-        for part in ("unet", "vae", "text_encoder"):
-            if not list((where / part).glob("*.safetensors")):
-                raise ValueError(
-                    f"{where / part} has no .safetensors weights; pickle files are never loaded: convert them first"
-                )
+        _check_folder(where)
+    kinds = {"unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL, "text_encoder": transformers.CLIPTextModel}
+    options = {"dtype": dtype, "use_safetensors": True}
     try:
-        return StableDiffusionPipeline.from_pretrained(
-            where, dtype=dtype, use_safetensors=True, safety_checker=None, requires_safety_checker=False
+        networks = {}
+        for part, kind in kinds.items():
+            networks[part], report = kind.from_pretrained(where, subfolder=part, output_loading_info=True, **options)
+            if report["missing_keys"]:
+                raise ValueError(f"{part} lacks {sorted(report['missing_keys'])[0]}")
+        return diffusers.StableDiffusionPipeline.from_pretrained(
+            where, **networks, **options, safety_checker=None, requires_safety_checker=False
         )
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise ValueError(f"{where} could not be read as a Stable Diffusion model: {str(error).splitlines()[0]}") from None
-    except Exception as error:
-        if type(error).__name__ == "SafetensorError":
-            raise ValueError(f"{where}: a weight file is damaged ({error})") from None
-        raise
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where} could not be read as a Stable Diffusion model: {_first_line(error)}") from None
+    except OSError as error:
+        if isinstance(where, str):
+            raise
+        raise ValueError(f"{where} has a file that is damaged or missing: {_first_line(error)}") from None
 
 
-def _from_file(path: Path, dtype: torch.dtype) -> Any:
-    from diffusers import StableDiffusionPipeline
-
-    if path.suffix in _PICKLES:
-        raise ValueError(f"{path} is a pickle file and pickles are never loaded; convert it to .safetensors first")
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path} is not a .safetensors checkpoint")
-    width = _context_width(path)
-    config = _CONFIGS / {768: "sd1", 1024: "sd2"}[width]
-    return StableDiffusionPipeline.from_single_file(
-        str(path), config=str(config), dtype=dtype, safety_checker=None, local_files_only=True
-    )
-
-
-def _context_width(path: Path) -> int:
-    """Width of the text embeddings that a single-file checkpoint was made for. Raises ValueError if it is no SD 1.x/2.x one."""
-    from safetensors import SafetensorError, safe_open
-
-    key = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+def _check_folder(folder: Path) -> None:
+    """Raise ValueError unless the folder looks like a Stable Diffusion pipeline with safetensors weights."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise ValueError(f"{folder} is not a model folder: it has no model_index.json")
     try:
-        with safe_open(str(path), "pt") as file:
-            if key not in file.keys():
-                raise ValueError(f"{path} is no Stable Diffusion 1.x or 2.x checkpoint: it has no {key}")
-            return int(file.get_slice(key).get_shape()[1])
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
+        kind = dict(json.loads(index.read_text(encoding="utf-8"))).get("_class_name")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{index} is damaged: {error}") from None
+    if kind != "StableDiffusionPipeline":
+        raise ValueError(f"{folder} holds a {kind}; supported: StableDiffusionPipeline (SD 1.x and 2.x)")
+    for part in ("unet", "vae", "text_encoder"):
+        if not list((folder / part).glob("*.safetensors")):
+            raise ValueError(f"{folder / part} has no .safetensors weights; pickle files are never loaded: convert them first")
 
 
-def _check_finite(pipeline: Any, model: str | Path) -> None:
+def _check_weights(pipeline: Any, model: str | Path) -> None:
+    """Raise ValueError for a weight that was not loaded or is not finite."""
     for part in ("unet", "text_encoder", "vae"):
         for name, tensor in getattr(pipeline, part).state_dict().items():
+            if tensor.is_meta:
+                raise ValueError(f"{model}: it lacks {part}.{name}")
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"{model}: {part}.{name} has values that are not finite (NaN or infinity)")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -27,11 +27,18 @@ class Sampler:
 
 @dataclass(frozen=True)
 class SamplingState:
-    """Where a sampler is: step index, timestep, the latents before the step (b, c, h, w)."""
+    """Where a sampler is.
+
+    index    steps done
+    timestep 0–999, -1 when it is finished
+    latents  (b, c, h, w) before the step, in the sampler's own scale
+    input    (b, c, h, w) what the network is given: alpha x + sigma e, whatever the sampler's scale
+    """
 
     index: int
     timestep: int
     latents: Tensor
+    input: Tensor
 
 
 class Model:
@@ -112,18 +119,22 @@ class Model:
             parts.append(encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0])
         return torch.cat(parts).to(self.dtype)
 
+    def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt as `encode` sees it: start and end included, padding left out."""
+        tokenizer = self.pipeline.tokenizer
+        return tokenizer(list(prompts), truncation=True, max_length=tokenizer.model_max_length).input_ids
+
     def predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
         """The network's raw output (noise or velocity), shape of `latents` (b, c, h, w).
 
         t (b,) int64 timesteps 0–999; conditioning (b, tokens, width).
         """
-        return self.pipeline.unet(latents, t, encoder_hidden_states=conditioning).sample
+        return self.pipeline.unet(latents, t.to(latents.device), encoder_hidden_states=conditioning).sample
 
     def start_noise(self, seeds: Sequence[int]) -> Tensor:
-        """Starting latents, one CPU generator per picture, so that a picture depends on its own seed alone."""
+        """Standard normal latents, one CPU generator per picture, so that a picture depends on its own seed alone."""
         noise = [torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        latents = torch.stack(noise).to(self.device, self.dtype)
-        return latents * self.pipeline.scheduler.init_noise_sigma
+        return torch.stack(noise).to(self.device, self.dtype)
 
     @torch.no_grad()
     def trajectory(
@@ -141,7 +152,7 @@ class Model:
         """Run the model's sampler and yield every state; the last one holds the finished latents (timestep -1).
 
         conditioning  (b, tokens, width)
-        latents       (b, c, h, w) where the sampler starts: pure noise for start = 0
+        latents       (b, c, h, w) where the sampler starts: standard normal noise for start = 0, else a state's latents
         unconditional (1 or b, tokens, width); default the empty prompt
         generators    one per picture, for samplers that draw noise (eta > 0)
         start         number of steps to skip (image to image)
@@ -156,19 +167,20 @@ class Model:
             unconditional = self.encode([""]) if unconditional is None else unconditional
             conditioning = torch.cat([unconditional.expand(b, -1, -1), conditioning])
         extra = self._step_options(scheduler, generators, eta)
-        timesteps = scheduler.timesteps[start:]
-        if start and hasattr(scheduler, "set_begin_index"):
+        if start == 0:
+            latents = latents * scheduler.init_noise_sigma
+        elif hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(start)
-        for index, t in enumerate(timesteps):
-            yield SamplingState(start + index, int(t), latents)
+        for index, t in enumerate(scheduler.timesteps[start:], start):
             x = scheduler.scale_model_input(latents, t)
+            yield SamplingState(index, int(t), latents, x)
             times = t.expand(2 * b if guided else b).to(self.device)
             output = self.predict(torch.cat([x, x]) if guided else x, times, conditioning)
             if guided:
                 without, with_ = output.chunk(2)
                 output = without + scale * (with_ - without)
             latents = scheduler.step(output, t, latents, **extra).prev_sample
-        yield SamplingState(steps, -1, latents)
+        yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
 
     @staticmethod
     def _step_options(scheduler: Any, generators: list[torch.Generator] | None, eta: float) -> dict[str, Any]:

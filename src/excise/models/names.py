@@ -54,6 +54,9 @@ def describe(folder: Path | str) -> Description:
         classifier = path.parent / data["classifier"] if "classifier" in data else None
         if classifier is not None and classifier.resolve().parent != path.parent.resolve():
             raise ValueError("the classifier must lie in the model's own folder")
-        return Description(data["name"], Catalog.from_dict(data), dict(data.get("sampler", {})), classifier)
+        sampler = dict(data.get("sampler", {}))
+        if sampler.keys() - {"steps", "guidance_scale", "size"}:
+            raise ValueError(f"sampler has keys {sorted(sampler)}; known: steps, guidance_scale, size")
+        return Description(data["name"], Catalog.from_dict(data), sampler, classifier)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not a model description: {error!r}") from None

@@ -1,0 +1,259 @@
+"""Our sampling loop is the diffusers pipeline's, and a picture depends on its own seed alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+from excise.models import Model, Sampler, load
+
+PROMPTS = ["a cat in sketch style", "", "a photo of a dog, in the rain"]
+
+
+def _pipeline_latents(model: Model, prompts: list[str], seeds: list[int], steps: int, scale: float, eta: float = 0.0) -> Tensor:
+    """Oracle: the latents that the diffusers pipeline itself ends with."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return model.pipeline(
+        prompts, num_inference_steps=steps, guidance_scale=scale, eta=eta, height=tiny.SIZE, width=tiny.SIZE,
+        generator=generators, output_type="latent",
+    ).images  # fmt: skip
+
+
+def _our_latents(model: Model, prompts: list[str], seeds: list[int], steps: int, scale: float) -> Tensor:
+    *_, last = model.trajectory(model.encode(prompts), model.start_noise(seeds), steps=steps, guidance_scale=scale)
+    assert last.timestep == -1
+    return last.latents
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0, 7.5])
+@pytest.mark.parametrize("kind", ["sd1", "sd2", "canvas"])
+def test_loop_is_the_pipelines_bit_for_bit(kind: str, scale: float, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(kind)
+    expected = _pipeline_latents(model, PROMPTS, [3, 1, 4], 7, scale)
+    assert torch.equal(_our_latents(model, PROMPTS, [3, 1, 4], 7, scale), expected)
+    assert expected.std() > 0.1 and not torch.equal(expected[0], expected[2])
+
+
+@pytest.mark.parametrize("name", ["PNDM", "EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep", "HeunDiscrete"])
+def test_loop_is_the_pipelines_for_other_samplers(sd1: Model, name: str) -> None:
+    scheduler = getattr(diffusers, f"{name}Scheduler")
+    sd1.pipeline.scheduler = scheduler.from_config(sd1.pipeline.scheduler.config)
+    expected = _pipeline_latents(sd1, PROMPTS, [3, 1, 4], 6, 5.0)
+    assert torch.equal(_our_latents(sd1, PROMPTS, [3, 1, 4], 6, 5.0), expected)
+
+
+def test_loop_is_the_pipelines_for_samplers_that_draw_noise(sd1: Model) -> None:
+    """The pipeline goes on drawing from the generators that drew the starting noise; so do we here."""
+    generators = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
+    start = torch.stack([torch.randn(sd1.latent_shape, generator=generator) for generator in generators])
+    conditioning = sd1.encode(PROMPTS[:2])
+    *_, last = sd1.trajectory(conditioning, start, steps=5, guidance_scale=3.0, eta=1.0, generators=generators)
+    assert torch.equal(last.latents, _pipeline_latents(sd1, PROMPTS[:2], [5, 6], 5, 3.0, eta=1.0))
+    assert not torch.equal(last.latents, _pipeline_latents(sd1, PROMPTS[:2], [5, 6], 5, 3.0, eta=0.0))
+
+
+def test_pictures_are_the_pipelines(canvas: Model) -> None:
+    ours = canvas.sample(PROMPTS, [3, 1, 4])
+    theirs = canvas.pipeline(
+        PROMPTS, num_inference_steps=4, guidance_scale=4.0, output_type="pt", height=tiny.SIZE, width=tiny.SIZE,
+        generator=[torch.Generator().manual_seed(seed) for seed in (3, 1, 4)],
+    ).images  # fmt: skip
+    assert torch.equal(ours, theirs)
+    assert ours.shape == (3, 3, tiny.SIZE, tiny.SIZE) and ours.dtype == torch.float32
+    assert 0 <= ours.min() < 0.5 < ours.max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
+def test_a_picture_depends_on_its_own_seed_alone(sd1: Model, scheduler: str) -> None:
+    sd1.pipeline.scheduler = getattr(diffusers, scheduler).from_config(sd1.pipeline.scheduler.config)
+    prompts, seeds = [*PROMPTS, "a cat"], [3, 1, 4, 3]
+    together = sd1.sample(prompts, seeds, steps=5, batch=4)
+    torch.manual_seed(99)
+    for batch in (1, 3):
+        apart = sd1.sample(prompts[::-1], seeds[::-1], steps=5, batch=batch).flip(0)
+        assert (together - apart).abs().max() < 1e-5
+    other = sd1.sample(prompts, [3, 1, 5, 3], steps=5, batch=4)
+    assert torch.equal(other[[0, 1, 3]], together[[0, 1, 3]])
+    assert (other[2] - together[2]).abs().max() > 0.01
+
+
+def test_sampling_leaves_global_randomness_and_the_scheduler_alone(sd1: Model) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    timesteps = sd1.pipeline.scheduler.timesteps.clone()
+    first = sd1.sample(["a cat"], [0], steps=3)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(sd1.pipeline.scheduler.timesteps, timesteps)
+    assert torch.equal(sd1.sample(["a cat"], [0], steps=3), first)
+
+
+def test_sample_wants_a_seed_for_every_prompt(sd1: Model) -> None:
+    with pytest.raises(ValueError, match="2 prompts but 1 seeds"):
+        sd1.sample(["a", "b"], [0])
+    assert sd1.sample([], []).shape == (0, 3, tiny.SIZE, tiny.SIZE)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+def test_encode_is_the_pipelines(kind: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(kind)
+    prompts = [*PROMPTS, "far too long " * 20]
+    with torch.no_grad():
+        expected, empty = model.pipeline.encode_prompt(prompts, "cpu", 1, True)
+    ours = model.encode(prompts)
+    assert torch.equal(ours, expected)
+    assert torch.equal(model.encode([""] * 4), empty)
+    assert (model.encode(prompts, batch=3) - expected).abs().max() < 1e-5
+
+
+def test_trajectory_can_start_in_the_middle(sd1: Model) -> None:
+    """Skipping k steps from the latents of step k ends where the whole run ends."""
+    conditioning, noise = sd1.encode(["a cat"]), sd1.start_noise([0])
+    whole = list(sd1.trajectory(conditioning, noise, steps=6, guidance_scale=3.0))
+    assert [state.index for state in whole] == [*range(6), 6]
+    assert [state.timestep for state in whole[:-1]] == sorted((s.timestep for s in whole[:-1]), reverse=True)
+    tail = list(sd1.trajectory(conditioning, whole[2].latents, steps=6, guidance_scale=3.0, start=2))
+    assert [state.index for state in tail] == [2, 3, 4, 5, 6]
+    assert torch.equal(tail[-1].latents, whole[-1].latents)
+
+
+def test_guidance_below_one_is_guidance(sd1: Model) -> None:
+    """Scale 0 is the empty prompt; the pipeline would silently ignore a scale below 1."""
+    noise = sd1.start_noise([0])
+    *_, none = sd1.trajectory(sd1.encode(["a cat"]), noise, steps=3, guidance_scale=0.0)
+    *_, empty = sd1.trajectory(sd1.encode([""]), noise, steps=3, guidance_scale=1.0)
+    *_, full = sd1.trajectory(sd1.encode(["a cat"]), noise, steps=3, guidance_scale=1.0)
+    assert torch.allclose(none.latents, empty.latents, atol=1e-5)
+    assert not torch.allclose(none.latents, full.latents, atol=1e-2)
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"])
+def test_state_inputs_are_variance_preserving(sd1: Model, scheduler: str) -> None:
+    """Asking the network at a state's `input` and timestep is asking what the sampler asked."""
+    sd1.pipeline.scheduler = getattr(diffusers, scheduler).from_config(sd1.pipeline.scheduler.config)
+    asked: list[tuple[Tensor, int]] = []
+    hook = sd1.unet.register_forward_pre_hook(lambda module, arguments: asked.append((arguments[0], int(arguments[1][0]))))
+    states = list(sd1.trajectory(sd1.encode(["a cat"]), sd1.start_noise([0]), steps=4, guidance_scale=1.0))
+    hook.remove()
+    for state, (x, t) in zip(states[:-1], asked, strict=True):
+        assert torch.equal(state.input, x) and state.timestep == t
+    assert 0.7 < float(asked[0][0].std()) < 1.3, "the network is asked at unit variance, whatever the sampler's own scale"
+
+
+def test_autoencoder_round_trip_uses_the_pipelines_scale(sd1: Model) -> None:
+    pictures = torch.rand(3, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(0))
+    vae = sd1.pipeline.vae
+    latents = sd1.encode_pictures(pictures, batch=2)
+    assert torch.allclose(latents, vae.encode(pictures * 2 - 1).latent_dist.mean * vae.config.scaling_factor, atol=1e-6)
+    expected = (vae.decode(latents / vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
+    assert torch.equal(sd1.decode(latents), expected)
+
+
+def test_networks_are_frozen_and_in_eval_mode(sd1: Model) -> None:
+    for part in (*sd1.components.values(), sd1.pipeline.vae):
+        assert not part.training
+        assert not any(parameter.requires_grad for parameter in part.parameters())
+
+
+def test_description_of_a_folder(canvas: Model, sd1: Model, tiny_canvas: Path) -> None:
+    assert canvas.name == "tiny canvas"
+    assert canvas.sampler == Sampler(steps=4, guidance_scale=4.0, size=tiny.SIZE)
+    assert [c.name for c in canvas.catalog.of_kind("style")] == ["photo", "sketch", "pixel art"]
+    assert canvas.classifier == tiny_canvas / "classifier.safetensors"
+    assert (sd1.name, sd1.classifier, sd1.catalog.concepts) == ("tiny-sd1", None, ())
+    assert sd1.sampler.size == tiny.SIZE
+
+
+def test_half_precision_loads_and_samples(tiny_sd1: Path) -> None:
+    for name in ("float16", "bfloat16"):
+        model = load(tiny_sd1, device="cpu", dtype=name)
+        assert model.dtype == getattr(torch, name)
+        pictures = model.sample(["a cat"], [0], steps=2)
+        assert pictures.dtype == torch.float32 and pictures.isfinite().all()
+
+
+def _copy(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to / "copy"))
+
+
+def test_refusals_name_the_problem(tiny_sd1: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no such model: '\./nowhere'"):
+        load("./nowhere")
+    with pytest.raises(FileNotFoundError, match="built in: canvas"):
+        load("canvass")
+    with pytest.raises(ValueError, match=r"no model_index\.json"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match="unknown dtype 'float8'"):
+        load(tiny_sd1, dtype="float8")
+    with pytest.raises(ValueError, match="no device 'abacus'"):
+        load(tiny_sd1, device="abacus")
+    for suffix in (".ckpt", ".bin", ".pt", ".pth"):
+        (tmp_path / f"model{suffix}").write_bytes(b"\x80\x04.")
+        with pytest.raises(ValueError, match="pickles are never loaded"):
+            load(tmp_path / f"model{suffix}")
+
+
+def test_a_folder_with_pickled_weights_is_refused(tiny_sd1: Path, tmp_path: Path) -> None:
+    folder = _copy(tiny_sd1, tmp_path)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").rename(folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(ValueError, match="pickle files are never loaded"):
+        load(folder)
+
+
+def test_another_kind_of_pipeline_is_refused(tiny_sd1: Path, tmp_path: Path) -> None:
+    folder = _copy(tiny_sd1, tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "FluxPipeline"}))
+    with pytest.raises(ValueError, match="FluxPipeline; supported: StableDiffusionPipeline"):
+        load(folder)
+    (folder / "model_index.json").write_text("{")
+    with pytest.raises(ValueError, match=r"model_index\.json"):
+        load(folder)
+
+
+def test_damaged_weights_are_refused(tiny_sd1: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = _copy(tiny_sd1, tmp_path)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match="damaged"):
+        load(folder)
+    tensors = load_file(tiny_sd1 / "unet" / weights.name)
+    tensors["conv_in.bias"][0] = float("nan")
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"unet\.conv_in\.bias has values that are not finite"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sampler": {"stepz": 3}}, {"concepts": [{"name": "x"}]}, {"classifier": "../evil.safetensors"}, {"sampler": 3}]
+)
+def test_a_wrong_description_is_refused_by_name(tiny_canvas: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    folder = _copy(tiny_canvas, tmp_path)
+    data = json.loads((folder / "excise.json").read_text())
+    (folder / "excise.json").write_text(json.dumps({**data, **change}))
+    with pytest.raises(ValueError, match=r"excise\.json"):
+        load(folder)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_missing_tensor_is_never_filled_with_random_numbers(tiny_sd1: Path, tmp_path: Path, part: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = _copy(tiny_sd1, tmp_path)
+    (weights,) = (folder / part).glob("*.safetensors")
+    tensors = load_file(tiny_sd1 / part / weights.name)
+    name = sorted(tensors)[-1]
+    del tensors[name]
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"{part} lacks .*{name.removeprefix('text_model.')}"):
+        load(folder)
