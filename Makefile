@@ -39,4 +39,4 @@ clean:
 .venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "excise needs Python 3.11 or newer; try: make PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from excise.concepts import Concept, nearest
+from excise.schemas import parse
 
 if TYPE_CHECKING:
     from excise.edits import WeightEdit
@@ -88,15 +89,4 @@ def parse_settings(method: Method, values: dict[str, Any]) -> Settings:
             known = list(method.settings.presets)
             raise ValueError(f"method {method.name!r} has no preset {preset!r}; {nearest(str(preset), known)}")
         values = {**method.settings.presets[preset], **values}
-    try:
-        return method.settings(**values)
-    except ValidationError as error:
-        fields = list(method.settings.model_fields)
-        problems = []
-        for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"])
-            if item["type"] == "extra_forbidden":
-                problems.append(f"unknown setting {key!r} of {method.name} ({nearest(key, fields)})")
-            else:
-                problems.append(f"setting {key}={item.get('input')!r} of {method.name}: {item['msg']}")
-        raise ValueError("; ".join(problems)) from None
+    return parse(method.settings, values, f"setting of {method.name}")

@@ -1,0 +1,37 @@
+"""The command line: `excise VERB …`. No logic lives here, and nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from excise.cli import apply, canvas, erase, evaluate, generate, show
+from excise.cli.errors import Group
+
+app = typer.Typer(
+    name="excise",
+    cls=Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="Examples:\n\n  excise erase cat --out out/cat\n\n  excise generate 'a picture of a cat' --edit out/cat --out cat.png",
+)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Remove a concept from a text-to-image diffusion model, measure that it is gone, and leave everything else as it was."""
+
+
+for module in (erase, generate, evaluate, show, apply):
+    module.add_to(app)
+app.add_typer(canvas.app, name="canvas")
+
+
+def main() -> None:
+    """The console script."""
+    app()

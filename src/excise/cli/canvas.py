@@ -1,0 +1,87 @@
+"""`excise canvas`: how the built-in model is made."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from excise.cli import screen
+
+EPILOG = """Examples:
+
+  excise canvas train all --work work --stop-after 7200
+
+  excise canvas assemble --work work --out canvas-model"""
+
+app = typer.Typer(
+    help="Make the built-in model again: glyph sheet, training, shipped folder.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=EPILOG,
+)
+Work = Annotated[Path, typer.Option("--work", help="Folder for checkpoints and trained parts.")]
+
+
+class Part(StrEnum):
+    """What can be trained."""
+
+    vae = "vae"
+    classifier = "classifier"
+    diffusion = "diffusion"
+    all = "all"
+
+
+@app.command("train")
+def train(
+    part: Annotated[Part, typer.Argument(help="vae, classifier, diffusion or all, in this order")],
+    work: Work,
+    steps: Annotated[int | None, typer.Option("--steps", help="Steps; default the recipe's.")] = None,
+    stop_after: Annotated[
+        float | None, typer.Option("--stop-after", help="Seconds after which to write a checkpoint and stop.")
+    ] = None,
+) -> None:
+    """Train a part of the canvas; the same command goes on where it stopped."""
+    import logging
+
+    from excise.canvas import recipe
+
+    screen.quiet_hosts()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    done = recipe.train(part.value, work, steps=steps, stop_after=stop_after)
+    print(f"{part.value} is trained: {work}" if done else f"stopped; the same command goes on from {work}")
+
+
+@app.command("render")
+def render(
+    font: Annotated[Path, typer.Option("--font", help="NotoColorEmoji.ttf")],
+    out: Annotated[Path, typer.Option("--out", help="PNG file for the glyph sheet.")] = Path("glyphs.png"),
+) -> None:
+    """Draw the glyph sheet from the font."""
+    from excise.canvas import glyphs
+    from excise.files import replacing
+    from excise.jobs.files import check_new_file
+
+    check_new_file(out, overwrite=False)
+    sheet = glyphs.render(font)
+    with replacing(out) as temporary:
+        sheet.save(temporary, format="PNG")
+    print(out)
+
+
+@app.command("assemble")
+def assemble(
+    work: Work,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
+    name: Annotated[str, typer.Option("--name", help="What the model calls itself.")] = "canvas",
+) -> None:
+    """Write the trained parts as one Stable Diffusion folder in half precision."""
+    from excise.canvas import build
+
+    screen.quiet_hosts()
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another folder")
+    build.assemble(work, out, name)
+    print(out)

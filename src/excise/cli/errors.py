@@ -1,0 +1,55 @@
+"""Errors as one clear line and an exit code: 2 for wrong input, 1 for a failed run, 130 for Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Any
+
+from typer import Abort, Exit
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+USAGE = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""What bad input raises, here and in the library."""
+
+
+class Group(TyperGroup):
+    """Takes `--debug` anywhere, and turns exceptions into one line on stderr unless it is given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--debug" in args:
+            args = ["--debug", *(arg for arg in args if arg != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (TyperException, Exit, Abort):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if ctx.params.get("debug"):
+                raise
+            line, code = explain(error)
+            print(f"excise: {line}", file=sys.stderr)
+            raise Exit(code) from None
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One line for an exception, with the notes that were added to it, and the exit code."""
+    line, code = _line(error)
+    return " ".join("; ".join([line, *getattr(error, "__notes__", [])]).split()), code
+
+
+def _line(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", 130
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"error: the disk is full ({error.filename or 'while writing'}); nothing was half-written", 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "error: out of memory; try a smaller batch, or --dtype bfloat16", 1
+    if isinstance(error, USAGE):
+        return f"error: {error}", 2
+    if isinstance(error, OSError | FloatingPointError):
+        return f"error: {error}", 1
+    return f"error: {type(error).__name__}: {error} (unexpected; --debug shows where)", 1

@@ -1,0 +1,71 @@
+"""What is shown on the terminal: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from excise.erasure.run import Progress, silent
+from excise.report import numbers
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """One bar per stage with the time left; nothing when stderr is not a terminal."""
+    quiet_hosts()
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, Any] = {}
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def quiet_hosts() -> None:
+    """Only errors from the libraries underneath, unless the user has said otherwise; read when they are imported."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
+        os.environ.setdefault(name, "1")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """A table on stdout; text of users is not taken for markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(grid)
+
+
+def measured(result: Mapping[str, Any]) -> None:
+    """The measured numbers of base and edited model, or why there are none."""
+    if result.get("note"):
+        print(f"not measured: {result['note']}")
+        return
+    table(numbers.COLUMNS, numbers.table(result))
+    print(f"95 % intervals in brackets; pictures: {numbers.counts(result)}")

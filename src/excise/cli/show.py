@@ -1,0 +1,127 @@
+"""`excise list` and `excise info`: what there is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from excise.cli import options, screen
+
+LIST_EPILOG = """Examples:
+
+  excise list methods
+
+  excise list concepts --model canvas"""
+
+INFO_EPILOG = """Examples:
+
+  excise info out/cat
+
+  excise info ./stable-diffusion-v1-5"""
+
+
+class Listed(StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    models = "models"
+    concepts = "concepts"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("list", epilog=LIST_EPILOG)(list_)
+    app.command("info", epilog=INFO_EPILOG)(info)
+
+
+def list_(
+    what: Annotated[Listed, typer.Argument(help="methods, models or concepts")],
+    model: options.Model = "canvas",
+) -> None:
+    """List erasure methods, built-in models, or the concepts that a model declares."""
+    {Listed.methods: _methods, Listed.models: _models}.get(what, lambda: _concepts(model))()
+
+
+def info(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an edit or of a model.")],
+) -> None:
+    """Say what an edit or a model is."""
+    if (folder / "edit.json").is_file():
+        _edit_info(folder)
+    elif (folder / "model_index.json").is_file():
+        _model_info(folder)
+    elif not folder.is_dir():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    else:
+        raise ValueError(f"{folder} is neither an edit (no edit.json) nor a model (no model_index.json)")
+
+
+def _methods() -> None:
+    from excise.methods import methods
+
+    screen.table(("method", "title", "paper"), [(m.name, m.title, m.paper) for m in methods().values()])
+
+
+def _models() -> None:
+    from excise.models.names import BUILT_IN, describe
+
+    rows = []
+    for name, folder in BUILT_IN.items():
+        found = (folder / "model_index.json").is_file()
+        rows.append((name, f"{len(describe(folder).catalog.concepts)} concepts" if found else "not in this installation"))
+    screen.table(("model", "what"), rows)
+    print("also: any diffusers folder, .safetensors checkpoint or hub id (owner/name) of Stable Diffusion 1.x and 2.x")
+
+
+def _concepts(model: str) -> None:
+    from excise.models.names import describe, resolve
+
+    description = describe(resolve(model))
+    if not description.catalog.concepts:
+        print(f"{description.name} declares no concepts: it takes any free text")
+        return
+    rows = [(concept.label, ", ".join(concept.phrases)) for concept in description.catalog.concepts]
+    screen.table(("concept", "named by"), rows)
+
+
+def _edit_info(folder: Path) -> None:
+    screen.quiet_hosts()
+    from excise.edits import load_edit
+
+    edit = load_edit(folder)
+    manifest = edit.manifest
+    rows = [
+        ("erased", ", ".join(manifest.names)),
+        ("model", f"{manifest.model} ({', '.join(f'{k} {v[:12]}' for k, v in manifest.base.items())})"),
+        ("method", manifest.method),
+        ("seed", str(manifest.seed)),
+        ("settings", ", ".join(f"{key}={value}" for key, value in manifest.settings.items())),
+        ("size", f"{len(edit.deltas)} tensors, {edit.nbytes / 2**20:.2f} MiB"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
+        *(("made on top of", f"{', '.join(c['name'] for c in m['concepts'])} ({m['method']})") for m in manifest.ledger),
+    ]
+    screen.table(("edit", str(folder)), rows)
+    if manifest.measurements:
+        print()
+        screen.measured(manifest.measurements)
+
+
+def _model_info(folder: Path) -> None:
+    import json
+
+    from excise.models.names import describe
+
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    description = describe(folder)
+    kinds = [concept.kind for concept in description.catalog.concepts]
+    counted = ", ".join(f"{kinds.count(kind)} of kind {kind}" for kind in dict.fromkeys(kinds))
+    rows = [
+        ("name", description.name),
+        ("pipeline", str(index.get("_class_name"))),
+        ("concepts", counted or "any free text"),
+        ("sampler", ", ".join(f"{key} {value}" for key, value in description.sampler.items()) or "the pipeline's own"),
+        ("classifier", description.classifier.name if description.classifier else "none: erasures cannot be measured"),
+    ]
+    screen.table(("model", str(folder)), rows)

@@ -1,0 +1,219 @@
+"""One erasure from beginning to end: check, load, erase, measure, draw, write the folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from excise.concepts import Concept
+from excise.erasure.run import Progress, Run, silent
+from excise.files import replacing_folder, write_json, write_text
+from excise.jobs.files import check_new_file
+from excise.jobs.request import EraseRequest
+from excise.jobs.workplace import Workplace
+from excise.methods import Method, Settings, get, parse_settings
+from excise.models.names import BUILT_IN, Description, describe, resolve
+from excise.report import card, numbers
+from excise.schemas import parse
+
+if TYPE_CHECKING:
+    from torch import device as Device
+
+    from excise.edits import WeightEdit
+    from excise.models import Model
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request whose names are resolved and whose settings are checked; nothing is loaded yet."""
+
+    request: EraseRequest
+    model: Description
+    concepts: tuple[Concept, ...]
+    method: Method
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class EraseResult:
+    """What an erasure gives: the edit, with everything that was measured in its manifest, and the folder that was written (or None)."""
+
+    edit: WeightEdit
+    out: Path | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `result.json` holds.
+
+        ua, ira, cra, neutral and their intervals (0–1), n, base (the same of the base model); null where nothing was measured, and `note`
+        says why. seconds: for the erasing alone. peak_mb: most memory in use until the edit was done, MiB (on a GPU what torch took,
+        otherwise the whole process).
+        """
+        manifest = self.edit.manifest
+        run = {"seed": manifest.seed, "model": manifest.model, "method": manifest.method, "concepts": manifest.names}
+        return {**manifest.measurements, **run}
+
+
+def erase(
+    concepts: str | Sequence[str],
+    *,
+    kind: str | None = None,
+    also: Sequence[str] = (),
+    model: str | Path = "canvas",
+    method: str = "mim",
+    out: str | Path | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    evaluate: bool = True,
+    device: str | None = None,
+    dtype: str = "float32",
+    json: str | Path | None = None,
+    progress: Progress = silent,
+) -> EraseResult:
+    """Erase concepts from a model, measure what that did, and write the result's folder.
+
+    concepts   "cat", "style:sketch", "member:owl", ...; free text for models without a list of concepts
+    kind       what they are, where neither the text nor the model says so
+    also       further phrases that name the concept (one concept only)
+    out        folder for edit.safetensors, edit.json, result.json, README.md and before_after.png; None writes nothing
+    settings   of the method; `preset=NAME` chooses a published set
+    resume     go on with the run that was stopped, to the same bits
+    overwrite  replace an earlier result, or start anew where a run was stopped
+    evaluate   measure base and edited model, if the model brings a classifier
+    json       file for the measured numbers
+    progress   called with (stage, done, total)
+
+    Raises ValueError, TypeError, FileNotFoundError or FileExistsError for bad input before any weight is loaded where that can be known;
+    FloatingPointError if the method diverges; OSError if a file cannot be written.
+    """
+    values: dict[str, Any] = {
+        "concepts": concepts, "kind": kind, "also": also, "model": str(model), "method": method, "out": out, "seed": seed,
+        "settings": dict(settings or {}), "resume": resume, "overwrite": overwrite, "evaluate": evaluate, "device": device,
+        "dtype": dtype,
+    }  # fmt: skip
+    plan = make_plan(parse(EraseRequest, values, "option"))
+    check_new_file(json, overwrite)
+    result = run(plan, progress)
+    if json is not None:
+        write_json(Path(json), result.to_dict())
+    return result
+
+
+def make_plan(request: EraseRequest) -> Plan:
+    """Resolve names and check everything that can be checked without loading weights (no torch).
+
+    Raises ValueError, FileNotFoundError or FileExistsError.
+    """
+    if not request.concepts:
+        raise ValueError("name at least one concept to erase, for example: cat")
+    if request.also and len(request.concepts) > 1:
+        raise ValueError("also names one concept in other words; give it with one concept at a time")
+    if request.resume and request.out is None:
+        raise ValueError("resume needs out: the checkpoint lies beside the result's folder")
+    model = describe(resolve(request.model))
+    concepts = tuple(model.catalog.resolve(text, request.kind, request.also) for text in request.concepts)
+    labels = [concept.label for concept in concepts]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"a concept is named twice: {', '.join(labels)}")
+    method = get(request.method)
+    settings = parse_settings(method, request.settings)
+    if request.out is not None:
+        Workplace(request.out).check(resume=request.resume, overwrite=request.overwrite)
+    return Plan(request, model, concepts, method, settings)
+
+
+def run(plan: Plan, progress: Progress = silent) -> EraseResult:
+    """Carry out a plan."""
+    request = plan.request
+    workplace = Workplace(request.out) if request.out is not None else None
+    with workplace.opened(resume=request.resume) if workplace else nullcontext():
+        model = _load(plan, progress)
+        if workplace:
+            workplace.claim(_identity(plan, model))
+        edit, cost = _erased(plan, model, workplace, progress)
+        measured = _measured(plan, model, edit, progress)
+        result = EraseResult(edit.with_measurements({**measured, **cost}), request.out)
+        if request.out is not None:
+            _write(plan, model, result, request.out, progress)
+    return result
+
+
+def _load(plan: Plan, progress: Progress) -> Model:
+    from excise.models import load
+
+    progress("loading the model", 0, 1)
+    model = load(plan.request.model, device=plan.request.device, dtype=plan.request.dtype)
+    progress("loading the model", 1, 1)
+    return model
+
+
+def _identity(plan: Plan, model: Model) -> dict[str, Any]:
+    """What must be the same for a run to go on to the same bits."""
+    from excise.edits.applied import base_fingerprint
+
+    return {
+        "base": base_fingerprint(model),
+        "method": plan.method.name,
+        "concepts": [concept.to_dict() for concept in plan.concepts],
+        "settings": plan.settings.model_dump(),
+        "seed": plan.request.seed,
+        "dtype": plan.request.dtype,
+    }
+
+
+def _erased(plan: Plan, model: Model, workplace: Workplace | None, progress: Progress) -> tuple[WeightEdit, dict[str, float]]:
+    """The edit, and the seconds and MiB that it took."""
+    checkpoint = workplace.checkpoint if workplace else None
+    began = time.perf_counter()
+    edit = plan.method.erase(model, plan.concepts, plan.settings, Run(plan.request.seed, checkpoint, progress))
+    return edit, {"seconds": time.perf_counter() - began, "peak_mb": _peak_mb(model.device)}
+
+
+def _measured(plan: Plan, model: Model, edit: WeightEdit, progress: Progress) -> dict[str, Any]:
+    """Base and edited model measured, if that is wanted and possible; nulls and a note if not."""
+    if plan.request.evaluate and model.classifier is not None and model.catalog.concepts:
+        from excise.evaluation import evaluate
+
+        evaluation = evaluate(model, plan.concepts, edit, seed=plan.request.seed, progress=progress)
+        return {**evaluation.to_dict(), "note": ""}
+    missing = (
+        f"the model {model.name!r} brings no classifier and list of concepts"
+        if plan.request.evaluate
+        else "no evaluation was asked for"
+    )
+    nulls = dict.fromkeys(key for measure in numbers.MEASURES for key in (measure, f"{measure}_ci"))
+    return {**nulls, "n": {}, "base": dict(nulls), "note": missing}
+
+
+def _write(plan: Plan, model: Model, result: EraseResult, out: Path, progress: Progress) -> None:
+    """All files of the result, all or nothing."""
+    from excise.report import pictures
+
+    columns = pictures.panels(model.catalog, plan.concepts, plan.request.seed)
+    base, edited = pictures.sample(model, result.edit, columns, progress)
+    sheet = pictures.draw([panel.label for panel in columns], {"base": base, "edited": edited})
+    name = plan.request.model
+    shown = name if name in BUILT_IN or not Path(name).exists() else "PATH/TO/BASE"
+    text = card.render(result.edit.manifest, plan.method, result.to_dict(), model=shown, edit=out.name)
+    with replacing_folder(out) as folder:
+        result.edit.write(folder)
+        write_json(folder / "result.json", result.to_dict())
+        write_text(folder / "README.md", text)
+        sheet.save(folder / "before_after.png")
+
+
+def _peak_mb(device: Device) -> float:
+    import resource
+    import sys
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

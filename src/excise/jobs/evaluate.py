@@ -1,0 +1,83 @@
+"""Measuring a model, or what edits do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from excise.concepts import Concept
+from excise.erasure.run import Progress, silent
+from excise.files import write_json
+from excise.jobs.files import check_new_file, read_edits
+from excise.models.names import describe, resolve
+
+if TYPE_CHECKING:
+    from excise.edits import WeightEdit
+    from excise.evaluation import Evaluation
+
+
+def evaluate(
+    *,
+    edit: str | Path | Sequence[str | Path] = (),
+    model: str | Path = "canvas",
+    concept: str | Sequence[str] = (),
+    kind: str | None = None,
+    seed: int = 0,
+    target_pictures: int = 200,
+    other_pictures: int = 24,
+    json: str | Path | None = None,
+    overwrite: bool = False,
+    device: str | None = None,
+    dtype: str = "float32",
+    progress: Progress = silent,
+) -> Evaluation:
+    """UA, IRA, CRA and the neutral rate of the base model and, if edits are given, of the edited one.
+
+    edit             folders of edits, measured together
+    concept          what the edits erase; default what they say they erase
+    target_pictures  of each erased concept
+    other_pictures   of each other concept
+    json             file for the measured numbers
+
+    Raises ValueError if there is no concept or the model brings no classifier, FileExistsError if `json` is there.
+    """
+    check_new_file(json, overwrite)
+    if target_pictures < 1 or other_pictures < 1:
+        raise ValueError("target_pictures and other_pictures must be at least 1")
+    description = describe(resolve(model))
+    named = [concept] if isinstance(concept, str) else list(concept)
+    targets = [description.catalog.resolve(text, kind) for text in named]
+    edits = read_edits(edit)
+    targets = targets or [description.catalog.resolve(label) for label in _erased(edits)]
+    if not targets:
+        raise ValueError("nothing to measure: give an edit, or the concept to ask the base model for")
+    if description.classifier is None:
+        raise ValueError(f"the model {description.name!r} brings no classifier, so nothing can be measured")
+    evaluation = _measure(model, targets, edits, seed, target_pictures, other_pictures, device, dtype, progress)
+    if json is not None:
+        write_json(Path(json), evaluation.to_dict())
+    return evaluation
+
+
+def _erased(edits: Sequence[WeightEdit]) -> list[str]:
+    return list(dict.fromkeys(label for edit in edits for label in edit.manifest.names))
+
+
+def _measure(
+    model: str | Path, targets: Sequence[Concept], edits: Sequence[WeightEdit], seed: int, target_pictures: int,
+    other_pictures: int, device: str | None, dtype: str, progress: Progress,
+) -> Evaluation:  # fmt: skip
+    from excise.edits import compose
+    from excise.evaluation import evaluate
+    from excise.models import load
+
+    return evaluate(
+        load(model, device=device, dtype=dtype),
+        targets,
+        compose(edits) if edits else None,
+        seed=seed,
+        target_pictures=target_pictures,
+        other_pictures=other_pictures,
+        progress=progress,
+    )

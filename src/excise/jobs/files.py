@@ -1,0 +1,28 @@
+"""What several jobs do with paths that a user gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from excise.edits import WeightEdit
+
+
+def check_new_file(path: str | Path | None, overwrite: bool) -> None:
+    """Raise FileExistsError if a file is there and may not be replaced, or a folder is there."""
+    if path is None or not Path(path).exists():
+        return
+    if not Path(path).is_file():
+        raise FileExistsError(f"{path} is a folder; give a file's path")
+    if not overwrite:
+        raise FileExistsError(f"{path} exists; choose another path, or pass overwrite to replace it")
+
+
+def read_edits(edit: str | Path | Sequence[str | Path]) -> list[WeightEdit]:
+    """The edits in one or more folders, in order. Raises FileNotFoundError or ValueError."""
+    from excise.edits import load_edit
+
+    folders = [edit] if isinstance(edit, str | Path) else edit
+    return [load_edit(folder) for folder in folders]

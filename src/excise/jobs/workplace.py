@@ -1,0 +1,77 @@
+"""Where an erasure keeps what it has done: a hidden folder beside its result, gone once the result is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from excise.files import check_replaceable, write_json
+
+MARKER = "edit.json"
+"""The file that makes a folder a result of ours: nothing else is ever replaced."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The result's folder, and `.NAME.work` beside it with the checkpoint and what run it belongs to."""
+
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        out = self.out.expanduser().resolve()
+        return out.with_name(f".{out.name}.work")
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def identity(self) -> Path:
+        return self.folder / "run.json"
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise FileExistsError if a result or an unfinished run would be lost."""
+        check_replaceable(self.out, MARKER, overwrite)
+        if self.checkpoint.exists() and not (resume or overwrite):
+            raise FileExistsError(
+                f"{self.folder} holds an unfinished run; pass resume to go on with it, or overwrite to start anew"
+            )
+
+    @contextmanager
+    def opened(self, *, resume: bool) -> Iterator[None]:
+        """The hidden folder is there inside the block, and deleted when the block succeeds.
+
+        When it does not, a checkpoint is kept, and the error says so.
+        """
+        if not resume:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        except BaseException as error:
+            if self.checkpoint.exists():
+                error.add_note("what was done is kept: give the same command with --resume to go on")
+            else:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        shutil.rmtree(self.folder)
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        """Say which run the checkpoints belong to. Raises ValueError if those already there belong to another."""
+        identity = json.loads(json.dumps(identity))
+        if self.checkpoint.exists():
+            before = json.loads(self.identity.read_text(encoding="utf-8"))
+            differing = [
+                f"{key} was {before.get(key)!r}, now {identity[key]!r}" for key in identity if before.get(key) != identity[key]
+            ]
+            if differing:
+                raise ValueError(
+                    f"{self.folder} belongs to another run ({'; '.join(differing)}); use the same options, or overwrite"
+                )
+        write_json(self.identity, identity)

@@ -1,0 +1,1 @@
+"""What people look at: pictures, cards, numbers in words."""

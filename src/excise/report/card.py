@@ -1,0 +1,59 @@
+"""The model card of an edit: what was removed, how it was measured, what it does not promise, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from excise.report import numbers
+
+if TYPE_CHECKING:
+    from excise.edits import Manifest
+    from excise.methods import Method
+
+
+def render(manifest: Manifest, method: Method, result: Mapping[str, Any], *, model: str, edit: str) -> str:
+    """Markdown with the metadata that model hubs read.
+
+    result  what `result.json` holds
+    model   what a reader gives to `excise.load` for the base model
+    edit    what a reader gives to `excise.load_edit`
+    """
+    from importlib.resources import files
+
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["cell"] = _cell
+    template = environment.from_string(files("excise.report").joinpath("card.md.j2").read_text(encoding="utf-8"))
+    return template.render(
+        metadata=_metadata(method, model).rstrip(),
+        manifest=manifest,
+        method=method,
+        result=result,
+        columns=numbers.COLUMNS,
+        rows=numbers.table(result),
+        counts=numbers.counts(result),
+        base=next(iter(manifest.base.items())),
+        model=model,
+        edit=edit,
+    )
+
+
+def _metadata(method: Method, model: str) -> str:
+    from huggingface_hub import ModelCardData
+
+    return ModelCardData(
+        base_model=model if model.count("/") == 1 else None,
+        library_name="excise",
+        pipeline_tag="text-to-image",
+        tags=["concept-erasure", f"method:{method.name}"],
+    ).to_yaml()
+
+
+def _cell(value: object) -> str:
+    """Text that cannot break out of a table cell or become markup."""
+    text = " ".join(str(value).split())
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text
