@@ -9,15 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from excise.information.quadrature import (
-    LOC,
-    SCALE,
-    fit_law,
-    logistic_nodes,
-    slice_edges,
-    stratified_uniforms,
-    timestep_nodes,
-)
+from excise.information.quadrature import LOC, SCALE, Law, fit_law, logistic_nodes, stratified_uniforms
 from excise.models import Schedule
 from toys import GaussianToy
 
@@ -63,7 +55,7 @@ def test_half_the_weights_integrate_to_half_the_range() -> None:
 @pytest.mark.parametrize("scheduler", [SD, CANVAS], ids=["sd", "zero-terminal-snr"])
 def test_rounded_weights_integrate_to_the_finite_range_too(scheduler: DDIMScheduler) -> None:
     a = levels(scheduler)
-    nodes = timestep_nodes(stratified_uniforms(500, 64, generator()), a, 0.5, 2.0)
+    nodes = Law(a, 0.5, 2.0).nodes(stratified_uniforms(500, 64, generator()))
     finite = a[a.isfinite()]
     assert nodes.weights.mean().item() == pytest.approx((finite.max() - finite.min()).item(), rel=0.02)
 
@@ -71,7 +63,7 @@ def test_rounded_weights_integrate_to_the_finite_range_too(scheduler: DDIMSchedu
 def test_rounding_takes_the_nearest_timestep_and_its_own_level() -> None:
     a = levels(SD)
     uniforms = stratified_uniforms(40, 8, generator())
-    nodes = timestep_nodes(uniforms, a, LOC, SCALE)
+    nodes = Law(a).nodes(uniforms)
     drawn, _ = logistic_nodes(uniforms, LOC, SCALE, float(a.min()), float(a.max()))
     brute = (drawn.flatten()[:, None] - a[None, :]).abs().argmin(1).view_as(nodes.t)
     assert torch.equal(nodes.t, brute)
@@ -84,27 +76,27 @@ def test_levels_fall_and_the_nearest_level_of_a_level_is_itself() -> None:
         finite = a[a.isfinite()]
         assert (finite.diff() < 0).all()
         span = finite.max() - finite.min()
-        wide = timestep_nodes(((finite - finite.min()) / span)[None].clamp(1e-12, 1 - 1e-12), a, 0.0, 1e6)  # uniform in a
+        wide = Law.flat(a).nodes(((finite - finite.min()) / span)[None].clamp(1e-12, 1 - 1e-12))
         assert torch.equal(wide.t[0], torch.arange(len(finite)))
 
 
 def test_pure_noise_is_never_asked_about() -> None:
     a = levels(CANVAS)
     assert a[-1] == -math.inf
-    nodes = timestep_nodes(stratified_uniforms(200, 16, generator()), a, -6.0, 3.0)
+    nodes = Law(a, -6.0, 3.0).nodes(stratified_uniforms(200, 16, generator()))
     assert nodes.t.max() <= 998
     assert nodes.log_snr.isfinite().all() and nodes.weights.isfinite().all()
 
 
 def test_schedule_without_levels_is_refused() -> None:
     with pytest.raises(ValueError, match="1 finite noise levels"):
-        timestep_nodes(stratified_uniforms(1, 2, generator()), torch.tensor([1.0, -math.inf]))
+        Law(torch.tensor([1.0, -math.inf]))
 
 
 def test_few_rounded_nodes_match_the_closed_form_of_the_toy() -> None:
     """Expected integrand of the Gaussian toy: quadrature alone, no noise. Equal gaps in t would be 20 % off at 10 nodes."""
     toy, a = GaussianToy(0.1), levels(SD)
-    nodes = timestep_nodes(stratified_uniforms(200, 10, generator()), a)
+    nodes = Law(a).nodes(stratified_uniforms(200, 10, generator()))
     snr = nodes.log_snr.exp()
     integrand = snr / (1 + snr) - toy.variance * snr / (1 + toy.variance * snr)  # e-MSE gap of two Gaussians
     estimates = (nodes.weights * integrand).mean(1) / 2
@@ -116,8 +108,8 @@ def test_few_rounded_nodes_match_the_closed_form_of_the_toy() -> None:
 
 def test_slices_have_equal_probability() -> None:
     a = levels(SD)
-    edges = slice_edges(4, a, LOC, SCALE)
-    nodes = timestep_nodes(stratified_uniforms(500, 8, generator()), a)
+    edges = Law(a).edges(4)
+    nodes = Law(a).nodes(stratified_uniforms(500, 8, generator()))
     counts = np.histogram(nodes.log_snr.numpy(), edges.numpy() + np.array([-1e-9, 0, 0, 0, 1e-9]))[0]
     assert np.abs(counts / counts.sum() - 0.25).max() < 0.01
     assert edges[0] == pytest.approx(float(a.min())) and edges[-1] == pytest.approx(float(a.max()))
@@ -126,8 +118,8 @@ def test_slices_have_equal_probability() -> None:
 def test_fitted_law_sits_on_the_integrand() -> None:
     a = torch.linspace(-12, 12, 400, dtype=torch.float64)
     bump = torch.exp(-((a + 2) ** 2) / (2 * 2.5**2))
-    loc, scale = fit_law(a, torch.ones_like(a), bump)
+    loc, scale = fit_law(a, bump)
     assert loc == pytest.approx(-2, abs=0.01)
     assert scale * math.pi / math.sqrt(3) == pytest.approx(2.5 * math.sqrt(2), rel=0.01)
-    assert fit_law(a, torch.ones_like(a), torch.exp(-((a + 2) ** 2) * 50))[1] == 1.0
-    assert fit_law(a, torch.ones_like(a), torch.zeros_like(a)) == (LOC, SCALE)
+    assert fit_law(a, torch.exp(-((a + 2) ** 2) * 50))[1] == 1.0
+    assert fit_law(a, torch.zeros_like(a)) == (LOC, SCALE)

@@ -35,6 +35,10 @@ class Nodes:
     weights: Tensor
     slices: Tensor
 
+    def part(self, rows: slice) -> Nodes:
+        """The nodes of some of the pictures."""
+        return Nodes(self.t[rows], self.log_snr[rows], self.weights[rows], self.slices[rows])
+
 
 def stratified_uniforms(pictures: int, nodes: int, generator: Generator) -> Tensor:
     """(pictures, nodes) float64 in 0–1: one draw per equal slice for every picture, and one per finer slice over all pictures."""
@@ -53,46 +57,64 @@ def logistic_nodes(uniforms: Tensor, loc: float, scale: float, low: float, high:
     return loc + scale * u, scale * (last - first) / (torch.sigmoid(u) * torch.sigmoid(-u))
 
 
-def timestep_nodes(uniforms: Tensor, levels: Tensor, loc: float = LOC, scale: float = SCALE) -> Nodes:
-    """Draws rounded to the nearest timestep of a discrete schedule.
+@dataclass(frozen=True)
+class Law:
+    """The law that nodes on a discrete schedule are drawn from.
 
-    uniforms (n, k) from `stratified_uniforms`
-    levels   (T,) log-SNR by timestep, decreasing; timesteps where it is infinite (zero terminal SNR) are left out
+    levels (T,) log-SNR by timestep, decreasing; timesteps where it is infinite (zero terminal SNR) are never drawn
+    loc, scale of the logistic, which is cut to the finite levels
 
-    The weight of a timestep is the width of its cell over the probability of its cell (cells end half way to the neighbours, the outermost at
-    the outermost levels), so that weights integrate to the range exactly and every factor belongs to the rounded level.
     Raises ValueError if fewer than two levels are finite.
     """
-    timesteps = levels.isfinite().nonzero().squeeze(1)
-    if len(timesteps) < 2:
-        raise ValueError(f"the schedule has {len(timesteps)} finite noise levels; at least 2 are needed")
-    ascending = timesteps.flip(0)
-    a = levels[ascending].double()
-    edges = torch.cat([a[:1], (a[1:] + a[:-1]) / 2, a[-1:]])
-    drawn, _ = logistic_nodes(uniforms, loc, scale, float(a[0]), float(a[-1]))
-    cell = torch.searchsorted(edges[1:-1].contiguous(), drawn)
-    below = _cdf(edges, loc, scale)
-    probability = below.diff() / (below[-1] - below[0])
-    return Nodes(ascending[cell], a[cell], edges.diff()[cell] / probability[cell], uniforms)
+
+    levels: Tensor
+    loc: float = LOC
+    scale: float = SCALE
+
+    def __post_init__(self) -> None:
+        if (finite := int(self.levels.isfinite().sum())) < 2:
+            raise ValueError(f"the schedule has {finite} finite noise levels; at least 2 are needed")
+
+    @classmethod
+    def flat(cls, levels: Tensor) -> Law:
+        """All levels of log-SNR equally likely."""
+        return cls(levels, 0.0, 1e6)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest finite log-SNR: the part of the integral that the model can be asked about."""
+        finite = self.levels[self.levels.isfinite()]
+        return float(finite.min()), float(finite.max())
+
+    def nodes(self, uniforms: Tensor) -> Nodes:
+        """Draws rounded to the nearest timestep; uniforms (n, k) from `stratified_uniforms`.
+
+        The weight of a timestep is the width of its cell over the probability of its cell (cells end half way to the neighbours, the
+        outermost at the outermost levels), so that weights integrate to the range exactly and every factor belongs to the rounded level.
+        """
+        ascending = self.levels.isfinite().nonzero().squeeze(1).flip(0)
+        a = self.levels[ascending].double()
+        edges = torch.cat([a[:1], (a[1:] + a[:-1]) / 2, a[-1:]])
+        drawn, _ = logistic_nodes(uniforms, self.loc, self.scale, *self.range)
+        cell = torch.searchsorted(edges[1:-1].contiguous(), drawn)
+        below = _cdf(edges, self.loc, self.scale)
+        probability = below.diff() / (below[-1] - below[0])
+        return Nodes(ascending[cell], a[cell], edges.diff()[cell] / probability[cell], uniforms)
+
+    def edges(self, count: int) -> Tensor:
+        """Log-SNR at the ends of `count` slices of equal probability, (count + 1,) float64, ascending."""
+        return logistic_nodes(torch.linspace(0, 1, count + 1, dtype=torch.float64), self.loc, self.scale, *self.range)[0]
 
 
-def slice_edges(count: int, levels: Tensor, loc: float, scale: float) -> Tensor:
-    """Log-SNR at the ends of `count` slices of equal probability, (count + 1,) float64, ascending."""
-    finite = levels[levels.isfinite()].double()
-    ends = torch.linspace(0, 1, count + 1, dtype=torch.float64)
-    return logistic_nodes(ends, loc, scale, float(finite.min()), float(finite.max()))[0]
+def fit_law(log_snr: Tensor, mass: Tensor) -> tuple[float, float]:
+    """(loc, scale) of the law that suits an integral seen at pilot nodes; mass (m,) >= 0 is what each node adds to it.
 
-
-def fit_law(log_snr: Tensor, weights: Tensor, values: Tensor) -> tuple[float, float]:
-    """(loc, scale) of the law that suits an integrand seen at pilot nodes; all arguments (m,), values >= 0.
-
-    Matches mean and spread. The scale is at least 1: values fall like exp(-|a|) at both ends, so a narrower law would have unbounded terms.
-    Gives the default law when the values are all zero.
+    Matches mean and spread. The scale is at least 1: integrands fall like exp(-|a|) at both ends, so a narrower law would have unbounded
+    terms. Gives the default law when there is no mass.
     """
-    mass = weights.double() * values.double()
     if not mass.sum() > 0:
         return LOC, SCALE
-    share = mass / mass.sum()
+    share = mass.double() / mass.double().sum()
     loc = (share * log_snr).sum()
     spread = (share * (log_snr - loc).square()).sum().sqrt()
     return float(loc), max(1.0, _SPREAD * float(spread))

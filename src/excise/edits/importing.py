@@ -1,0 +1,95 @@
+"""Erased models from elsewhere as edits: what was changed in the base to make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from excise.edits.applied import applied_edits, base_fingerprint
+from excise.edits.edit import WeightEdit, difference
+from excise.edits.manifest import Manifest, versions
+from excise.files import read_tensors
+from excise.models.fingerprint import canonical_name, named_tensors
+
+
+def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[str, Any], ...] = ()) -> WeightEdit:
+    """The difference of two models as a WeightEdit.
+
+    base      the Model that the erased one was made from, without edits
+    erased    a Model or pipeline of the same shape; or the path of a .safetensors file that holds some of the denoiser's tensors, named
+              as the U-Net names them (the form in which ESD, UCE and others publish their weights)
+    name      what the manifest calls the erased model; default the model's own name or the file's
+    concepts  what was erased, if that is known, as `Concept.to_dict` gives it
+
+    With the edit on, the base computes what the erased model does (float32 weights are equal to the last digit or so).
+    Raises ValueError if an edit is on the base, if names or shapes differ, or if nothing differs.
+    """
+    if applied_edits(base):
+        raise ValueError("the base has edits on; compare with the base itself")
+    before = named_tensors(base)
+    if isinstance(erased, str | Path):
+        after: Mapping[str, Tensor] = _partial(Path(erased), before)
+        found = name or Path(erased).stem
+    else:
+        after = named_tensors(erased)
+        found = name or getattr(erased, "name", "") or type(erased).__name__
+        _check_same_names(before, after)
+    _check_values(before, after)
+    deltas = difference({key: before[key] for key in after}, {key: value.to(before[key]) for key, value in after.items()})
+    if not deltas:
+        raise ValueError("the two models have the same weights: there is no edit to import")
+    manifest = Manifest(
+        model=getattr(base, "name", type(base).__name__),
+        base=base_fingerprint(base),
+        method="imported",
+        concepts=list(concepts),
+        settings={"from": found},
+        versions=versions(),
+    )
+    return WeightEdit(deltas, manifest)
+
+
+def is_partial(path: str | Path) -> bool:
+    """Whether a file holds tensors of a U-Net by their diffusers names (not a whole checkpoint)."""
+    path = Path(path)
+    if not path.is_file() or path.suffix != ".safetensors":
+        return False
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            return any(
+                key.removeprefix("unet.").startswith(("down_blocks.", "mid_block.", "up_blocks.")) for key in file.keys()
+            )
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
+
+
+def _partial(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tensors, _ = read_tensors(path)
+    found = {}
+    for key, value in tensors.items():
+        name = canonical_name(key if key.startswith(("unet.", "text_encoder.")) else f"unet.{key}")
+        if name not in known:
+            raise ValueError(f"{path} holds {key}, which the base does not have; it is not an erased form of this model")
+        found[name] = value
+    return found
+
+
+def _check_same_names(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+    missing, foreign = sorted(before.keys() - after.keys()), sorted(after.keys() - before.keys())
+    if missing or foreign:
+        what = f"it lacks {missing[0]}" if missing else f"it has {foreign[0]}"
+        raise ValueError(f"not an erased form of the base: {what} ({len(missing)} tensors missing, {len(foreign)} foreign)")
+
+
+def _check_values(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+    for name, value in after.items():
+        if value.shape != before[name].shape:
+            raise ValueError(f"not an erased form of the base: {name} is {tuple(value.shape)}, not {tuple(before[name].shape)}")
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} of the erased model has values that are not finite (NaN or infinity)")

@@ -1,0 +1,91 @@
+"""Figures of a measurement: where in the picture, and at which noise level, a concept's words are still seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from excise.files import replacing
+from excise.information.measurement import ConceptReading, Forms, Measurement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {"base": "#4c72b0", "edited": "#c44e52"}
+MAP = "magma"
+
+
+def heat_map_figure(measurement: Measurement) -> Figure:
+    """One row per picture of each measured concept: the picture, its map in the base model and in the edited one, one scale per concept.
+
+    Maps show the orthogonal form by latent pixel: what a pixel tells about the concept's words, given the rest of the prompt.
+    Raises ValueError if the measurement holds no pictures.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [(reading, example) for reading in measurement.concepts for example in reading.examples]
+    if not rows:
+        raise ValueError("this measurement holds no pictures to draw")
+    columns = 1 + len(rows[0][1].maps)
+    figure = Figure(figsize=(2.1 * columns + 0.6, 2.25 * len(rows) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (reading, example) in zip(axes, rows, strict=True):
+        most = max(float(each.max()) for shown in reading.examples for each in shown.maps.values()) or 1.0
+        line[0].imshow(example.picture.permute(1, 2, 0).numpy())
+        line[0].set_title(example.prompt, fontsize=7, wrap=True)
+        for axis, (name, each) in zip(line[1:], example.maps.items(), strict=True):
+            image = axis.imshow(each.numpy(), cmap=MAP, vmin=0, vmax=most, interpolation="nearest")
+            axis.set_title(f"{name}: {float(each.sum()):.2f} nats", fontsize=7)
+        figure.colorbar(image, ax=line[-1], shrink=0.8).ax.tick_params(labelsize=6)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return figure
+
+
+def curve_figure(measurement: Measurement) -> Figure:
+    """Nats per unit of log-SNR for each measured concept, orthogonal form solid and plain form dashed."""
+    from matplotlib.figure import Figure
+
+    readings = measurement.concepts
+    figure = Figure(figsize=(4.2 * len(readings), 3), layout="constrained")
+    for axis, reading in zip(figure.subplots(1, len(readings), squeeze=False)[0], readings, strict=True):
+        _curves(axis, reading)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure to a .png or .svg file, all or nothing. Raises ValueError for another kind of file."""
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise ValueError(f"{path} should end in .png or .svg")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=150)
+
+
+def _curves(axis: Axes, reading: ConceptReading) -> None:
+    edges = reading.curve.edges
+    for name, values in reading.curve.curves.items():
+        model, form = name.split()
+        style = "-" if form == "orthogonal" else "--"
+        axis.stairs(values, edges, color=COLOURS[model], linestyle=style, label=f"{model}, {form}")
+    axis.axhline(0, color="black", linewidth=0.5)
+    axis.set_xlim(*_shown(reading))
+    axis.set_xlabel("log-SNR")
+    axis.set_ylabel("nats per unit of log-SNR")
+    axis.set_title(f"{reading.label}: {_total(reading.conditional.base, reading.conditional.edited)}", fontsize=9)
+    axis.legend(fontsize=7, frameon=False)
+
+
+def _total(base: Forms, edited: Forms | None) -> str:
+    after = "" if edited is None else f" → {edited.orthogonal.value:.2f}"
+    return f"{base.orthogonal.value:.2f}{after} nats"
+
+
+def _shown(reading: ConceptReading) -> tuple[float, float]:
+    """The part of the axis that holds nearly all of the law: the outermost bins reach far out and are almost empty."""
+    edges: Sequence[float] = reading.curve.edges
+    return edges[1] - 1, edges[-2] + 1

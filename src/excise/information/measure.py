@@ -1,0 +1,219 @@
+"""`measure`: how much of a concept is left in a model, in nats, and what the others lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from excise.concepts import Concept
+from excise.information.bootstrap import Estimate
+from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
+from excise.information.measurement import ConceptReading, Example, Measurement
+from excise.information.pictures import Phrasings, PictureSet, make_pictures, stream
+from excise.information.plan import BUDGET, NODES, PILOT_NODES, Meter, Progress, make_plan
+from excise.information.quadrature import Law, fit_law, stratified_uniforms
+from excise.information.summaries import collateral, curve_of, summarise
+
+if TYPE_CHECKING:
+    from excise.edits import WeightEdit
+    from excise.models import Model
+
+CHUNK = 16
+"""Pictures between switching the edits on and off."""
+
+EXAMPLES = 4
+"""Pictures that are kept for the figure."""
+
+
+def measure(
+    model: Model,
+    concepts: str | Concept | Sequence[str | Concept],
+    *,
+    edit: WeightEdit | Sequence[WeightEdit] | None = None,
+    base: Model | None = None,
+    against: Sequence[str | Concept] = (),
+    pictures: Mapping[str, PictureSet] | None = None,
+    budget: int = BUDGET,
+    seed: int = 0,
+    guidance_scale: float = 1.0,
+    phrasings: Phrasings = "plain",
+    batch: int = 64,
+    progress: Progress = lambda stage, done, total: None,
+) -> Measurement:
+    """Measure the mutual information between concepts' words and pictures, in nats per picture.
+
+    model          the model as it is (edits that are already on it stay on)
+    concepts       what to measure
+    edit           edits to compare it with, all of them on at once
+    base           for an erased model that came without an edit: the model that it was made from; `model` is then the edited one
+    against        other concepts, whose collateral loss is measured
+    pictures       concept label -> pictures with prompts; the base model makes those that are not given. Without edit, base and pictures
+                   the measured model makes them itself, which says little about what it no longer draws
+    budget         network evaluations; four times as many halve the intervals
+    seed           of pictures, noise levels, noise and resampling
+    guidance_scale of the pictures that are made; predictions are never guided
+    phrasings      "plain" prompts, or "all" templates, synonyms and members
+    batch          network evaluations at a time
+    progress       called as progress("measuring", evaluations done, total)
+
+    Base and edited model see the same pictures, noise levels and noise.
+    Raises ValueError for an unknown concept, a budget that is too small, an edit of another base or one that only acts while sampling, or
+    a base whose latents or schedule are not the model's.
+    """
+    started = time.perf_counter()
+    targets = _resolve(model, [concepts] if isinstance(concepts, str | Concept) else concepts)
+    labels = {concept.label for concept in targets}
+    others = [concept for concept in _resolve(model, against) if concept.label not in labels]
+    edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)
+    before, after = _subjects(model, edits, base)
+    given = pictures or {}
+    making = before.model.sampler.steps * (1 if guidance_scale == 1 else 2)
+    known = {label: len(given[label]) for label in given}
+    plan = make_plan(budget, targets, others, models=1 if after is None else 2, making=making, given=known)
+    meter = Meter(progress, plan.total)
+
+    def pictures_of(concept: Concept) -> PictureSet:
+        count = plan.counts[concept.label]
+        if concept.label in given:
+            return given[concept.label].part(slice(count))
+        return make_pictures(
+            before.model, concept, count,
+            seed=seed, guidance_scale=guidance_scale, phrasings=phrasings, batch=batch, tick=meter.tick,
+        )  # fmt: skip
+
+    sets = [pictures_of(concept) for concept in targets]
+    reader = _Reader(before, after, Law.flat(_levels(before.model)), seed, batch, meter.tick)
+    reader = reader.focused([pictures.part(slice(plan.pilot)) for pictures in sets])
+    readings = [reader.read(pictures, floor=True)[0] for pictures in sets]
+    rest = [reader.read(pictures_of(concept), floor=False) for concept in others]
+    return Measurement(
+        model=model.name,
+        edits=tuple(" ".join([e.manifest.method, *e.manifest.names]) for e in edits),
+        concepts=tuple(readings),
+        others=tuple(reading for reading, _ in rest),
+        collateral=collateral({reading.label: share for reading, share in rest if share is not None}),
+        settings={
+            "seed": seed,
+            "budget": budget,
+            "evaluations": meter.done,
+            "noise_levels": NODES,
+            "log_snr_range": list(reader.law.range),
+            "log_snr_law": {"loc": reader.law.loc, "scale": reader.law.scale},
+            "latent_dimensions": sets[0].latents[0].numel(),
+            "guidance_scale": guidance_scale,
+            "sampler_steps": before.model.sampler.steps,
+            "phrasings": phrasings,
+            "base": None if after is None else before.model.name,
+            "self_made_pictures": after is None and not labels <= given.keys(),
+        },
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _resolve(model: Model, concepts: Sequence[str | Concept]) -> list[Concept]:
+    found = [model.catalog.resolve(concept) if isinstance(concept, str) else concept for concept in concepts]
+    return list({concept.label: concept for concept in found}.values())
+
+
+def _subjects(model: Model, edits: Sequence[WeightEdit], base: Model | None) -> tuple[Subject, Subject | None]:
+    """The base, and the edited model if there is one."""
+    for edit in edits:
+        if edit.manifest.kind == "sampler":
+            raise ValueError(
+                f"{edit.manifest.method} acts while sampling and leaves the network's answers as they are: there is nothing to measure"
+            )
+    if base is None:
+        return Subject(model, nullcontext), Subject(model, lambda: _all_on(model, edits)) if edits else None
+    if base.latent_shape != model.latent_shape:
+        raise ValueError(
+            f"the base's latents are {base.latent_shape}, the model's {model.latent_shape}: not the same kind of model"
+        )
+    if not torch.equal(base.schedule.alphas_cumprod, model.schedule.alphas_cumprod):
+        raise ValueError("the base and the model have different noise schedules; they cannot be asked about the same states")
+    return Subject(base, nullcontext), Subject(model, lambda: _all_on(model, edits))
+
+
+@contextmanager
+def _all_on(model: Model, edits: Sequence[WeightEdit]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edit.applied(model))
+        yield
+
+
+def _levels(model: Model) -> Tensor:
+    return model.schedule.log_snr(torch.arange(model.schedule.steps))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads concepts one after another in the same way."""
+
+    before: Subject
+    after: Subject | None
+    law: Law
+    seed: int
+    batch: int
+    tick: Callable[[int], None]
+
+    def focused(self, sets: Sequence[PictureSet]) -> _Reader:
+        """The same with noise levels drawn where, in the base model, the words of these few pictures matter."""
+        seen = []
+        for pictures in sets:
+            nodes = self.law.nodes(stratified_uniforms(len(pictures), PILOT_NODES, self._stream(pictures, "pilot levels")))
+            noise = self._noise(pictures, PILOT_NODES, self._stream(pictures, "pilot noise"))
+            prompts = prompts_of(pictures, ("with", "rest"))
+            answer = ask(self.before.model, pictures.latents, noise, nodes, prompts, self.batch, self.tick)
+            curve = contrast(noise.double(), answer["with"], answer["rest"], nodes.weights).curve[..., 0]
+            seen.append(torch.stack([nodes.log_snr, curve]).flatten(1))
+        loc, scale = fit_law(*torch.cat(seen, 1))
+        return _Reader(self.before, self.after, Law(self.law.levels, loc, scale), self.seed, self.batch, self.tick)
+
+    def read(self, pictures: PictureSet, floor: bool) -> tuple[ConceptReading, tuple[Estimate, Tensor] | None]:
+        """The reading, and the share left with its resamples if there is an edited model and the base knows the concept."""
+        uniforms = stratified_uniforms(len(pictures), NODES, self._stream(pictures, "levels"))
+        nodes, random = self.law.nodes(uniforms), self._stream(pictures, "noise")
+        parts = []
+        for start in range(0, len(pictures), CHUNK):
+            rows = slice(start, start + CHUNK)
+            part = pictures.part(rows)
+            noise = self._noise(part, NODES, random)
+            parts.append(
+                integrals(self.before, self.after, part, nodes.part(rows), noise, floor=floor, batch=self.batch, tick=self.tick)
+            )
+        found: Integrals = join(parts)
+        values, draws = summarise(found, self._stream(pictures, "bootstrap"))
+        maps = {"base": found.base.maps} | ({} if found.edited is None else {"edited": found.edited.maps})
+        reading = ConceptReading(
+            label=pictures.concept.label,
+            pictures=len(pictures),
+            source=pictures.source,
+            prompts=tuple(dict.fromkeys(wording.pair.prompt for wording in pictures.wordings)),
+            curve=curve_of(found, uniforms, self.law.edges(2 * NODES)),
+            maps={name: each.mean(0) for name, each in maps.items()},
+            examples=_examples(self.before.model, pictures.part(slice(EXAMPLES)), maps) if floor else (),
+            **values,
+        )
+        share = reading.conditional.share_left
+        return reading, None if share is None or draws is None else (share, draws)
+
+    def _stream(self, pictures: PictureSet, purpose: str) -> torch.Generator:
+        return stream(self.seed, pictures.concept.label, purpose)
+
+    @staticmethod
+    def _noise(pictures: PictureSet, nodes: int, random: torch.Generator) -> Tensor:
+        return torch.randn(len(pictures), nodes, *pictures.latents.shape[1:], generator=random)
+
+
+def _examples(model: Model, pictures: PictureSet, maps: Mapping[str, Tensor]) -> tuple[Example, ...]:
+    decoded = model.decode(pictures.latents)
+    return tuple(
+        Example(wording.pair.prompt, decoded[i], {name: each[i] for name, each in maps.items()})
+        for i, wording in enumerate(pictures.wordings)
+    )
