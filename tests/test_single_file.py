@@ -1,0 +1,200 @@
+"""Single checkpoint files load offline: shipped configs and tokenizer for the real sizes, a given config for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders import single_file_utils
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+import tiny
+from excise.models import load, single_file
+from excise.models.clip import clip_tokenizer
+from original_layout import original_checkpoint
+
+
+def _four_blocks(folder: Path, second: bool) -> Path:
+    """A tiny pipeline with the four blocks of the original layout, and its single file `model.safetensors` beside its config."""
+    width = 64 if second else 32
+    pipeline = tiny.pipeline(width=width, linear=second)
+    torch.manual_seed(4)
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(4, 4, 8, 8), norm_num_groups=4,
+        cross_attention_dim=width, attention_head_dim=2, use_linear_projection=second,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=[4, 4, 8, 8], down_block_types=["DownEncoderBlock2D"] * 4, norm_num_groups=4,
+        up_block_types=["UpDecoderBlock2D"] * 4, layers_per_block=2, latent_channels=4, sample_size=64,
+    )  # fmt: skip
+    whole = StableDiffusionPipeline(
+        **{**pipeline.components, "unet": unet.eval(), "vae": vae.eval()}, requires_safety_checker=False
+    )
+    whole.save_pretrained(folder)
+    tensors = original_checkpoint(unet, vae, pipeline.text_encoder, second)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["1.x", "2.x"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _four_blocks(tmp_path_factory.mktemp("checkpoint"), request.param)
+
+
+def test_a_tiny_checkpoint_is_the_folder_it_was_made_from(checkpoint: Path) -> None:
+    single = load(checkpoint / "model.safetensors", device="cpu", config_from=checkpoint)
+    folder = load(checkpoint, device="cpu")
+    for part in ("unet", "vae", "text_encoder"):
+        ours, theirs = (getattr(m.pipeline, part).state_dict() for m in (single, folder))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    pictures = [model.sample(["a cat"], [0], steps=2) for model in (single, folder)]
+    assert (pictures[0] - pictures[1]).abs().max() < 1e-5  # where tensors lie in memory may pick other kernels
+    assert single.name == "model.safetensors" and single.folder is None
+
+
+def test_prediction_is_taken_from_the_config_unless_given(checkpoint: Path) -> None:
+    file = checkpoint / "model.safetensors"
+    assert load(file, device="cpu", config_from=checkpoint).schedule.prediction == "epsilon"
+    model = load(file, device="cpu", config_from=checkpoint, prediction="v_prediction")
+    assert model.schedule.prediction == "v_prediction"
+    assert model.pipeline.scheduler.config.steps_offset == 1, "the rest of the schedule must stay"
+    with pytest.raises(ValueError, match="unknown prediction 'flow'; known: epsilon, v_prediction"):
+        load(file, prediction="flow")
+    with pytest.raises(ValueError, match="for single checkpoint files"):
+        load(checkpoint, prediction="epsilon")
+
+
+def test_refusals(checkpoint: Path, tiny_sd1: Path, tmp_path: Path) -> None:
+    file = checkpoint / "model.safetensors"
+    with pytest.raises(ValueError, match=r"width (32|64), which is neither .* give config_from"):
+        load(file)
+    with pytest.raises(ValueError, match=r"no model_index\.json"):
+        load(file, config_from=tmp_path)
+    with pytest.raises(ValueError, match="does not fit the networks"):
+        load(file, config_from=tiny_sd1)
+    (tmp_path / "cut.safetensors").write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        load(tmp_path / "cut.safetensors")
+    with pytest.raises(ValueError, match=r"no Stable Diffusion 1\.x or 2\.x checkpoint"):
+        load(tiny_sd1 / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["model.diffusion_model.out.2.weight", "first_stage_model.decoder.conv_in.bias", "cond_stage_model"]
+)
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(checkpoint: Path, tmp_path: Path, prefix: str) -> None:
+    from safetensors.torch import load_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    del tensors[sorted(name for name in tensors if name.startswith(prefix))[-1]]
+    save_file(tensors, tmp_path / "less.safetensors")
+    with pytest.raises(ValueError, match=r"less\.safetensors.*(lacks|does not fit)"):
+        load(tmp_path / "less.safetensors", device="cpu", config_from=checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("width", "metadata", "given", "expected", "edge"),
+    [
+        (768, {}, None, "epsilon", 64),
+        (768, {"modelspec.prediction_type": "v"}, None, "v_prediction", 64),
+        (1024, {}, None, "v_prediction", 96),  # asked: a random network does not return its input
+        (1024, {"modelspec.prediction_type": "epsilon"}, None, "epsilon", 64),
+        (1024, {"modelspec.prediction_type": "epsilon"}, "v_prediction", "v_prediction", 96),
+        (1024, {"modelspec.prediction_type": "v"}, "epsilon", "epsilon", 64),
+    ],
+)
+def test_what_decides_the_prediction(
+    width: int, metadata: dict[str, str], given: str | None, expected: str, edge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pads = []
+
+    def read(path: Path, config: Path, dtype: torch.dtype, tokenizer: Any) -> Any:
+        assert (config / "model_index.json").is_file() and config.name == {768: "sd1", 1024: "sd2"}[width]
+        pads.append(tokenizer.pad_token)
+        pipeline = tiny.pipeline()
+        pipeline.unet.register_to_config(sample_size=64)
+        return pipeline
+
+    monkeypatch.setattr(single_file, "_inspect", lambda path: (width, metadata))
+    monkeypatch.setattr(single_file, "_read", read)
+    pipeline = single_file.load_checkpoint(Path("x.safetensors"), torch.float32, prediction=given)
+    assert pipeline.scheduler.config.prediction_type == expected
+    assert pipeline.unet.config.sample_size == edge
+    assert pads == [{768: "<|endoftext|>", 1024: "!"}[width]]
+
+
+WEIGHTS = {
+    "sd1": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480},
+    "sd2": {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840},
+}
+"""Numbers of weights of the released stable-diffusion-v1-5 and stable-diffusion-2-1."""
+
+
+@pytest.mark.parametrize("name", ["sd1", "sd2"])
+def test_shipped_configs_describe_the_real_models(name: str) -> None:
+    """On the meta device: right numbers of weights, and diffusers' own converter maps every original name to one of ours."""
+    folder = single_file._CONFIGS / name
+    with init_empty_weights():
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder, subfolder="unet"))
+        vae = AutoencoderKL.from_config(AutoencoderKL.load_config(folder, subfolder="vae"))
+        text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder"))
+    parts = {"unet": unet, "vae": vae, "text_encoder": text_encoder}
+    assert {part: sum(p.numel() for p in module.parameters()) for part, module in parts.items()} == WEIGHTS[name]
+    original = original_checkpoint(unet, vae, text_encoder, second=name == "sd2")
+    assert original[single_file._WIDTH_KEY].shape[1] == {"sd1": 768, "sd2": 1024}[name]
+    assert sum(key.startswith("model.diffusion_model.") for key in original) == 686  # as in the released files
+    assert sum(key.startswith("first_stage_model.") for key in original) == 248
+    back = {
+        "unet": single_file_utils.convert_ldm_unet_checkpoint(dict(original), unet.config),
+        "vae": single_file_utils.convert_ldm_vae_checkpoint(dict(original), vae.config),
+    }
+    for part, tensors in back.items():
+        expected = {key: tensor.shape for key, tensor in parts[part].state_dict().items()}
+        assert {key: tensor.shape for key, tensor in tensors.items()} == expected
+    scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
+    assert scheduler.alphas_cumprod[-1] == pytest.approx(0.00466, abs=1e-5)
+
+
+def test_the_tokenizer_is_clips() -> None:
+    """Golden ids: printed by open_clip_torch 3.3.0's `SimpleTokenizer().encode` (7,800 lines of text agreed when this was written)."""
+    tokenizer = clip_tokenizer()
+    golden = {
+        "a photo of a cat": [320, 1125, 539, 320, 2368],
+        "Hello   World!": [3306, 1002, 256],
+        "Van Gogh's Starry Night, 4k": [2451, 19697, 568, 30963, 930, 267, 275, 330],
+        "naïve café 🐈": [1097, 35689, 563, 15304, 2074, 486],
+        "antidisestablishmentarianism": [3120, 4262, 7726, 12658, 1585, 44351],
+    }
+    for text, ids in golden.items():
+        assert tokenizer(text).input_ids == [49406, *ids, 49407], text
+    assert len(tokenizer) == 49408
+    padded = tokenizer(["cat"], padding="max_length").input_ids[0]
+    assert len(padded) == 77 and padded[:4] == [49406, 2368, 49407, 49407]
+    second = clip_tokenizer(pad_token="!")
+    assert second(["cat"], padding="max_length").input_ids[0][:4] == [49406, 2368, 49407, 0]
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_asking_a_trained_network_tells_what_it_predicts(prediction: str) -> None:
+    """A U-Net trained for a moment on flat pictures: the noise, or the velocity."""
+    unet = tiny.pipeline().unet
+    scheduler = DDIMScheduler.from_config(tiny.pipeline().scheduler.config)
+    optimizer = torch.optim.Adam(unet.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        clean = torch.randn(8, 4, 1, 1, generator=generator).expand(8, 4, 8, 8)
+        noise = torch.randn(8, 4, 8, 8, generator=generator)
+        t = torch.randint(900, 1000, (8,), generator=generator)
+        output = unet(scheduler.add_noise(clean, noise, t), t, torch.zeros(8, 77, 32)).sample
+        target = noise if prediction == "epsilon" else scheduler.get_velocity(clean, noise, t)
+        loss = (output - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert single_file.measured_prediction(unet.eval()) == prediction
