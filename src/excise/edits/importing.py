@@ -14,6 +14,7 @@ from excise.edits.edit import WeightEdit, difference
 from excise.edits.manifest import Manifest, versions
 from excise.files import read_tensors
 from excise.models.fingerprint import canonical_name, named_tensors
+from excise.models.schedule import Schedule
 
 
 def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[str, Any], ...] = ()) -> WeightEdit:
@@ -26,7 +27,7 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
     concepts  what was erased, if that is known, as `Concept.to_dict` gives it
 
     With the edit on, the base computes what the erased model does (float32 weights are equal to the last digit or so).
-    Raises ValueError if an edit is on the base, if names or shapes differ, or if nothing differs.
+    Raises ValueError if an edit is on the base, if names, shapes or the noise schedules differ, or if no weight differs.
     """
     if applied_edits(base):
         raise ValueError("the base has edits on; compare with the base itself")
@@ -37,6 +38,7 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
     else:
         after = named_tensors(erased)
         found = name or getattr(erased, "name", "") or type(erased).__name__
+        _check_same_kind(base, erased)
         _check_same_names(before, after)
     _check_values(before, after)
     deltas = difference({key: before[key] for key in after}, {key: value.to(before[key]) for key, value in after.items()})
@@ -78,6 +80,12 @@ def _partial(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise ValueError(f"{path} holds {key}, which the base does not have; it is not an erased form of this model")
         found[name] = value
     return found
+
+
+def _check_same_kind(base: Any, erased: Any) -> None:
+    schedules = [Schedule.of(getattr(model, "pipeline", model).scheduler) for model in (base, erased)]
+    if schedules[0].prediction != schedules[1].prediction or not torch.equal(*(s.alphas_cumprod for s in schedules)):
+        raise ValueError("not an erased form of the base: the two have different noise schedules")
 
 
 def _check_same_names(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:

@@ -113,7 +113,7 @@ class ConceptReading:
     maps: dict[str, Tensor] = field(repr=False)
     examples: tuple[Example, ...] = field(default=(), repr=False)
 
-    def to_dict(self, maps: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, curve: bool = True, maps: bool = True) -> dict[str, Any]:
         found: dict[str, Any] = {
             "concept": self.label,
             "pictures": self.pictures,
@@ -121,10 +121,11 @@ class ConceptReading:
             "prompts": list(self.prompts),
             "conditional": self.conditional.to_dict(),
             "unconditional": self.unconditional.to_dict(),
-            "curve": self.curve.to_dict(),
         }
         if self.destruction is not None and self.rest_loss is not None:
             found |= {"destruction": self.destruction.to_dict(), "rest_loss": self.rest_loss.to_dict()}
+        if curve:
+            found["curve"] = self.curve.to_dict()
         if maps:
             found["maps"] = {name: [[round(v, 6) for v in row] for row in m.tolist()] for name, m in self.maps.items()}
         return found
@@ -173,14 +174,14 @@ class Measurement:
     settings: dict[str, Any]
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; heat maps for the concepts, not for the others."""
+    def to_dict(self, *, full: bool = True) -> dict[str, Any]:
+        """Plain values for JSON; heat maps for the concepts, not for the others. Not full: what an edit's manifest keeps."""
         return {
             "model": self.model,
             "edits": list(self.edits),
             "unit": "nats per picture",
-            "concepts": [reading.to_dict() for reading in self.concepts],
-            "others": [reading.to_dict(maps=False) for reading in self.others],
+            "concepts": [reading.to_dict(curve=full, maps=full) for reading in self.concepts],
+            "others": [reading.to_dict(maps=False) for reading in self.others] if full else [],
             "collateral": None if self.collateral is None else self.collateral.to_dict(),
             "settings": self.settings,
             "seconds": round(self.seconds, 2),

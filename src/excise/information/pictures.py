@@ -158,7 +158,7 @@ def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept])
     for concept in concepts:
         files = sorted(file for file in (root / concept.name).glob("*") if file.suffix.lower() in SUFFIXES)
         if files:
-            pictures = torch.stack([_read(file, model.sampler.size) for file in files])
+            pictures = torch.stack([read_picture(file, model.sampler.size) for file in files])
             found[concept.label] = PictureSet.of_pictures(model, concept, pictures, source=str(root / concept.name))
     if not found:
         names = ", ".join(repr(concept.name) for concept in concepts)
@@ -166,7 +166,8 @@ def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept])
     return found
 
 
-def _read(file: Path, size: int) -> Tensor:
+def read_picture(file: Path, size: int) -> Tensor:
+    """A picture file as (3, size, size) in 0–1, cropped to a square. Raises ValueError if it cannot be read."""
     import numpy as np
     from PIL import Image, ImageOps, UnidentifiedImageError
 

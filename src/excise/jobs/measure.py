@@ -1,0 +1,178 @@
+"""Residual information of concepts in a model, before and after edits, from names and paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from excise.concepts import Catalog, Concept
+from excise.erasure.run import Progress, silent
+from excise.files import write_json
+from excise.jobs.files import check_new_file, read_edits
+from excise.models.names import describe, resolve
+
+if TYPE_CHECKING:
+    from excise.edits import WeightEdit
+    from excise.information import Measurement
+    from excise.information.pictures import PictureSet
+    from excise.models import Model
+
+BUDGET = 20_000
+"""Network evaluations of a default run, as in `excise.information.plan` (which loads torch)."""
+
+NONE = "none"
+
+
+def measure(
+    concepts: str | Sequence[str] = (),
+    *,
+    edit: str | Path | Sequence[str | Path] = (),
+    against: str | Sequence[str] | None = None,
+    model: str | Path = "canvas",
+    base: str | Path | None = None,
+    kind: str | None = None,
+    pictures: str | Path | None = None,
+    phrasings: Literal["plain", "all"] = "plain",
+    budget: int = BUDGET,
+    seed: int = 0,
+    json: str | Path | None = None,
+    figure: str | Path | None = None,
+    curves: str | Path | None = None,
+    overwrite: bool = False,
+    device: str | None = None,
+    dtype: str = "float32",
+    progress: Progress = silent,
+) -> Measurement:
+    """How many nats the words of concepts still say about pictures.
+
+    concepts  what to measure; default what the edits say they erase
+    edit      folders of edits, measured together
+    against   other concepts, whose loss is measured; default every other object and style that the model declares (with an edit or a
+              base to compare with), "none" for none
+    model     the model; with `base`, one that was erased elsewhere (for example a folder, or a file with some of the U-Net's tensors)
+    base      the model that it was made from
+    pictures  folder with real pictures in `NAME/*.png`; default: the base model makes them
+    phrasings "plain" prompts, or "all" templates, synonyms and members
+    budget    network evaluations
+    json      file for all numbers, curves and maps
+    figure    .png or .svg file for the heat maps; curves: the same for nats by noise level
+
+    Raises ValueError, FileNotFoundError or FileExistsError for bad input, before any weight is loaded where that can be known.
+    """
+    for path in (json, figure, curves):
+        check_new_file(path, overwrite)
+    for path in (figure, curves):
+        if path is not None and Path(path).suffix.lower() not in (".png", ".svg"):
+            raise ValueError(f"{path} should end in .png or .svg")
+    edits = read_edits(edit)
+    catalog = describe(resolve(model if base is None else base)).catalog
+    named = [concepts] if isinstance(concepts, str) else list(concepts)
+    named = named or list(dict.fromkeys(label for each in edits for label in each.manifest.names))
+    if not named:
+        raise ValueError("nothing to measure: name a concept, or give an edit")
+    targets = [catalog.resolve(text, kind) for text in named]
+    others = _others(catalog, targets, against, compared=bool(edits) or base is not None)
+    loaded, edits = _load(model, base, edits, device, dtype, progress)
+    found = _measure(loaded, targets, others, edits, pictures, phrasings, budget, seed, progress)
+    if json is not None:
+        write_json(Path(json), found.to_dict())
+    _draw(found, figure, curves)
+    return found
+
+
+def diff(
+    base: str | Path,
+    erased: str | Path,
+    *,
+    out: str | Path,
+    concept: str | Sequence[str] = (),
+    kind: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> WeightEdit:
+    """Write what was changed in `base` to make `erased` as an edit's folder, which is then applied, measured and removed like any other.
+
+    base, erased names or paths of models; `erased` may be a file with some of the U-Net's tensors
+    concept      what was erased, for the manifest
+
+    Raises ValueError if one is not a form of the other or nothing differs, FileExistsError if `out` is there.
+    """
+    from excise.files import check_replaceable
+    from excise.jobs.workplace import MARKER
+
+    check_replaceable(Path(out), MARKER, overwrite)
+    catalog = describe(resolve(base)).catalog
+    named = [concept] if isinstance(concept, str) else concept
+    concepts = tuple(catalog.resolve(text, kind) for text in named)
+    _, edits = _load(erased, base, [], "cpu", "float32", progress, concepts)
+    edits[0].save_pretrained(out, overwrite=overwrite)
+    return edits[0]
+
+
+def _others(
+    catalog: Catalog, targets: Sequence[Concept], against: str | Sequence[str] | None, *, compared: bool
+) -> list[Concept]:
+    if against is None:
+        labels = {target.label for target in targets}
+        declared = [*catalog.of_kind("object"), *catalog.of_kind("style")] if compared else []
+        return [concept for concept in declared if concept.label not in labels]
+    named = [against] if isinstance(against, str) else list(against)
+    return [] if named == [NONE] else [catalog.resolve(text) for text in named]
+
+
+def _load(
+    model: str | Path,
+    base: str | Path | None,
+    edits: list[WeightEdit],
+    device: str | None,
+    dtype: str,
+    progress: Progress,
+    concepts: Sequence[Concept] = (),
+) -> tuple[Model, list[WeightEdit]]:
+    """The model to measure and its edits. With a base it is the base, and what makes it the other model is an edit: one network stays."""
+    from excise.edits.importing import import_edit, is_partial
+    from excise.models import load
+
+    progress("loading the model", 0, 1)
+    if base is None:
+        loaded = load(model, device=device, dtype=dtype)
+    else:
+        if edits:
+            raise ValueError("give edits, or a base for a model that was erased elsewhere, not both")
+        loaded = load(base, device=device, dtype=dtype)
+        erased = model if is_partial(model) else load(model, device=device, dtype=dtype)
+        edits = [import_edit(loaded, erased, concepts=tuple(concept.to_dict() for concept in concepts))]
+    progress("loading the model", 1, 1)
+    return loaded, edits
+
+
+def _measure(
+    model: Model,
+    targets: Sequence[Concept],
+    others: Sequence[Concept],
+    edits: Sequence[WeightEdit],
+    pictures: str | Path | None,
+    phrasings: Literal["plain", "all"],
+    budget: int,
+    seed: int,
+    progress: Progress,
+) -> Measurement:
+    from excise.information import measure, read_pictures
+
+    given: Mapping[str, PictureSet] = read_pictures(model, pictures, [*targets, *others]) if pictures is not None else {}
+    return measure(
+        model, targets,
+        edit=list(edits), against=others, pictures=given, budget=budget, seed=seed, phrasings=phrasings, progress=progress,
+    )  # fmt: skip
+
+
+def _draw(found: Measurement, figure: str | Path | None, curves: str | Path | None) -> None:
+    if figure is None and curves is None:
+        return
+    from excise.information.figures import curve_figure, heat_map_figure, save_figure
+
+    if figure is not None:
+        save_figure(heat_map_figure(found), figure)
+    if curves is not None:
+        save_figure(curve_figure(found), curves)

@@ -1,0 +1,115 @@
+"""A measurement of residual information in words, from its dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+COLUMNS: tuple[str, ...] = ("concept", "nats, base", "nats left", "share left", "plain form", "steering", "blind", "destroyed")
+"""What the columns of `table` are called."""
+
+BASE_COLUMNS: tuple[str, ...] = ("concept", "nats", "plain form", "steering, blind", "whole prompt")
+"""The same where there is nothing to compare with."""
+
+
+def columns(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Column names that suit a measurement."""
+    return COLUMNS if _compared(result) else BASE_COLUMNS
+
+
+def table(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A row per concept, measured ones first, then the others from the worst kept to the best."""
+    others = sorted(result["others"], key=lambda reading: _share(reading["conditional"]))
+    row = _row if _compared(result) else _base_row
+    return [row(reading) for reading in [*result["concepts"], *others]]
+
+
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """What there is to say beside the table."""
+    found = []
+    if result["collateral"] is not None:
+        mean, worst = result["collateral"]["mean"], result["collateral"]["worst"]
+        found.append(
+            f"other concepts keep {_percent(mean)} of their nats on average; worst: {worst['concept']}, {_percent(worst)}"
+        )
+    found += [_verdict(reading) for reading in result["concepts"] if "edited" in reading["conditional"]]
+    settings = result["settings"]
+    sources = dict.fromkeys(reading["source"] for reading in result["concepts"])
+    found.append(f"pictures: {', '.join(sources)}; {settings['evaluations']} network evaluations in {result['seconds']:.0f} s")
+    if settings["self_made_pictures"]:
+        found.append(
+            "the measured model made the pictures itself: for one that was erased elsewhere give its base, or real pictures"
+        )
+    return found
+
+
+def number(estimate: Mapping[str, Any] | str) -> str:
+    """An estimate with its interval.
+
+    >>> number({"value": 1.234, "low": 1.0, "high": 1.5, "n": 9})
+    '1.23 (1.00–1.50)'
+    >>> number("undefined")
+    'undefined'
+    """
+    if isinstance(estimate, str):
+        return estimate
+    if estimate["low"] is None:
+        return f"{estimate['value']:.2f}"
+    return f"{estimate['value']:.2f} ({estimate['low']:.2f}–{estimate['high']:.2f})"
+
+
+def _row(reading: Mapping[str, Any]) -> tuple[str, ...]:
+    words = reading["conditional"]
+    base, edited = words["base"], words["edited"]
+    return (
+        reading["concept"],
+        number(base["orthogonal"]),
+        number(edited["orthogonal"]) + (" at floor" if edited["at_floor"] else ""),
+        _percent(words["share_left"]),
+        f"{base['plain']['value']:.2f} → {edited['plain']['value']:.2f}",
+        number(words["steering_direct"]),
+        _short(edited["steering_blind"]),
+        _short(reading["destruction"]),
+    )
+
+
+def _base_row(reading: Mapping[str, Any]) -> tuple[str, ...]:
+    base = reading["conditional"]["base"]
+    whole = reading["unconditional"]["base"]["orthogonal"]
+    return reading["concept"], number(base["orthogonal"]), number(base["plain"]), number(base["steering_blind"]), number(whole)
+
+
+def _verdict(reading: Mapping[str, Any]) -> str:
+    words, name = reading["conditional"], reading["concept"]
+    if words["base"]["at_floor"]:
+        return f"{name}: the base model knows nothing of it that could be measured"
+    if words["edited"]["at_floor"]:
+        return f"{name}: its words say nothing any more that could be measured"
+    steering = words["steering_direct"]
+    if isinstance(steering, str):
+        return f"{name}: steering undefined"
+    if steering["high"] < 0:
+        return f"{name}: the model steers away from it, so its words still carry it, with the sign reversed"
+    if steering["low"] > 0:
+        return f"{name}: its words still steer towards it"
+    return f"{name}: its words say something, but not what they said"
+
+
+def _percent(estimate: Mapping[str, Any] | str) -> str:
+    if isinstance(estimate, str):
+        return estimate
+    ends = "" if estimate["low"] is None else f" ({100 * estimate['low']:.0f}–{100 * estimate['high']:.0f})"
+    return f"{100 * estimate['value']:.0f} %{ends}"
+
+
+def _short(estimate: Mapping[str, Any] | str) -> str:
+    return estimate if isinstance(estimate, str) else f"{estimate['value']:.2f}"
+
+
+def _share(words: Mapping[str, Any]) -> float:
+    share = words.get("share_left", "undefined")
+    return float("inf") if isinstance(share, str) else float(share["value"])
+
+
+def _compared(result: Mapping[str, Any]) -> bool:
+    return all("edited" in reading["conditional"] for reading in result["concepts"])

@@ -1,0 +1,150 @@
+"""`excise measure` and `excise diff` from names and paths, and what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from excise.cli import app
+from excise.edits import Dense, Manifest, WeightEdit, load_edit
+from excise.edits.applied import base_fingerprint
+from excise.jobs.measure import BUDGET, measure
+from excise.models import load
+from excise.models.fingerprint import named_tensors
+from excise.report import nats
+
+SMALL = ["--budget", "2500", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def edit(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An edit that makes all words half as loud."""
+    model = load(tiny_canvas, device="cpu")
+    deltas = {n: Dense(-0.5 * p.detach()) for n, p in named_tensors(model).items() if "attn2.to_v" in n}
+    concepts = [{"kind": "object", "name": "cat", "phrases": ["a cat"]}]
+    manifest = Manifest(model=model.name, base=base_fingerprint(model), method="hand", concepts=concepts)
+    folder = tmp_path_factory.mktemp("edits") / "cat"
+    WeightEdit(deltas, manifest).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def erased(tiny_canvas: Path, edit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a model from elsewhere."""
+    model = load(tiny_canvas, device="cpu")
+    folder = tmp_path_factory.mktemp("erased") / "model"
+    with load_edit(edit).applied(model):
+        model.pipeline.save_pretrained(folder)
+    return folder
+
+
+def run(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_default_budget_is_that_of_the_library() -> None:
+    from excise.information.plan import BUDGET as INNER
+
+    assert BUDGET == INNER
+
+
+def test_measure_an_edit(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    files = ["--json", tmp_path / "n.json", "--figure", tmp_path / "map.png", "--curves", tmp_path / "curve.svg"]
+    result = run("measure", "--edit", edit, "--model", tiny_canvas, *files, *SMALL)
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
+    assert told["edits"] == ["hand object:cat"]
+    assert [reading["concept"] for reading in told["concepts"]] == ["object:cat"]
+    others = ["object:dog", "object:bird", "style:photo", "style:sketch", "style:pixel art"]
+    assert [reading["concept"] for reading in told["others"]] == others
+    assert len(told["concepts"][0]["maps"]["edited"]) == 8
+    for text in ("object:cat", "style:pixel art", "share left", "other concepts keep", "at guidance 1"):
+        assert text in result.output
+    assert (tmp_path / "map.png").stat().st_size > 1000 and (tmp_path / "curve.svg").stat().st_size > 1000
+
+
+def test_measure_the_base_alone_says_where_the_pictures_come_from(tiny_canvas: Path) -> None:
+    result = run("measure", "cat", "sketch", "--model", tiny_canvas, *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "the measured model made the pictures itself" in result.output
+    assert "share left" not in result.output
+
+
+def test_model_from_elsewhere_measures_like_the_edit_it_was_made_with(tiny_canvas: Path, edit: Path, erased: Path) -> None:
+    by_edit = measure("cat", edit=edit, model=tiny_canvas, against="none", budget=2500, device="cpu").concepts[0]
+    by_base = measure("cat", model=erased, base=tiny_canvas, against="none", budget=2500, device="cpu").concepts[0]
+    one, other = by_edit.conditional.share_left, by_base.conditional.share_left
+    assert one is not None and other is not None
+    assert 0 < one.value < 0.9
+    assert other.value == pytest.approx(one.value, rel=1e-3)
+
+
+def test_diff_imports_it(tiny_canvas: Path, edit: Path, erased: Path, tmp_path: Path) -> None:
+    result = run("diff", tiny_canvas, erased, "--out", tmp_path / "imported", "--concept", "cat")
+    assert result.exit_code == 0, result.output
+    before, after = load_edit(edit), load_edit(tmp_path / "imported")
+    assert after.deltas.keys() == before.deltas.keys()
+    for name, delta in before.deltas.items():
+        assert torch.allclose(after.deltas[name].dense(), delta.dense(), atol=1e-6)
+    assert after.manifest.names == ["object:cat"]
+    assert run("measure", "--edit", tmp_path / "imported", "--model", tiny_canvas, "--against", "none", *SMALL).exit_code == 0
+    assert run("diff", tiny_canvas, erased, "--out", tmp_path / "imported").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a concept, or give an edit"),
+        (["horse"], "unknown concept 'horse'"),
+        (["cat", "--against", "camel"], "unknown concept 'camel'"),
+        (["cat", "--edit", "nowhere"], "no such edit"),
+        (["cat", "--budget", "50"], "a budget of 50 evaluations is too small"),
+        (["cat", "--figure", "x.txt"], "should end in .png or .svg"),
+        (["cat", "--base", "nowhere"], "no such model"),
+        (["cat", "--pictures", "nowhere"], "no such folder of pictures"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(arguments: list[str], message: str, tiny_canvas: Path) -> None:
+    result = run("measure", *arguments, "--model", tiny_canvas, "--device", "cpu")
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def estimate(value: float, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
+    return {"value": value, "low": low, "high": high}
+
+
+@pytest.mark.parametrize(
+    ("steering", "at_floor", "words"),
+    [
+        (estimate(-0.9, -1.0, -0.8), False, "steers away"),
+        (estimate(0.8, 0.7, 0.9), False, "still steer towards"),
+        (estimate(0.0, -0.1, 0.1), False, "not what they said"),
+        (estimate(0.0, -0.1, 0.1), True, "say nothing any more"),
+        ("undefined", False, "undefined"),
+    ],
+)
+def test_verdicts(steering: Any, at_floor: bool, words: str) -> None:
+    forms = {"orthogonal": estimate(1), "plain": estimate(1), "steering_blind": "undefined", "at_floor": at_floor}
+    conditional = {
+        "base": {**forms, "at_floor": False},
+        "edited": forms,
+        "share_left": estimate(1),
+        "steering_direct": steering,
+    }
+    reading = {"concept": "cat", "conditional": conditional, "source": "s", "destruction": estimate(0)}
+    result = {
+        "concepts": [reading],
+        "others": [],
+        "collateral": None,
+        "seconds": 1.0,
+        "settings": {"evaluations": 5, "self_made_pictures": False},
+    }
+    assert words in nats.lines(result)[0]
+    assert len(nats.table(result)[0]) == len(nats.columns(result))
