@@ -54,7 +54,14 @@ def test_default_budget_is_that_of_the_library() -> None:
 
 
 def test_measure_an_edit(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
-    files = ["--json", tmp_path / "n.json", "--figure", tmp_path / "map.png", "--curves", tmp_path / "curve.svg"]
+    files: list[str | Path] = [
+        "--json",
+        tmp_path / "n.json",
+        "--figure",
+        tmp_path / "map.png",
+        "--curves",
+        tmp_path / "curve.svg",
+    ]
     result = run("measure", "--edit", edit, "--model", tiny_canvas, *files, *SMALL)
     assert result.exit_code == 0, result.output
     told = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))

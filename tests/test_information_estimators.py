@@ -79,10 +79,11 @@ def test_binary_prompt_gives_the_integral_of_its_densities(s: float, documented:
 
 @pytest.mark.parametrize(("x", "y", "orthogonal"), [(0.5, 0.6, 0.633), (2.0, 1.9, 1.403), (0.0, 1.5, 10.66), (1.0, -0.5, 8.74)])
 def test_plain_is_the_pointwise_log_ratio_and_orthogonal_is_not(x: float, y: float, orthogonal: float) -> None:
-    run = Run(GaussianToy(0.1))
+    toy = GaussianToy(0.1)
+    run = Run(toy)
     run.z = noised(torch.tensor(x), run.noise, run.a)
-    with_, without = run.toy.with_(run.z, run.a, torch.tensor(y)), run.toy.without(run.z, run.a)
-    assert agrees(run.plain(with_, without), run.toy.pointwise(x, y))
+    with_, without = toy.with_(run.z, run.a, torch.tensor(y)), toy.without(run.z, run.a)
+    assert agrees(run.plain(with_, without), toy.pointwise(x, y))
     assert run.orthogonal(with_, without).mean().item() == pytest.approx(orthogonal, rel=0.02)
 
 
@@ -105,20 +106,28 @@ def test_all_kinds_of_prediction_give_the_same_numbers() -> None:
         for e in (run.with_, run.without):
             x_hat = (run.z - sigma * e) / alpha
             output = {"epsilon": e, "v_prediction": alpha * e - sigma * x_hat, "sample": x_hat, "flow": e - x_hat}[kind]
-            found.append(est.noise_prediction(output, z_flow if kind == "flow" else run.z, run.a, kind))  # type: ignore[arg-type]
+            found.append(est.noise_prediction(output, z_flow if kind == "flow" else run.z, run.a, kind))
         assert torch.allclose(run.plain(*found), want[0], atol=1e-6)
         assert torch.allclose(run.orthogonal(*found), want[1], atol=1e-6)
 
 
-def test_flow_matching_integral_over_s_is_the_same_information() -> None:
-    """int (1 - s)/s E|v_c - v_u|^2 ds by the trapezoid rule, expectation over x, y, e of the exact velocities in closed form."""
-    toy = GaussianToy(0.1)
-    s = torch.linspace(1e-5, 1 - 1e-5, 200_001, dtype=torch.float64)
+def test_flow_matching_in_its_own_time_is_the_same_information() -> None:
+    """int_0^1 (1 - s)/s E|v_c - v_u|^2 ds over uniform s, with velocities from the posterior mean of x, is I(x; y)."""
+    toy, random = GaussianToy(0.1), generator()
+    x, y = toy.draw(N, random)
+    s = stratified_uniforms(N, K, random).clamp(1e-4, 1 - 1e-4)
+    z = (1 - s) * x + s * torch.randn(N, K, generator=random, dtype=torch.float64)
+
+    def velocity(mean: Tensor | float, variance: float) -> Tensor:
+        x_hat = mean + (1 - s) * variance / ((1 - s) ** 2 * variance + s**2) * (z - (1 - s) * mean)
+        return (z - x_hat) / s
+
+    with_, without = velocity(y / (1 + toy.tau2), toy.variance), velocity(0.0, 1.0)
+    in_s = (1 - s) / s * (with_ - without).square()
+    assert agrees(in_s.mean(1), toy.information)
     a = 2 * torch.log((1 - s) / s)
-    snr = a.exp()
-    gap = snr / (1 + snr) - toy.variance * snr / (1 + toy.variance * snr)  # E (e_c - e_u)^2
-    velocity = gap / (1 - s) ** 2
-    assert torch.trapezoid((1 - s) / s * velocity, s).item() == pytest.approx(toy.information, rel=1e-3)
+    ours = est.orthogonal(*(est.noise_prediction(v, z, a, "flow") for v in (with_, without)))
+    assert torch.allclose(ours / (s * (1 - s)), in_s)  # da = -2 ds / (s (1 - s)), and half of it
 
 
 def test_conversion_is_the_schedules_own() -> None:
@@ -126,8 +135,8 @@ def test_conversion_is_the_schedules_own() -> None:
     abar = torch.linspace(0.9999, 0.001, 1000, dtype=torch.float64)
     z, output = torch.randn(2, 3, 4, 8, 8, dtype=torch.float64, generator=generator())
     for kind in ("epsilon", "v_prediction", "sample"):
-        schedule = Schedule(abar, kind)  # type: ignore[arg-type]
-        ours = est.noise_prediction(output, z, schedule.log_snr(t).view(-1, 1, 1, 1), kind)  # type: ignore[arg-type]
+        schedule = Schedule(abar, kind)
+        ours = est.noise_prediction(output, z, schedule.log_snr(t).view(-1, 1, 1, 1), kind)
         assert torch.allclose(ours, schedule.to_epsilon(output, z, t), rtol=1e-10, atol=1e-12)
     with pytest.raises(ValueError, match="unknown prediction kind 'x0'"):
         est.noise_prediction(output, z, torch.zeros(1), "x0")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,9 @@ def test_real_pictures_are_read_from_folders(canvas: Model, tmp_path: Path) -> N
     assert (measured.pictures, measured.source) == (3, str(tmp_path / "cat"))
     with pytest.raises(ValueError, match="no pictures of 'dog'"):
         read_pictures(canvas, tmp_path, [dog])
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(ValueError, match=r"'\.\./cat' cannot be the name of a folder"):
+        read_pictures(canvas, tmp_path / "inside", [replace(cat, name="../cat")])
     with pytest.raises(FileNotFoundError, match="no such folder"):
         read_pictures(canvas, tmp_path / "nowhere", [dog])
     (tmp_path / "cat" / "9.png").write_text("no picture")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from excise.concepts import Concept
     from excise.edits import WeightEdit, compose, load_edit
     from excise.evaluation import evaluate
+    from excise.information import measure
     from excise.jobs.erase import erase
     from excise.models import Model, load
 
@@ -24,9 +25,10 @@ _HOMES = {
     "evaluate": "excise.evaluation",
     "load": "excise.models",
     "load_edit": "excise.edits",
+    "measure": "excise.information",
 }
 
-__all__ = ["Concept", "Model", "WeightEdit", "compose", "erase", "evaluate", "load", "load_edit"]
+__all__ = ["Concept", "Model", "WeightEdit", "compose", "erase", "evaluate", "load", "load_edit", "measure"]
 __version__ = "0.1.0"
 
 

@@ -68,12 +68,11 @@ class PictureSet:
 
         Raises ValueError if the numbers differ or a prompt lacks the concept.
         """
-        pairs = pairs or [plain_wordings(concept)[0].pair] * len(pictures)
         for pair in pairs:
             if pair.prompt == pair.masked:
                 raise ValueError(f"prompt {pair.prompt!r} does not contain {concept.label}")
-        wordings = tuple(Wording(pair, pair.masked) for pair in pairs)
-        return cls(concept, wordings, model.encode_pictures(pictures), source)
+        wordings = [Wording(pair, pair.masked) for pair in pairs] or plain_wordings(concept)[:1] * len(pictures)
+        return cls(concept, tuple(wordings), model.encode_pictures(pictures), source)
 
 
 def plain_wordings(concept: Concept) -> list[Wording]:
