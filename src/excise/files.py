@@ -65,6 +65,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def cache_folder() -> Path:
+    """Where things that can be made again are kept: `$EXCISE_CACHE`, or `excise` in the user's cache folder."""
+    if "EXCISE_CACHE" in os.environ:
+        return Path(os.environ["EXCISE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "excise"
+
+
 def check_replaceable(folder: Path, marker: str, overwrite: bool) -> None:
     """Raise FileExistsError unless a result may be written to `folder`.
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.erasure.run import Progress, silent
 from excise.evaluation.classifier import Classifier
-from excise.files import write_json
+from excise.files import cache_folder, write_json
 from excise.models import Model
 
 Answer = dict[str, int]
@@ -92,10 +90,3 @@ class _Cache:
         for item, said in (self.read() | known).items():
             data.setdefault(item.prompt, {})[str(item.seed)] = said
         write_json(self.path, data)
-
-
-def cache_folder() -> Path:
-    """Where answers that can be made again are kept: `$EXCISE_CACHE`, or `excise` in the user's cache folder."""
-    if "EXCISE_CACHE" in os.environ:
-        return Path(os.environ["EXCISE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "excise"

@@ -1,0 +1,128 @@
+"""Pictures to learn from: made once, resumed where they stopped, never mixed up; or a folder's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from excise.erasure.pictures import folder_pictures, generated_latents, pictures
+from excise.erasure.run import Run
+from excise.models import Model
+
+PROMPTS = ["a cat", "a dog", "a cat", "a bird", "a dog"]
+SEEDS = [1, 2, 3, 4, 5]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def make(
+    model: Model, monkeypatch: pytest.MonkeyPatch, batch: int = 2, run: Run | None = None, count: int = 5, **options: Any
+) -> tuple[torch.Tensor, int]:
+    """The latents, and how many pictures the model really made."""
+    made = 0
+    noise = Model.start_noise
+
+    def counted(self: Model, seeds: list[int]) -> torch.Tensor:
+        nonlocal made
+        made += len(seeds)
+        return noise(self, seeds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "start_noise", counted)
+        latents = generated_latents(
+            model, PROMPTS[:count], SEEDS[:count], run=run or Run(), batch=batch, **{"steps": 2, **options}
+        )
+    return latents, made
+
+
+def test_they_are_what_the_sampler_gives(canvas: Model) -> None:
+    found = canvas.decode(generated_latents(canvas, PROMPTS, SEEDS, run=Run()))
+    assert torch.equal(found, canvas.sample(PROMPTS, SEEDS))
+
+
+def test_a_second_call_makes_none_and_gives_the_same_bits(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, made = make(canvas, monkeypatch)
+    again, none = make(canvas, monkeypatch)
+    assert (made, none) == (5, 0) and torch.equal(first, again)
+    assert make(canvas, monkeypatch, count=4)[1] == 0, "calls that begin alike share"
+
+
+def test_other_samplers_seeds_and_weights_are_not_mixed_up(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(canvas, monkeypatch)
+    assert make(canvas, monkeypatch, steps=3)[1] == 5
+    assert make(canvas, monkeypatch, guidance_scale=2.0)[1] == 5
+    with torch.no_grad():
+        next(canvas.unet.parameters()).add_(0.1)
+    assert make(canvas, monkeypatch)[1] == 5
+
+
+def test_a_stopped_call_goes_on_where_it_was(canvas: Model, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = make(canvas, monkeypatch)
+    shutil.rmtree(cache)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(canvas, monkeypatch, run=Run(progress=stop))
+    rest, made = make(canvas, monkeypatch)
+    assert made == 1 and torch.equal(rest, whole)
+
+
+def test_a_model_with_edits_is_not_cached(canvas: Model, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from excise.edits import Dense, WeightEdit
+    from excise.edits.applied import base_fingerprint
+    from excise.edits.manifest import Manifest
+
+    name = next(n for n, _ in canvas.unet.named_parameters() if n.endswith("attn2.to_v.weight"))
+    weight = canvas.unet.get_parameter(name)
+    manifest = Manifest(model="x", base=base_fingerprint(canvas), method="x", concepts=[])
+    edit = WeightEdit({f"unet.{name}": Dense(torch.full_like(weight, 0.5))}, manifest)
+    before, _ = make(canvas, monkeypatch)
+    files = sorted(cache.rglob("*.safetensors"))
+    with edit.applied(canvas):
+        during, made = make(canvas, monkeypatch)
+    assert made == 5 and not torch.equal(before, during)
+    assert sorted(cache.rglob("*.safetensors")) == files
+
+
+def test_a_folder_of_pictures_with_and_without_their_prompts(canvas: Model, tmp_path: Path) -> None:
+    from excise.report.pictures import to_image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shown = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for name, picture in zip("bac", shown, strict=True):
+        to_image(picture).save(folder / f"{name}.png")
+    found = pictures(canvas, ["a cat", "a dog"], [], run=Run(), folder=folder)
+    assert found.prompts == ("a cat", "a dog", "a cat")
+    assert (found.latents - canvas.encode_pictures(shown[[1, 0, 2]])).abs().max() < 0.02, "in the order of their names"
+    (folder / "pictures.json").write_text(json.dumps({"pictures": [{"file": "b.png", "prompt": "an owl"}]}), encoding="utf-8")
+    assert folder_pictures(canvas, folder, ["a cat"]).prompts == ("a cat", "an owl", "a cat")
+    (folder / "pictures.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(ValueError, match="does not tell what"):
+        folder_pictures(canvas, folder, ["a cat"])
+
+
+def test_what_cannot_be_used_is_refused(canvas: Model, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 prompts and 1 seeds"):
+        generated_latents(canvas, ["a", "b"], [1], run=Run())
+    with pytest.raises(ValueError, match="must be some"):
+        generated_latents(canvas, [], [], run=Run())
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        folder_pictures(canvas, tmp_path / "none", ["a"])
+    with pytest.raises(ValueError, match="has no pictures"):
+        folder_pictures(canvas, tmp_path, ["a"])
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="not a picture"):
+        folder_pictures(canvas, tmp_path, ["a"])
