@@ -107,15 +107,17 @@ class Evaluation:
             **_pooled("cra", [scores.retained[label] for label in other]),
         }
 
-    def _of_base(self) -> dict[str, float]:
-        figures = {}
+    def _of_base(self) -> dict[str, float | None]:
+        """Ratios to the base model's accuracies; None where it recognises nothing itself."""
+        figures: dict[str, float | None] = {}
         for name, labels in zip(("ira", "cra"), self._split(self.base), strict=True):
             ratios = [
                 min(1.0, self.edited.retained[label].value / self.base.retained[label].value)
                 for label in labels
                 if self.base.retained[label].hits
             ]
-            figures |= {f"{name}_of_base": sum(ratios) / len(ratios), f"{name}_worst": min(ratios)}
+            mean = sum(ratios) / len(ratios) if ratios else None
+            figures |= {f"{name}_of_base": mean, f"{name}_worst": min(ratios, default=None)}
         return figures
 
 

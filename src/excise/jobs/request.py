@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from excise.concepts import Kind, nearest
+from excise.concepts import nearest
 from excise.methods import Method
 from excise.schemas import parse
 
@@ -28,7 +28,7 @@ class EraseRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     concepts: Names = Field((), description="what to erase: cat, style:sketch, member:owl, or free text")
-    kind: Kind | None = Field(None, description="what the concepts are, where the model does not know")
+    kind: str | None = Field(None, description="what the concepts are, where the model does not know")
     also: Names = Field((), description="further phrases that name the concept")
     model: str = Field("canvas", description="built-in name, diffusers folder, .safetensors checkpoint or hub id")
     method: str = Field("mim", description="erasure method")

@@ -1,0 +1,254 @@
+"""`excise.erase`: what it writes, that it resumes to the same bits, and that a kill leaves no half-written result."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import excise
+from excise.erasure import training
+from excise.jobs.erase import erase
+from excise.jobs.request import read_yaml, resolve
+
+QUICK: dict[str, Any] = {"rounds": 3, "steps": 2, "batch": 4, "trajectories": 2, "sampler_steps": 2}
+FILES = ["README.md", "before_after.png", "edit.json", "edit.safetensors", "result.json"]
+NUMBERS = ("ua", "ira", "cra", "neutral")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "edit.safetensors").read_bytes()
+
+
+def test_the_folder_holds_edit_numbers_card_and_picture(tiny_canvas: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cat"
+    stages: list[str] = []
+    result = erase(
+        ["cat"], model=tiny_canvas, out=out, settings=QUICK, json=tmp_path / "numbers.json", device="cpu",
+        progress=lambda stage, done, total: stages.append(stage),
+    )  # fmt: skip
+    assert sorted(os.listdir(out)) == FILES
+    assert sorted(os.listdir(tmp_path)) == ["cat", "numbers.json"], "the checkpoint is gone"
+    numbers = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    assert numbers == json.loads((tmp_path / "numbers.json").read_text(encoding="utf-8")) == result.to_dict()
+    for key in NUMBERS:
+        for values in (numbers, numbers["base"]):
+            low, high = values[f"{key}_ci"]
+            assert 0 <= low <= values[key] <= high <= 1
+    assert numbers["n"]["target"] >= 200
+    assert numbers["seconds"] > 0 and 50 < numbers["peak_mb"] < 50_000
+    described = {key: numbers[key] for key in ("seed", "model", "method", "concepts")}
+    assert described == {"seed": 0, "model": "tiny canvas", "method": "mim", "concepts": ["object:cat"]}
+    assert {"loading the model", "erasing", "before and after"} <= set(stages)
+
+
+def test_the_card_tells_what_was_removed_and_what_is_not_promised(tiny_canvas: Path, tmp_path: Path) -> None:
+    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=QUICK, seed=3, also=["a mog|gy"], evaluate=False)
+    card = (tmp_path / "cat" / "README.md").read_text(encoding="utf-8")
+    for text in ("object:cat removed from tiny canvas", "arXiv 2603.00992", "seed 3", "a mog\\|gy", "no safety guarantee"):
+        assert text in card
+    assert "Not measured: no evaluation was asked for" in card
+    assert str(tmp_path) not in card and str(tiny_canvas) not in card, "no path of this machine"
+    assert card.startswith("---\nlibrary_name: excise\n")
+
+
+def test_numbers_that_were_not_measured_are_null_with_a_note(tiny_sd1: Path, tmp_path: Path) -> None:
+    erase("a corgi", model=tiny_sd1, out=tmp_path / "corgi", settings=QUICK)
+    numbers = json.loads((tmp_path / "corgi" / "result.json").read_text(encoding="utf-8"))
+    assert [numbers[key] for key in NUMBERS] == [None] * 4 == [numbers["base"][key] for key in NUMBERS]
+    assert "brings no classifier" in numbers["note"]
+    assert "brings no classifier" in (tmp_path / "corgi" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_picture_has_the_base_above_the_edited_model(tiny_canvas: Path, tmp_path: Path) -> None:
+    """The upper row is what the model gives, the lower what it gives with the edit, seed by seed."""
+    strong = {**QUICK, "lr": 0.05}
+    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=5, evaluate=False)
+    sheet = np.asarray(Image.open(tmp_path / "cat" / "before_after.png"))
+    model = excise.load(tiny_canvas)
+    base = model.sample(["a picture of a cat"] * 3, [5, 6, 7])
+    with excise.load_edit(tmp_path / "cat").applied(model):
+        edited = model.sample(["a picture of a cat"] * 3, [5, 6, 7])
+    assert (base - edited).abs().max() > 0.02, "the edit does something"
+    for row, pictures in enumerate((base, edited)):
+        for column, picture in enumerate(pictures):
+            top, left = 24 + row * 132, 56 + column * 132
+            tile = sheet[top : top + 128 : 8, left : left + 128 : 8]
+            assert np.abs(tile / 255 - picture.permute(1, 2, 0).numpy()).max() < 0.01
+
+
+def test_several_concepts_and_kinds(tiny_canvas: Path, tmp_path: Path) -> None:
+    result = erase(["cat", "style:sketch", "member:owl"], model=tiny_canvas, out=tmp_path / "x", settings=QUICK)
+    assert result.to_dict()["concepts"] == ["object:cat", "style:sketch", "member:owl"]
+
+
+def test_without_a_folder_nothing_is_written(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = erase("cat", model=tiny_canvas, settings=QUICK, evaluate=False)
+    assert result.out is None and result.edit.deltas
+    assert os.listdir(tmp_path) == []
+
+
+def stop_after(rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C right after so many checkpoints."""
+    store = training._store
+
+    def store_and_stop(*arguments: Any) -> None:
+        store(*arguments)
+        if arguments[-1] == rounds:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_store", store_and_stop)
+
+
+def test_a_resumed_run_gives_the_same_bits(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False}
+    erase("cat", out=whole, **options)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stopped:
+        stop_after(2, patch)
+        erase("cat", out=parts, **options)
+    assert "--resume" in stopped.value.__notes__[0]
+    assert sorted(os.listdir(tmp_path)) == [".parts.work", "whole"]
+    with pytest.raises(FileExistsError, match="unfinished run; pass resume"):
+        erase("cat", out=parts, **options)
+    calls: list[int] = []
+    erase("cat", out=parts, resume=True, progress=lambda stage, done, total: calls.append(done), **options)
+    assert weights(parts) == weights(whole)
+    assert sorted(os.listdir(tmp_path)) == ["parts", "whole"]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"concepts": "dog"}, "concepts was"),
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"settings": {**QUICK, "lr": 1e-4}}, "settings was"),
+        ({"model": "sd1"}, "base was"),
+        ({"dtype": "bfloat16"}, "dtype was 'float32', now 'bfloat16'"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(
+    change: dict[str, Any], words: str, tiny_canvas: Path, tiny_sd2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"concepts": "cat", "model": tiny_canvas, "settings": QUICK, "out": tmp_path / "x"}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(1, patch)
+        erase(**options)
+    changed = {**options, **change}
+    if "model" in change:
+        changed["model"] = tiny_sd2
+    with pytest.raises(ValueError, match=words):
+        erase(**changed, resume=True)
+    assert (tmp_path / ".x.work" / "checkpoint.safetensors").exists(), "the other run's work is kept"
+
+
+def test_a_run_that_fails_before_a_checkpoint_leaves_nothing(tiny_canvas: Path, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="smaller learning rate"):
+        erase("cat", model=tiny_canvas, out=tmp_path / "x", settings={**QUICK, "lr": 1e30, "steps": 20})
+    assert os.listdir(tmp_path) == []
+
+
+def test_overwrite_replaces_a_result_but_no_other_folder(tiny_canvas: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "out": tmp_path / "x"}
+    erase("cat", **options)
+    before = weights(tmp_path / "x")
+    with pytest.raises(FileExistsError, match="exists"):
+        erase("cat", seed=1, **options)
+    assert weights(tmp_path / "x") == before
+    erase("cat", seed=1, overwrite=True, **options)
+    assert weights(tmp_path / "x") != before
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("…")
+    with pytest.raises(FileExistsError, match="not a result that could be replaced"):
+        erase("cat", **{**options, "out": tmp_path / "precious", "overwrite": True})
+    assert (tmp_path / "precious" / "thesis.tex").exists()
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import excise
+from excise.jobs import erase as job
+
+model, out = sys.argv[1], Path(sys.argv[2])
+settings = {"rounds": 1, "steps": 1, "batch": 2, "trajectories": 1, "sampler_steps": 2}
+options = dict(model=model, settings=settings, evaluate=False, overwrite=True, device="cpu")
+loaded = excise.load(model, device="cpu")
+job._load = lambda plan, progress: loaded
+job.erase("cat", out=out, seed=0, **options)
+began = time.perf_counter()
+job.erase("cat", out=out, seed=0, **options)
+once = time.perf_counter() - began
+
+def work():
+    for seed in range(1, 1000):
+        job.erase("cat", out=out, seed=seed, **options)
+
+chance, seeds = random.Random(0), set()
+for _ in range(12):
+    child = os.fork()
+    if child == 0:
+        work()
+    time.sleep(once * chance.uniform(0.5, 4.0))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    edit = excise.load_edit(out)  # checks that weights and manifest belong together
+    seeds.add(edit.manifest.seed)
+    assert f'"seed": {edit.manifest.seed},' in (out / "result.json").read_text()
+    assert f"seed {edit.manifest.seed}," in (out / "README.md").read_text()
+    assert (out / "before_after.png").read_bytes().endswith(b"IEND\\xaeB`\\x82")
+    assert len(os.listdir(out)) == 5
+job.erase("cat", out=out, seed=0, **options)
+print(len(seeds))
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_result(tiny_canvas: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(excise.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLED, str(tiny_canvas), str(tmp_path / "x")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 1, "some results were replaced before the kill"
+
+
+class TestRequest:
+    def test_flags_overrule_the_file_and_the_file_the_defaults(self) -> None:
+        file = {"concepts": "cat", "seed": "4", "settings": {"lr": "1e-3", "rounds": "2"}}
+        resolved = resolve(file, {"seed": 5, "settings": {"rounds": "9"}})
+        assert (resolved.request.concepts, resolved.request.seed) == (("cat",), 5)
+        assert resolved.request.settings == {"lr": "1e-3", "rounds": "9"}
+        assert {k: resolved.sources[k] for k in ("concepts", "seed", "model")} == {
+            "concepts": "file", "seed": "flag", "model": "default",
+        }  # fmt: skip
+        assert resolved.setting_sources == {"lr": "file", "rounds": "flag"}
+
+    def test_a_yaml_null_is_the_name_null(self, tmp_path: Path) -> None:
+        """`target: null` is a setting of MiM-MU, not a missing value."""
+        path = tmp_path / "run.yaml"
+        path.write_text("concepts: [cat, style:sketch]\nsettings:\n  target: null\n", encoding="utf-8")
+        assert read_yaml(path) == {"concepts": ["cat", "style:sketch"], "settings": {"target": "null"}}
+
+    @pytest.mark.parametrize(
+        "values, words",
+        [
+            ({"sede": 1}, "unknown key 'sede' in the file; did you mean 'seed'"),
+            ({"rounds": 1}, "settings of the method go under 'settings:'"),
+            ({"seed": "soon"}, "bad option: seed='soon'"),
+            ({"seed": -1}, "bad option: seed=-1"),
+            ({"dtype": "int8"}, "bad option: dtype='int8'.*float32"),
+            ({"settings": "lr=1"}, "settings must be a mapping"),
+        ],
+    )
+    def test_wrong_values_are_named(self, values: dict[str, Any], words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            resolve(values, {})
