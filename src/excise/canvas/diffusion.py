@@ -82,7 +82,7 @@ def train_diffusion(
     work: Path,
     *,
     steps: int,
-    batch: int = 64,
+    batch: int = 40,
     lr: float = 8e-4,
     pool_size: int = 98304,
     without: frozenset[str] = frozenset(),
@@ -97,8 +97,11 @@ def train_diffusion(
     pool = latent_pool(vae, work / "latents.safetensors", pool_size)
     keep = data.showing_none_of(pool["glyph"], pool["style"], without)
     tokenizer, scheduler, unet = build_tokenizer(), build_scheduler(), build_unet()
-    unet.set_attn_processor(AttnProcessor())  # on a CPU the fused kernel's backward is several times slower at 64 tokens
-    model = Denoiser(unet, build_text_encoder(tokenizer))
+    # On a CPU the fused attention kernel's backward is several times slower at these few tokens.
+    unet.set_attn_processor(AttnProcessor())
+    text_encoder = build_text_encoder(tokenizer)
+    text_encoder.set_attn_implementation("eager")
+    model = Denoiser(unet, text_encoder)
 
     def loss(step: int) -> Tensor:
         generator = step_generator(5, step)
@@ -126,9 +129,10 @@ def train_diffusion(
         stop_after=stop_after,
     )
     unet.set_default_attn_processor()
+    text_encoder.set_attn_implementation("sdpa")
     pipeline = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=model.text_encoder.eval(),
+        text_encoder=text_encoder.eval(),
         tokenizer=tokenizer,
         unet=unet.eval(),
         scheduler=scheduler,
