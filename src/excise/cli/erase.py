@@ -73,7 +73,7 @@ def _resolve(ctx: typer.Context, config: Path | None, settings: list[str] | None
     flags: dict[str, Any] = {
         name: value
         for name, value in ctx.params.items()
-        if name in EraseRequest.model_fields and str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")
+        if name in EraseRequest.model_fields and getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
     }
     if settings:
         flags["settings"] = parse_assignments(settings)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from excise.models import Model
 
 MARKER = "pictures.json"
-BATCH = 16
 _FILES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -87,15 +86,15 @@ def _sample(
     model: Model, edits: Sequence[WeightEdit], scale: float, wanted: Sequence[tuple[str, int]],
     steps: int | None, guidance: float | None, progress: Progress,
 ) -> list[Image.Image]:  # fmt: skip
-    from excise.report.pictures import to_image
+    from excise.report.pictures import batch, to_image
 
     pictures: list[Image.Image] = []
     with ExitStack() as on:
         for edit in edits:
             on.enter_context(edit.applied(model, scale))
-        for start in range(0, len(wanted), BATCH):
+        for start in range(0, len(wanted), batch(model)):
             progress("pictures", start, len(wanted))
-            prompts, seeds = zip(*wanted[start : start + BATCH], strict=True)
+            prompts, seeds = zip(*wanted[start : start + batch(model)], strict=True)
             pictures += map(to_image, model.sample(prompts, seeds, steps=steps, guidance_scale=guidance))
     progress("pictures", len(wanted), len(wanted))
     return pictures
