@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from excise.edits import Dense, LowRank
 from excise.erasure import closed_form
 from excise.erasure.closed_form import TextMap, redirect
 from excise.erasure.token_rows import TokenRows
-from excise.models import Model
+from excise.models import Model, loading
 
 WIDTH = 24
 
@@ -236,3 +241,17 @@ def test_concept_rows_leave_the_words_before_alone_and_send_words_after_to_thems
     assert torch.equal(guides[:3], target[1].expand(3, -1))  # c, a, t -> a
     assert torch.equal(guides[3:], target[2 : 2 + len(rows) - 3])  # "in ink", end and padding -> the same words
     assert len(rows) == 2 + 77 - 4
+
+
+# --- the benchmark -----------------------------------------------------------------------------------------------------------------
+
+
+def test_benchmark_uses_the_shapes_of_stable_diffusion_1() -> None:
+    """Against diffusers' own network, built without memory from the configuration that is shipped."""
+    benchmark = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "closed_form.py"))
+    config = json.loads((Path(loading.__file__).parent / "configs" / "sd1" / "unet" / "config.json").read_text())
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config)
+    real = [tuple(w.shape) for n, w in unet.named_parameters() if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]
+    assert sorted(benchmark["shapes"]("sd14")) == sorted(real)
+    assert len(real) == 32 and sum(out * width for out, width in real) == 19_169_280

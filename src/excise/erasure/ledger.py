@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from torch import Tensor
 
 from excise.concepts import GENERIC_CONTEXTS, Concept
-from excise.edits import Delta, LowRank, WeightEdit, applied_edits, compose, original_tensors
+from excise.edits import Delta, Edit, LowRank, WeightEdit, applied_edits, compose, original_tensors
 from excise.erasure.result import finish
 from excise.erasure.run import Run
 from excise.methods import Settings
@@ -51,7 +51,7 @@ class Ledger(Generic[S]):
 
     method: str
     requests: tuple[Request[S], ...]
-    replaced: tuple[WeightEdit, ...]
+    replaced: tuple[Edit, ...]
 
     @classmethod
     def of(
@@ -107,13 +107,14 @@ class Ledger(Generic[S]):
         return weights
 
     def finish(self, model: Model, deltas: Mapping[str, Delta], run: Run) -> WeightEdit:
-        """The edit that, added to those on the model, gives the joint solution `deltas`; its size and largest rank are recorded."""
+        """The edit that, added to those on the model, gives the joint solution `deltas`; its size is recorded, and its rank
+        where weights are stored in low rank (None: all dense)."""
         edit = finish(model, deltas, self.method, self.requests[-1].concepts, self.settings, run)
         if self.replaced:
             undone = [WeightEdit(old.scaled(-1).deltas, edit.manifest) for old in self.replaced]
             edit = WeightEdit(compose([edit, *undone]).deltas, edit.manifest)
-        ranks = [len(d.down) if isinstance(d, LowRank) else min(d.value.shape) for d in edit.deltas.values()]
-        return edit.with_measurements({"bytes": edit.nbytes, "rank": max(ranks, default=0)})
+        ranks = [len(delta.down) for delta in edit.deltas.values() if isinstance(delta, LowRank)]
+        return edit.with_measurements({"bytes": edit.nbytes, "rank": max(ranks, default=None)})
 
 
 def _parts(manifest: Mapping[str, Any], method: str) -> list[Mapping[str, Any]]:
