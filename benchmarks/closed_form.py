@@ -11,12 +11,13 @@ part; nothing is downloaded. Results go to docs/benchmark/closed_form.json, one 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import platform
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,31 +148,25 @@ def oracle_uce(weight: np.ndarray, rows: np.ndarray, guides: np.ndarray, keep: n
 # --- measuring -------------------------------------------------------------------------------------------------------------------
 
 
-class Peak:
-    """Peak resident memory above the start of the `with` block, in MiB, sampled every 2 ms."""
-
-    def __enter__(self) -> Peak:
-        self._running, self._start, self._top = True, _resident(), 0.0
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while self._running:
-            self._top = max(self._top, _resident())
-            time.sleep(0.002)
-
-    def __exit__(self, *_: object) -> None:
-        self._running = False
-        self._thread.join()
-        self.mib = max(self._top, _resident()) - self._start
+def peak(function: Callable[[], Any]) -> tuple[float | None, Any]:
+    """Peak resident memory of a call above what is held before it, in MiB (None where the system does not tell), and its result."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # give freed memory back first, or its reuse would go unseen
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        before = _status("VmRSS")
+        result = function()
+        return _status("VmHWM") - before, result
+    except (OSError, AttributeError):
+        return None, function()
 
 
-def _resident() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def _status(key: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
-def timed(function: Callable[[], Any], repeats: int) -> tuple[dict[str, float], Any]:
+def timed(function: Callable[[], Any], repeats: int) -> tuple[dict[str, Any], Any]:
     """Best and median wall-clock seconds, CPU seconds of the best, and peak memory; and the last result."""
     walls, cpus, result = [], [], None
     for _ in range(repeats):
@@ -180,11 +175,9 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[dict[str, float], 
         result = function()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-    best = walls.index(min(walls))
     result = None
-    with Peak() as peak:
-        result = function()
-    return {"best_s": walls[best], "median_s": statistics.median(walls), "cpu_s": min(cpus), "peak_mib": peak.mib}, result
+    memory, result = peak(function)
+    return {"best_s": min(walls), "median_s": statistics.median(walls), "cpu_s": min(cpus), "peak_mib": memory}, result
 
 
 def error(changes: list[Tensor], expected: list[np.ndarray]) -> float:
@@ -329,10 +322,10 @@ def _one_of_each_shape(weights: list[Tensor]) -> list[int]:
 
 
 def size(deltas: dict[str, Any]) -> dict[str, Any]:
-    """Bytes and rank of an edit as it is saved."""
+    """Bytes of an edit as it is saved, and its rank where matrices are stored in low rank (None: all dense)."""
     tensors = [t for name, d in deltas.items() for t in d.tensors(name).values()]
-    ranks = [len(d.down) if isinstance(d, LowRank) else min(d.value.shape) for d in deltas.values()]
-    return {"edit_mib": sum(t.nbytes for t in tensors) / 2**20, "rank": max(ranks, default=0)}
+    ranks = [len(d.down) for d in deltas.values() if isinstance(d, LowRank)]
+    return {"edit_mib": sum(t.nbytes for t in tensors) / 2**20, "rank": max(ranks, default=None)}
 
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -358,7 +351,7 @@ def _say(row: dict[str, Any]) -> None:
     beside = f"{reference['best_s']:8.3f} s, x {row['ratio']:.1f}" if reference else "not measured"
     print(
         f"{row['what']:40} {row['concepts']:5} concepts: {row['ours']['best_s']:7.3f} s, reference {beside}; peak "
-        f"{row['ours']['peak_mib']:.0f} MiB; error {row['error']}; floor {row['floor']['seconds']:.3f} s",
+        f"{row['ours']['peak_mib']} MiB; error {row['error']}; floor {row['floor']['seconds']:.3f} s",
         flush=True,
     )
 
@@ -404,11 +397,11 @@ def _line(row: dict[str, Any], matrices: int) -> str:
         f"{about}{reference['best_s']:.2f}" if reference else "not measured",
         f"{row['ratio']:.1f}" if reference else "not measured",
         f"{row['cpu_ratio']:.1f}" if reference else "not measured",
-        f"{row['ours']['peak_mib']:.0f}",
+        f"{memory:.0f}" if (memory := row["ours"]["peak_mib"]) is not None else "not measured",
         f"{row['error']:.0e}" if reference else "not measured",
         f"{row['reference_error']:.0e}" if reference else "not measured",
         f"{row['edit_mib']:.2f}",
-        str(row["rank"]),
+        str(row["rank"] or "dense"),
         f"{row['floor']['seconds']:.3f}",
         f"{row['floor']['gflop']:.2f}, {row['floor']['mib']:.0f}",
     ]

@@ -68,7 +68,7 @@ class Ledger(Generic[S]):
         replaced = []
         for edit, scale in applied_edits(model) if joint else ():
             parts = _parts(edit.manifest.model_dump(), method)
-            if parts and scale == 1:
+            if parts and scale == 1 and isinstance(edit, WeightEdit):
                 earlier += [_request(model, part, type(settings)) for part in parts]
                 replaced.append(edit)
         for key in same:
