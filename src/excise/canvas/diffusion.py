@@ -84,7 +84,7 @@ def train_diffusion(
     steps: int,
     batch: int = 40,
     lr: float = 8e-4,
-    pool_size: int = 98304,
+    pool_size: int = 65536,
     without: frozenset[str] = frozenset(),
     stop_after: float | None = None,
 ) -> bool:

@@ -85,3 +85,18 @@ def assemble(
         raise FileExistsError(f"{out} exists; choose another folder")
     build.assemble(work, out, name)
     print(out)
+
+
+@app.command("card")
+def card(
+    folder: Annotated[Path, typer.Option("--folder", help="The model's folder.")],
+    sheet: Annotated[Path, typer.Option("--sheet", help="PNG file for the contact sheet.")] = Path("docs/canvas.png"),
+) -> None:
+    """Measure a canvas model; write its card, its figures and a contact sheet of objects in styles."""
+    from excise.canvas import card
+
+    screen.quiet_hosts()
+    with screen.progress() as progress:
+        measured = card.write_card(folder, sheet, progress)
+    for name, figure in measured["figures"].items():
+        print(f"{name}: {100 * figure['value']:.1f} % of {figure['n']}")
