@@ -155,10 +155,13 @@ def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept])
         raise FileNotFoundError(f"no such folder of pictures: {root}")
     found = {}
     for concept in concepts:
-        files = sorted(file for file in (root / concept.name).glob("*") if file.suffix.lower() in SUFFIXES)
+        inside = root / concept.name
+        if inside.resolve().parent != root.resolve():
+            raise ValueError(f"{concept.name!r} cannot be the name of a folder in {root}")
+        files = sorted(file for file in inside.glob("*") if file.suffix.lower() in SUFFIXES)
         if files:
             pictures = torch.stack([read_picture(file, model.sampler.size) for file in files])
-            found[concept.label] = PictureSet.of_pictures(model, concept, pictures, source=str(root / concept.name))
+            found[concept.label] = PictureSet.of_pictures(model, concept, pictures, source=str(inside))
     if not found:
         names = ", ".join(repr(concept.name) for concept in concepts)
         raise ValueError(f"{root} has no pictures of {names}; expected a folder of that name with {', '.join(SUFFIXES)} files")
