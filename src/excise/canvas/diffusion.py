@@ -10,15 +10,21 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
+from transformers import CLIPTextModel
 
-from excise.canvas import data
+from excise.canvas import data, text
 from excise.canvas.captions import draw_caption
-from excise.canvas.text import WIDTH, build_text_encoder, build_tokenizer
+from excise.canvas.text import WIDTH, build_tokenizer
 from excise.canvas.training import step_generator, train
 from excise.canvas.vae import CHANNELS
 from excise.files import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
+POOL = 65536
+"""Encoded pictures to learn from."""
+
+NOISY = 0.6
+"""Timesteps are drawn as 1000 u^0.6, more of them noisy (ours): what is shown is decided there, and fine noise is mostly texture."""
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -66,6 +72,16 @@ def latent_pool(vae: AutoencoderKL, path: Path, count: int) -> dict[str, Tensor]
     return pool
 
 
+def train_text(work: Path, *, steps: int, stop_after: float | None = None) -> bool:
+    """`text.train_text` on the pictures that the U-Net will learn from. Returns whether all steps were done."""
+    return text.train_text(_pool(work), work, steps=steps, stop_after=stop_after)
+
+
+def _pool(work: Path) -> dict[str, Tensor]:
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    return latent_pool(vae, work / "latents.safetensors", POOL)
+
+
 class Denoiser(nn.Module):
     """U-Net and text encoder as one module, so that one optimiser and one average hold both."""
 
@@ -84,7 +100,6 @@ def train_diffusion(
     steps: int,
     batch: int = 40,
     lr: float = 8e-4,
-    pool_size: int = 65536,
     without: frozenset[str] = frozenset(),
     stop_after: float | None = None,
 ) -> bool:
@@ -94,12 +109,12 @@ def train_diffusion(
     Returns whether all steps were done.
     """
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
-    pool = latent_pool(vae, work / "latents.safetensors", pool_size)
+    pool = _pool(work)
     keep = data.showing_none_of(pool["glyph"], pool["style"], without)
     tokenizer, scheduler, unet = build_tokenizer(), build_scheduler(), build_unet()
     # On a CPU the fused attention kernel's backward is several times slower at these few tokens.
     unet.set_attn_processor(AttnProcessor())
-    text_encoder = build_text_encoder(tokenizer)
+    text_encoder = CLIPTextModel.from_pretrained(work / "text_encoder").train()
     text_encoder.set_attn_implementation("eager")
     model = Denoiser(unet, text_encoder)
 
@@ -110,8 +125,8 @@ def train_diffusion(
         labels = zip(pool["glyph"][rows].tolist(), pool["style"][rows].tolist(), strict=True)
         captions = [draw_caption(glyph, style, generator) for glyph, style in labels]
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        t = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * 1000  # one draw per equal slice
-        t = t.long()[torch.randperm(batch, generator=generator)]
+        slots = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch  # one draw per equal slice
+        t = (1000 * slots**NOISY).long()[torch.randperm(batch, generator=generator)]
         noise = torch.randn(latents.shape, generator=generator)
         noisy = scheduler.add_noise(latents, noise, t)
         with torch.autocast("cpu", torch.bfloat16):
@@ -127,6 +142,7 @@ def train_diffusion(
         ema=0.9995,
         every=1000,
         stop_after=stop_after,
+        slow=("text_encoder.", 0.2),
     )
     unet.set_default_attn_processor()
     text_encoder.set_attn_implementation("sdpa")

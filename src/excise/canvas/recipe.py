@@ -1,11 +1,11 @@
-"""The order and the length of the canvas's training: autoencoder, then classifier, then text encoder and U-Net."""
+"""The order and the length of the canvas's training: autoencoder, classifier, text encoder, then U-Net with the text encoder."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "diffusion": 16000}
+PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 16000}
 """Steps of each part, in training order."""
 
 
@@ -35,7 +35,11 @@ def train(part: str, work: Path, *, steps: int | None = None, stop_after: float 
 def _train(part: str, work: Path, steps: int, stop_after: float | None) -> bool:
     from excise.canvas import diffusion, judge, vae
 
-    if part != "vae" and not (work / "vae" / "config.json").is_file():
-        raise FileNotFoundError(f"{work} has no trained autoencoder yet; train vae first")
-    run = {"vae": vae.train_vae, "classifier": judge.train_classifier, "diffusion": diffusion.train_diffusion}[part]
+    if part == "vae":
+        return vae.train_vae(work, steps=steps, stop_after=stop_after)
+    needed = {"vae": work / "vae"} | ({"text": work / "text_encoder"} if part == "diffusion" else {})
+    for name, folder in needed.items():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{work} has no trained {name} part yet; train {name} first")
+    run = {"classifier": judge.train_classifier, "text": diffusion.train_text, "diffusion": diffusion.train_diffusion}[part]
     return run(work, steps=steps, stop_after=stop_after)

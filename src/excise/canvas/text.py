@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from excise.canvas.captions import HELD_OUT, TEMPLATES
-from excise.canvas.catalog import EXTRAS, OBJECTS, STYLES
+from excise.canvas.captions import HELD_OUT, TEMPLATES, draw_caption
+from excise.canvas.catalog import EXTRAS, GLYPHS, OBJECTS, STYLES
+from excise.canvas.training import step_generator, train
 
 CONTEXT = 32
 """Tokens of a prompt, start and end included."""
@@ -36,8 +41,6 @@ def build_tokenizer() -> CLIPTokenizer:
     raw = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     raw.train_from_iterator([" ".join(words())], trainer)
-    import json
-
     merges = [tuple(merge) for merge in json.loads(raw.to_str())["model"]["merges"]]
     vocab = {token: index for index, token in enumerate(dict.fromkeys(alphabet + [a + b for a, b in merges]))}
     for special in ("<|startoftext|>", "<|endoftext|>"):
@@ -61,3 +64,52 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         pad_token_id=tokenizer.pad_token_id,
     )
     return CLIPTextModel(config)
+
+
+class _Aligned(nn.Module):
+    """The text encoder with linear heads on its summary: what is shown, in which style, and the latents to expect."""
+
+    def __init__(self, text_encoder: CLIPTextModel, latent: int) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.glyph = nn.Linear(WIDTH, len(GLYPHS))
+        self.style = nn.Linear(WIDTH, len(STYLES))
+        self.latents = nn.Linear(WIDTH, latent)
+
+    def forward(self, tokens: Tensor, end: int) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = self.text_encoder(tokens).last_hidden_state
+        after = (tokens == end).unsqueeze(2)
+        summary = (hidden * after).sum(1) / after.sum(1)
+        return self.glyph(summary), self.style(summary), self.latents(summary)
+
+
+def train_text(pool: dict[str, Tensor], work: Path, *, steps: int, batch: int = 192, stop_after: float | None = None) -> bool:
+    """Align the text encoder with pictures, as Stable Diffusion's was by CLIP, and save it to `work/text_encoder`.
+
+    From the mean of its end and padding tokens, linear heads tell glyph, style and the expected latents. Without this stage the U-Net
+    learned styles in 1,000 steps but no object in 4,000: an object's words are rare, and nothing told them apart.
+
+    pool  what `diffusion.latent_pool` returns
+    Returns whether all steps were done.
+    """
+    tokenizer = build_tokenizer()
+    encoder = build_text_encoder(tokenizer)
+    encoder.set_attn_implementation("eager")
+    model = _Aligned(encoder, pool["latents"][0].numel())
+
+    def loss(step: int) -> Tensor:
+        generator = step_generator(8, step)
+        rows = torch.randint(len(pool["glyph"]), (batch,), generator=generator)
+        glyph, style = pool["glyph"][rows], pool["style"][rows]
+        captions = [draw_caption(g, s, generator) for g, s in zip(glyph.tolist(), style.tolist(), strict=True)]
+        tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        with torch.autocast("cpu", torch.bfloat16):
+            said = model(tokens, tokenizer.eos_token_id)
+        expected = F.mse_loss(said[2].float(), pool["latents"][rows].float().flatten(1))
+        return F.cross_entropy(said[0].float(), glyph) + F.cross_entropy(said[1].float(), style) + 4 * expected
+
+    checkpoint = work / "text.ckpt.safetensors"
+    done = train(model, loss, steps=steps, lr=1e-3, checkpoint=checkpoint, ema=0.99, stop_after=stop_after)
+    encoder.set_attn_implementation("sdpa")
+    encoder.save_pretrained(work / "text_encoder")
+    return done

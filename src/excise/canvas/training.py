@@ -42,6 +42,7 @@ def train(
     weight_decay: float = 0.01,
     every: int = 500,
     stop_after: float | None = None,
+    slow: tuple[str, float] | None = None,
 ) -> bool:
     """Train `module` in place; at the end it holds the averaged weights.
 
@@ -49,17 +50,21 @@ def train(
     checkpoint file to resume from and to write every `every` steps
     ema        decay of the weight average, warmed up as (1 + n) / (10 + n)
     stop_after seconds after which to write the checkpoint and stop, or None
+    slow       (prefix, factor): parameters whose names start with it learn at `factor` times the rate; they must come last
 
     Returns whether all steps were done.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99))
+    prefix, factor = slow or ("", 1.0)
+    named = [(name.startswith(prefix), p) for name, p in module.named_parameters() if p.requires_grad]
+    groups = [{"params": [p for s, p in named if s is late], "factor": factor if late else 1.0} for late in (False, True)]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99))
     average = [p.detach().clone() for p in parameters]
     start = _load(checkpoint, module, optimizer, parameters, average)
     began, mean = time.time(), 0.0
     for step in range(start, steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, lr)
+            group["lr"] = group["factor"] * learning_rate(step, steps, lr)
         value = loss(step)
         optimizer.zero_grad(set_to_none=True)
         value.backward()

@@ -30,13 +30,14 @@ class Part(StrEnum):
 
     vae = "vae"
     classifier = "classifier"
+    text = "text"
     diffusion = "diffusion"
     all = "all"
 
 
 @app.command("train")
 def train(
-    part: Annotated[Part, typer.Argument(help="vae, classifier, diffusion or all, in this order")],
+    part: Annotated[Part, typer.Argument(help="vae, classifier, text, diffusion or all, in this order")],
     work: Work,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps; default the recipe's.")] = None,
     stop_after: Annotated[
