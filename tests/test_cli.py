@@ -429,7 +429,7 @@ class TestFailures:
         command = [sys.executable, "-c", "from excise.cli import main; main()", "apply", str(edit)]
         command += ["--model", str(tiny_canvas), "--to", str(tmp_path / "x")]
         result = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60,
+            command, env=environment, capture_output=True, text=True, timeout=900,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
         )  # fmt: skip
         assert result.returncode == 1, result.stderr
