@@ -83,6 +83,8 @@ class Concept:
             raise ValueError("a concept needs a name; this one is empty")
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, KINDS)}")
+        if not self.phrases or not all(phrase.strip() for phrase in self.phrases):
+            raise ValueError(f"concept {self.name!r} needs at least one phrase that names it, and none may be empty")
 
     @property
     def slot(self) -> str:
@@ -181,7 +183,7 @@ class Catalog:
 
     def _declared(self, text: str, kind: str | None) -> Concept:
         for concept in self.concepts:
-            if concept.name == text.lower() and kind in (None, concept.kind):
+            if concept.name.lower() == text.lower() and kind in (None, concept.kind):
                 return concept
         known = [c.name for c in self.concepts if kind in (None, c.kind)]
         what = f"{kind} " if kind else "concept "

@@ -47,6 +47,13 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: _digest(tensors, dtype) for name, dtype in wanted.items()}
 
 
+def same_base(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two fingerprints are of the same model, compared in the coarser of the precisions that they were loaded in."""
+    halves = [dtype for prints in (one, other) if len(prints) < len(DTYPES) for dtype in prints if dtype != "float32"]
+    dtype = halves[0] if halves else "float32"
+    return dtype in one and one[dtype] == other.get(dtype)
+
+
 def _digest(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):

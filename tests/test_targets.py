@@ -1,0 +1,185 @@
+"""Targets against exact densities: two Gaussians, whose denoisers and posterior are known in closed form."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from excise.erasure.states import States, forward_states
+from excise.erasure.targets import exclude, guided, posterior
+from excise.models import Schedule
+
+PRIOR, SPREAD, DIMENSIONS = 0.1, 0.5, 16
+
+
+class Toy:
+    """Latents (b, 16, 1, 1): N(m, s^2) with the concept, N(-m, s^2) without; the rest of the prompt is their mixture."""
+
+    def __init__(self, prediction: str = "epsilon") -> None:
+        scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction)
+        self.schedule = Schedule.of(scheduler)
+        self.mean = torch.tensor([2.0] + [0.2] * (DIMENSIONS - 1), dtype=torch.float64).view(1, -1, 1, 1)
+
+    def _log_density(self, z: Tensor, t: Tensor, mean: Tensor) -> Tensor:
+        alpha, sigma = self.schedule.alpha(t, z), self.schedule.sigma(t, z)
+        return -((z - alpha * mean).square() / (2 * (alpha**2 * SPREAD**2 + sigma**2))).flatten(1).sum(1)
+
+    def truth(self, z: Tensor, t: Tensor) -> Tensor:
+        """Bayes' rule: the probability of the concept given z_t."""
+        odds = self._log_density(z, t, self.mean) - self._log_density(z, t, -self.mean)
+        return (odds + torch.logit(torch.tensor(PRIOR, dtype=torch.float64))).sigmoid()
+
+    def _picture(self, z: Tensor, t: Tensor, mean: Tensor) -> Tensor:
+        """E[x | z] of one Gaussian."""
+        alpha, sigma = self.schedule.alpha(t, z), self.schedule.sigma(t, z)
+        return mean + alpha * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2) * (z - alpha * mean)
+
+    def picture(self, z: Tensor, t: Tensor, what: str) -> Tensor:
+        """E[x | z]: "concept", "without" or "rest"."""
+        if what != "rest":
+            return self._picture(z, t, self.mean if what == "concept" else -self.mean)
+        p = self.truth(z, t).view(-1, 1, 1, 1)
+        return p * self.picture(z, t, "concept") + (1 - p) * self.picture(z, t, "without")
+
+    def output(self, z: Tensor, t: Tensor, what: str) -> Tensor:
+        """What a perfect network outputs."""
+        alpha, sigma, x = self.schedule.alpha(t, z), self.schedule.sigma(t, z), self.picture(z, t, what)
+        noise = (z - alpha * x) / sigma
+        return noise if self.schedule.prediction == "epsilon" else alpha * noise - sigma * x
+
+    def path(self, count: int, steps: int, eta: float, scale: float, seed: int = 0) -> States:
+        """DDIM from pure noise: guided towards the concept (scale > 0), or for the rest of the prompt (scale 0)."""
+        random = torch.Generator().manual_seed(seed)
+        times = torch.arange(steps).flip(0) * (1000 // steps) + 1
+        z, visited = torch.randn(count, DIMENSIONS, 1, 1, generator=random, dtype=torch.float64), []
+        for i, time in enumerate(times):
+            visited.append(z)
+            t = time.expand(count)
+            x = guided(self.picture(z, t, "rest"), self.picture(z, t, "concept"), scale)
+            here, there = self.schedule.alphas_cumprod[time], self.schedule.alphas_cumprod[times[i + 1] if i + 1 < steps else 0]
+            variance = eta**2 * (1 - there) / (1 - here) * (1 - here / there)
+            noise = (z - here.sqrt() * x) / (1 - here).sqrt()
+            fresh = torch.randn(z.shape, generator=random, dtype=torch.float64)
+            z = there.sqrt() * x + (1 - there - variance).clamp_min(0).sqrt() * noise + variance.sqrt() * fresh
+        return States(
+            torch.cat(visited),
+            times.repeat_interleave(count),
+            torch.zeros(steps * count).long(),
+            torch.arange(count).repeat(steps),
+        )
+
+
+def _estimate(toy: Toy, states: States) -> tuple[Tensor, Tensor]:
+    model: Any = SimpleNamespace(schedule=toy.schedule)
+    rest, concept = (toy.output(states.latents, states.t, what) for what in ("rest", "concept"))
+    prior = torch.full((len(states),), PRIOR, dtype=torch.float64)
+    return posterior(model, states, rest, concept, prior), toy.truth(states.latents, states.t)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(
+    ("eta", "scale", "limit"),
+    [(1.0, 1.0, 0.12), (1.0, 4.0, 0.12), (1.0, 0.0, 0.06), (0.0, 1.0, 0.17), (0.0, 4.0, 0.13), (0.0, 0.0, 0.09)],
+)
+def test_posterior_is_bayes_rule(prediction: str, eta: float, scale: float, limit: float) -> None:
+    """On 300 paths of 25 steps: mean absolute error (a constant guess is off by 0.4 and more where the concept is shown), and order."""
+    toy = Toy(prediction)
+    found, truth = _estimate(toy, toy.path(300, 25, eta, scale))
+    assert (found - truth).abs().mean() < limit
+    assert torch.corrcoef(torch.stack([found, truth]))[0, 1] > 0.75
+    last = slice(-300, None)
+    if scale:
+        assert truth[last].mean() > 0.97 and found[last].mean() > 0.8, "finished pictures of the concept must be known as such"
+    else:
+        assert abs(found[last].mean() - truth[last].mean()) < 0.12
+    assert (found[:300] - PRIOR).abs().max() < 1e-12, "the prior holds where the path starts"
+
+
+def test_posterior_of_noised_pictures_is_bayes_rule() -> None:
+    """Calibration on the forgetting set's states: pictures of the rest of the prompt, a tenth of which show the concept."""
+    toy, random = Toy(), torch.Generator().manual_seed(1)
+    shown = torch.rand(600, generator=random) < PRIOR
+    clean = torch.where(shown.view(-1, 1, 1, 1), toy.mean, -toy.mean) + SPREAD * torch.randn(
+        600, DIMENSIONS, 1, 1, generator=random, dtype=torch.float64
+    )
+    model: Any = SimpleNamespace(schedule=toy.schedule)
+    states = forward_states(model, clean, torch.zeros(600).long(), 25, random)
+    found, truth = _estimate(toy, states)
+    assert (found - truth).abs().mean() < 0.05
+    assert torch.corrcoef(torch.stack([found, truth]))[0, 1] > 0.85
+    low_noise = states.t < 200
+    assert found[low_noise & shown[states.picture]].mean() > 0.8
+    assert found[low_noise & ~shown[states.picture]].mean() < 0.05
+
+
+def test_posterior_depends_on_the_path_alone() -> None:
+    """Not on the order of the states, nor on the other pictures."""
+    toy = Toy()
+    states = toy.path(6, 10, 1.0, 1.0)
+    found, _ = _estimate(toy, states)
+    shuffled = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(_estimate(toy, states.part(shuffled))[0], found[shuffled], atol=1e-12)
+    alone = (states.picture == 3).nonzero().squeeze(1)
+    assert torch.allclose(_estimate(toy, states.part(alone))[0], found[alone], atol=1e-12)
+
+
+def test_posterior_where_a_step_stays_at_its_noise_level() -> None:
+    """Some samplers visit a timestep twice; nothing is learned between the two."""
+    toy = Toy()
+    states = toy.path(4, 5, 1.0, 1.0)
+    twice = States(*(torch.cat([tensor[:8], tensor[4:]]) for tensor in (states.latents, states.t, states.row, states.picture)))
+    found, _ = _estimate(toy, twice)
+    assert found.isfinite().all()
+    once, _ = _estimate(toy, states)
+    assert torch.allclose(found[8:], once[4:]) and torch.allclose(found[4:8], once[4:8])
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_exclude_is_the_density_without_the_concept(prediction: str) -> None:
+    """With the exact posterior, the prediction for N(-m, s^2) comes out, wherever the factor is not clamped."""
+    toy = Toy(prediction)
+    states = toy.path(200, 20, 1.0, 0.0)
+    z, t = states.latents, states.t
+    p = toy.truth(z, t)
+    found = exclude(toy.output(z, t, "rest"), toy.output(z, t, "concept"), p)
+    expected = toy.output(z, t, "without")
+    free = p < 0.8  # rho = p / (1 - p) is at most 4 there
+    assert free.sum() > 3000 and torch.allclose(found[free], expected[free], atol=1e-6)
+    assert not torch.allclose(toy.output(z, t, "rest")[free], expected[free], atol=1e-2)
+
+
+def test_exclude_is_clamped_and_spares_what_does_not_show_the_concept() -> None:
+    rest, concept = torch.zeros(4, 1, 1, 1), torch.ones(4, 1, 1, 1)
+    found = exclude(rest, concept, torch.tensor([0.0, 0.5, 0.9999, 1.0]))
+    assert found.flatten().tolist() == pytest.approx([0.0, -1.0, -4.0, -4.0])
+
+
+def test_guided_by_hand() -> None:
+    assert guided(torch.tensor(1.0), torch.tensor(3.0), 0).item() == 1
+    assert guided(torch.tensor(1.0), torch.tensor(3.0), 1).item() == 3
+    assert guided(torch.tensor(1.0), torch.tensor(3.0), 4).item() == 9
+
+
+def test_forward_states_are_noised_pictures() -> None:
+    """Each state alone is alpha x + sigma e with standard e; timesteps lie one in each equal part of the schedule."""
+    toy, random = Toy(), torch.Generator().manual_seed(0)
+    model: Any = SimpleNamespace(schedule=toy.schedule)
+    clean = torch.full((4000, 4, 1, 1), 3.0, dtype=torch.float64)
+    rows = torch.arange(4000) % 7
+    states = forward_states(model, clean, rows, 8, random)
+    assert (
+        len(states) == 32000
+        and torch.equal(states.row, rows.repeat(8))
+        and torch.equal(states.picture, torch.arange(4000).repeat(8))
+    )
+    assert torch.equal(states.t.view(8, 4000) // 125, torch.arange(8).view(-1, 1).expand(-1, 4000))
+    noise = (states.latents - toy.schedule.alpha(states.t, clean) * 3.0) / toy.schedule.sigma(states.t, clean)
+    for part in noise.view(8, 4000, 4):
+        assert abs(part.mean()) < 0.03 and abs(part.std() - 1) < 0.03
+    neighbours = torch.corrcoef(torch.stack([noise.view(8, -1)[6], noise.view(8, -1)[7]]))[0, 1]
+    assert neighbours > 0.4, "the states of a picture must be one run of the noising process"
