@@ -34,7 +34,15 @@ def words() -> list[str]:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer whose merges make every known word one token; byte-level, so any text can be encoded."""
+    """The CLIP tokenizer that ships in `tokenizer/`: its merges make every known word one token; byte-level, so any text can be encoded."""
+    return CLIPTokenizer.from_pretrained(Path(__file__).with_name("tokenizer"))
+
+
+def learn_tokenizer(folder: Path) -> None:
+    """Learn the merges from `words` and write the tokenizer.
+
+    The trainer breaks ties at random, so every call numbers some tokens differently: the shipped one was learned once and stays.
+    """
     bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
     alphabet = bytes_ + [symbol + "</w>" for symbol in bytes_]
     trainer = trainers.BpeTrainer(vocab_size=8000, end_of_word_suffix="</w>", initial_alphabet=bytes_, show_progress=False)
@@ -45,7 +53,7 @@ def build_tokenizer() -> CLIPTokenizer:
     vocab = {token: index for index, token in enumerate(dict.fromkeys(alphabet + [a + b for a, b in merges]))}
     for special in ("<|startoftext|>", "<|endoftext|>"):
         vocab[special] = len(vocab)
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT)
+    CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT).save_pretrained(folder)
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
