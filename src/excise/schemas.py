@@ -32,4 +32,6 @@ def _problem(item: dict[str, Any], known: list[str], what: str) -> str:
         return f"unknown {what}: {key!r} ({nearest(key, known)})"
     if item["type"] == "missing":
         return f"missing {what}: {key!r}"
+    if not key:
+        return f"bad {what}: {item['msg'].removeprefix('Value error, ')}"
     return f"bad {what}: {key}={item['input']!r}: {item['msg']}"

@@ -23,11 +23,14 @@ def add_to(app: typer.Typer) -> None:
 def bench(
     methods: Annotated[list[str], typer.Option("--methods", help="Methods, with settings after a colon: mim:lr=1e-3.")],
     concepts: Annotated[list[str], typer.Option("--concepts", help="Concepts; objects, styles, members for all of a kind.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the grid: cells, results.csv, results.md.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the grid: cells, results.csv, results.md, collateral.csv.")],
     model: options.Model = "canvas",
     seeds: Annotated[list[int] | None, typer.Option("--seeds", help="Seeds; default 0.")] = None,
     target_pictures: Annotated[int, typer.Option("--target-pictures", help="Pictures of each erased concept.")] = 200,
     other_pictures: Annotated[int, typer.Option("--other-pictures", help="Pictures of each other concept.")] = 24,
+    quality: Annotated[
+        bool, typer.Option("--quality/--no-quality", help="Also how much the kept concepts' pictures have changed.")
+    ] = True,
     retry: Annotated[bool, typer.Option("--retry", help="Also run the cells that failed before.")] = False,
     device: options.Device = None,
 ) -> None:
@@ -39,6 +42,6 @@ def bench(
             methods=[name for text in methods for name in text.split()],
             concepts=[name.replace("_", " ") for text in concepts for name in text.split()],
             out=out, model=model, seeds=seeds or (0,), target_pictures=target_pictures, other_pictures=other_pictures,
-            retry=retry, device=device, progress=progress,
+            quality=quality, retry=retry, device=device, progress=progress,
         )  # fmt: skip
     typer.echo((out / "results.md").read_text(encoding="utf-8"))

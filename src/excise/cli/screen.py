@@ -68,4 +68,8 @@ def measured(result: Mapping[str, Any]) -> None:
         print(f"not measured: {result['note']}")
         return
     table(numbers.COLUMNS, numbers.table(result))
+    quality = numbers.quality_table(result)
+    if quality:
+        table(numbers.COLUMNS[:3], quality)
+        print(result["protocol"]["quality"]["caveat"])
     print(f"95 % intervals in brackets; pictures: {numbers.counts(result)}")

@@ -1,24 +1,39 @@
-"""Asking a model for pictures and a classifier what they show; answers of the base model are kept between runs."""
+"""Asking a model for pictures and keeping what readers make of each: what a classifier says, features, thumbnails.
+
+Every picture is made once and shown to all readers. What they make of the pictures of a model without edits is kept in the cache folder
+(`EXCISE_CACHE` overrides where), a file per model, sampler and reader.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.erasure.run import Progress, silent
 from excise.evaluation.classifier import Classifier
-from excise.files import cache_folder, write_json
+from excise.evaluation.digests import digest_tensors, digest_values
+from excise.files import cache_folder, read_tensors, write_tensors
 from excise.models import Model
 
 Answer = dict[str, int]
 """What the classifier says of one picture: question ("object", "style", "member") -> class index."""
+
+EDGE = 128
+"""Longest edge of the thumbnails that are kept, in pixels (ours): 48 KiB each; all of a picture of the canvas."""
+
+SAVE_EVERY = 60.0
+"""Seconds of picture-making that a kill can cost."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,48 @@ class Item:
     seed: int
 
 
+class Reader(Protocol):
+    """Makes something of pictures (b, 3, h, w), float 0–1: named tensors with a row per picture.
+
+    identity  differs from that of every reader that would make something else of the same picture
+    """
+
+    identity: str
+
+    def __call__(self, pictures: Tensor) -> dict[str, Tensor]: ...
+
+
+class Judge:
+    """A classifier as a reader: "answers" (b, questions) int16 in the order of its heads, "features" (b, 192) half precision."""
+
+    key = "features"
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.identity = f"judge-{classifier.identity}"
+        self.about: dict[str, Any] = {"features": "classifier", "sha256": classifier.identity}
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> dict[str, Tensor]:
+        features = self.classifier.features(pictures)
+        said = [self.classifier.heads[question](features).argmax(1) for question in self.classifier.names]
+        return {"answers": torch.stack(said, 1).short(), "features": features.half()}
+
+
+class Thumbnails:
+    """Pictures as bytes, averaged down to whole fractions until no edge is longer than `edge`: "thumbnails" (b, 3, h, w) uint8."""
+
+    def __init__(self, edge: int = EDGE) -> None:
+        self.edge = edge
+        self.identity = f"thumbnails-{edge}"
+
+    def __call__(self, pictures: Tensor) -> dict[str, Tensor]:
+        h, w = pictures.shape[-2:]
+        factor = -(-max(h, w) // self.edge)
+        small = adaptive_avg_pool2d(pictures, (h // factor, w // factor)) if factor > 1 else pictures
+        return {"thumbnails": small.mul(255).round().byte()}
+
+
 def answer(
     model: Model,
     items: Sequence[Item],
@@ -36,57 +93,118 @@ def answer(
     *,
     stage: str = "judging",
     progress: Progress = silent,
-    batch: int = 40,
+    batch: int | None = None,
 ) -> list[Answer]:
     """Make every picture with the model's default sampler and classify it.
 
     Answers of a model that carries no edit are kept in the cache folder and made only once.
     """
-    cache = None if applied_edits(model) else _Cache(model, classifier)
-    known: dict[Item, Answer] = cache.read() if cache else {}
-    missing = [item for item in dict.fromkeys(items) if item not in known]
-    for start in range(0, len(missing), batch):
-        progress(stage, start, len(missing))
-        chunk = missing[start : start + batch]
-        pictures = model.sample([item.prompt for item in chunk], [item.seed for item in chunk], batch=batch)
-        said = classifier.classify(pictures)
-        for row, item in enumerate(chunk):
-            known[item] = {question: int(classes[row]) for question, classes in said.items()}
+    found = read(model, items, [Judge(classifier)], stage=stage, progress=progress, batch=batch)
+    return to_answers(classifier, found["answers"])
+
+
+def to_answers(classifier: Classifier, answers: Tensor) -> list[Answer]:
+    """What a `Judge` read, (n, questions), by question."""
+    return [dict(zip(classifier.names, row, strict=True)) for row in answers.tolist()]
+
+
+def read(
+    model: Model,
+    items: Sequence[Item],
+    readers: Sequence[Reader],
+    *,
+    stage: str = "pictures",
+    progress: Progress = silent,
+    batch: int | None = None,
+) -> dict[str, Tensor]:
+    """Make every picture with the model's default sampler and show it to all readers; what they made, a row per item, by name.
+
+    batch  pictures at once; default 40 or as many as have a million pixels
+
+    For a model that carries no edit, only pictures that a reader has not seen yet are made.
+    """
+    if not items:
+        raise ValueError("nothing to read: give at least one picture to ask for")
+    stores = [_Store(_path(model, reader), reader) for reader in readers]
+    missing = [item for item in dict.fromkeys(items) if any(item not in store.rows for store in stores)]
+    size = batch or min(40, max(1, 2**20 // model.sampler.size**2))
+    with _saving(stores) as save:
+        for start in range(0, len(missing), size):
+            progress(stage, start, len(missing))
+            chunk = missing[start : start + size]
+            pictures = model.sample([item.prompt for item in chunk], [item.seed for item in chunk], batch=size)
+            for store in stores:
+                store.add(chunk, pictures)
+            save()
     if missing:
         progress(stage, len(missing), len(missing))
-        if cache:
-            cache.write(known)
-    return [known[item] for item in items]
+    return {name: tensor for store in stores for name, tensor in store.stacked(items).items()}
 
 
-class _Cache:
-    """Answers of one model with one sampler and classifier, a JSON file in the user's cache folder (`EXCISE_CACHE` overrides)."""
+class _Store:
+    """What one reader made of pictures, by item; a safetensors file if there is a path."""
 
-    def __init__(self, model: Model, classifier: Classifier) -> None:
-        weights = {name: tensor for name, tensor in classifier.state_dict().items()}
-        judge = hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
-        vae = hashlib.sha256(
-            b"".join(t.float().numpy().tobytes() for t in model.pipeline.vae.state_dict().values())
-        ).hexdigest()
-        key = [
-            base_fingerprint(model),
-            judge,
-            vae,
-            vars(model.sampler),
-            repr(model.pipeline.scheduler.config),
-            torch.__version__,
-        ]
-        name = hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()[:16]
-        self.path = cache_folder() / "answers" / f"{name}.json"
+    def __init__(self, path: Path | None, reader: Reader) -> None:
+        self.path, self.reader = path, reader
+        self.rows = _load(path)
+        self.changed = False
 
-    def read(self) -> dict[Item, Answer]:
-        if not self.path.is_file():
-            return {}
-        data: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-        return {Item(prompt, int(seed)): said for prompt, rows in data.items() for seed, said in rows.items()}
+    def add(self, items: Sequence[Item], pictures: Tensor) -> None:
+        made = self.reader(pictures)
+        for index, item in enumerate(items):
+            self.rows[item] = {name: tensor[index] for name, tensor in made.items()}
+        self.changed = True
 
-    def write(self, known: dict[Item, Answer]) -> None:
-        data: dict[str, dict[str, Answer]] = {}
-        for item, said in (self.read() | known).items():
-            data.setdefault(item.prompt, {})[str(item.seed)] = said
-        write_json(self.path, data)
+    def stacked(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        names = list(self.rows[items[0]])
+        return {name: torch.stack([self.rows[item][name] for item in items]) for name in names}
+
+    def write(self) -> None:
+        if self.path is None or not self.changed:
+            return
+        rows = _load(self.path) | self.rows  # another process may have written meanwhile
+        tensors = {name: torch.stack([row[name] for row in rows.values()]) for name in next(iter(rows.values()))}
+        write_tensors(self.path, tensors, {"items": json.dumps([[item.prompt, item.seed] for item in rows])})
+        self.changed = False
+
+
+def _load(path: Path | None) -> dict[Item, dict[str, Tensor]]:
+    if path is None or not path.is_file():
+        return {}
+    tensors, metadata = read_tensors(path)
+    items = [Item(prompt, seed) for prompt, seed in json.loads(metadata["items"])]
+    return {item: {name: tensor[index] for name, tensor in tensors.items()} for index, item in enumerate(items)}
+
+
+@contextmanager
+def _saving(stores: Sequence[_Store]) -> Iterator[Callable[[], None]]:
+    """Write the stores now and then, and at the end also of a run that fails or is stopped."""
+    written = time.monotonic()
+
+    def save() -> None:
+        nonlocal written
+        if time.monotonic() - written > SAVE_EVERY:
+            for store in stores:
+                store.write()
+            written = time.monotonic()
+
+    try:
+        yield save
+    finally:
+        for store in stores:
+            store.write()
+
+
+def _path(model: Model, reader: Reader) -> Path | None:
+    """The cache file of one model, sampler and reader; None for a model that carries edits."""
+    if applied_edits(model):
+        return None
+    key = [
+        base_fingerprint(model),
+        digest_tensors(model.pipeline.vae.state_dict()),
+        vars(model.sampler),
+        type(model.pipeline.scheduler).__name__,
+        repr(model.pipeline.scheduler.config),
+        [str(model.dtype), model.device.type, torch.__version__],
+    ]
+    return cache_folder() / "answers" / digest_values(key)[:16] / f"{digest_values(reader.identity)[:16]}.safetensors"

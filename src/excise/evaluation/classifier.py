@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from excise.evaluation.digests import digest_tensors, digest_values
 from excise.files import read_tensors, write_tensors
 
 FEATURES = 192
@@ -52,8 +53,16 @@ class Classifier(nn.Module):
         self.flat = nn.Linear(FEATURES * 16, FEATURES)
         self.heads = nn.ModuleDict({question: nn.Linear(FEATURES, len(names)) for question, names in self.names.items()})
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what decides its answers: weights, class names, size."""
+        return digest_values([self.names, self.size, digest_tensors(self.state_dict())])
+
     def features(self, pictures: Tensor) -> Tensor:
-        """The layer before the heads, (b, 192)."""
+        """The layer before the heads, (b, 192). Raises ValueError for pictures of another size."""
+        if pictures.shape[-2:] != (self.size, self.size):
+            found = "x".join(map(str, pictures.shape[:-3:-1]))
+            raise ValueError(f"this classifier takes pictures of {self.size}x{self.size} pixels, got {found}")
         x = F.silu(self.norm(self.blocks(self.stem(pictures * 2 - 1))))
         return F.silu(self.flat(F.adaptive_avg_pool2d(x, 4).flatten(1)))
 

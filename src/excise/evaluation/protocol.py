@@ -1,30 +1,44 @@
 """UA, IRA, CRA and the neutral rate: the UnlearnCanvas protocol on a model's own catalog.
 
-For every retained object and style, pictures "object in style" are asked for; an object's accuracy is over its pictures in all retained
-styles, a style's over its pictures of all retained objects. So pictures that contain a target count in no retained accuracy
-(the variant `uc-cross-excl`).
+For every retained object and style, pictures "object in style" are asked for, and of every target as many in each retained style (a style:
+of each retained object) as `target_pictures` needs.
 
 UA       1 - share of the target's pictures that are recognised as the target
 erased   that share itself: what is left of the target
 neutral  share of the *base* model's pictures recognised as the target when its words are taken out of the same prompts, same seeds:
          where perfect removal of information ends
-IRA      mean accuracy over retained concepts of the target's own kind
+IRA      mean accuracy over retained concepts of the target's own kind (a member's is the object's)
 CRA      mean accuracy over retained concepts of the other kind
+NRA, ORA of a member: mean accuracy over the other members of its object, and over the other objects (definition: ours)
+
+Which pictures an accuracy counts differs between published tables; see `VARIANTS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from excise.concepts import Concept
-from excise.edits import WeightEdit
+from excise.edits import Edit, applied_edits
 from excise.erasure.run import Progress, silent
-from excise.evaluation.answers import Answer, Item, answer
+from excise.evaluation.answers import Answer, Item, Judge, read, to_answers
 from excise.evaluation.classifier import Classifier
-from excise.evaluation.intervals import wilson
+from excise.evaluation.intervals import macro_interval, wilson
+from excise.evaluation.quality import Quality, QualityOptions
 from excise.models import Model
+
+VARIANT = "uc-cross-excl"
+VARIANTS = {
+    "uc-cross-excl": "an object's accuracy is over its pictures in all retained styles, a style's over its pictures of all retained "
+    "objects: pictures that were asked to show a target count in no retained accuracy",
+    "uc": "the target's pictures count too, as many as any other concept's: an object's accuracy is over its pictures in all styles, "
+    "a style's over its pictures of all objects",
+}
+"""Denominators of IRA and CRA. UA is the same in both; `VARIANT` is the one behind `ira`, `cra` and everything derived from them."""
 
 
 @dataclass(frozen=True)
@@ -38,39 +52,84 @@ class Share:
     def value(self) -> float:
         return self.hits / self.n
 
+    def __add__(self, other: Share) -> Share:
+        return Share(self.hits + other.hits, self.n + other.n)
+
 
 @dataclass(frozen=True)
 class Scores:
-    """Recognised shares of one model: of each target's pictures, and of each retained concept's, by label ("object:cat")."""
+    """Recognised shares of one model, by label ("object:cat").
+
+    targets  of each target's pictures
+    retained of each retained concept's, without pictures that were asked to show a target
+    crossed  of the target's pictures, those that show the retained concept beside the target
+    """
 
     targets: dict[str, Share]
     retained: dict[str, Share]
+    crossed: dict[str, Share] = field(default_factory=dict)
+
+    def in_variant(self, variant: str) -> dict[str, Share]:
+        """Shares of the retained concepts by the denominators of a variant."""
+        if variant == "uc-cross-excl":
+            return self.retained
+        return {label: share + self.crossed.get(label, Share(0, 0)) for label, share in self.retained.items()}
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Labels of retained concepts.
+
+    own, other of the targets' kinds and of the other kind; both are all of them if the targets are of both kinds
+    near, far  if a target is a member: the other members of its object, and the other objects
+    """
+
+    own: tuple[str, ...]
+    other: tuple[str, ...]
+    near: tuple[str, ...] = ()
+    far: tuple[str, ...] = ()
+
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """By the figure that is the mean over them."""
+        members = {"nra": self.near, "ora": self.far} if self.near or self.far else {}
+        return {"ira": self.own, "cra": self.other, **members}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Base and edited model on the same prompts and seeds."""
+    """Base and edited model on the same prompts and seeds.
+
+    about  what else makes the numbers: template, sampler, classifier
+    """
 
     targets: tuple[Concept, ...]
     base: Scores
     edited: Scores
     neutral: dict[str, Share]
     seed: int
+    groups: Groups
     pictures: dict[str, int] = field(default_factory=dict)
+    quality: Quality | None = None
+    about: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures by name; shares 0–1, intervals Wilson 95 % over pooled pictures.
+        """The figures by name; shares 0–1, None where there is nothing to measure.
 
+        Intervals are 95 %: of one target's share Wilson's; of a mean over concepts the wider of Wilson's over pooled pictures and the
+        bootstrap over concepts.
         `ira_of_base`, `cra_of_base`: mean over concepts of edited / base accuracy, each capped at 1; `ira_worst`, `cra_worst` the smallest.
         """
         edited = self._figures(self.edited)
+        quality = self.quality
+        neutral = _mean("neutral", self.neutral.values())
         return {
             **edited,
             **self._of_base(),
             "erased": 1 - edited["ua"],
-            **_pooled("neutral", self.neutral.values()),
+            **neutral,
+            **(quality.edited() if quality else {}),
             "n": {**self.pictures, "seeds_from": self.seed},
-            "base": {**self._figures(self.base), **_pooled("neutral", self.neutral.values()), "n": self.pictures},
+            "base": {**self._figures(self.base), **neutral, **(quality.base() if quality else {}), "n": self.pictures},
             "per_concept": {
                 label: {"base": self.base.retained[label].value, "edited": share.value, "n": share.n}
                 for label, share in self.edited.retained.items()
@@ -84,33 +143,30 @@ class Evaluation:
                 }
                 for label, share in self.edited.targets.items()
             },
+            "variants": {name: self._variant(name) for name in VARIANTS},
+            "protocol": {"name": "catalog", "variant": VARIANT, **self.about, **(quality.about() if quality else {})},
         }
 
-    def _kinds(self) -> set[str]:
-        return {_domain(concept.kind) for concept in self.targets}
-
-    def _split(self, scores: Scores) -> tuple[list[str], list[str]]:
-        """Labels of retained concepts of the targets' kinds, and of the others (both kinds if targets are of both)."""
-        kinds = self._kinds()
-        own = [label for label in scores.retained if _domain(label.split(":")[0]) in kinds]
-        other = [label for label in scores.retained if _domain(label.split(":")[0]) not in kinds or len(kinds) > 1]
-        return own, other
-
-    def _figures(self, scores: Scores) -> dict[str, Any]:
-        own, other = self._split(scores)
-        erased = _pooled("erased", scores.targets.values())
+    def _figures(self, scores: Scores, variant: str = VARIANT) -> dict[str, Any]:
+        erased = _mean("erased", scores.targets.values(), macro=False)
         low, high = erased["erased_ci"]
-        return {
-            "ua": 1 - erased["erased"],
-            "ua_ci": [1 - high, 1 - low],
-            **_pooled("ira", [scores.retained[label] for label in own]),
-            **_pooled("cra", [scores.retained[label] for label in other]),
-        }
+        shares = scores.in_variant(variant)
+        figures: dict[str, Any] = {"ua": 1 - erased["erased"], "ua_ci": [1 - high, 1 - low]}
+        for name, labels in self.groups.named().items():
+            figures |= _mean(name, [shares[label] for label in labels])
+        return figures
+
+    def _variant(self, variant: str) -> dict[str, Any]:
+        """The edited model's figures by one variant's denominators, and the pictures behind each."""
+        shares = self.edited.in_variant(variant)
+        count = {"ua": sum(share.n for share in self.edited.targets.values())}
+        count |= {name: sum(shares[label].n for label in labels) for name, labels in self.groups.named().items()}
+        return {**self._figures(self.edited, variant), "n": count, "counts": VARIANTS[variant]}
 
     def _of_base(self) -> dict[str, float | None]:
         """Ratios to the base model's accuracies; None where it recognises nothing itself."""
         figures: dict[str, float | None] = {}
-        for name, labels in zip(("ira", "cra"), self._split(self.base), strict=True):
+        for name, labels in (("ira", self.groups.own), ("cra", self.groups.other)):
             ratios = [
                 min(1.0, self.edited.retained[label].value / self.base.retained[label].value)
                 for label in labels
@@ -124,11 +180,12 @@ class Evaluation:
 def evaluate(
     model: Model,
     targets: Sequence[Concept],
-    edit: WeightEdit | None = None,
+    edit: Edit | None = None,
     *,
     seed: int = 0,
     target_pictures: int = 200,
     other_pictures: int = 24,
+    quality: bool | QualityOptions = False,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure a model with and without an edit.
@@ -138,38 +195,67 @@ def evaluate(
     edit             None measures the base against itself
     target_pictures  pictures of each target, at least (rounded up to a whole number per style or object)
     other_pictures   pictures of each other object, at least
+    quality          also compare the retained concepts' pictures of edited and base model: FID, KID, change of pixels; with options
+                     also with real pictures, in CLIP's eyes, by LPIPS
 
-    Raises ValueError if the model brings no classifier or catalog to measure with.
+    Raises ValueError if the model brings no classifier or catalog to measure with, carries an edit already, or if its classifier does not
+    know a concept; MissingWeightsError for a file of the quality options that is not there.
     """
     if model.classifier is None or not model.catalog.concepts:
         raise ValueError(f"{model.name} brings no classifier and list of concepts, so erasure cannot be measured on it")
     if not targets:
         raise ValueError("nothing to evaluate: give at least one concept")
+    if applied_edits(model):
+        raise ValueError(f"{model.name} carries an edit already; take it off and give it to evaluate instead")
     classifier = Classifier.load(model.classifier)
     asked = _questions(model, targets, target_pictures, other_pictures, seed)
-    everything = [q.item for q in asked.all]
-    base = answer(model, everything, classifier, stage="base pictures", progress=progress)
-    neutral = answer(model, asked.neutral, classifier, stage="neutral pictures", progress=progress)
+    _check_heads(classifier, asked, model)
+    options = QualityOptions() if quality is True else quality or None
+    instruments = options.load() if options and asked.retained else None
+    judge = Judge(classifier)
+    shown = (asked.target, [judge]), (asked.retained, [judge, *(instruments.readers() if instruments else [])])
+
+    def look(stage: str) -> list[dict[str, Tensor]]:
+        """What the readers make of the target's pictures and of the others."""
+        return [read(model, [q.item for q in part], readers, stage=stage, progress=progress) for part, readers in shown if part]
+
+    base = look("base pictures")
+    neutral = read(model, asked.neutral, [judge], stage="neutral pictures", progress=progress)
     edited = base
     if edit is not None:
         with edit.applied(model):
-            edited = answer(model, everything, classifier, stage="edited pictures", progress=progress)
+            edited = look("edited pictures")
+    compared = None
+    if instruments:
+        prompts = [question.item.prompt for question in asked.retained]
+        compared = instruments.compare(prompts, base[1], edited[1], judge, classifier.size)
     return Evaluation(
-        tuple(targets),
-        _score(asked, base, classifier),
-        _score(asked, edited, classifier),
-        _neutral(asked, neutral, classifier),
-        seed,
-        {"target": len(asked.target), "retained": len(asked.retained), "neutral": len(asked.neutral)},
+        targets=tuple(targets),
+        base=_score(asked, _answers(base, classifier), classifier),
+        edited=_score(asked, _answers(edited, classifier), classifier),
+        neutral=_neutral(asked, to_answers(classifier, neutral["answers"]), classifier),
+        seed=seed,
+        groups=asked.groups,
+        pictures={"target": len(asked.target), "retained": len(asked.retained), "neutral": len(asked.neutral)},
+        quality=compared,
+        about={"template": model.catalog.templates[0], "sampler": vars(model.sampler), "classifier": classifier.identity},
     )
+
+
+_NONE: tuple[None] = (None,)
+"""What stands in the other slot where the catalog has nothing for it."""
+
+Shows = tuple[str, str, str]
+"""What a picture should show: classifier head, class name, label it counts for."""
 
 
 @dataclass(frozen=True)
 class _Question:
-    """A picture to ask for and what it should show: (classifier head, class name, label it counts for)."""
+    """A picture to ask for, what it should show, and what it shows beside a target."""
 
     item: Item
-    shows: tuple[tuple[str, str, str], ...]
+    shows: tuple[Shows, ...]
+    crossed: tuple[Shows, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,6 +263,7 @@ class _Asked:
     target: list[_Question]
     retained: list[_Question]
     neutral: list[Item]
+    groups: Groups
 
     @property
     def all(self) -> list[_Question]:
@@ -185,45 +272,83 @@ class _Asked:
 
 def _questions(model: Model, targets: Sequence[Concept], per_target: int, per_other: int, seed: int) -> _Asked:
     labels = {concept.label for concept in targets}
-    template = model.catalog.templates[0]
     objects = [c for c in model.catalog.of_kind("object") if c.label not in labels]
     styles = [c for c in model.catalog.of_kind("style") if c.label not in labels]
-    target, neutral = [], []
+    near = _near(model, targets)
+    asked = _Asked([], [], [], _groups(model, targets, objects, styles, near))
+    template = model.catalog.templates[0]
+    each_other = -(-per_other // max(1, len(styles)))
     for concept in targets:
-        others = objects if concept.kind == "style" else styles
+        others: Sequence[Concept | None] = (objects if concept.kind == "style" else styles) or _NONE
         each = -(-per_target // len(others))
         for other in others:
-            pair = concept.pair(template, concept.phrases[0], other.phrases[0])
-            shows = ((_domain(concept.kind, member=True), concept.name, concept.label),)
+            pair = concept.pair(template, concept.phrases[0], other.phrases[0] if other else "")
+            shows = ((_head(concept), concept.name, concept.label),)
+            beside = ((_head(other), other.name, other.label),) if other else ()
             for s in range(each):
-                target.append(_Question(Item(pair.prompt, seed + s), shows))
-                neutral.append(Item(pair.masked, seed + s))
-    retained = []
-    near = [m for c in targets if c.kind == "member" for m in _siblings(model, c) if m.label not in labels]
+                asked.target.append(_Question(Item(pair.prompt, seed + s), shows, beside if s < each_other else ()))
+                asked.neutral.append(Item(pair.masked, seed + s))
     for concept in [*objects, *near]:
-        each = -(-per_other // len(styles))
-        for style in styles:
-            prompt = concept.pair(template, concept.phrases[0], style.phrases[0]).prompt
-            head = "member" if concept.kind == "member" else "object"
-            shows = ((head, concept.name, concept.label), ("style", style.name, style.label))
-            retained += [_Question(Item(prompt, seed + s), shows) for s in range(each)]
-    return _Asked(target, retained, neutral)
+        for style in styles or _NONE:
+            prompt = concept.pair(template, concept.phrases[0], style.phrases[0] if style else "").prompt
+            shown = [(_head(c), c.name, c.label) for c in (concept, style) if c]
+            asked.retained.extend(_Question(Item(prompt, seed + s), tuple(shown)) for s in range(each_other))
+    return asked
 
 
-def _siblings(model: Model, member: Concept) -> list[Concept]:
-    """The other members of the same object."""
-    own = next((c for c in model.catalog.of_kind("object") if set(member.phrases) & set(c.phrases)), None)
-    members = model.catalog.of_kind("member")
-    return [m for m in members if own and set(m.phrases) & set(own.phrases) and m.name != member.name]
+def _groups(
+    model: Model, targets: Sequence[Concept], objects: Sequence[Concept], styles: Sequence[Concept], near: Sequence[Concept]
+) -> Groups:
+    kinds = {_domain(concept) for concept in targets}
+    shown = [*objects, *near, *styles] if objects or near else []
+    own = tuple(c.label for c in shown if _domain(c) in kinds)
+    other = tuple(c.label for c in shown if _domain(c) not in kinds or len(kinds) > 1)
+    members = [concept for concept in targets if concept.kind == "member"]
+    if not members:
+        return Groups(own, other)
+    whole = {obj.label for member in members if (obj := _object_of(model, member))}
+    return Groups(own, other, tuple(c.label for c in near), tuple(c.label for c in objects if c.label not in whole))
+
+
+def _near(model: Model, targets: Sequence[Concept]) -> list[Concept]:
+    """The other members of the target members' objects."""
+    labels = {concept.label for concept in targets}
+    found: dict[str, Concept] = {}
+    for concept in targets:
+        if concept.kind == "member" and (own := _object_of(model, concept)):
+            found |= {m.label: m for m in model.catalog.of_kind("member") if set(m.phrases) & set(own.phrases)}
+    return [member for label, member in found.items() if label not in labels]
+
+
+def _object_of(model: Model, member: Concept) -> Concept | None:
+    """The object whose phrases include the member's."""
+    return next((c for c in model.catalog.of_kind("object") if set(member.phrases) & set(c.phrases)), None)
+
+
+def _check_heads(classifier: Classifier, asked: _Asked, model: Model) -> None:
+    """Raise ValueError unless the classifier knows every class that is asked for."""
+    for head, name, label in {shows for question in asked.all for shows in (*question.shows, *question.crossed)}:
+        if head not in classifier.names:
+            raise ValueError(
+                f"{model.classifier} has no head {head!r}, so {label} cannot be measured; it has {', '.join(classifier.names)}"
+            )
+        if name not in classifier.names[head]:
+            known = ", ".join(classifier.names[head])
+            raise ValueError(f"{model.classifier} does not know {label}; its head {head!r} has {known}")
+
+
+def _answers(parts: Sequence[dict[str, Tensor]], classifier: Classifier) -> list[Answer]:
+    return [answer for part in parts for answer in to_answers(classifier, part["answers"])]
 
 
 def _score(asked: _Asked, answers: Sequence[Answer], classifier: Classifier) -> Scores:
-    counts: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
+    counts: tuple[dict[str, list[bool]], ...] = ({}, {}, {})
     for index, (question, said) in enumerate(zip(asked.all, answers, strict=True)):
         part = counts[0] if index < len(asked.target) else counts[1]
-        for head, name, label in question.shows:
-            part.setdefault(label, []).append(classifier.names[head][said[head]] == name)
-    return Scores(*({label: Share(sum(hits), len(hits)) for label, hits in part.items()} for part in counts))
+        for shows, found in ((question.shows, part), (question.crossed, counts[2])):
+            for head, name, label in shows:
+                found.setdefault(label, []).append(classifier.names[head][said[head]] == name)
+    return Scores(*(_shares(part) for part in counts))
 
 
 def _neutral(asked: _Asked, answers: Sequence[Answer], classifier: Classifier) -> dict[str, Share]:
@@ -231,17 +356,28 @@ def _neutral(asked: _Asked, answers: Sequence[Answer], classifier: Classifier) -
     for question, said in zip(asked.target, answers, strict=True):
         head, name, label = question.shows[0]
         hits.setdefault(label, []).append(classifier.names[head][said[head]] == name)
+    return _shares(hits)
+
+
+def _shares(hits: dict[str, list[bool]]) -> dict[str, Share]:
     return {label: Share(sum(found), len(found)) for label, found in hits.items()}
 
 
-def _domain(kind: str, member: bool = False) -> str:
-    """The classifier head of a kind; members count as objects unless asked for by themselves."""
-    if kind == "style":
-        return "style"
-    return "member" if member and kind == "member" else "object"
+def _head(concept: Concept) -> str:
+    """The classifier head that tells whether a concept is shown."""
+    return concept.kind if concept.kind in ("style", "member") else "object"
 
 
-def _pooled(name: str, shares: Any) -> dict[str, Any]:
+def _domain(concept: Concept) -> str:
+    """Style or object; members are of the object's kind."""
+    return "style" if concept.kind == "style" else "object"
+
+
+def _mean(name: str, shares: Iterable[Share], *, macro: bool = True) -> dict[str, Any]:
+    """Mean over concepts with its interval; None for none."""
     shares = list(shares)
+    if not shares:
+        return {name: None, f"{name}_ci": None}
     hits, n = sum(share.hits for share in shares), sum(share.n for share in shares)
-    return {name: sum(share.value for share in shares) / len(shares), f"{name}_ci": list(wilson(hits, n))}
+    interval = macro_interval([share.hits for share in shares], [share.n for share in shares]) if macro else wilson(hits, n)
+    return {name: sum(share.value for share in shares) / len(shares), f"{name}_ci": list(interval)}

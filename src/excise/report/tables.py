@@ -1,19 +1,32 @@
-"""Tables of a benchmark folder, from its cell files alone: `results.csv` with every cell, `results.md` with a row per method."""
+"""Tables of a benchmark folder, from its cell files alone.
+
+`results.csv` has every cell, `results.md` a row per method, `collateral.csv` what erasing each concept did to every other one.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from excise.files import write_text
+from excise.report import collateral
+from excise.report.numbers import NOT_MEASURED, UNITS
 
 FIGURES = (
-    "erased", "neutral", "ua", "ira", "cra", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "seconds", "edit_mb",
+    "erased", "neutral", "ua", "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base",
+    "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score", "seconds", "edit_mb",
 )  # fmt: skip
+INTERVALS = ("ua", "neutral", "ira", "cra", "nra", "ora", "fid_base", "kid_base", "pixel_change")
+"""Figures whose intervals are columns of `results.csv` as well."""
+
+CAVEAT = (
+    "Means over cells. UA, IRA, CRA, neutral and the change of pixels in per cent; FID and KID (x 1000) of the kept concepts' pictures "
+    "to the base model's own, on the classifier's features: compare them only inside one table, at the same number of pictures."
+)
 
 
 def read_cells(out: Path) -> list[dict[str, Any]]:
@@ -22,10 +35,11 @@ def read_cells(out: Path) -> list[dict[str, Any]]:
 
 
 def write_tables(out: Path) -> None:
-    """Write `results.csv` and `results.md`."""
+    """Write `results.csv`, `results.md` and `collateral.csv`."""
     cells = read_cells(out)
     write_text(out / "results.csv", _csv(cells))
     write_text(out / "results.md", markdown(cells))
+    write_text(out / "collateral.csv", collateral.to_csv(cells))
 
 
 def markdown(cells: Sequence[dict[str, Any]]) -> str:
@@ -34,43 +48,66 @@ def markdown(cells: Sequence[dict[str, Any]]) -> str:
     groups = [(kind, [cell for cell in cells if _kind(cell) == kind]) for kind in kinds]
     if len(kinds) > 1:
         groups.insert(0, ("all", list(cells)))
-    return "\n\n".join(f"### {title}\n\n{_table(group)}" for title, group in groups) + "\n"
+    return "\n\n".join([*(f"### {title}\n\n{_table(group)}" for title, group in groups), CAVEAT]) + "\n"
+
+
+_COLUMNS = (
+    "method", "cells", "erased − neutral (points)", "UA", "IRA of base", "CRA of base", "worst IRA", "worst CRA", "FID", "KID",
+    "pixels", "seconds",
+)  # fmt: skip
 
 
 def _table(cells: Sequence[dict[str, Any]]) -> str:
-    head = (
-        "| method | cells | erased − neutral (points) | UA | IRA of base | CRA of base | worst IRA | worst CRA | seconds |\n"
-        "|---|---|---|---|---|---|---|---|---|"
-    )
-    rows = [head]
+    rows = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
     for entrant in dict.fromkeys(cell["entrant"] for cell in cells):
         own = [cell for cell in cells if cell["entrant"] == entrant]
         good = [cell for cell in own if "error" not in cell]
         failed = f" ({len(own) - len(good)} failed)" if len(good) < len(own) else ""
-        if not good:
-            rows.append(f"| {entrant} | 0{failed} |" + " not measured |" * 7)
-            continue
-
-        def mean(name: str, good: Sequence[dict[str, Any]] = good) -> float:
-            return sum(cell[name] for cell in good) / len(good)
-
-        rows.append(
-            f"| {entrant} | {len(good)}{failed} | {100 * (mean('erased') - mean('neutral')):+.1f} | {100 * mean('ua'):.1f} "
-            f"| {100 * mean('ira_of_base'):.1f} | {100 * mean('cra_of_base'):.1f} "
-            f"| {100 * min(cell['ira_worst'] for cell in good):.1f} | {100 * min(cell['cra_worst'] for cell in good):.1f} "
-            f"| {mean('seconds'):.0f} |"
-        )
+        left = _mean(cell["erased"] - cell["neutral"] for cell in good)
+        shown = [
+            f"{entrant}".replace("|", "\\|"),
+            f"{len(good)}{failed}",
+            NOT_MEASURED if left is None else f"{100 * left:+.1f}",
+            *(_cell(_mean(cell.get(name) for cell in good), 100, 1) for name in ("ua", "ira_of_base", "cra_of_base")),
+            *(_cell(_worst(cell.get(name) for cell in good), 100, 1) for name in ("ira_worst", "cra_worst")),
+            _cell(_mean(cell.get("fid_base") for cell in good), 1, 2),
+            *(_cell(_mean(cell.get(name) for cell in good), UNITS[name], 1) for name in ("kid_base", "pixel_change")),
+            _cell(_mean(cell.get("seconds") for cell in good), 1, 0),
+        ]
+        rows.append(f"| {' | '.join(shown)} |")
     return "\n".join(rows)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of what was measured; None if nothing was."""
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _cell(value: float | None, unit: float, digits: int) -> str:
+    return NOT_MEASURED if value is None else f"{unit * value:.{digits}f}"
 
 
 def _csv(cells: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["entrant", "concept", "seed", *FIGURES, "error"])
+    ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
+    writer.writerow(["entrant", "concept", "seed", *FIGURES, *ends, "n_target", "n_retained", "error"])
     for cell in cells:
-        figures = [cell.get(name, "") for name in FIGURES]
-        writer.writerow([cell["entrant"], " ".join(cell["concepts"]), cell["seed"], *figures, cell.get("error", "")])
+        figures = [_blank(cell.get(name)) for name in FIGURES]
+        intervals = [_blank(end) for name in INTERVALS for end in (cell.get(f"{name}_ci") or (None, None))]
+        counts = [cell.get("n", {}).get(part, "") for part in ("target", "retained")]
+        about = [cell["entrant"], " ".join(cell["concepts"]), cell["seed"]]
+        writer.writerow([*about, *figures, *intervals, *counts, cell.get("error", "")])
     return text.getvalue()
+
+
+def _blank(value: Any) -> Any:
+    return "" if value is None else value
 
 
 def _kind(cell: dict[str, Any]) -> str:

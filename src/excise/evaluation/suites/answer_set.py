@@ -1,0 +1,276 @@
+"""Answer sets: a folder with a PNG per picture and `manifest.json`, which lists every picture that belongs there.
+
+A picture has its own generator, seeded with its own seed, so a set that was stopped goes on with what is missing and ends with the same
+pictures. An incomplete set is not scored unless that is asked for, and then the result says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from excise.evaluation.digests import digest_file, digest_values
+from excise.evaluation.suites.prompts import PromptItem
+from excise.files import cache_folder, replacing, write_json
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from excise.edits import Edit
+    from excise.erasure.run import Progress
+    from excise.models import Model
+
+MANIFEST = "manifest.json"
+FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+SAVE_EVERY = 10.0
+"""Seconds of picture-making that a kill can cost."""
+
+
+class IncompleteSetError(ValueError):
+    """Pictures of an answer set are missing, or are not those that were made."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A picture that is there."""
+
+    item: PromptItem
+    file: Path
+    sha256: str
+
+    def open(self) -> Image.Image:
+        """The picture in RGB. Raises ValueError if it cannot be read."""
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(self.file) as image:
+                return image.convert("RGB")
+        except (UnidentifiedImageError, OSError) as error:
+            raise ValueError(f"{self.file} is not a picture: {error}") from None
+
+
+class AnswerSet:
+    """The pictures of one model for the prompts of one suite.
+
+    items  what belongs there
+    about  what decides the pictures: model, edits, sampler; compared when a set is opened again
+    """
+
+    def __init__(self, folder: Path, items: Sequence[PromptItem], about: Mapping[str, Any], done: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.items = tuple(items)
+        self.about = dict(about)
+        self.done = dict(done)
+
+    @classmethod
+    def open(cls, folder: str | Path, items: Sequence[PromptItem], about: Mapping[str, Any]) -> AnswerSet:
+        """A new set, or the one that is there already.
+
+        Raises FileExistsError if the folder holds something else, ValueError if its pictures are of another model, sampler or list of
+        prompts.
+        """
+        folder = Path(folder)
+        about = json.loads(json.dumps({**about, "prompts": prompts_digest(items)}, default=str))
+        path = folder / MANIFEST
+        if not path.is_file():
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise FileExistsError(f"{folder} exists and is not an answer set (it has no {MANIFEST}); choose another folder")
+            return cls(folder, _checked(items), about, {})
+        before = _read_manifest(path)
+        changed = [key for key in about if key != "versions" and before["about"].get(key) != about[key]]
+        if changed:
+            raise ValueError(f"the pictures in {folder} were made with another {', '.join(changed)}; choose another folder")
+        done = {entry["id"]: entry["sha256"] for entry in before["pictures"] if entry["sha256"]}
+        return cls(folder, _checked(items), before["about"], done)
+
+    @classmethod
+    def adopt(cls, folder: str | Path, items: Sequence[PromptItem]) -> AnswerSet:
+        """Pictures made elsewhere: ID.png (jpg, webp) of every item in a folder; nothing is written there.
+
+        Raises FileNotFoundError if there is no such folder.
+        """
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such folder of pictures: {folder}")
+        if (folder / MANIFEST).is_file():
+            before = _read_manifest(folder / MANIFEST)
+            if before["about"].get("prompts") != prompts_digest(items):
+                raise ValueError(f"the pictures in {folder} were made of another list of prompts")
+            done = {entry["id"]: entry["sha256"] for entry in before["pictures"] if entry["sha256"]}
+            return cls(folder, _checked(items), before["about"], done)
+        found = _Foreign(folder, _checked(items), {"model": "made elsewhere", "prompts": prompts_digest(items)}, {})
+        found.done = {item.id: digest_file(file) for item in items if (file := found.file(item)).is_file()}
+        return found
+
+    def file(self, item: PromptItem) -> Path:
+        """Where a picture is, or belongs."""
+        return self.folder / f"{item.id}.png"
+
+    @property
+    def notes(self) -> Path:
+        """Folder for what is found out about the pictures, by their content."""
+        return self.folder / "notes"
+
+    @property
+    def missing(self) -> list[PromptItem]:
+        """What has not been made."""
+        return [item for item in self.items if item.id not in self.done]
+
+    @property
+    def share(self) -> str:
+        """How much of it is there: "98/100"."""
+        return f"{len(self.items) - len(self.missing)}/{len(self.items)}"
+
+    def generate(self, model: Model, edits: Sequence[Edit], progress: Progress, stage: str = "pictures") -> None:
+        """Make what is missing, with the edits on. Stopping it loses some seconds' work."""
+        missing = self.missing
+        self.write()
+        written, made = time.monotonic(), 0
+        try:
+            with ExitStack() as on:
+                for edit in edits:
+                    on.enter_context(edit.applied(model))
+                for chunk in _chunks(missing, model):
+                    progress(stage, made, len(missing))
+                    for item, picture in zip(chunk, _make(model, chunk), strict=True):
+                        self.done[item.id] = _save(picture, self.file(item))
+                    made += len(chunk)
+                    if time.monotonic() - written > SAVE_EVERY:
+                        self.write()
+                        written = time.monotonic()
+        finally:
+            self.write()
+        progress(stage, len(missing), len(missing))
+
+    def write(self) -> None:
+        """Write the manifest."""
+        pictures = [
+            {**asdict(item), "file": self.file(item).name, "status": "done" if item.id in self.done else "missing",
+             "sha256": self.done.get(item.id)}
+            for item in self.items
+        ]  # fmt: skip
+        write_json(self.folder / MANIFEST, {"about": self.about, "pictures": pictures})
+
+    def check(self, *, allow_partial: bool = False) -> list[Answered]:
+        """Every picture, after a look at each file's digest.
+
+        Raises IncompleteSetError that names the first picture that was not made or is missing (with `allow_partial` these are left out,
+        unless none is there), or that has been changed (always).
+        """
+        found, lost = [], []
+        for item in self.items:
+            file = self.file(item)
+            if item.id not in self.done or not file.is_file():
+                lost.append(file)
+                continue
+            sha256 = digest_file(file)
+            if sha256 != self.done[item.id]:
+                raise IncompleteSetError(
+                    f"{file} is not the picture that was made: its SHA-256 differs; delete it to make it anew"
+                )
+            found.append(Answered(item, file, sha256))
+        if lost and (not allow_partial or not found):
+            raise IncompleteSetError(
+                f"{len(lost)} of {len(self.items)} pictures are missing in {self.folder}, the first is {lost[0].name}; "
+                "run the same command again to make them, or pass allow_partial to score the others"
+            )
+        return found
+
+    def drop_lost(self) -> None:
+        """Forget pictures whose files are not there any more, so that they are made again."""
+        self.done = {item.id: self.done[item.id] for item in self.items if item.id in self.done and self.file(item).is_file()}
+
+
+class _Foreign(AnswerSet):
+    """Pictures made elsewhere, in any format."""
+
+    def file(self, item: PromptItem) -> Path:
+        files = (self.folder / f"{item.id}{suffix}" for suffix in FORMATS)
+        return next((file for file in files if file.is_file()), self.folder / f"{item.id}.png")
+
+    @property
+    def notes(self) -> Path:
+        return cache_folder() / "notes"
+
+    def write(self) -> None:
+        """Nothing: the folder is not ours."""
+
+
+def prompts_digest(items: Sequence[PromptItem]) -> str:
+    """SHA-256 over everything that items say."""
+    return digest_values([asdict(item) for item in items])
+
+
+def _checked(items: Sequence[PromptItem]) -> Sequence[PromptItem]:
+    """Raise ValueError unless the items' names are distinct and can be files' names."""
+    names = [item.id for item in items]
+    if not names:
+        raise ValueError("an answer set needs at least one prompt")
+    bad = next((name for name in names if not re.fullmatch(r"[\w.,=+ -]+", name) or name.startswith(".")), None)
+    if bad is not None:
+        raise ValueError(f"{bad!r} cannot be the name of a picture's file")
+    if len(set(names)) < len(names):
+        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} stands for two pictures of the set")
+    return items
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        assert isinstance(data["about"], dict)
+        for entry in data["pictures"]:
+            assert isinstance(entry["id"], str) and (entry["sha256"] is None or isinstance(entry["sha256"], str))
+        return data
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ValueError(f"{path} is not the manifest of an answer set: {error!r}") from None
+
+
+def _chunks(items: Sequence[PromptItem], model: Model) -> Iterator[list[PromptItem]]:
+    """Neighbours that are sampled alike, about a million pixels at a time."""
+
+    def how(item: PromptItem) -> tuple[Any, ...]:
+        return item.steps, item.guidance, item.width or model.sampler.size, item.height or model.sampler.size
+
+    for (*_, width, height), group in groupby(items, how):
+        alike = list(group)
+        size = min(32, max(1, 2**20 // (width * height)))
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
+
+
+def _make(model: Model, items: Sequence[PromptItem]) -> Tensor:
+    """Pictures (b, 3, h, w) in 0–1 of items that are sampled alike. Raises ValueError for a size that the autoencoder cannot make."""
+    import torch
+
+    first, factor = items[0], model.pipeline.vae_scale_factor
+    width, height = first.width or model.sampler.size, first.height or model.sampler.size
+    if width % factor or height % factor:
+        raise ValueError(f"picture {first.id} is {width}x{height} pixels, but the model makes multiples of {factor}")
+    shape = (model.latent_shape[0], height // factor, width // factor)
+    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(item.seed)) for item in items]
+    *_, last = model.trajectory(
+        model.encode([item.prompt for item in items]),
+        torch.stack(noise).to(model.device, model.dtype),
+        steps=first.steps,
+        guidance_scale=first.guidance,
+        generators=[torch.Generator().manual_seed(item.seed) for item in items],
+    )
+    return model.decode(last.latents)
+
+
+def _save(picture: Tensor, path: Path) -> str:
+    """Write a PNG; its SHA-256."""
+    from PIL import Image
+
+    data = picture.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    with replacing(path) as temporary:
+        Image.fromarray(data).save(temporary, format="PNG")
+    return digest_file(path)

@@ -1,0 +1,161 @@
+"""Weights of other people's networks that metrics need: found where the user says they are, never downloaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from excise.concepts import nearest
+from excise.evaluation.digests import digest_file, digest_folder
+from excise.files import cache_folder, read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class MissingWeightsError(FileNotFoundError):
+    """Weights that a metric needs are not there. The message names the file, where it is published and how to give it."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that a user supplies.
+
+    name    what they are called here
+    file    the published file's name; ends in "/" for a folder
+    address where it is published
+    purpose what they are for
+    sha256  first digits of the published files' digests, where they are known
+    """
+
+    name: str
+    file: str
+    address: str
+    purpose: str
+    sha256: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that may hold the path."""
+        return f"{self.name.upper()}_WEIGHTS"
+
+
+KNOWN: dict[str, Weights] = {
+    item.name: item
+    for item in (
+        Weights("uc_style", "style50.pth", "github.com/OPTML-Group/UnlearnCanvas", "UnlearnCanvas: 51 styles"),
+        Weights("uc_object", "style50_cls.pth", "github.com/OPTML-Group/UnlearnCanvas", "UnlearnCanvas: 20 objects"),
+        Weights(
+            "inception_fid", "weights-inception-2015-12-05-6726825d.pth", "github.com/toshas/torch-fidelity/releases",
+            "FID and KID", ("6726825d",),
+        ),
+        Weights("clip", "clip-vit-base-patch32/", "huggingface.co/openai/clip-vit-base-patch32", "CLIP score, CLIP features"),
+        Weights("lpips", "alexnet-owt-7be5be79.pth", "download.pytorch.org/models", "LPIPS", ("7be5be79",)),
+        Weights(
+            "nudenet", "320n.onnx or best.onnx", "pypi.org/project/nudenet (inside the wheel)", "nudity",
+            ("c15d8273adad2d0a", "9832f15515bdb06b"),
+        ),
+        Weights("resnet50_in", "resnet-50/", "huggingface.co/microsoft/resnet-50", "ImageNet objects"),
+        Weights("style_129", "style_classifier/", "github.com/OPTML-Group/Diffusion-MU-Attack", "129 artists"),
+    )
+}  # fmt: skip
+"""Every kind of weights that some metric needs, by name."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights that are there.
+
+    sha256    of the file, or of all files of the folder
+    source    where the path came from
+    published whether it is the published file; None where that digest is not known
+    """
+
+    weights: Weights
+    path: Path
+    sha256: str
+    source: str
+    published: bool | None
+
+    def to_dict(self) -> dict[str, str | bool | None]:
+        """What a result records."""
+        return {"file": self.path.name, "sha256": self.sha256, "source": self.source, "published": self.published}
+
+
+def find(name: str, given: Mapping[str, str | Path] | None = None) -> Found:
+    """The weights of that name: of `given`, else the environment variable, else the cache folder's `weights`.
+
+    Raises MissingWeightsError if they are nowhere, ValueError for an unknown name.
+    """
+    if name not in KNOWN:
+        raise ValueError(f"unknown weights {name!r}; {nearest(name, list(KNOWN))}")
+    weights = KNOWN[name]
+    places = {
+        "argument": (given or {}).get(name),
+        weights.variable: os.environ.get(weights.variable),
+        "cache": cache_folder() / "weights" / weights.file.split(" or ")[0],
+    }
+    for source, place in places.items():
+        if place is None:
+            continue
+        path = Path(place).expanduser()
+        if path.is_dir() if weights.file.endswith("/") else path.is_file():
+            return _found(weights, path, source)
+        if source != "cache":
+            raise MissingWeightsError(_missing(weights, f"{path} ({source}) is not there or not a {_kind(weights)}"))
+    raise MissingWeightsError(_missing(weights, "they were not given"))
+
+
+def check_names(given: Mapping[str, str | Path]) -> None:
+    """Raise ValueError for names that nothing needs."""
+    for name in given:
+        if name not in KNOWN:
+            raise ValueError(f"unknown weights {name!r}; {nearest(name, list(KNOWN))}")
+
+
+def load_state(path: Path, what: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors or .pth file, also inside "model_state_dict" or "state_dict"; no other pickled object is read.
+
+    what  for errors: whose weights these should be
+
+    Raises ValueError if the file holds anything else.
+    """
+    import pickle
+
+    import torch
+
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
+        raise ValueError(
+            f"{path} could not be read as the weights of {what}: {next(iter(str(error).splitlines()), '')}"
+        ) from None
+    for key in ("model_state_dict", "state_dict"):
+        if isinstance(data, dict) and key in data:
+            data = data[key]
+    if not isinstance(data, dict) or not data or not all(isinstance(value, torch.Tensor) for value in data.values()):
+        raise ValueError(f"{path} holds no tensors by name, so these are not the weights of {what}")
+    return data
+
+
+def _found(weights: Weights, path: Path, source: str) -> Found:
+    sha256 = digest_folder(path) if path.is_dir() else digest_file(path)
+    published = sha256.startswith(weights.sha256) if weights.sha256 else None
+    return Found(weights, path, sha256, source, published)
+
+
+def _missing(weights: Weights, reason: str) -> str:
+    return (
+        f"weights {weights.name!r} ({weights.purpose}) are needed: {reason}. Expected the {_kind(weights)} {weights.file} of "
+        f"{weights.address}; give its path as {weights.name}=PATH, or in the environment variable {weights.variable}. "
+        "Nothing is downloaded."
+    )
+
+
+def _kind(weights: Weights) -> str:
+    return "folder" if weights.file.endswith("/") else "file"

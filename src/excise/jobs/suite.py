@@ -1,0 +1,192 @@
+"""A published protocol on a model, before and after edits: make what is missing of two answer sets, score both, write the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from excise.erasure.run import Progress, silent
+from excise.evaluation.suites import Score, Suite, SuiteSettings, get, parse_settings
+from excise.evaluation.suites.answer_set import AnswerSet, prompts_digest
+from excise.evaluation.suites.prompts import PromptItem
+from excise.evaluation.weights import check_names
+from excise.files import write_json
+from excise.jobs.files import read_edits
+from excise.models.names import resolve
+
+if TYPE_CHECKING:
+    from excise.edits import Edit
+    from excise.models import Model
+
+RESULT = "result.json"
+
+
+def suite(
+    name: str,
+    *,
+    out: str | Path,
+    model: str | Path = "canvas",
+    edit: str | Path | Sequence[str | Path] = (),
+    settings: Mapping[str, Any] | None = None,
+    weights: Mapping[str, str | Path] | None = None,
+    base: str | Path | None = None,
+    pictures: str | Path | None = None,
+    allow_partial: bool = False,
+    device: str | None = None,
+    dtype: str = "float32",
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Run a suite and write `out/result.json`; a run that was stopped makes only the pictures that are missing.
+
+    out           folder for the answer sets (`base` and `edited`) and the result
+    model, edit   what is measured, before and after; without an edit the model alone
+    settings      of the suite, by name
+    weights       paths of the networks that it scores with, by name; see `excise suite list`
+    base          answer set of the base model that is there already; default out/base
+    pictures      score this folder of pictures made elsewhere instead of making any; `base` may name the base model's
+    allow_partial score what is there of an incomplete set; the result says so
+
+    Returns what the file holds. Raises ValueError, MissingWeightsError or FileNotFoundError for bad input before a picture is made,
+    IncompleteSetError if pictures are missing in the end.
+    """
+    chosen, paths = get(name), dict(weights or {})
+    check_names(paths)
+    parsed = parse_settings(chosen, settings or {})
+    items = chosen.items(parsed)
+    edits = read_edits(edit)
+    if pictures is not None and edits:
+        raise ValueError("give pictures that were made elsewhere, or an edit to make them with, not both")
+    where = resolve(model) if pictures is None else None
+    tools = chosen.tools(parsed, paths)
+    began = time.perf_counter()
+    if pictures is None:
+        sets = _make(chosen, items, where, edits, Path(out), base, device, dtype, progress)
+    else:
+        sets = {"base": AnswerSet.adopt(base, items)} if base is not None else {}
+        sets["edited"] = AnswerSet.adopt(pictures, items)
+    made = time.perf_counter() - began
+    result = _score(chosen, parsed, tools, sets, progress, allow_partial)
+    result["method"] = [_method(e) for e in edits] or None
+    result["timings"] = {"gen_s": made, "eval_s": time.perf_counter() - began - made}
+    write_json(Path(out) / RESULT, result)
+    return result
+
+
+def _make(
+    chosen: Suite, items: Sequence[PromptItem], where: Any, edits: Sequence[Edit], out: Path, base: str | Path | None,
+    device: str | None, dtype: str, progress: Progress,
+) -> dict[str, AnswerSet]:  # fmt: skip
+    """The answer sets of base and edited model, complete."""
+    from excise.models import load
+
+    model = load(where, device=device, dtype=dtype)
+    sets = {}
+    for part, on in (("base", []), ("edited", edits)) if edits else (("base", []),):
+        folder = Path(base) if part == "base" and base is not None else out / part
+        answers = AnswerSet.open(folder, items, _about(chosen, model, on))
+        answers.drop_lost()
+        answers.generate(model, on, progress, stage=f"{part} pictures")
+        sets[part] = answers
+    return sets
+
+
+def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]:
+    """What decides the pictures of a set."""
+    from excise.edits.applied import base_fingerprint
+    from excise.edits.manifest import versions
+    from excise.evaluation.digests import digest_tensors
+
+    scheduler = model.pipeline.scheduler
+    return {
+        "suite": chosen.name,
+        "model": model.name,
+        "base": base_fingerprint(model),
+        "autoencoder": digest_tensors(model.pipeline.vae.state_dict()),
+        "edits": [_method(edit) for edit in edits],
+        "sampler": {"scheduler": type(scheduler).__name__, "config": dict(scheduler.config), **vars(model.sampler), "eta": 0.0},
+        "dtype": str(model.dtype),
+        "rng": "per_image",
+        "image_format": "PNG",
+        "versions": versions(),
+    }
+
+
+def _method(edit: Edit) -> dict[str, Any]:
+    from excise.evaluation.digests import digest_tensors
+
+    manifest = edit.manifest
+    return {
+        "name": manifest.method,
+        "concepts": manifest.names,
+        "params": manifest.settings,
+        "artefact_hash": manifest.weights_sha256 or digest_tensors(edit.tensors()),
+    }
+
+
+def _score(
+    chosen: Suite, settings: SuiteSettings, tools: Any, sets: Mapping[str, AnswerSet], progress: Progress, allow_partial: bool
+) -> dict[str, Any]:
+    """The result record: figures of both sets, their difference, and what makes them."""
+    import platform
+
+    from excise import __version__
+
+    scores = {
+        part: chosen.score(
+            settings, tools, answers, sets.get("base") if part == "edited" else None, progress, allow_partial=allow_partial
+        )
+        for part, answers in sets.items()
+    }
+    last = scores[part := "edited" if "edited" in sets else "base"]
+    answers = sets[part]
+    warnings = list(last.warnings)
+    if "base" not in sets:
+        warnings.append("the base model was not scored")
+    partial = {part: found.share for part, found in sets.items() if found.missing}
+    warnings += [f"only {share} of the {part} pictures were there" for part, share in partial.items()]
+    warnings += [f"{name} is not the published file" for name in _unpublished(last.about)]
+    return {
+        "toolkit_version": __version__,
+        "protocol": chosen.name,
+        "source": chosen.source,
+        "settings": settings.model_dump(mode="json"),
+        "prompts_hash": prompts_digest(answers.items),
+        "n_images": len(answers.items),
+        "partial": partial or None,
+        "seeds": _span([item.seed for item in answers.items]),
+        "base_model": {key: answers.about.get(key) for key in ("model", "base", "dtype")},
+        "sampler": answers.about.get("sampler"),
+        "rng": answers.about.get("rng", "made elsewhere"),
+        "image_format": answers.about.get("image_format", "made elsewhere"),
+        "scored_by": dict(last.about),
+        "metrics": {part: {name: figure.to_dict() for name, figure in score.figures.items()} for part, score in scores.items()},
+        "difference": _difference(scores),
+        "detail": {part: dict(score.detail) for part, score in scores.items()},
+        "hardware": platform.machine(),
+        "warnings": warnings,
+    }
+
+
+def _difference(scores: Mapping[str, Score]) -> dict[str, float] | None:
+    """Edited - base, of what was measured of both."""
+    if set(scores) != {"base", "edited"}:
+        return None
+    before, after = scores["base"].figures, scores["edited"].figures
+    found = {}
+    for name in after:
+        old, new = before[name].value if name in before else None, after[name].value
+        if old is not None and new is not None:
+            found[name] = new - old
+    return found
+
+
+def _unpublished(about: Mapping[str, Any]) -> list[str]:
+    """Names of weights whose published digest is known and another."""
+    weights = about.get("weights") or {}
+    return [name for name, found in weights.items() if found.get("published") is False]
+
+
+def _span(seeds: Sequence[int]) -> dict[str, int]:
+    return {"lowest": min(seeds), "highest": max(seeds), "different": len(set(seeds))}

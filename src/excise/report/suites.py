@@ -1,0 +1,60 @@
+"""Results of suites side by side. What was not measured alike is marked: two such numbers are not to be ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from excise.report.numbers import figure
+
+COMPARED = ("protocol", "prompts_hash", "n_images", "partial", "sampler", "rng", "image_format", "base_model", "scored_by")
+"""What must be the same for two results to be comparable, beside the suite's settings."""
+
+MARK = "†"
+
+
+def differences(result: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What two results were not measured alike in; the target that was erased may differ, and so may the pictures' prompts then.
+
+    >>> differences({"protocol": "coco", "settings": {"steps": 50}}, {"protocol": "coco", "settings": {"steps": 20}})
+    ['settings.steps']
+    """
+    found = [key for key in COMPARED if result.get(key) != other.get(key)]
+    one, two = result.get("settings") or {}, other.get("settings") or {}
+    return found + [f"settings.{key}" for key in sorted({*one, *two} - {"target"}) if one.get(key) != two.get(key)]
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[tuple[str, ...]], list[str]]:
+    """Columns, rows and notes for named results; rows that were not measured as the first was carry a mark.
+
+    Raises ValueError for no results.
+    """
+    if not results:
+        raise ValueError("give at least one result of a suite")
+    reference = next(iter(results.values()))
+    names = list(dict.fromkeys(n for result in results.values() for part in result["metrics"].values() for n in part))
+    rows, notes = [], []
+    for label, result in results.items():
+        unlike = differences(result, reference)
+        if unlike:
+            notes.append(f"{MARK} {label}: not measured as the first row was ({', '.join(unlike)})")
+        for part, figures in result["metrics"].items():
+            cells = [_cell(figures.get(name)) for name in names]
+            rows.append((f"{label}{MARK if unlike else ''}", part, *cells))
+    return ["result", "model", *names], rows, notes
+
+
+def _cell(found: Mapping[str, Any] | None) -> str:
+    return figure(found["value"], found["ci95"]) if found else ""
+
+
+def rows_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Results by a name: what was erased, by which method."""
+    named: dict[str, Mapping[str, Any]] = {}
+    for result in results:
+        methods = "+".join(method["name"] for method in result.get("method") or []) or "base model"
+        concepts = ", ".join(c for method in result.get("method") or [] for c in method["concepts"])
+        label = f"{methods} {concepts}".strip()
+        number = sum(name == label or name.startswith(f"{label} #") for name in named)
+        named[f"{label} #{number + 1}" if number else label] = result
+    return named

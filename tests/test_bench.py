@@ -1,0 +1,317 @@
+"""The benchmark's grid: what runs, what is run again, what a failure leaves, and tables that no other method moves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from excise import methods as registry
+from excise.cli import app
+from excise.edits import Edit
+from excise.jobs import bench as job
+from excise.jobs.bench import Entrant, bench, grid
+from excise.methods import Method, Settings
+from excise.models import Model
+from excise.models.names import describe
+from excise.report import collateral, tables
+from painting import Shown, no_change, painted
+
+SMALL = {"target_pictures": 3, "other_pictures": 3}
+
+
+class Quick(Settings):
+    """Settings of a method that does nothing."""
+
+    strength: float = 1.0
+    words: tuple[str, ...] = ("a", "b")
+    fails: str = ""
+
+
+ran: list[tuple[str, str, int]] = []
+
+
+def _erase(model: Model, concepts: Sequence[Any], settings: Quick, run: Any) -> Edit:
+    ran.append((f"{settings.strength:g}", concepts[0].label, run.seed))
+    if concepts[0].name == settings.fails:
+        raise FloatingPointError("the loss is not a number")
+    return no_change(model)
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, tiny_canvas: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A method that does nothing, and a model whose edited pictures lose every dog in sketch."""
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    methods = {name: Method(name, "Quick", "ours", Quick, _erase) for name in ("quick", "idle")}
+    monkeypatch.setattr(registry, "methods", lambda: methods)
+    ran.clear()
+
+    def load(folder: Path, **options: Any) -> Model:
+        from excise.models.loading import load as real
+
+        model = real(folder, **options)
+        painted(model, monkeypatch).edited = lose_dogs
+        return model
+
+    monkeypatch.setattr("excise.models.load", load)
+    yield
+
+
+def lose_dogs(asked: Shown, prompt: str, seed: int) -> Shown:
+    return {**asked, "object": "other"} if asked["object"] == "dog" and asked["style"] == "sketch" else asked
+
+
+def run(tiny_canvas: Path, out: Path, methods: Sequence[str] = ("quick",), **options: Any) -> list[dict[str, Any]]:
+    given = {"concepts": ["cat"], "quality": False, **SMALL, **options}
+    return bench(methods=methods, model=tiny_canvas, out=out, device="cpu", **given)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted((out / "cells").rglob("*.json"))}
+
+
+def row(out: Path, entrant: str) -> str:
+    found = (out / "results.md").read_text(encoding="utf-8").splitlines()
+    return next(line for line in found if line.startswith(f"| {entrant} |"))
+
+
+class TestGrid:
+    def test_every_cell_once_concepts_outermost(self, tiny_canvas: Path) -> None:
+        catalog = describe(tiny_canvas).catalog
+        cells = grid(["quick", "idle", "quick"], ["styles", "sketch", "cat"], [0, 1, 0], catalog)
+        labels = [cell.concept.label for cell in cells]
+        assert labels == [label for label in ("style:photo", "style:sketch", "style:pixel art", "object:cat") for _ in range(4)]
+        assert [(cell.seed, cell.entrant.text) for cell in cells[:4]] == [(0, "quick"), (0, "idle"), (1, "quick"), (1, "idle")]
+
+    def test_settings_are_read_and_checked(self) -> None:
+        entrant = Entrant.parse("quick:strength=2")
+        assert entrant.settings == Quick(strength=2) and entrant.method.name == "quick"
+        with pytest.raises(ValueError, match="did you mean 'strength'"):
+            Entrant.parse("quick:strenth=2")
+        with pytest.raises(ValueError, match="expected key=value"):
+            Entrant.parse("quick:strength")
+        with pytest.raises(ValueError, match="did you mean 'quick'"):
+            Entrant.parse("quik")
+
+    @pytest.mark.parametrize("options", [{"methods": []}, {"concepts": []}, {"seeds": []}])
+    def test_an_empty_grid_is_refused(self, options: dict[str, Any], tiny_canvas: Path, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="at least one method, one concept and one seed"):
+            run(tiny_canvas, tmp_path / "b", **options)
+        assert not (tmp_path / "b").exists()
+
+    def test_names_that_files_cannot_have(self, tmp_path: Path) -> None:
+        names = ["AC/DC", "AC:DC", "../../etc", "..", "a b", "größe", "a|b"]
+        found = {job._file_name(name) for name in names}
+        assert len(found) == len(names)
+        assert all("/" not in name and name not in (".", "..") and not name.startswith(".-") for name in found)
+        assert job._file_name("pixel art") == "pixel_art" and job._file_name("mim:lr=1e-3,t=a") == "mim_lr=1e-3,t=a"
+
+
+class TestCells:
+    def test_a_cell_says_everything(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        cell = run(tiny_canvas, tmp_path / "b", ["quick:strength=2"], seeds=[5])[0]
+        assert cell["method"] == "quick" and cell["entrant"] == "quick:strength=2" and cell["concepts"] == ["object:cat"]
+        assert cell["settings"] == {"strength": 2.0, "words": ["a", "b"], "fails": ""} and cell["seed"] == 5
+        assert cell["n"]["seeds_from"] == 5 and cell["seconds"] >= 0 and "float32" in cell["base_fingerprint"]
+        assert cell["ira"] == pytest.approx((2 / 3 + 1) / 2) and cell["erased"] == 1
+        assert cell["protocol"]["sampler"]["size"] == 16 and len(cell["protocol"]["classifier"]) == 64
+        assert list(files(tmp_path / "b")) == ["cells/quick_strength=2/object-cat-s5.json"]
+
+    def test_only_what_is_missing_runs(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
+        before = files(tmp_path / "b")
+        ran.clear()
+        results = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog", "bird"], seeds=[0])
+        assert ran == [("1", "object:bird", 0)] and len(results) == 3
+        after = files(tmp_path / "b")
+        assert {name: after[name] for name in before} == before and len(after) == 3
+
+    def test_nothing_is_loaded_when_nothing_is_missing(
+        self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = run(tiny_canvas, tmp_path / "b")
+        monkeypatch.setattr("excise.models.load", lambda *a, **k: pytest.fail("loaded"))
+        assert run(tiny_canvas, tmp_path / "b") == first
+
+    def test_a_cell_of_other_settings_is_not_a_result(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        """As after a new version changed a default: the same name, other settings."""
+        run(tiny_canvas, tmp_path / "b")
+        path = next((tmp_path / "b" / "cells").rglob("*.json"))
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**cell, "settings": {**cell["settings"], "strength": 7}}), encoding="utf-8")
+        ran.clear()
+        assert run(tiny_canvas, tmp_path / "b")[0]["settings"]["strength"] == 1 and len(ran) == 1
+
+    @pytest.mark.parametrize("change", [{"target_pictures": 6}, {"quality": True}])
+    def test_cells_measured_otherwise_are_not_mixed(self, change: dict[str, Any], tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b")
+        before = files(tmp_path / "b")
+        with pytest.raises(ValueError, match=f"{next(iter(change))} .*, now .*choose another folder"):
+            run(tiny_canvas, tmp_path / "b", concepts=["dog"], **change)
+        assert files(tmp_path / "b") == before
+
+    def test_cells_of_other_weights_are_not_mixed(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b")
+        common = json.loads((tmp_path / "b" / "bench.json").read_text(encoding="utf-8"))
+        (tmp_path / "b" / "bench.json").write_text(json.dumps({**common, "base": {"float32": "0"}}), encoding="utf-8")
+        with pytest.raises(ValueError, match="other weights"):
+            run(tiny_canvas, tmp_path / "b", concepts=["dog"])
+
+
+class TestFailures:
+    def test_are_recorded_and_the_rest_goes_on(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        results = run(tiny_canvas, tmp_path / "b", ["quick:fails=cat"], concepts=["cat", "dog"])
+        assert results[0]["error"] == "FloatingPointError: the loss is not a number" and "_erase" in results[0]["traceback"]
+        assert "ua" not in results[0] and results[1]["concepts"] == ["object:dog"] and "error" not in results[1]
+        assert "| 1 (1 failed) |" in row(tmp_path / "b", "quick:fails=cat")
+        (failed,) = [r for r in _csv_rows(tmp_path / "b", "quick:fails=cat") if r["error"]]
+        assert failed["concept"] == "object:cat" and failed["ua"] == "" and failed["fid_base"] == ""
+
+    def test_run_again_only_when_asked(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        entrants = ["quick:fails=cat"]
+        run(tiny_canvas, tmp_path / "b", entrants)
+        ran.clear()
+        assert "error" in run(tiny_canvas, tmp_path / "b", entrants)[0] and ran == []
+        assert "error" in run(tiny_canvas, tmp_path / "b", entrants, retry=True)[0] and len(ran) == 1
+        fixed = Method("quick", "Quick", "ours", Quick, lambda model, concepts, settings, run: no_change(model))
+        monkeypatch.setattr(registry, "methods", lambda: {"quick": fixed})
+        assert "error" not in run(tiny_canvas, tmp_path / "b", entrants, retry=True)[0]
+
+    def test_leave_nothing_on_the_model_of_the_next_cell(
+        self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[float] = []
+
+        def spoil(model: Model, concepts: Sequence[Any], settings: Quick, run: Any) -> Edit:
+            weight = next(iter(model.unet.parameters()))
+            seen.append(float(weight.sum()))
+            if concepts[0].name == "cat":
+                weight.data.zero_()
+                raise RuntimeError("half way")
+            return no_change(model)
+
+        monkeypatch.setattr(registry, "methods", lambda: {"quick": Method("quick", "Quick", "ours", Quick, spoil)})
+        results = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
+        assert "error" in results[0] and "error" not in results[1]
+        assert seen[0] == seen[1] != 0
+
+    def test_ctrl_c_keeps_what_is_done(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stop(model: Model, concepts: Sequence[Any], settings: Quick, run: Any) -> Edit:
+            if concepts[0].name == "dog":
+                raise KeyboardInterrupt
+            return no_change(model)
+
+        monkeypatch.setattr(registry, "methods", lambda: {"quick": Method("quick", "Quick", "ours", Quick, stop)})
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog", "bird"])
+        assert list(files(tmp_path / "b")) == ["cells/quick/object-cat-s0.json"]
+        assert "| quick | 1 |" in (tmp_path / "b" / "results.md").read_text(encoding="utf-8")
+
+    def test_bad_names_before_any_weight_is_loaded(
+        self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("excise.models.load", lambda *a, **k: pytest.fail("loaded"))
+        with pytest.raises(ValueError, match="did you mean 'cat'"):
+            run(tiny_canvas, tmp_path / "b", concepts=["cta"])
+        with pytest.raises(ValueError, match="at least 1"):
+            run(tiny_canvas, tmp_path / "b", other_pictures=0)
+        assert not (tmp_path / "b").exists()
+
+    def test_a_model_without_a_judge(self, tiny_sd1: Path, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="brings no classifier"):
+            run(tiny_sd1, tmp_path / "b")
+
+
+class TestTables:
+    def test_adding_a_method_changes_no_other_row(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b", concepts=["cat", "sketch"], quality=True)
+        before = [row(tmp_path / "b", "quick"), *_csv_rows(tmp_path / "b", "quick")]
+        run(tiny_canvas, tmp_path / "b", ["idle", "quick"], concepts=["cat", "sketch"], quality=True)
+        assert [row(tmp_path / "b", "quick"), *_csv_rows(tmp_path / "b", "quick")] == before
+        assert _csv_rows(tmp_path / "b", "idle")
+
+    def test_means_by_kind_and_over_all(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog", "sketch"])
+        text = (tmp_path / "b" / "results.md").read_text(encoding="utf-8")
+        assert [line for line in text.splitlines() if line.startswith("#")] == ["### all", "### object", "### style"]
+        # cat: the dog keeps 2 of 3, IRA (2/3 + 1) / 2; dog erased: all kept. The mean of 83.3 and 100 is 91.7, the worst 66.7
+        part = text.split("### object")[1].split("###")[0]
+        assert "| quick | 2 | +83.3 | 16.7 | 91.7 | 100.0 | 66.7 | 100.0 | not measured | not measured | not measured |" in part
+
+    def test_quality_is_in_them(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        cell = run(tiny_canvas, tmp_path / "b", quality=True)[0]
+        assert cell["fid_base"] > 0 and cell["pixel_change"] > 0 and cell["lpips"] is None
+        assert cell["fid_base_ci"][0] <= cell["fid_base"] <= cell["fid_base_ci"][1]
+        (found,) = _csv_rows(tmp_path / "b", "quick")
+        assert float(found["fid_base"]) == cell["fid_base"] and found["lpips"] == "" and found["n_retained"] == "6"
+        assert float(found["kid_base_low"]) == cell["kid_base_ci"][0]
+        assert f"{cell['fid_base']:.2f}" in row(tmp_path / "b", "quick")
+        assert "compare them only" in (tmp_path / "b" / "results.md").read_text(encoding="utf-8")
+
+    def test_names_do_not_break_them(self) -> None:
+        cell = {"entrant": "a|b", "concepts": ["object:cat"], "seed": 0, "error": "x"}
+        assert "| a\\|b | 0 (1 failed) |" in tables.markdown([cell])
+
+    def test_nothing_measured_is_not_zero(self) -> None:
+        cell: dict[str, Any] = {"entrant": "a", "concepts": ["object:cat"], "seed": 0, "erased": 0.5, "neutral": 0.5, "ua": 0.5}
+        names = ("ira", "cra", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base", "kid_base", "pixel_change")
+        cell |= {name: None for name in names} | {"seconds": 3.0}
+        assert "| a | 1 | +0.0 | 50.0 |" + " not measured |" * 7 + " 3 |" in tables.markdown([cell])
+
+
+class TestCollateral:
+    def test_what_erasing_one_did_to_every_other(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        cells = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"], seeds=[0, 1])
+        found = collateral.matrix(cells, "quick")
+        assert found.erased == ("object:cat", "object:dog")
+        assert found.concepts[:2] == found.erased and "style:sketch" in found.concepts
+        damage = found.cells[("object:cat", "object:dog")]
+        assert damage.kept == pytest.approx(2 / 3) and damage.n == 6 and not damage.target
+        assert found.cells[("object:dog", "object:dog")].target
+        values = dict(zip(found.concepts, found.values()[0], strict=True))
+        assert values["object:bird"] == 1 and values["object:cat"] == 1
+        rows = list(csv.DictReader((tmp_path / "b" / "collateral.csv").read_text(encoding="utf-8").splitlines()))
+        assert len(rows) == len(found.cells)
+        assert {r["kept"] for r in rows if (r["erased"], r["concept"]) == ("object:cat", "object:dog")} == {str(2 / 3)}
+
+    def test_by_hand(self) -> None:
+        """Two seeds: 0.8 and 0.6 of the base; kept is 0.6 / 0.8. More than the base counts as all; what the base lacks is unknown."""
+
+        def cell(dog: tuple[float, float], bird: tuple[float, float]) -> dict[str, Any]:
+            names = {"object:dog": dog, "object:bird": bird}
+            shares = {name: {"base": base, "edited": edited, "n": 10} for name, (base, edited) in names.items()}
+            return {"entrant": "m", "concepts": ["object:cat"], "per_concept": shares, "per_target": {}}
+
+        found = collateral.matrix([cell((0.8, 0.7), (0.0, 0.0)), cell((0.8, 0.5), (0.0, 0.5))], "m")
+        assert found.cells[("object:cat", "object:dog")].kept == pytest.approx(0.75)
+        assert found.cells[("object:cat", "object:bird")].kept is None
+        assert collateral.Damage(0.5, 0.9, 1, False).kept == 1
+
+    def test_leaves_out_failures_and_joint_erasures(self) -> None:
+        bad = {"entrant": "m", "concepts": ["object:cat"], "error": "x"}
+        both = {"entrant": "m", "concepts": ["object:cat", "object:dog"], "per_concept": {}, "per_target": {}}
+        assert collateral.matrix([bad, both], "m").erased == ()
+        with pytest.raises(ValueError, match="no cell of 'n'"):
+            collateral.matrix([bad], "n")
+
+
+def test_the_command(tiny_canvas: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    arguments = ["bench", "--methods", "quick idle", "--concepts", "cat style:sketch", "--model", str(tiny_canvas)]
+    arguments += ["--out", str(out), "--target-pictures", "3", "--other-pictures", "3", "--seeds", "0", "--no-quality"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "### all" in result.output and "| idle |" in result.output and len(files(out)) == 4
+    assert sorted(name for name in os.listdir(out)) == ["bench.json", "cells", "collateral.csv", "results.csv", "results.md"]
+
+
+def _csv_rows(out: Path, entrant: str) -> list[dict[str, str]]:
+    """Without the seconds, which no two runs share."""
+    with open(out / "results.csv", encoding="utf-8") as file:
+        return [{**r, "seconds": ""} for r in csv.DictReader(file) if r["entrant"] == entrant]
