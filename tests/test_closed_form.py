@@ -19,6 +19,7 @@ from excise.erasure.token_rows import TokenRows
 from excise.models import Model, loading
 
 WIDTH = 24
+Array = np.ndarray
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -29,15 +30,16 @@ def ones(count: int) -> Tensor:
     return torch.ones(count, dtype=torch.float64)
 
 
-def numpy_uce(weight, rows, guides, strength, keep, keep_strength, ridge):
-    """The published recipe, one row at a time: W = B A^-1 (numpy, float64)."""
-    weight, rows, guides, keep = (np.asarray(x, dtype=np.float64) for x in (weight, rows, guides, keep))
+def numpy_uce(
+    weight: Array, rows: Array, guides: Array, strength: Array, keep: Array, keep_strength: Array, ridge: float
+) -> tuple[Array, Array, Array]:
+    """The published recipe, one row at a time: W = B A^-1, A and B (numpy, float64)."""
     a = ridge * np.eye(weight.shape[1])
     b = ridge * weight
-    for c, g, e in zip(rows, guides, np.asarray(strength), strict=True):
+    for c, g, e in zip(rows, guides, strength, strict=True):
         a += e * np.outer(c, c)
         b += e * np.outer(weight @ g, c)
-    for q, p in zip(keep, np.asarray(keep_strength), strict=True):
+    for q, p in zip(keep, keep_strength, strict=True):
         a += p * np.outer(q, q)
         b += p * np.outer(weight @ q, q)
     return np.linalg.solve(a, b.T).T, a, b
@@ -54,7 +56,8 @@ def test_equals_the_published_recipe_in_numpy_and_solves_the_normal_equations(co
     weight, rows, guides, keep = (random(n, WIDTH, seed=s) for s, n in enumerate((10, count, count, kept)))
     strength, keep_strength = random(count, seed=5).abs(), random(kept, seed=6).abs()
     new = edited(weight, redirect(rows, guides, strength, keep, keep_strength, 0.3)).numpy()
-    expected, a, b = numpy_uce(weight, rows, guides, strength, keep, keep_strength, 0.3)
+    w, c, g, e, q, p = (x.numpy() for x in (weight, rows, guides, strength, keep, keep_strength))
+    expected, a, b = numpy_uce(w, c, g, e, q, p, 0.3)
     assert np.abs(new - expected).max() < 1e-10
     assert np.linalg.norm(new @ a - b) < 1e-9
 

@@ -17,6 +17,7 @@ from excise.models.fingerprint import named_tensors
 
 CAT, DOG = (Concept(name, "object", (name,)) for name in ("cat", "dog"))
 WIDTH = 20
+Array = np.ndarray
 NONE = torch.zeros(0, WIDTH, dtype=torch.float64)
 
 
@@ -33,13 +34,13 @@ def dis(forget: Tensor, retain: Tensor, alpha: float) -> Tensor:
     return -eraser(forget, retain, alpha).change()
 
 
-def numpy_dis(forget, retain, alpha):
+def numpy_dis(forget: Array, retain: Array, alpha: float) -> Array:
     """P_f (I - P_r) from columns, with whole matrices (numpy's SVD)."""
 
-    def p(rows):
+    def p(rows: Array) -> Array:
         if not len(rows):
             return np.zeros((rows.shape[1],) * 2)
-        u, s, _ = np.linalg.svd(np.asarray(rows).T, full_matrices=False)
+        u, s, _ = np.linalg.svd(rows.T, full_matrices=False)
         r = s**2 / (s**2).sum()
         return u @ np.diag(alpha * r / ((alpha - 1) * r + 1)) @ u.T
 
@@ -181,8 +182,16 @@ def test_centring_spares_the_direction_that_all_prompts_share() -> None:
 # --- on a model ------------------------------------------------------------------------------------------------------------------
 
 
+def settings_of(**values: object) -> CureSettings:
+    settings = parse_settings(get("cure"), values)
+    assert isinstance(settings, CureSettings)
+    return settings
+
+
 def erase(model: Model, *concepts: Concept, **settings: object) -> WeightEdit:
-    return get("cure").erase(model, concepts, parse_settings(get("cure"), settings), Run())
+    edit = get("cure").erase(model, concepts, settings_of(**settings), Run())
+    assert isinstance(edit, WeightEdit)
+    return edit
 
 
 def kv(model: Model) -> dict[str, Tensor]:
@@ -195,7 +204,7 @@ def same(one: WeightEdit, other: WeightEdit) -> bool:
     )
 
 
-def rows_of(model: Model, prompts: list[str], tokens: str) -> np.ndarray:
+def rows_of(model: Model, prompts: list[str], tokens: str) -> Array:
     """Rows of prompts, found with the attention mask."""
     tokenizer, parts = model.pipeline.tokenizer, []
     for prompt, rows in zip(prompts, model.encode(prompts).double().numpy(), strict=True):
@@ -274,8 +283,8 @@ def test_centring_and_retain_are_settings_and_presets_are_as_published(canvas: M
     cat = canvas.catalog.resolve("cat")
     edits = [erase(canvas, cat, centre=how) for how in ("none", "mean", "project")] + [erase(canvas, cat, retain="catalog")]
     assert not any(same(one, other) for i, one in enumerate(edits) for other in edits[:i])
-    alphas = {name: parse_settings(get("cure"), {"preset": name}).alpha for name in CureSettings.presets}
+    alphas = {name: settings_of(preset=name).alpha for name in CureSettings.presets}
     assert alphas == {"object": 2, "artist": 2, "identity": 2, "nudity": 5}
-    assert parse_settings(get("cure"), {"preset": "object"}).retain == ()
+    assert settings_of(preset="object").retain == ()
     with pytest.raises(ValueError, match="alpha"):
-        parse_settings(get("cure"), {"alpha": "0.5"})
+        settings_of(alpha="0.5")

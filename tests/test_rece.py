@@ -19,6 +19,7 @@ from excise.models.fingerprint import named_tensors
 
 CAT, DOG = (Concept(name, "object", (name,)) for name in ("cat", "dog"))
 WIDTH = 16
+Array = np.ndarray
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -31,14 +32,24 @@ def matrices() -> dict[str, Tensor]:
 
 
 def sums(old: dict[str, Tensor], new: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    return sum(w.T @ w for w in new.values()), sum(w.T @ old[name] for name, w in new.items())
+    own = torch.stack([w.T @ w for w in new.values()]).sum(0)
+    return own, torch.stack([w.T @ old[name] for name, w in new.items()]).sum(0)
+
+
+def settings_of(**values: object) -> ReceSettings:
+    settings = parse_settings(get("rece"), values)
+    assert isinstance(settings, ReceSettings)
+    return settings
 
 
 def mapped(weights: dict[str, Tensor], map_: TextMap) -> dict[str, Tensor]:
     return {name: weight + weight @ map_.change() for name, weight in weights.items()}
 
 
-def numpy_rounds(originals, weights, rows, guides, keep, *, regeneration_ridge, ridge, e, p, rounds):
+def numpy_rounds(
+    originals: list[Array], weights: list[Array], rows: Array, guides: Array, keep: Array,
+    *, regeneration_ridge: float, ridge: float, e: float, p: float, rounds: int,
+) -> list[Array]:  # fmt: skip
     """The published loop over all matrices; sums and inverses anew in every round, targets and anchor from the current weights."""
     width = rows.shape[1]
     for _ in range(rounds):
@@ -77,7 +88,7 @@ def test_r3_r4_a_larger_ridge_gives_shorter_embeddings_down_to_nothing(matrices:
         float(regenerate(*sums(matrices, new), random(1, WIDTH), ridge).norm()) for ridge in (1e-3, 0.1, 1, 10, 1e3, 1e12)
     ]
     assert lengths == sorted(lengths, reverse=True) and lengths[-1] < 1e-9
-    settings = ReceSettings(regeneration_ridge=1e14)
+    settings = settings_of(regeneration_ridge=1e14)
     start = TextMap(random(WIDTH, 2), 0.1 * random(2, WIDTH, seed=1))
     end = regenerated_away(matrices, start, random(3, WIDTH), random(3, WIDTH, seed=2), random(2, WIDTH, seed=3), settings)
     assert torch.allclose(end.change(), start.change(), atol=1e-9)
@@ -99,7 +110,7 @@ def test_r5_it_is_linear_and_rows_do_not_see_each_other(matrices: dict[str, Tens
 def test_rounds_equal_the_published_loop_in_numpy(matrices: dict[str, Tensor], rounds: int, count: int) -> None:
     rows, guides, keep = (random(n, WIDTH, seed=s) for s, n in enumerate((count, count, 4)))
     start = redirect(rows, guides, torch.ones(count).double(), keep, torch.ones(4).double(), 0.5)
-    settings = ReceSettings(rounds=rounds, regeneration_ridge=0.3, ridge=0.2, erase_weight=0.8, preserve_weight=0.4)
+    settings = settings_of(rounds=rounds, regeneration_ridge=0.3, ridge=0.2, erase_weight=0.8, preserve_weight=0.4)
     found = mapped(matrices, regenerated_away(matrices, start, rows, guides, keep, settings))
     expected = numpy_rounds(
         [w.numpy() for w in matrices.values()], [w.numpy() for w in mapped(matrices, start).values()],
@@ -114,7 +125,7 @@ def test_r6_what_was_found_gives_what_the_guide_gives_under_the_weights_before(m
     start = redirect(rows, guides, torch.ones(3).double(), none, torch.zeros(0).double(), 5.0)
     before = mapped(matrices, start)
     found = regenerate(*sums(matrices, before), rows, 0.1)
-    settings = ReceSettings(rounds=1, regeneration_ridge=0.1, ridge=1e-10, preserve_weight=0)
+    settings = settings_of(rounds=1, regeneration_ridge=0.1, ridge=1e-10, preserve_weight=0)
     now = mapped(matrices, regenerated_away(matrices, start, rows, guides, none, settings))
     for name, weight in now.items():
         assert torch.allclose(weight @ found.T, before[name] @ guides.T, atol=1e-7)
@@ -127,7 +138,7 @@ def test_r8_the_concept_is_harder_to_bring_back_after_each_round(matrices: dict[
     start = redirect(rows, guides, torch.ones(2).double(), keep, 0.1 * torch.ones(4).double(), 0.5)
     residuals = []
     for rounds in range(4):
-        settings = ReceSettings(rounds=rounds, regeneration_ridge=0.1)
+        settings = settings_of(rounds=rounds, regeneration_ridge=0.1)
         new = mapped(matrices, regenerated_away(matrices, start, rows, guides, keep, settings))
         x = regenerate(*sums(matrices, new), rows, 1e-9)
         residuals.append(float(sum((w @ x.T - matrices[n] @ rows.T).square().sum() for n, w in new.items())))
@@ -148,7 +159,9 @@ def test_r9_sums_follow_the_weights_without_being_recomputed(matrices: dict[str,
 
 
 def erase(model: Model, *concepts: Concept, method: str = "rece", **settings: object) -> WeightEdit:
-    return get(method).erase(model, concepts, parse_settings(get(method), settings), Run())
+    edit = get(method).erase(model, concepts, parse_settings(get(method), settings), Run())
+    assert isinstance(edit, WeightEdit)
+    return edit
 
 
 def kv(model: Model) -> dict[str, Tensor]:
@@ -164,7 +177,7 @@ def same(one: WeightEdit, other: WeightEdit, atol: float = 1e-7) -> bool:
 @pytest.mark.parametrize(("preset", "target", "empties"), [("nudity", " ", 2), ("artist", "art", 1), ("object-hard", " ", 1)])
 def test_presets_on_a_model_equal_the_published_loop(sd2: Model, preset: str, target: str, empties: int) -> None:
     edit = erase(sd2, CAT, DOG, preset=preset)
-    settings = parse_settings(get("rece"), {"preset": preset})
+    settings = settings_of(preset=preset)
     p = settings.base_preserve_weight
     base = erase(sd2, CAT, DOG, method="uce", preset="release-2023", guide=target, preserve_weight=p)
     originals = {name: weight.double().numpy() for name, weight in kv(sd2).items()}
@@ -181,7 +194,7 @@ def test_presets_on_a_model_equal_the_published_loop(sd2: Model, preset: str, ta
 
 
 def test_presets_are_the_published_table() -> None:
-    rows = {name: parse_settings(get("rece"), {"preset": name}) for name in ReceSettings.presets}
+    rows = {name: settings_of(preset=name) for name in ReceSettings.presets}
     table = {
         name: (s.regeneration_ridge, s.rounds, s.ridge, s.erase_weight, s.preserve_weight, s.guide) for name, s in rows.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +20,27 @@ from excise.methods.uce import UceSettings, away
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 
+Array = np.ndarray
 CAT, DOG = (Concept(name, "object", (name,)) for name in ("cat", "dog"))
 
 
+def settings_of(**values: object) -> UceSettings:
+    settings = parse_settings(get("uce"), values)
+    assert isinstance(settings, UceSettings)
+    return settings
+
+
 def erase(model: Model, *concepts: Concept, **settings: object) -> WeightEdit:
-    method = get("uce")
-    return method.erase(model, concepts, parse_settings(method, settings), Run())
+    edit = get("uce").erase(model, concepts, settings_of(**settings), Run())
+    assert isinstance(edit, WeightEdit)
+    return edit
 
 
 def kv(model: Model) -> dict[str, Tensor]:
     return {n: p for n, p in named_tensors(model).items() if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
 
 
-def after(model: Model, *edits: WeightEdit) -> dict[str, np.ndarray]:
+def after(model: Model, *edits: WeightEdit) -> dict[str, Array]:
     """Keys and values with edits on, float64."""
     weights = {name: weight.double().numpy() for name, weight in kv(model).items()}
     for edit in edits:
@@ -40,7 +49,10 @@ def after(model: Model, *edits: WeightEdit) -> dict[str, np.ndarray]:
     return weights
 
 
-def published(weight, edits, preserve, *, p, tensor=False, e=1.0, ridge=0.5):
+def published(
+    weight: Array, edits: Sequence[tuple[Array, Array]], preserve: Sequence[Array],
+    *, p: float, tensor: bool = False, e: float = 1.0, ridge: float = 0.5,
+) -> Array:  # fmt: skip
     """The authors' loop: B A^-1 with blocks of rows, (rows, in) each, in numpy float64."""
     a, b = ridge * np.eye(weight.shape[1]), ridge * weight
     for rows, guides in edits:
@@ -55,7 +67,7 @@ def published(weight, edits, preserve, *, p, tensor=False, e=1.0, ridge=0.5):
     return b @ np.linalg.inv(a)
 
 
-def rows_2023(model: Model, old: str, new: str) -> tuple[np.ndarray, np.ndarray]:
+def rows_2023(model: Model, old: str, new: str) -> tuple[Array, Array]:
     """Token alignment of the 2023 release, counted with the attention mask."""
     words = model.pipeline.tokenizer([old, new], padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     s, t = (words.attention_mask.sum(1) - 2).tolist()
@@ -69,7 +81,7 @@ def test_release_2023_is_the_published_recipe(which: str, request: pytest.Fixtur
     model = request.getfixturevalue(which)
     edit = erase(model, CAT, DOG, preset="release-2023", preserve="a house; a tree", erase_weight=0.7)
     edits = [rows_2023(model, name, " ") for name in ("cat", "dog")]
-    keep = model.encode(["", "a house", "a tree"]).double().numpy()
+    keep = list(model.encode(["", "a house", "a tree"]).double().numpy())
     changed = after(model, edit)
     assert len(edit.deltas) == len(kv(model)) > 0
     for name, weight in kv(model).items():
@@ -94,7 +106,7 @@ def test_release_2025_is_the_published_recipe_with_one_row_a_prompt(sd1: Model) 
 def test_tensor_technique_is_the_published_recipe_over_a_prompts_whole_block(sd1: Model) -> None:
     edit = erase(sd1, CAT, DOG, preset="release-2023", technique="tensor")
     edits = [rows_2023(sd1, name, " ") for name in ("cat", "dog")]
-    keep = sd1.encode([""]).double().numpy()
+    keep = list(sd1.encode([""]).double().numpy())
     changed = after(sd1, edit)
     for name, weight in kv(sd1).items():
         expected = published(weight.double().numpy(), edits, keep, p=1.0, tensor=True)
@@ -171,7 +183,9 @@ def test_sequential_edits_add_up_to_the_joint_one(canvas: Model, settings: dict[
     joint = erase(canvas, cat, dog, sketch, **settings)
     first, alone = erase(canvas, cat, **settings), erase(canvas, dog, sketch, **settings)
     first.save_pretrained(tmp_path / "first")
-    first = load_edit(tmp_path / "first")  # as in another session: lists come back as lists
+    loaded = load_edit(tmp_path / "first")  # as in another session: lists come back as lists
+    assert isinstance(loaded, WeightEdit)
+    first = loaded
     with first.applied(canvas):
         second = erase(canvas, dog, sketch, **settings)
     assert [entry["method"] for entry in second.manifest.ledger] == ["uce"]
@@ -212,7 +226,7 @@ def test_an_edit_of_another_kind_or_strength_counts_as_the_base(canvas: Model) -
 def test_prompts_do_not_ask_for_another_concept_that_is_erased_along(canvas: Model) -> None:
     cat, sketch = canvas.catalog.resolve("cat"), canvas.catalog.resolve("style:sketch")
     assert any("sketch" in pair.masked for pair in cat.pairs())
-    first, second = Ledger.of(canvas, "uce", [cat, sketch], UceSettings(), same=()).concepts
+    first, second = Ledger.of(canvas, "uce", [cat, sketch], settings_of(), same=()).concepts
     assert not any("sketch" in pair.masked for pair in first.pairs()) and any("photo" in pair.masked for pair in first.pairs())
     assert not any("cat" in pair.masked for pair in second.pairs())
 
@@ -239,8 +253,7 @@ def test_catalog_needs_a_model_that_declares_concepts(sd1: Model) -> None:
 
 
 def test_presets_are_the_published_defaults() -> None:
-    method = get("uce")
-    old, new = (parse_settings(method, {"preset": name}) for name in ("nudity", "object"))
+    old, new = (settings_of(preset=name) for name in ("nudity", "object"))
     assert (old.tokens, old.guide, old.ridge, old.erase_weight, old.preserve_weight, old.keep_empty) == (
         "aligned",
         " ",
@@ -257,8 +270,8 @@ def test_presets_are_the_published_defaults() -> None:
         1,
         False,
     )
-    assert parse_settings(method, {"preset": "artist"}).guide == "art"
-    assert parse_settings(method, {"preset": "nudity", "ridge": "2"}).ridge == 2
+    assert settings_of(preset="artist").guide == "art"
+    assert settings_of(preset="nudity", ridge="2").ridge == 2
 
 
 @pytest.mark.parametrize(
@@ -301,7 +314,7 @@ def test_debiasing_goes_on_until_shares_are_as_wanted(sd1: Model, monkeypatch: p
 
     monkeypatch.setattr(balance, "shown", world)
     monkeypatch.setattr(balance, "_pictures", pictures)
-    edit = erase(sd1, CAT, attributes="red; green", desired=(0.6, 0.4), tolerance=0.02, rounds=60)
+    edit = erase(sd1, CAT, attributes="red; green", desired="0.6; 0.4", tolerance=0.02, rounds=60)
     assert edit.manifest.measurements["shares_before"] == [[0.1, 0.9]]
     assert abs(edit.manifest.measurements["shares_after"][0][0] - 0.6) < 0.02
     assert edit.manifest.settings["pushes"][0][0] == pytest.approx(0.25, abs=0.01)
@@ -333,8 +346,9 @@ def test_debiasing_runs_on_a_real_model_and_repeats(sd1: Model) -> None:
     one, two = erase(sd1, CAT, **settings), erase(sd1, CAT, **settings)
     assert same(one, two) and one.deltas
     assert sum(one.manifest.measurements["shares_after"][0]) == pytest.approx(1)
-    with pytest.raises(ValueError, match="desired needs one share for every attribute"):
-        erase(sd1, CAT, attributes="red; green", desired=(0.5, 0.4))
+    for bad in ("0.5; 0.4", "1"):
+        with pytest.raises(ValueError, match=r"desired=.*one share for every attribute"):
+            erase(sd1, CAT, attributes="red; green", desired=bad)
 
 
 def same(one: WeightEdit, other: WeightEdit) -> bool:

@@ -34,6 +34,9 @@ def _split(value: Any) -> Any:
 Prompts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list of prompts; on a command line "first prompt; second prompt", or "none"."""
 
+Shares = Annotated[tuple[float, ...], BeforeValidator(_split)]
+"""A list of numbers; on a command line "0.3; 0.7"."""
+
 Preserve = Annotated[Literal["catalog"] | tuple[str, ...], BeforeValidator(_split)]
 """A list of prompts, or "catalog": the other concepts that the model declares."""
 

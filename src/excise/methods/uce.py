@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from excise.concepts import Concept, PromptPair
-from excise.erasure.wording import Expansion, Prompts, Redirecting, expanded, preserved, worded
+from excise.erasure.wording import Expansion, Prompts, Redirecting, Shares, expanded, preserved, worded
 from excise.methods import register
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class UceSettings(Redirecting):
         "replace", description="wanted output: the guide's, or the guide's without its part along the concept's own (2023)"
     )
     attributes: Prompts = Field((), description='debias instead: attributes to balance, such as "a man; a woman"')
-    desired: tuple[float, ...] | None = Field(None, description="wanted share of every attribute; default: equal")
+    desired: Shares = Field((), description='wanted share of every attribute, such as "0.3; 0.7"; default: equal')
     pushes: tuple[tuple[float, ...], ...] | None = Field(
         None, description="weight of every attribute per concept; default: search"
     )
@@ -63,11 +63,12 @@ class UceSettings(Redirecting):
     rounds: int = Field(30, ge=1, description="most rounds of debiasing")
     pictures: int = Field(10, ge=1, description="pictures per concept that a round of debiasing looks at")
 
-    @model_validator(mode="after")
-    def _lengths(self) -> UceSettings:
-        if self.desired is not None and (len(self.desired) != len(self.attributes) or abs(sum(self.desired) - 1) > 1e-6):
-            raise ValueError("desired needs one share for every attribute, and they add up to 1")
-        return self
+    @field_validator("desired")
+    @classmethod
+    def _one_each(cls, desired: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if desired and (len(desired) != len(info.data.get("attributes", ())) or abs(sum(desired) - 1) > 1e-6):
+            raise ValueError("needs one share for every attribute, and they add up to 1")
+        return desired
 
 
 @register("uce", title="UCE", paper="arXiv 2308.14761", settings=UceSettings)
