@@ -55,7 +55,7 @@ def measure(
     ] = Phrasings.plain,
     budget: Annotated[
         int, typer.Option("--budget", help="Network evaluations: four times as many halve the intervals.")
-    ] = 20_000,
+    ] = 16_000,
     seed: options.Seed = 0,
     json: options.Json = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="Write heat maps beside pictures (.png, .svg).")] = None,

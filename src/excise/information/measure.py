@@ -21,7 +21,7 @@ from excise.information.quadrature import Law, fit_law, stratified_uniforms
 from excise.information.summaries import collateral, curve_of, summarise
 
 if TYPE_CHECKING:
-    from excise.edits import WeightEdit
+    from excise.edits import Edit
     from excise.models import Model
 
 CHUNK = 16
@@ -35,7 +35,7 @@ def measure(
     model: Model,
     concepts: str | Concept | Sequence[str | Concept],
     *,
-    edit: WeightEdit | Sequence[WeightEdit] | None = None,
+    edit: Edit | Sequence[Edit] | None = None,
     base: Model | None = None,
     against: Sequence[str | Concept] = (),
     pictures: Mapping[str, PictureSet] | None = None,
@@ -121,7 +121,7 @@ def _resolve(model: Model, concepts: Sequence[str | Concept]) -> list[Concept]:
     return list({concept.label: concept for concept in found}.values())
 
 
-def _subjects(model: Model, edits: Sequence[WeightEdit], base: Model | None) -> tuple[Subject, Subject | None]:
+def _subjects(model: Model, edits: Sequence[Edit], base: Model | None) -> tuple[Subject, Subject | None]:
     """The base, and the edited model if there is one."""
     for edit in edits:
         if edit.manifest.kind == "sampler":
@@ -140,7 +140,7 @@ def _subjects(model: Model, edits: Sequence[WeightEdit], base: Model | None) -> 
 
 
 @contextmanager
-def _all_on(model: Model, edits: Sequence[WeightEdit]) -> Iterator[None]:
+def _all_on(model: Model, edits: Sequence[Edit]) -> Iterator[None]:
     with ExitStack() as stack:
         for edit in edits:
             stack.enter_context(edit.applied(model))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from excise.concepts import Concept
 
-BUDGET = 20_000
+BUDGET = 16_000
 """Network evaluations of a default run: about 40 s for the canvas on two CPU cores (ours)."""
 
 NODES = 8

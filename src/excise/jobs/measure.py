@@ -13,12 +13,12 @@ from excise.jobs.files import check_new_file, read_edits
 from excise.models.names import describe, resolve
 
 if TYPE_CHECKING:
-    from excise.edits import WeightEdit
+    from excise.edits import Edit, WeightEdit
     from excise.information import Measurement
     from excise.information.pictures import PictureSet
     from excise.models import Model
 
-BUDGET = 20_000
+BUDGET = 16_000
 """Network evaluations of a default run, as in `excise.information.plan` (which loads torch)."""
 
 NONE = "none"
@@ -124,12 +124,12 @@ def _others(
 def _load(
     model: str | Path,
     base: str | Path | None,
-    edits: list[WeightEdit],
+    edits: list[Edit],
     device: str | None,
     dtype: str,
     progress: Progress,
     concepts: Sequence[Concept] = (),
-) -> tuple[Model, list[WeightEdit]]:
+) -> tuple[Model, list[Edit]]:
     """The model to measure and its edits. With a base it is the base, and what makes it the other model is an edit: one network stays."""
     from excise.edits.importing import import_edit, is_partial
     from excise.models import load
@@ -151,7 +151,7 @@ def _measure(
     model: Model,
     targets: Sequence[Concept],
     others: Sequence[Concept],
-    edits: Sequence[WeightEdit],
+    edits: Sequence[Edit],
     pictures: str | Path | None,
     phrasings: Literal["plain", "all"],
     budget: int,
