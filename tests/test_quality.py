@@ -12,12 +12,12 @@ import torch
 from scipy import linalg
 from torch import Tensor
 
-import tiny
+import standins
 from excise.evaluation import MissingWeightsError, QualityOptions, evaluate
 from excise.evaluation.features import Clip, folder_features
-from excise.evaluation.lpips import CONVOLUTIONS, Lpips
+from excise.evaluation.lpips import Lpips
 from excise.evaluation.quality import FIGURES, caveat, fid, fid_estimate, kid, kid_estimate, mean_estimate
-from excise.evaluation.weights import KNOWN, Found, find, load_state
+from excise.evaluation.weights import KNOWN, find, load_state
 from excise.models import Model
 from painting import Shown, no_change, painted
 
@@ -145,20 +145,9 @@ class TestIntervals:
         assert caveat(30_000, 2048) == ""
 
 
-def alexnet(path: Path) -> Found:
-    """Stand-in weights with AlexNet's shapes."""
-    torch.manual_seed(5)
-    state = {}
-    for index, (*_, shape) in CONVOLUTIONS.items():
-        state[f"features.{index}.weight"] = torch.randn(shape) * (2 / np.prod(shape[1:])) ** 0.5
-        state[f"features.{index}.bias"] = torch.zeros(shape[0])
-    torch.save(state, path)
-    return find("lpips", {"lpips": path})
-
-
 class TestLpips:
     def test_same_is_zero_and_order_does_not_matter(self, tmp_path: Path) -> None:
-        lpips = Lpips(alexnet(tmp_path / "alex.pth"))
+        lpips = Lpips(standins.alexnet(tmp_path / "alex.pth"))
         a, b = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)), torch.rand(3, 3, 64, 64)
         assert torch.equal(lpips(a, a), torch.zeros(3))
         assert torch.allclose(lpips(a, b), lpips(b, a)) and (lpips(a, b) > 0).all()
@@ -170,7 +159,7 @@ class TestLpips:
         """torchvision's AlexNet spelled out, and the formula of the paper by hand."""
         from importlib.resources import files
 
-        found = alexnet(tmp_path / "alex.pth")
+        found = standins.alexnet(tmp_path / "alex.pth")
         state = load_state(found.path, "AlexNet")
         nn = torch.nn
         layers = nn.Sequential(
@@ -195,7 +184,7 @@ class TestLpips:
         assert Lpips(found)(pictures[:1], pictures[1:]).item() == pytest.approx(total.item(), rel=1e-5)
 
     def test_refuses_pictures_that_are_too_small(self, tmp_path: Path) -> None:
-        lpips = Lpips(alexnet(tmp_path / "alex.pth"))
+        lpips = Lpips(standins.alexnet(tmp_path / "alex.pth"))
         assert lpips(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)) == 0
         with pytest.raises(ValueError, match="at least 32 pixels, got 16x20"):
             lpips(torch.zeros(1, 3, 20, 16), torch.zeros(1, 3, 20, 16))
@@ -208,25 +197,7 @@ class TestLpips:
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny CLIP with random weights."""
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
-
-    words = tiny.tokenizer()
-    text = {
-        "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 2,
-        "max_position_embeddings": 77, "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id,
-        "pad_token_id": words.pad_token_id,
-    }  # fmt: skip
-    vision = {
-        "hidden_size": 32, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 2, "image_size": 32,
-        "patch_size": 8,
-    }  # fmt: skip
-    torch.manual_seed(4)
-    folder = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).eval().save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
+    return standins.clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
 
 
 class TestClip:

@@ -72,6 +72,20 @@ def render(
     print(out)
 
 
+@app.command("draw")
+def draw(
+    out: Annotated[Path, typer.Option("--out", help="New folder for the pictures.")],
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Number of pictures.")] = 456,
+    without: Annotated[list[str] | None, typer.Option("--without", help="Object, member or style that none may show.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+) -> None:
+    """Draw real pictures of the canvas, to measure generated ones against: excise evaluate --real DIR."""
+    from excise.canvas import real
+
+    real.write(out, n, without or (), seed)
+    print(out)
+
+
 @app.command("assemble")
 def assemble(
     work: Work,
