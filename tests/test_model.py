@@ -59,6 +59,15 @@ def test_loop_is_the_pipelines_for_samplers_that_draw_noise(sd1: Model) -> None:
     assert not torch.equal(last.latents, _pipeline_latents(sd1, PROMPTS[:2], [5, 6], 5, 3.0, eta=0.0))
 
 
+def test_the_noisiest_sampler_works_from_pure_noise_too(canvas: Model) -> None:
+    """DDIM with eta = 1 on a schedule with zero terminal SNR, where diffusers itself gives NaN."""
+    options = {"steps": 5, "guidance_scale": 2.0, "generators": [torch.Generator().manual_seed(1)]}
+    *_, last = canvas.trajectory(canvas.encode(["a cat"]), canvas.start_noise([0]), eta=1.0, **options)
+    assert last.latents.isfinite().all()
+    *_, still = canvas.trajectory(canvas.encode(["a cat"]), canvas.start_noise([0]), eta=0.0, **options)
+    assert (last.latents - still.latents).abs().max() > 0.1
+
+
 def test_pictures_are_the_pipelines(canvas: Model) -> None:
     ours = canvas.sample(PROMPTS, [3, 1, 4])
     theirs = canvas.pipeline(

@@ -182,14 +182,15 @@ class Model:
             latents = scheduler.step(output, t, latents, **extra).prev_sample
         yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
 
-    @staticmethod
-    def _step_options(scheduler: Any, generators: list[torch.Generator] | None, eta: float) -> dict[str, Any]:
+    def _step_options(self, scheduler: Any, generators: list[torch.Generator] | None, eta: float) -> dict[str, Any]:
         import inspect
 
         takes = inspect.signature(scheduler.step).parameters
         options: dict[str, Any] = {}
         if "eta" in takes:
             options["eta"] = eta
+            if self.schedule.alphas_cumprod[-1] == 0:  # else a rounding error under DDIM's square root makes the first step NaN
+                options["eta"] = min(eta, 1 - 1e-6)
         if "generator" in takes and generators is not None:
             options["generator"] = generators
         return options
