@@ -1,0 +1,452 @@
+"""MiM-MU: the invariants of mim_mu.md (M1 to M7), on tiny pipelines and on Gaussians whose information is known."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from scipy import integrate
+from torch import Tensor, nn
+
+from excise.concepts import Concept, PromptPair
+from excise.edits import WeightEdit, applied_edits
+from excise.erasure import subspaces
+from excise.erasure.prompts import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.trainee import Trainee
+from excise.methods import get, mim, parse_settings
+from excise.models import Model, Sampler, Schedule, load
+from excise.models.fingerprint import named_tensors
+
+SMALL = {"rounds": 2, "steps": 3, "batch": 4, "trajectories": 2, "sampler_steps": 3, "phrasings": "plain"}
+
+
+def _settings(**values: Any) -> mim.MimSettings:
+    return parse_settings(get("mim"), {**SMALL, **values})  # type: ignore[return-value]
+
+
+def _erase(model: Model, *names: str, run: Run | None = None, **values: Any) -> WeightEdit:
+    concepts = [model.catalog.resolve(name) for name in names or ("cat",)]
+    return mim.erase(model, concepts, _settings(**values), run or Run())
+
+
+def _weights(model: Model) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in named_tensors(model).items()}
+
+
+def _same(one: WeightEdit, other: WeightEdit) -> bool:
+    return one.deltas.keys() == other.deltas.keys() and all(
+        torch.equal(delta.dense(), other.deltas[name].dense()) for name, delta in one.deltas.items()
+    )
+
+
+def _bank(model: Model, pairs: list[tuple[str, str]]) -> PromptBank:
+    """A bank of any pairs, unchecked."""
+    prompts, masked = ([pair[side] for pair in pairs] for side in (0, 1))
+    return PromptBank(
+        tuple(PromptPair(*pair) for pair in pairs),
+        torch.zeros(len(pairs)).long(),
+        model.encode(prompts),
+        model.encode(masked),
+        model.encode([""]),
+    )
+
+
+# M1: nothing to learn is no loss and no gradient
+
+
+@pytest.mark.parametrize("kind", ["sd1", "canvas"])
+@pytest.mark.parametrize(
+    "values", [{}, {"space": "guided"}, {"target": "null"}, {"states": "forward"}, {"weight": "log_snr"}, {"anchor_rest": True}]
+)
+def test_m1_a_prompt_that_is_its_own_masked_form_teaches_nothing(
+    kind: str, values: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(kind)
+    settings, prior = _settings(**values), torch.tensor([0.1], dtype=torch.float64)
+    nothing = "" if values.get("target") == "null" else "a dog"
+
+    def loss_and_gradient(pairs: list[tuple[str, str]]) -> tuple[float, float]:
+        bank = _bank(model, pairs)
+        with Trainee(model, subspaces.select(model.unet, "kv")) as trainee:
+            loss = mim._round(model, bank, prior, trainee, settings, Run(), 0)(0)
+            loss.backward()
+            return loss.item(), max(float(p.grad.abs().max()) for p in trainee.parameters.values() if p.grad is not None)
+
+    loss, gradient = loss_and_gradient([(nothing, nothing)])
+    assert loss < 1e-10 and gradient < 1e-6, "zero but for the rounding of batches of different sizes"
+    loss, gradient = loss_and_gradient([("a cat", nothing)])
+    assert loss > 1e-5 and gradient > 1e-5
+
+
+def test_m1_prompts_without_the_concept_are_refused(sd1: Model) -> None:
+    silent = Concept("cat", "object", ("a cat",), ("neon",), templates=("a picture[ in {style} style]",))
+    for phrasings in ("plain", "all"):
+        with pytest.raises(ValueError, match=r"does not contain the concept|no template has room"):
+            mim.erase(sd1, [silent], _settings(phrasings=phrasings), Run())
+    with pytest.raises(ValueError, match=r"prompt 'a dog' does not contain the concept to erase"):
+        PromptBank.of_pairs(sd1, [[PromptPair("a dog", "a dog")]])
+
+
+# M2: what may change, and nothing else
+
+
+@pytest.mark.parametrize("parameters", ["kv", "attn2", "full"])
+def test_m2_only_the_selected_parameters_change(canvas: Model, parameters: str) -> None:
+    before = _weights(canvas)
+    edit = _erase(canvas, parameters=parameters)
+    after = _weights(canvas)
+    assert all(torch.equal(before[name], after[name]) for name in before), "the base must be bit-identical afterwards"
+    assert applied_edits(canvas) == ()
+    assert not any(p.requires_grad or p.grad is not None for p in named_tensors(canvas).values())
+    selected = set(subspaces.select(canvas.unet, parameters))  # type: ignore[arg-type]
+    assert set(edit.deltas) <= selected
+    assert len(edit.deltas) > 0.8 * len(selected), "a few biases may have no gradient, the rest must move"
+
+
+def test_selections_by_name(sd1: Model) -> None:
+    """Oracle: the module names of the tiny U-Net, which has 4 transformer blocks."""
+    kv = subspaces.select(sd1.unet, "kv")
+    assert len(kv) == 8 and all(
+        name.startswith("unet.") and name.split(".")[-2] in ("to_k", "to_v") and ".attn2." in name for name in kv
+    )
+    attn2 = subspaces.select(sd1.unet, "attn2")
+    assert set(kv) < set(attn2) and len(attn2) == 4 * 5  # q, k, v, out and its bias
+    everything = subspaces.select(sd1.unet, "full")
+    assert set(everything) == {name for name in named_tensors(sd1) if name.startswith("unet.")}
+    with pytest.raises(ValueError, match="no parameters of kind 'kv'"):
+        subspaces.select(nn.Linear(2, 2), "kv")
+
+
+def test_the_base_is_back_after_an_interrupt_in_the_middle(canvas: Model) -> None:
+    before = _weights(canvas)
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _erase(canvas, run=Run(progress=stop))
+    after = _weights(canvas)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(p.requires_grad for p in named_tensors(canvas).values())
+
+
+def test_a_loss_that_is_not_finite_is_refused(canvas: Model) -> None:
+    with pytest.raises(FloatingPointError, match="try a smaller learning rate than 1e\\+30"):
+        _erase(canvas, lr=1e30, steps=20)
+
+
+# M3 and M4: Gaussians
+
+
+class _Gaussian(nn.Module):
+    """The exact denoiser of pictures N(m, 1) with m = W c, c being the prompt's one token: noise = sigma (z - alpha m)."""
+
+    def __init__(self, base: Tensor, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.attn2 = nn.Module()
+        self.attn2.to_v = nn.Linear(2, len(base), bias=False)
+        self.attn2.to_v.weight = nn.Parameter(base)
+        self.config = SimpleNamespace(in_channels=len(base), sample_size=1)
+        self.device, self.dtype = torch.device("cpu"), base.dtype
+
+    def forward(self, z: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> Any:
+        mean = self.attn2.to_v(encoder_hidden_states[:, 0])[:, :, None, None]
+        alpha, sigma = self.schedule.alpha(t, z), self.schedule.sigma(t, z)
+        noise = sigma * (z - alpha * mean)
+        # velocity = (noise - sigma z) / alpha; with the noise above it is -sigma m, finite at pure noise too
+        return SimpleNamespace(sample=noise if self.schedule.prediction == "epsilon" else -sigma * mean + 0 * z)
+
+
+class _Toy(Model):
+    """Prompts with "cat" are the token (1, 1), all others (1, 0): means a + b and a for W = [a, b]."""
+
+    def __init__(self, base: Tensor, prediction: str = "epsilon", **options: Any) -> None:
+        scheduler = DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+            steps_offset=1, prediction_type=prediction, **options,
+        )  # fmt: skip
+        unet = _Gaussian(base, Schedule.of(scheduler))
+        networks = {"unet": unet, "text_encoder": nn.Linear(1, 1), "vae": nn.Linear(1, 1)}
+        pipeline = SimpleNamespace(**networks, scheduler=scheduler, vae_scale_factor=1)
+        super().__init__(pipeline, name="toy", sampler=Sampler(20, 1.0, 1))
+
+    def encode(self, prompts: Any, batch: int = 256) -> Tensor:
+        return torch.tensor([[[1.0, float("cat" in prompt)]] for prompt in prompts], dtype=self.dtype)
+
+    def mean(self, prompt: str) -> Tensor:
+        return self.unet.attn2.to_v(self.encode([prompt])[:, 0])[0]
+
+
+CAT = Concept("cat", "object", ("a cat",), (), ("see {object|it}",))
+TOY = {
+    "rounds": 12,
+    "steps": 30,
+    "batch": 32,
+    "trajectories": 4,
+    "sampler_steps": 10,
+    "lr": 0.05,
+    "guidance_scale": 1.0,
+    "eta": 1.0,
+}
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_m3_the_exact_weight_gives_the_divergence(prediction: str) -> None:
+    """1/2 of the log-SNR integral of the squared difference is m^2 / 2 for N(m, 1) against N(0, 1), in float64.
+
+    The schedule covers abar from 0.99915 to 0.00466, so that share of it is found.
+    """
+    base = torch.tensor([[0.0, 1.5], [0.0, -0.5]], dtype=torch.float64)
+    toy = _Toy(base, prediction)
+    t = torch.arange(1000)
+    z = torch.randn(1000, 2, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        with_, rest = (toy.predict(z, t, toy.encode([prompt]).expand(1000, -1, -1)) for prompt in ("see a cat", "see it"))
+    squares = (with_ - rest).square().flatten(1).sum(1) * toy.schedule.epsilon_scale(t)
+    divergence = torch.trapezoid(toy.schedule.log_snr_weight(t) * squares) / 2
+    covered = toy.schedule.alphas_cumprod[0] - toy.schedule.alphas_cumprod[-1]
+    assert divergence.item() == pytest.approx(2.5 / 2 * covered.item(), rel=1e-3)
+
+    mean_one = mim._weights(toy, t, "log_snr")  # what the method uses: the same but for one constant
+    share = (mean_one * (with_ - rest).square().flatten(1).sum(1)).sum() / divergence
+    exact = toy.schedule.log_snr_weight(t) * toy.schedule.epsilon_scale(t)
+    assert mean_one.mean().item() == pytest.approx(1) and share.item() == pytest.approx(2 / exact.mean().item(), rel=1e-2)
+
+
+def _information(shift: float, share: float) -> float:
+    """I(X; B) of N(0, 1) with probability 1 - share and N(shift, 1) with share, by numerical integration (scipy)."""
+
+    def integrand(x: float) -> float:
+        one, other = math.exp(-((x - shift) ** 2) / 2), math.exp(-(x**2) / 2)
+        mixture = share * one + (1 - share) * other
+        parts = ((weight, density) for weight, density in ((share, one), (1 - share, other)) if density > 1e-300)
+        return sum(weight * density * math.log(density / mixture) for weight, density in parts) / math.sqrt(2 * math.pi)
+
+    return float(integrate.quad(integrand, -12, 12 + shift)[0])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+@pytest.mark.parametrize("shift", [0.3, 1.0, 3.0])
+def test_m3_the_bound_is_above_the_information(shift: float, share: float) -> None:
+    """I(X; B) <= pi KL(p_c || p_r), the loss at the start; both vanish together."""
+    information = _information(shift, share)
+    assert 0 < information <= share * shift**2 / 2
+    assert _information(shift / 100, share) < 1e-3 * shift**2
+
+
+@pytest.mark.parametrize("weight", ["simple", "log_snr", "high_noise"])
+@pytest.mark.parametrize("states", ["trajectory", "forward"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_m3_training_removes_the_information(prediction: str, states: str, weight: str) -> None:
+    toy = _Toy(torch.tensor([[0.5, 1.5], [0.0, -0.5]]), prediction)
+    rest = toy.mean("it").detach()
+    assert _information(float((toy.mean("cat") - rest).norm()), 0.5) > 0.2
+    edit = mim.erase(toy, [CAT], _settings(**TOY, states=states, weight=weight), Run())
+    with edit.applied(toy):
+        left = float((toy.mean("cat") - rest).norm())  # against the *old* answer to the rest
+    assert _information(left, 0.5) < 1e-3
+
+
+def test_m4_the_rest_stays_only_if_the_second_term_is_trained() -> None:
+    """Shared weights: without `anchor_rest`, half of the change falls on the prompts without the words."""
+    base = torch.tensor([[0.5, 1.5], [0.0, -0.5]])
+    for anchored in (False, True):
+        toy = _Toy(base.clone())
+        before = toy.mean("it").detach()
+        edit = mim.erase(toy, [CAT], _settings(**TOY, anchor_rest=anchored), Run())
+        with edit.applied(toy):
+            moved = toy.mean("it") - before
+            assert (toy.mean("cat") - before).norm() < 0.05
+        expected = torch.zeros(2) if anchored else -base[:, 1] / 2  # Adam moves both columns alike
+        assert (moved - expected).norm() < 0.05
+
+
+# M5: the same seed gives the same edit, and so does a resumed run
+
+
+def test_m5_deterministic_per_seed(canvas: Model) -> None:
+    torch.manual_seed(1)
+    first = _erase(canvas)
+    torch.manual_seed(2)
+    assert _same(_erase(canvas), first)
+    assert not _same(_erase(canvas, run=Run(seed=1)), first)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"target": "exclude", "space": "guided"}, {"states": "forward", "anchor_rest": True}, {"eta": 1.0}]
+)
+def test_m5_resumed_is_uninterrupted_bit_for_bit(canvas: Model, tmp_path: Path, values: dict[str, Any]) -> None:
+    options = {**values, "rounds": 3}
+    whole = _erase(canvas, **options)
+    checkpoint = tmp_path / "run.safetensors"
+
+    def stop_in_round(number: int) -> Any:
+        def stop(stage: str, done: int, total: int) -> None:
+            if done == 3 * number + 1:
+                raise KeyboardInterrupt
+
+        return stop
+
+    for number in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            _erase(canvas, run=Run(checkpoint=checkpoint, progress=stop_in_round(number)), **options)
+    seen: list[int] = []
+    resumed = _erase(canvas, run=Run(checkpoint=checkpoint, progress=lambda stage, done, total: seen.append(done)), **options)
+    assert _same(resumed, whole)
+    assert seen[0] == 6 and seen[-1] == 9, "the finished rounds must not be trained again"
+    assert _same(_erase(canvas, run=Run(checkpoint=checkpoint), **options), whole), "a finished run, resumed, is finished"
+
+
+def test_m5_a_checkpoint_of_another_run_is_refused(canvas: Model, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.safetensors"
+    _erase(canvas, run=Run(checkpoint=checkpoint))
+    for other in ({"run": Run(seed=1, checkpoint=checkpoint)}, {"run": Run(checkpoint=checkpoint), "lr": 2e-3}):
+        with pytest.raises(ValueError, match="belongs to a run with other settings"):
+            _erase(canvas, **other)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        _erase(canvas, run=Run(checkpoint=checkpoint))
+
+
+# M6: no retain data
+
+
+@pytest.fixture
+def asked(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Every prompt that the model is asked to encode."""
+    prompts: set[str] = set()
+    encode = Model.encode
+    monkeypatch.setattr(Model, "encode", lambda self, given, *rest: prompts.update(given) or encode(self, given, *rest))
+    monkeypatch.setattr(Model, "encode_pictures", lambda *_: pytest.fail("no picture may be read"))
+    yield prompts
+
+
+@pytest.mark.parametrize("values", [{}, {"target": "exclude", "anchor_rest": True}, {"states": "forward", "phrasings": "all"}])
+def test_m6_nothing_to_be_kept_is_named(canvas: Model, asked: set[str], values: dict[str, Any]) -> None:
+    concept = canvas.catalog.resolve("cat")
+    _erase(canvas, "cat", **values)
+    allowed = {"", *(text for pair in (*concept.pairs(), *concept.plain_pairs()) for text in (pair.prompt, pair.masked))}
+    assert asked <= allowed
+    words = {word for prompt in asked for word in prompt.replace(",", "").split()}
+    assert not words & {"dog", "dogs", "puppy", "hound", "bird", "birds", "owl"} and "cat" in words
+
+
+# M7 and the weights
+
+
+def test_m7_weights_depend_on_the_timestep_alone_and_average_to_one(sd1: Model, sd2: Model, canvas: Model) -> None:
+    t = torch.tensor([1, 999, 500, 1, 250, 500])
+    for model in (sd1, sd2, canvas):
+        for weight in ("simple", "log_snr", "high_noise"):
+            found = mim._weights(model, t, weight)
+            assert found.mean().item() == pytest.approx(1) and found.isfinite().all() and (found >= 0).all()
+            assert found[0] == found[3] and found[2] == found[5]
+    assert torch.equal(mim._weights(sd1, t, "simple"), torch.ones(6, dtype=torch.float64))
+    noisy = mim._weights(sd1, t, "high_noise")
+    assert noisy[1] > noisy[2] > noisy[4] > noisy[0]
+
+
+# Several concepts, half precision, on top of other edits
+
+
+def test_several_concepts_share_the_work(canvas: Model) -> None:
+    edit = _erase(canvas, "cat", "style:sketch", phrasings="all")
+    assert edit.manifest.names == ["object:cat", "style:sketch"]
+    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat"), canvas.catalog.resolve("style:sketch")])
+    owners = bank.owner[bank.draw(10, torch.Generator().manual_seed(0))]
+    assert torch.equal(owners, torch.tensor([0, 1] * 5))
+    drawn = bank.draw(400, torch.Generator().manual_seed(0))
+    assert len(set(drawn.tolist())) > 0.6 * len(bank.pairs), "all phrasings are drawn"
+
+
+def test_the_manifest_traces_the_run(canvas: Model) -> None:
+    manifest = _erase(canvas, run=Run(seed=7)).manifest
+    assert (manifest.method, manifest.seed, manifest.model, manifest.ledger) == ("mim", 7, "tiny canvas", [])
+    assert manifest.concepts == [canvas.catalog.resolve("cat").to_dict()]
+    assert manifest.settings == _settings().model_dump()
+    assert manifest.versions.keys() == {"excise", "torch", "diffusers", "transformers"}
+
+
+def test_an_edit_trained_on_top_of_another_starts_there(canvas: Model) -> None:
+    first = _erase(canvas)
+    alone = _erase(canvas, "dog")
+    with first.applied(canvas):
+        second = _erase(canvas, "dog")
+        before = _weights(canvas)
+        with second.applied(canvas):
+            name = next(iter(second.deltas))
+            assert not torch.equal(_weights(canvas)[name], before[name])
+    assert not _same(second, alone)
+    assert second.manifest.base == first.manifest.base
+    assert [entry["concepts"] for entry in second.manifest.ledger] == [first.manifest.concepts]
+
+
+def test_trains_a_model_in_bfloat16_and_refuses_float16(tiny_canvas: Path) -> None:
+    model = load(tiny_canvas, device="cpu", dtype="bfloat16")
+    before = _weights(model)
+    edit = _erase(model)
+    after = _weights(model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(delta.dense().dtype == torch.float32 and delta.dense().any() for delta in edit.deltas.values())
+    assert _same(_erase(model), edit)
+    with edit.applied(load(tiny_canvas, device="cpu")):
+        pass
+    with pytest.raises(ValueError, match="bfloat16 or float32"):
+        _erase(load(tiny_canvas, device="cpu", dtype="float16"))
+
+
+def test_the_student_learns_and_the_teacher_does_not(canvas: Model) -> None:
+    """Smoke test: from the same states, the trained model's answer to "a cat" is nearer to the frozen answer to the masked prompt."""
+    edit = _erase(canvas, rounds=4, steps=20, batch=16, trajectories=8)
+    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")], plain=True)
+    x, t = canvas.start_noise(range(len(bank.pairs))), torch.full((len(bank.pairs),), 600)
+    with torch.no_grad():
+        target, start = canvas.predict(x, t, bank.masked), canvas.predict(x, t, bank.conditioned)
+        with edit.applied(canvas):
+            end = canvas.predict(x, t, bank.conditioned)
+    assert (end - target).square().mean() < 0.3 * (start - target).square().mean()
+
+
+# One network
+
+
+def test_no_second_network_is_held(canvas: Model) -> None:
+    """While training there is one U-Net, and of tensors that are not trained not one more than before."""
+
+    def count() -> tuple[int, int]:
+        gc.collect()
+        shape = canvas.unet.conv_in.weight.shape  # type: ignore[union-attr]
+        found = [thing for thing in gc.get_objects() if issubclass(type(thing), (Tensor, UNet2DConditionModel))]
+        unets = sum(type(thing) is UNet2DConditionModel for thing in found)
+        return unets, sum(isinstance(thing, Tensor) and thing.shape == shape for thing in found)
+
+    before = count()
+    during: list[tuple[int, int]] = []
+    _erase(canvas, run=Run(progress=lambda *_: during.append(count())), anchor_rest=True)
+    assert before[1] >= 1 and max(during) <= before
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"taget": "null"}, r"unknown setting of mim: 'taget' \(did you mean 'target'\?"),
+        ({"target": "nothing"}, "target"),
+        ({"lr": -1}, "lr"),
+        ({"rounds": 0, "steps": "many"}, "rounds.*steps|steps.*rounds"),
+        ({"prior": 1.0}, "prior"),
+    ],
+)
+def test_wrong_settings_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_settings(get("mim"), values)
+    assert "\n" not in str(caught.value)
