@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from excise.concepts import Concept
-    from excise.edits import WeightEdit, compose, load_edit
+    from excise.edits import AdapterEdit, Edit, WeightEdit, compose, load_edit
     from excise.evaluation import evaluate
     from excise.information import measure
     from excise.jobs.erase import erase
     from excise.models import Model, load
 
 _HOMES = {
+    "AdapterEdit": "excise.edits",
     "Concept": "excise.concepts",
+    "Edit": "excise.edits",
     "Model": "excise.models",
     "WeightEdit": "excise.edits",
     "compose": "excise.edits",
@@ -28,7 +30,19 @@ _HOMES = {
     "measure": "excise.information",
 }
 
-__all__ = ["Concept", "Model", "WeightEdit", "compose", "erase", "evaluate", "load", "load_edit", "measure"]
+__all__ = [
+    "AdapterEdit",
+    "Concept",
+    "Edit",
+    "Model",
+    "WeightEdit",
+    "compose",
+    "erase",
+    "evaluate",
+    "load",
+    "load_edit",
+    "measure",
+]
 __version__ = "0.1.0"
 
 

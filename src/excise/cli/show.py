@@ -88,7 +88,7 @@ def _concepts(model: str) -> None:
 
 def _edit_info(folder: Path) -> None:
     screen.quiet_hosts()
-    from excise.edits import load_edit
+    from excise.edits import Manifest, load_edit
 
     edit = load_edit(folder)
     manifest = edit.manifest
@@ -98,9 +98,14 @@ def _edit_info(folder: Path) -> None:
         ("method", manifest.method),
         ("seed", str(manifest.seed)),
         ("settings", ", ".join(f"{key}={value}" for key, value in manifest.settings.items())),
-        ("size", f"{len(edit.deltas)} tensors, {edit.nbytes / 2**20:.2f} MiB"),
+        ("size", f"{len(edit.deltas) or len(edit.tensors())} tensors, {edit.nbytes / 2**20:.2f} MiB"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
-        *(("made on top of", f"{', '.join(c['name'] for c in m['concepts'])} ({m['method']})") for m in manifest.ledger),
+        *(
+            ("put together from" if manifest.composed else "made on top of", f"{', '.join(m.names)} ({m.method})")
+            for m in map(Manifest.model_validate, manifest.ledger)
+        ),
+        *([("kept apart", ", ".join(edit.parts))] if edit.parts and not manifest.composed else []),
+        *(("given back", f"{concept['kind']}:{concept['name']}") for concept in manifest.restored),
     ]
     screen.table(("edit", str(folder)), rows)
     if manifest.measurements:

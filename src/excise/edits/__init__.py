@@ -1,17 +1,26 @@
 """Edits: what an erasure produces. Small, frozen, reversible; apart from the code that computed them."""
 
+from excise.edits.adapter import AdapterEdit
 from excise.edits.applied import applied_edits, original_tensors
-from excise.edits.edit import Delta, Dense, LowRank, WeightEdit, compose, load_edit
+from excise.edits.edit import Delta, Dense, Edit, LowRank, WeightEdit, check_weights, compose, load_edit
+from excise.edits.importing import import_edit
 from excise.edits.manifest import Manifest
+from excise.edits.restoring import members, restored
 
 __all__ = [
+    "AdapterEdit",
     "Delta",
     "Dense",
+    "Edit",
     "LowRank",
     "Manifest",
     "WeightEdit",
     "applied_edits",
+    "check_weights",
     "compose",
+    "import_edit",
     "load_edit",
+    "members",
     "original_tensors",
+    "restored",
 ]

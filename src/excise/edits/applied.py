@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from excise.models.fingerprint import components, fingerprint, named_tensors
 
 if TYPE_CHECKING:
-    from excise.edits.edit import WeightEdit
+    from excise.edits.edit import Edit
 
 
 @dataclass
 class _State:
     originals: dict[str, Tensor] = field(default_factory=dict)
-    edits: list[tuple[WeightEdit, float]] = field(default_factory=list)
+    edits: list[tuple[Edit, float]] = field(default_factory=list)
     fingerprint: dict[str, str] | None = None
-    versions: tuple[int, ...] = ()
+    seen: tuple[tuple[int, int], ...] = ()
 
 
 _states: weakref.WeakKeyDictionary[nn.Module, _State] = weakref.WeakKeyDictionary()
@@ -34,7 +34,7 @@ def _state(model: Any) -> _State:
     return _states.setdefault(components(model)["unet"], _State())
 
 
-def applied_edits(model: Any) -> tuple[tuple[WeightEdit, float], ...]:
+def applied_edits(model: Any) -> tuple[tuple[Edit, float], ...]:
     """The edits that are on, with their scales, oldest first."""
     return tuple(_state(model).edits)
 
@@ -49,19 +49,19 @@ def base_fingerprint(model: Any) -> dict[str, str]:
     """Fingerprint of the model without its edits; computed once and again only if a weight was written to since."""
     state = _state(model)
     tensors = original_tensors(model)
-    versions = tuple(tensor._version for tensor in tensors.values())
-    if state.fingerprint is None or (not state.edits and versions != state.versions):
-        state.fingerprint, state.versions = fingerprint(tensors), versions
+    seen = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors.values())
+    if state.fingerprint is None or (not state.edits and seen != state.seen):
+        state.fingerprint, state.seen = fingerprint(tensors), seen
     return state.fingerprint
 
 
-def put_on(model: Any, edit: WeightEdit, scale: float) -> None:
+def put_on(model: Any, edit: Edit, scale: float) -> None:
     """Add an edit to those that are on."""
     state = _state(model)
     _set(model, state, [*state.edits, (edit, scale)])
 
 
-def take_off(model: Any, edit: WeightEdit) -> None:
+def take_off(model: Any, edit: Edit) -> None:
     """Remove the newest application of an edit. Raises ValueError if it is not on."""
     state = _state(model)
     for index in reversed(range(len(state.edits))):
@@ -72,8 +72,10 @@ def take_off(model: Any, edit: WeightEdit) -> None:
 
 
 @torch.no_grad()
-def _set(model: Any, state: _State, edits: list[tuple[WeightEdit, float]]) -> None:
+def _set(model: Any, state: _State, edits: list[tuple[Edit, float]]) -> None:
     parameters = named_tensors(model)
+    for name, original in state.originals.items():  # the model may have been moved or cast meanwhile
+        state.originals[name] = original.to(parameters[name])
     touched = {name for edit, _ in edits for name in edit.deltas}
     for name in state.originals.keys() - touched:
         parameters[name].data = state.originals.pop(name)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 FORMAT = 1
+Kind = Literal["weights", "adapter"]
 
 
 class Manifest(BaseModel):
     """What `edit.json` holds.
 
+    kind         what is in the other file: changes of weights, or adapters whose strength depends on the prompt
     base         fingerprints of the model the edit was made for, by dtype
     ledger       manifests of the edits that this one contains or was trained on top of, oldest first
+    restored     concepts that were erased and given back
     measurements what was measured on base and edited model
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = FORMAT
-    kind: str = "weights"
+    kind: Kind = "weights"
     model: str
     base: dict[str, str]
     method: str
@@ -31,6 +35,7 @@ class Manifest(BaseModel):
     weights_sha256: str = ""
     measurements: dict[str, Any] = Field(default_factory=dict)
     ledger: list[dict[str, Any]] = Field(default_factory=list)
+    restored: list[dict[str, Any]] = Field(default_factory=list)
 
     @classmethod
     def parse(cls, text: str, where: str) -> Manifest:
@@ -48,11 +53,30 @@ class Manifest(BaseModel):
     @property
     def names(self) -> list[str]:
         """Labels of the erased concepts, such as "object:cat"."""
-        return [f"{concept['kind']}:{concept['name']}" for concept in self.concepts]
+        return [_label(concept) for concept in self.concepts]
+
+    @property
+    def composed(self) -> bool:
+        """Whether several edits were put together: they are the ledger then, and there are no settings of a method."""
+        return bool(self.ledger) and self.settings.keys() <= {"scale"}
+
+    def without(self, labels: Collection[str]) -> Manifest:
+        """The manifest of the edit without its part of some concepts: nothing that was measured holds any more."""
+        split: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+        for concept in self.concepts:
+            split[_label(concept) in labels].append(concept)
+        kept, restored = split
+        return self.model_copy(update={"concepts": kept, "restored": [*self.restored, *restored], "measurements": {}})
+
+
+def _label(concept: Mapping[str, Any]) -> str:
+    return f"{concept['kind']}:{concept['name']}"
 
 
 def versions() -> dict[str, str]:
     """Versions of excise and of what computes the weights."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("excise", "torch", "diffusers", "transformers")}
+    from excise import __version__
+
+    return {"excise": __version__, **{name: version(name) for name in ("torch", "diffusers", "transformers")}}

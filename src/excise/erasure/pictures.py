@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from excise.concepts import Concept
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
-from excise.erasure.run import Run
+from excise.erasure.budget import Pictured
+from excise.erasure.prompts import PromptBank
+from excise.erasure.run import Progress, Run
 from excise.files import cache_folder, read_tensors, write_tensors
 from excise.information.pictures import SUFFIXES, read_picture
 
@@ -38,6 +41,101 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Pictures, and which of a list of prompts each shows.
+
+    latents (n, c, h, w), scaled
+    rows    (n,) int64
+    """
+
+    latents: Tensor
+    rows: Tensor
+
+    def draw(self, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """`count` random pictures and their rows."""
+        picks = torch.randint(len(self.rows), (count,), generator=generator)
+        return self.latents[picks.to(self.latents.device)], self.rows[picks]
+
+
+def learning_pictures(
+    model: Model, bank: PromptBank, settings: Pictured, run: Run, *, shows: Literal["conditioned", "masked"]
+) -> Learning:
+    """Pictures of random prompts of a bank, with the concept or without it; a folder's if the settings name one.
+
+    Raises ValueError if the folder says that a picture shows something else.
+    """
+    generator = run.generator(2)
+    rows = bank.draw(settings.pictures, generator)
+    texts = [pair.prompt if shows == "conditioned" else pair.masked for pair in bank.pairs]
+    found = pictures(
+        model,
+        [texts[row] for row in rows.tolist()],
+        torch.randint(2**31, (len(rows),), generator=generator).tolist(),
+        run=run,
+        folder=settings.folder,
+        steps=settings.picture_steps,
+        guidance_scale=settings.picture_guidance,
+    )
+    if settings.folder is None:
+        return Learning(found.latents, rows)
+    for text in found.prompts:
+        if text not in texts:
+            raise ValueError(
+                f"a picture in {settings.folder} shows {text!r}, which is not among the prompts, such as {texts[0]!r}"
+            )
+    return Learning(found.latents, torch.tensor([texts.index(text) for text in found.prompts]))
+
+
+def retained_pictures(
+    model: Model, concepts: Sequence[Concept], retain: str | Sequence[str], settings: Pictured, run: Run, *, count: int
+) -> tuple[Learning, Tensor]:
+    """About `count` pictures of what is to be kept, and the embeddings (prompts, tokens, width) of their prompts.
+
+    retain  "catalog": the other objects and styles that the model declares; "masked": the concepts' own prompts without their words;
+            or a list of prompts
+
+    Raises ValueError for "catalog" where the model declares nothing else, and for an empty list.
+    """
+    groups = _retained_prompts(model, concepts, retain)
+    each = -(-count // len(groups))
+    prompts = [[group[i % len(group)] for i in range(each)] for group in groups]
+    parts = []
+    for number, chosen in enumerate(prompts):  # one call for each, so that erasing another concept finds them in the cache
+        inner = replace(run, progress=_shifted(run, number * each, len(groups) * each))
+        steps, scale = settings.picture_steps, settings.picture_guidance
+        parts.append(
+            generated_latents(model, chosen, range(run.seed, run.seed + each), run=inner, steps=steps, guidance_scale=scale)
+        )
+    flat = [prompt for group in prompts for prompt in group]
+    distinct = list(dict.fromkeys(flat))
+    return Learning(torch.cat(parts), torch.tensor([distinct.index(prompt) for prompt in flat])), model.encode(distinct)
+
+
+def _retained_prompts(model: Model, concepts: Sequence[Concept], retain: str | Sequence[str]) -> list[list[str]]:
+    erased = {phrase for concept in concepts for phrase in concept.phrases}
+    if retain == "masked":
+        return [[pair.masked for pair in concept.plain_pairs()] for concept in concepts]
+    if retain != "catalog":
+        if not retain:
+            raise ValueError("there is nothing to keep in the list of prompts to retain; this method needs some")
+        return [[prompt] for prompt in retain]
+    kept = []
+    for other in (*model.catalog.of_kind("object"), *model.catalog.of_kind("style")):
+        if not erased & set(other.phrases):
+            contexts = tuple(context for context in other.contexts if context not in erased)
+            kept.append([pair.prompt for pair in replace(other, contexts=contexts).plain_pairs()])
+    if not kept:
+        raise ValueError(
+            f"{model.name} declares nothing else to keep; list it, such as retain='a dog; a house', or retain=masked"
+        )
+    return kept
+
+
+def _shifted(run: Run, before: int, total: int) -> Progress:
+    return lambda stage, done, _: run.progress(stage, before + done, total)
 
 
 def pictures(
@@ -80,7 +178,9 @@ def generated_latents(
     Raises ValueError if there are not as many seeds as prompts, or none.
     """
     if len(prompts) != len(seeds) or not prompts:
-        raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds; every picture needs one of each, and there must be some")
+        raise ValueError(
+            f"{len(prompts)} prompts and {len(seeds)} seeds; every picture needs one of each, and there must be some"
+        )
     steps = steps or model.sampler.steps
     scale = model.sampler.guidance_scale if guidance_scale is None else guidance_scale
     folder = None if applied_edits(model) else _cache(model, steps, scale)
@@ -121,9 +221,7 @@ def _listed(path: Path) -> dict[str, str]:
         raise ValueError(f"{path} does not tell what the pictures show: {error!r}") from None
 
 
-def _batch(
-    model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: int, scale: float, folder: Path | None
-) -> Tensor:
+def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: int, scale: float, folder: Path | None) -> Tensor:
     path = None
     if folder is not None:
         key = json.dumps([model.token_ids(prompts), list(seeds)])

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from excise.concepts import Concept, PromptPair
+from excise.erasure.wording import Wording, worded
 
 if TYPE_CHECKING:
     from excise.models import Model
@@ -38,7 +39,16 @@ class PromptBank:
 
         Raises ValueError if a prompt does not contain its concept (nothing could be learned from it).
         """
-        groups = [concept.plain_pairs() if plain else concept.pairs() for concept in concepts]
+        return cls.of_pairs(model, [concept.plain_pairs() if plain else concept.pairs() for concept in concepts])
+
+    @classmethod
+    def of_pairs(cls, model: Model, groups: Sequence[Sequence[PromptPair]]) -> PromptBank:
+        """Encode the given prompt pairs, one group per concept.
+
+        Raises ValueError if a pair's prompts are the same, or a group is empty.
+        """
+        if not groups or not all(groups):
+            raise ValueError("a concept has no prompt that names it: no template has room for it")
         pairs = tuple(pair for group in groups for pair in group)
         for pair in pairs:
             if pair.prompt == pair.masked:
@@ -55,9 +65,48 @@ class PromptBank:
             encoded[[0]],
         )
 
-    def draw(self, count: int, generator: Generator) -> Tensor:
-        """`count` random rows, every concept equally often (up to one), (count,) int64."""
+    def draw(self, count: int, generator: Generator, first: int = 0) -> Tensor:
+        """`count` random rows, the concepts in turn from number `first` on, (count,) int64."""
         concepts = int(self.owner.max()) + 1
         rows = [(self.owner == index).nonzero().squeeze(1) for index in range(concepts)]
-        picks = [rows[i % concepts][torch.randint(len(rows[i % concepts]), (1,), generator=generator)] for i in range(count)]
-        return torch.cat(picks)
+        turns = [rows[(first + i) % concepts] for i in range(count)]
+        return torch.cat([turn[torch.randint(len(turn), (1,), generator=generator)] for turn in turns])
+
+
+def redirected(model: Model, concepts: Sequence[Concept], wording: Wording, to: str) -> list[list[PromptPair]]:
+    """The prompts that name each concept, with the prompt that they should be taken for as `masked`.
+
+    to  "masked": the same prompt without the concept's words; "empty": the empty prompt; "next": the same prompt with the next concept
+        of its kind that the model declares and that is not erased too; else a phrase to put in its place, such as "a dog"
+
+    Raises ValueError for "next" where the model declares no other concept of the kind.
+    """
+    if to in ("masked", "empty"):
+        return [worded(concept, wording, None if to == "masked" else "") for concept in concepts]
+    return [_replaced(concept, wording, _next(model, concept, concepts) if to == "next" else to) for concept in concepts]
+
+
+def _replaced(concept: Concept, wording: Wording, phrase: str) -> list[PromptPair]:
+    if wording != "templates":
+        return [PromptPair(pair.prompt, phrase) for pair in worded(concept, wording, "")]
+    found: dict[str, str] = {}
+    for context in ("", *concept.contexts):
+        for template in concept.templates:
+            for own in concept.phrases:
+                pair = concept.pair(template, own, context)
+                if pair.prompt and pair.prompt != pair.masked:
+                    found.setdefault(pair.prompt, concept.pair(template, phrase, context).prompt)
+    return [PromptPair(prompt, other) for prompt, other in found.items()]
+
+
+def _next(model: Model, concept: Concept, erased: Sequence[Concept]) -> str:
+    """The plain phrase of the next declared concept that shares no phrase with those to erase."""
+    declared = model.catalog.of_kind(concept.kind)
+    taken = {phrase for other in erased for phrase in other.phrases}
+    start = next((i + 1 for i, other in enumerate(declared) if other.name == concept.name), 0)
+    for other in declared[start:] + declared[:start]:
+        if not taken & set(other.phrases):
+            return other.phrases[0]
+    raise ValueError(
+        f"{model.name} declares no other {concept.kind}; say what {concept.name!r} should be taken for, such as 'a dog'"
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from excise.concepts import Concept
 from excise.edits import Delta, Manifest, WeightEdit, applied_edits
 from excise.edits.applied import base_fingerprint
-from excise.edits.manifest import versions
+from excise.edits.manifest import Kind, versions
 from excise.erasure.run import Run
 from excise.methods import Settings
 
@@ -20,7 +20,15 @@ def finish(
     model: Model, deltas: Mapping[str, Delta], method: str, concepts: Sequence[Concept], settings: Settings, run: Run
 ) -> WeightEdit:
     """The edit, with the edits it was made on top of in its ledger."""
-    manifest = Manifest(
+    return WeightEdit(dict(deltas), manifest(model, method, concepts, settings, run))
+
+
+def manifest(
+    model: Model, method: str, concepts: Sequence[Concept], settings: Settings, run: Run, *, kind: Kind = "weights"
+) -> Manifest:
+    """What is to be told about an edit of that kind."""
+    return Manifest(
+        kind=kind,
         model=model.name,
         base=base_fingerprint(model),
         method=method,
@@ -30,4 +38,3 @@ def finish(
         versions=versions(),
         ledger=[edit.manifest.model_dump() for edit, _ in applied_edits(model)],
     )
-    return WeightEdit(dict(deltas), manifest)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
+from excise.erasure.budget import Visiting
 from excise.erasure.prompts import PromptBank
+from excise.erasure.run import Run
 
 if TYPE_CHECKING:
     from excise.models import Model
@@ -21,18 +25,20 @@ class States:
     latents (n, c, h, w)
     t       (n,) int64 timesteps
     row     (n,) int64, the prompt pair each belongs to
-    picture (n,) int64, which picture's path it lies on
-    noise   (n, c, h, w), the e of latents = alpha x + sigma e, x being the finished picture
+    picture (n,) int64, which picture's path it lies on: states of one picture are a run of the noising process, or of its reverse
     """
 
     latents: Tensor
     t: Tensor
     row: Tensor
     picture: Tensor
-    noise: Tensor
 
     def __len__(self) -> int:
         return len(self.t)
+
+    def part(self, rows: Tensor) -> States:
+        """Some of them, rows (k,) int64."""
+        return States(*(getattr(self, f.name)[rows.to(getattr(self, f.name).device)] for f in fields(self)))
 
 
 @torch.no_grad()
@@ -64,13 +70,75 @@ def trajectory_states(
             generators=[torch.Generator().manual_seed(seed + 1) for seed in seeds],
             eta=eta,
         )
-        *visited, last = path
+        *visited, _ = path
         t = torch.tensor([state.timestep for state in visited]).repeat_interleave(len(chunk))
         latents = torch.cat([state.input for state in visited])
-        clean = last.latents.repeat(len(visited), 1, 1, 1)
-        noise = (latents - model.schedule.alpha(t, latents) * clean) / model.schedule.sigma(t, latents)
-        parts.append(States(latents, t, chunk.repeat(len(visited)), pictures.repeat(len(visited)), noise))
+        parts.append(States(latents, t, chunk.repeat(len(visited)), pictures.repeat(len(visited))))
     return States(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(States)))
+
+
+@torch.no_grad()
+def stopped_states(
+    model: Model, bank: PromptBank, rows: Tensor, generator: Generator, *, steps: int, guidance_scale: float
+) -> States:
+    """One state per prompt: where the sampler is when it is stopped before a random one of its `steps` steps."""
+    stop = torch.randint(steps, (len(rows),), generator=generator)
+    seeds = torch.randint(2**31, (len(rows),), generator=generator).tolist()
+    path = model.trajectory(
+        bank.conditioned[rows],
+        model.start_noise(seeds),
+        steps=steps,
+        guidance_scale=guidance_scale,
+        unconditional=bank.empty,
+        generators=[torch.Generator().manual_seed(seed + 1) for seed in seeds],
+    )
+    latents, t = model.start_noise(seeds), torch.zeros(len(rows), dtype=torch.int64)
+    for state in path:
+        here = stop == state.index
+        latents[here.to(latents.device)], t[here] = state.input[here.to(latents.device)], state.timestep
+        if state.index == int(stop.max()):
+            break
+    return States(latents, t, rows, torch.arange(len(rows)))
+
+
+def within_bin(t: Tensor, steps: int, total: int, generator: Generator) -> Tensor:
+    """Timesteps drawn anew, each from its own one of `steps` equal parts of 0..total-1; t (n,) int64."""
+    part = t * steps // total
+    drawn = ((part + torch.rand(len(t), generator=generator, dtype=torch.float64)) * total / steps).long()
+    return torch.maximum(drawn, -(-part * total // steps))
+
+
+def visits(
+    model: Model,
+    bank: PromptBank,
+    settings: Visiting,
+    run: Run,
+    round_: int,
+    sampler: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Callable[[int], States]:
+    """Step of a round -> its batch of states, visited on the way to pictures of the bank's prompts.
+
+    sampler  gives a block inside which the model is the one that visits; default as it is: the student
+    """
+    options = {"steps": settings.sampler_steps, "guidance_scale": settings.guidance_scale}
+    if settings.states == "pool":
+        generator = run.generator(0, round_)
+        with sampler():
+            pool = trajectory_states(model, bank, bank.draw(settings.trajectories, generator), generator, **options)  # type: ignore[arg-type]
+
+    def pick(step: int) -> States:
+        generator = run.generator(1, round_, step)
+        if settings.states == "pool":
+            states = pool.part(torch.randint(len(pool), (settings.batch,), generator=generator))
+        else:
+            rows = bank.draw(settings.batch, generator, first=(round_ * settings.steps + step) * settings.batch)
+            with sampler():
+                states = stopped_states(model, bank, rows, generator, **options)  # type: ignore[arg-type]
+        if not settings.within_bin:
+            return states
+        return replace(states, t=within_bin(states.t, settings.sampler_steps, model.schedule.steps, generator))
+
+    return pick
 
 
 @torch.no_grad()
@@ -93,11 +161,18 @@ def forgetting_set(
 
 
 def forward_states(model: Model, latents: Tensor, rows: Tensor, per_picture: int, generator: Generator) -> States:
-    """Noised pictures: each of `latents` (n, c, h, w) at `per_picture` timesteps, stratified over the schedule."""
-    count = per_picture * len(latents)
-    slots = torch.rand(count, generator=generator) + torch.arange(per_picture).repeat_interleave(len(latents))
-    t = (slots / per_picture * model.schedule.steps).long().clamp(max=model.schedule.steps - 1)
-    clean = latents.repeat(per_picture, 1, 1, 1)
-    noise = torch.randn(clean.shape, generator=generator).to(clean.device, clean.dtype)
+    """Noised pictures: each of `latents` (n, c, h, w) at `per_picture` timesteps, stratified over the schedule.
+
+    The noise of a picture grows step by step, so that its states are one run of the noising process; each alone is alpha x + sigma e.
+    """
+    schedule, visited, z = model.schedule, [], latents
+    slots = torch.rand(per_picture, len(latents), generator=generator) + torch.arange(per_picture).view(-1, 1)
+    timesteps = (slots / per_picture * schedule.steps).long().clamp(max=schedule.steps - 1)
+    kept = torch.ones(len(latents), dtype=torch.float64)
+    for t in timesteps:
+        fraction = (schedule.alphas_cumprod[t] / kept).view(-1, 1, 1, 1).to(z.device, z.dtype)
+        noise = torch.randn(z.shape, generator=generator).to(z.device, z.dtype)
+        z, kept = fraction.sqrt() * z + (1 - fraction).sqrt() * noise, schedule.alphas_cumprod[t]
+        visited.append(z)
     pictures = torch.arange(len(latents)).repeat(per_picture)
-    return States(model.schedule.add_noise(clean, noise, t), t, rows.repeat(per_picture), pictures, noise)
+    return States(torch.cat(visited), timesteps.flatten(), rows.repeat(per_picture), pictures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from excise.erasure.states import States
 
@@ -21,7 +21,7 @@ def exclude(rest: Tensor, with_concept: Tensor, posterior: Tensor, limit: float 
     Source: arXiv 2603.00992's bound with the concept-free density as reference; exact because
     p(x | r) = p p(x | r, c) + (1 - p) p(x | r, not c) mixes scores with posterior weights.
     """
-    rho = (posterior / (1 - posterior).clamp_min(1e-6)).clamp(max=limit).view(-1, 1, 1, 1).to(rest.dtype)
+    rho = (posterior / (1 - posterior).clamp_min(1e-6)).clamp(max=limit).view(-1, 1, 1, 1).to(rest)
     return rest + rho * (rest - with_concept)
 
 
@@ -30,26 +30,89 @@ def guided(empty: Tensor, conditioned: Tensor, scale: float) -> Tensor:
     return empty + scale * (conditioned - empty)
 
 
-def posterior(model: Model, states: States, rest: Tensor, with_concept: Tensor, prior: Tensor) -> Tensor:
-    """Probability that a state shows the concept, (n,) float64: the prior at pure noise, moved by the evidence of its own path.
+def predictions(model: Model, latents: Tensor, t: Tensor, *conditionings: Tensor) -> tuple[Tensor, ...]:
+    """The network's output at the same states for several conditionings (1 or b, tokens, width), in one pass."""
+    b, count = len(latents), len(conditionings)
+    text = torch.cat([conditioning.expand(b, -1, -1) for conditioning in conditionings])
+    return model.predict(latents.repeat(count, 1, 1, 1), t.repeat(count), text).chunk(count)
 
-    logit p(x_t) = logit prior + 1/2 sum over the noisier states of the same path of d(log-SNR) (||e - e_rest||^2 - ||e - e_concept||^2),
-    the pointwise information identity (arXiv 2310.07972) cut off at the state's noise level.
+
+def steered(start: Tensor, empty: Tensor, with_concept: Tensor, eta: float) -> Tensor:
+    """Negative guidance, start - eta (with_concept - empty) (ESD, arXiv 2303.07345, eq. 5; start = empty in the paper).
+
+    The weights of the three add up to 1, so the formula means the same for noise, velocity and clean pictures.
+    """
+    return start - eta * (with_concept - empty)
+
+
+def mean_squares(difference: Tensor) -> Tensor:
+    """Mean square of every row, (b,)."""
+    return difference.square().flatten(1).mean(1)
+
+
+def denoising_error(model: Model, clean: Tensor, conditioning: Tensor, generator: Generator) -> Tensor:
+    """What the model was trained to make small, at a random timestep each: (b,).
+
+    clean (b, c, h, w) latents of pictures; conditioning (b, tokens, width), what they show
+    """
+    noisy, noise, t = noised(model, clean, generator)
+    return mean_squares(model.predict(noisy, t, conditioning) - model.schedule.target(clean, noise, t))
+
+
+def relabelled_error(model: Model, clean: Tensor, own: Tensor, other: Tensor, generator: Generator) -> Tensor:
+    """How far the prediction for one prompt is from the model's own present one for another, on the same noisy pictures: (b,).
+
+    clean (b, c, h, w) latents of pictures; own, other (b, tokens, width); no gradient flows through `other`
+    """
+    noisy, _, t = noised(model, clean, generator)
+    with torch.no_grad():
+        target = model.predict(noisy, t, other)
+    return mean_squares(model.predict(noisy, t, own) - target)
+
+
+def noised(model: Model, clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures (b, c, h, w) with noise at a random timestep each: noisy latents, the noise, the timesteps (b,)."""
+    t = torch.randint(model.schedule.steps, (len(clean),), generator=generator)
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device, clean.dtype)
+    return model.schedule.add_noise(clean, noise, t), noise, t
+
+
+def posterior(model: Model, states: States, rest: Tensor, with_concept: Tensor, prior: Tensor) -> Tensor:
+    """Probability that a state shows the concept, (n,) float64: the prior at the noisiest state of its path, then Bayes' rule step by step.
+
+    A step to a cleaner state is weighed as the reverse process would take it with the concept and without:
+    logit p(z_s) = logit p(z_t) + log q(z_s | z_t, x_with) - log q(z_s | z_t, x_without), x being what the frozen model takes for the picture
+    and q DDPM's Gaussian (arXiv 2006.11239, eq. 7). Exact for small steps of a noising process or of its reverse with eta = 1, guided or
+    not; deterministic paths come out a little low. (`tests/test_targets.py` compares with Bayes' rule where densities are known.)
 
     rest, with_concept (n, c, h, w): the frozen model's outputs without and with the words
     prior              (n,) share of the concept in pictures of the rest of the prompt
     """
-    schedule = model.schedule
-    errors = [
-        (states.noise - schedule.to_epsilon(output, states.latents, states.t)).double().square().flatten(1).sum(1).cpu()
-        for output in (rest, with_concept)
-    ]
-    gain, level = errors[0] - errors[1], schedule.log_snr(states.t)
-    logit = torch.logit(prior).clone()
-    for picture in states.picture.unique():
-        rows = (states.picture == picture).nonzero().squeeze(1)
-        rows = rows[level[rows].argsort()]
-        rows = rows[level[rows].isfinite()]
-        steps = torch.diff(level[rows]) * (gain[rows][1:] + gain[rows][:-1]) / 2
-        logit[rows[1:]] += steps.cumsum(0) / 2
+    order = (states.picture * model.schedule.steps - states.t).argsort(stable=True)
+    logit = torch.logit(prior.double())
+    for t, s in zip(*_steps(states.picture[order], order), strict=True):
+        without = exclude(rest[t], with_concept[t], logit[t].sigmoid())
+        logit[s] = logit[t] + _surprise(model, states, without, t, s) - _surprise(model, states, with_concept[t], t, s)
     return logit.sigmoid()
+
+
+def _steps(picture: Tensor, order: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """From where to where: first every picture's first step, then every second one, ...; picture is sorted, order holds the rows."""
+    first = torch.searchsorted(picture, picture)
+    rank = torch.arange(len(picture)) - first
+    there = [(rank == k).nonzero().squeeze(1) for k in range(1, int(rank.max()) + 1)]
+    return [order[places - 1] for places in there], [order[places] for places in there]
+
+
+def _surprise(model: Model, states: States, output: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """-log q(z_s | z_t, x) but for a constant, (b,) float64; x is what `output` at the rows t means. 0 where the noise level stays."""
+    schedule = model.schedule
+    z, z_next = states.latents[t], states.latents[s]
+    abar, abar_next = (schedule.alphas_cumprod[states.t[rows]] for rows in (t, s))
+    fraction = abar / abar_next
+    variance = ((1 - abar_next) / (1 - abar) * (1 - fraction)).clamp_min(0)
+    keep, add = fraction.sqrt() * (1 - abar_next) / (1 - abar), abar_next.sqrt() * (1 - fraction) / (1 - abar)
+    factors = [factor.view(-1, 1, 1, 1).to(z.device, z.dtype) for factor in (keep, add)]
+    mean = factors[0] * z + factors[1] * schedule.to_sample(output, z, states.t[t])
+    distance = (z_next - mean).double().square().flatten(1).sum(1).cpu()
+    return torch.where(variance > 0, distance / (2 * variance), 0.0)

@@ -6,22 +6,59 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from excise.erasure.budget import Trained
 from excise.erasure.run import Run
-from excise.erasure.trainee import Trainee
 from excise.files import read_tensors, write_tensors
 from excise.methods import Settings
 
 log = logging.getLogger(__name__)
 Loss = Callable[[int], Tensor]
+CHECKPOINTS = 50
+"""A run of more rounds does not write a checkpoint after each."""
+
+
+class Trainable(Protocol):
+    """What is trained: a `Trainee`, or anything else with parameters by name."""
+
+    parameters: dict[str, nn.Parameter]
+
+
+def train(
+    trainee: Trainable,
+    prepare: Callable[[int], Loss],
+    settings: Trained,
+    run: Run,
+    *,
+    adjust: Callable[[], None] | None = None,
+    after: Callable[[], bool | None] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
+    """`train_in_rounds` with the rounds, steps and optimiser that a method's settings say."""
+    train_in_rounds(
+        trainee,
+        prepare,
+        rounds=settings.rounds,
+        steps=settings.steps,
+        lr=settings.lr,
+        run=run,
+        settings=settings,
+        schedule=settings.schedule,
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        adjust=adjust,
+        after=after,
+        state=state,
+    )
 
 
 def train_in_rounds(
-    trainee: Trainee,
+    trainee: Trainable,
     prepare: Callable[[int], Loss],
     *,
     rounds: int,
@@ -29,18 +66,33 @@ def train_in_rounds(
     lr: float,
     run: Run,
     settings: Settings,
+    schedule: Literal["cosine", "constant"] = "cosine",
+    weight_decay: float = 0.0,
+    clip: float | None = None,
+    adjust: Callable[[], None] | None = None,
+    after: Callable[[], bool | None] | None = None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Adam on the trainee's parameters, learning rate falling as a half cosine over the whole run.
+    """Adam (AdamW if there is weight decay) on the trainee's parameters.
 
     prepare  round -> loss of a step; called at the start of a round with the weights as they are then
-    A checkpoint is written after every round; a run with the same settings and seed goes on from it to the same bits.
+    schedule of the learning rate: falling as a half cosine over the whole run, or constant
+    clip     largest norm of all gradients together
+    adjust   called when the gradients are there, before they are clipped and used: masks, surgery
+    after    called after every step; a true answer ends the training
+    state    further tensors that change in place while training (averages, a critic); checkpoints hold them too
+    A checkpoint is written after every round (of many rounds, after about every fiftieth of the run); a run with the same settings and
+    seed goes on from it to the same bits.
 
     Raises FloatingPointError if the loss is not finite, ValueError for a checkpoint of another run.
     """
     parameters = list(trainee.parameters.values())
-    optimizer = torch.optim.Adam(parameters, lr=lr)
+    optimizer = (
+        torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay) if weight_decay else torch.optim.Adam(parameters, lr=lr)
+    )
     identity = _identity(trainee, settings, run)
-    first = _restore(trainee, optimizer, run, identity)
+    state = dict(state or {})
+    first = _restore(trainee, optimizer, run, identity, state)
     total = rounds * steps
     for round_ in range(first, rounds):
         run.progress("erasing", round_ * steps, total)
@@ -48,33 +100,44 @@ def train_in_rounds(
         for step in range(steps):
             done = round_ * steps + step
             for group in optimizer.param_groups:
-                group["lr"] = lr * (1 + math.cos(math.pi * done / total)) / 2
+                group["lr"] = lr * (1 + math.cos(math.pi * done / total)) / 2 if schedule == "cosine" else lr
             value = loss(step)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             if not torch.isfinite(value):
                 raise FloatingPointError(f"the loss is {value.item()} at step {done}; try a smaller learning rate than {lr}")
+            if adjust is not None:
+                adjust()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.step()
             run.progress("erasing", done + 1, total)
+            if after is not None and after():
+                log.info("ended after %d of %d steps", done + 1, total)
+                return
         log.info("round %d: loss %.5f", round_, value.item())
-        _store(trainee, optimizer, run, identity, round_ + 1)
+        if (round_ + 1) % max(1, rounds // CHECKPOINTS) == 0:
+            _store(trainee, optimizer, run, identity, state, round_ + 1)
 
 
-def _identity(trainee: Trainee, settings: Settings, run: Run) -> str:
+def _identity(trainee: Trainable, settings: Settings, run: Run) -> str:
     text = json.dumps([sorted(trainee.parameters), settings.model_dump(), run.seed])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _store(trainee: Trainee, optimizer: torch.optim.Optimizer, run: Run, identity: str, round_: int) -> None:
+def _store(
+    trainee: Trainable, optimizer: torch.optim.Optimizer, run: Run, identity: str, state: Mapping[str, Tensor], round_: int
+) -> None:
     if run.checkpoint is None:
         return
-    tensors = {f"weight.{name}": parameter for name, parameter in trainee.parameters.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    tensors: dict[str, Tensor] = {f"weight.{name}": parameter for name, parameter in trainee.parameters.items()}
+    tensors |= {f"state.{name}": tensor for name, tensor in state.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
     write_tensors(run.checkpoint, tensors, {"identity": identity, "round": str(round_)})
 
 
-def _restore(trainee: Trainee, optimizer: torch.optim.Optimizer, run: Run, identity: str) -> int:
+def _restore(trainee: Trainable, optimizer: torch.optim.Optimizer, run: Run, identity: str, state: Mapping[str, Tensor]) -> int:
     if run.checkpoint is None or not run.checkpoint.exists():
         return 0
     tensors, metadata = read_tensors(run.checkpoint)
@@ -83,7 +146,13 @@ def _restore(trainee: Trainee, optimizer: torch.optim.Optimizer, run: Run, ident
     with torch.no_grad():
         for name, parameter in trainee.parameters.items():
             parameter.copy_(tensors[f"weight.{name}"])
+        for name, tensor in state.items():
+            tensor.copy_(tensors[f"state.{name}"])
     keys = ("step", "exp_avg", "exp_avg_sq")
-    state = {i: {key: tensors[f"optimizer.{i}.{key}"] for key in keys} for i in range(len(trainee.parameters))}
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    moments = {
+        i: {key: tensors[f"optimizer.{i}.{key}"] for key in keys}
+        for i in range(len(trainee.parameters))
+        if f"optimizer.{i}.step" in tensors
+    }
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(metadata["round"])

@@ -13,7 +13,7 @@ from excise.files import check_replaceable, replacing_folder, write_json
 from excise.jobs.files import read_edits
 
 if TYPE_CHECKING:
-    from excise.edits import WeightEdit
+    from excise.edits import Edit
     from excise.models import Model
 
 MARKER = "excise_edits.json"
@@ -37,12 +37,16 @@ def apply(
     edit   folders of edits, put on in order, each `scale` times as strong
     dtype  of the networks that the edits change; every other file of a base folder is copied as it is
 
-    Raises ValueError for an edit of another base, FileNotFoundError, or FileExistsError if `to` is there and may not be replaced.
+    Raises ValueError for an edit of another base or one that weights cannot hold (an adapter), FileNotFoundError, or FileExistsError if
+    `to` is there and may not be replaced.
     """
     check_replaceable(Path(to), MARKER, overwrite)
+    from excise.edits import check_weights
+
     edits = read_edits(edit)
     if not edits:
         raise ValueError("nothing to apply: give at least one edit")
+    check_weights(edits, "written into a model")
     from excise.models import load
 
     loaded = load(model, device=device, dtype=dtype)
@@ -55,7 +59,7 @@ def apply(
     return Path(to)
 
 
-def _write(model: Model, edits: Sequence[WeightEdit], folder: Path) -> None:
+def _write(model: Model, edits: Sequence[Edit], folder: Path) -> None:
     if model.folder is None:
         model.pipeline.save_pretrained(folder)
         return
@@ -79,7 +83,7 @@ def _copy_without(base: Path, folder: Path, changed: set[str], keep: set[str]) -
     shutil.copytree(base, folder, ignore=ignore, dirs_exist_ok=True)
 
 
-def _rename(path: Path, edits: Sequence[WeightEdit]) -> None:
+def _rename(path: Path, edits: Sequence[Edit]) -> None:
     """Let the copy's description say what is not in it."""
     if path.is_file():
         description = json.loads(path.read_text(encoding="utf-8"))

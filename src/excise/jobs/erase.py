@@ -23,7 +23,7 @@ from excise.schemas import parse
 if TYPE_CHECKING:
     from torch import device as Device
 
-    from excise.edits import WeightEdit
+    from excise.edits import Edit
     from excise.models import Model
 
 
@@ -42,7 +42,7 @@ class Plan:
 class EraseResult:
     """What an erasure gives: the edit, with everything that was measured in its manifest, and the folder that was written (or None)."""
 
-    edit: WeightEdit
+    edit: Edit
     out: Path | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _identity(plan: Plan, model: Model) -> dict[str, Any]:
     }
 
 
-def _erased(plan: Plan, model: Model, workplace: Workplace | None, progress: Progress) -> tuple[WeightEdit, dict[str, float]]:
+def _erased(plan: Plan, model: Model, workplace: Workplace | None, progress: Progress) -> tuple[Edit, dict[str, float]]:
     """The edit, and the seconds and MiB that it took."""
     checkpoint = workplace.checkpoint if workplace else None
     began = time.perf_counter()
@@ -174,7 +174,7 @@ def _erased(plan: Plan, model: Model, workplace: Workplace | None, progress: Pro
     return edit, {"seconds": time.perf_counter() - began, "peak_mb": _peak_mb(model.device)}
 
 
-def _measured(plan: Plan, model: Model, edit: WeightEdit, progress: Progress) -> dict[str, Any]:
+def _measured(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
     """Base and edited model measured, if that is wanted and possible; nulls and a note if not."""
     if plan.request.evaluate and model.classifier is not None and model.catalog.concepts:
         from excise.evaluation import evaluate

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from excise.edits import WeightEdit
+    from excise.edits import Edit
 
 
 def check_new_file(path: str | Path | None, overwrite: bool) -> None:
@@ -20,7 +20,7 @@ def check_new_file(path: str | Path | None, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists; choose another path, or pass overwrite to replace it")
 
 
-def read_edits(edit: str | Path | Sequence[str | Path]) -> list[WeightEdit]:
+def read_edits(edit: str | Path | Sequence[str | Path]) -> list[Edit]:
     """The edits in one or more folders, in order. Raises FileNotFoundError or ValueError."""
     from excise.edits import load_edit
 

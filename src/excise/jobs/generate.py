@@ -16,7 +16,7 @@ from excise.jobs.files import check_new_file, read_edits
 if TYPE_CHECKING:
     from PIL import Image
 
-    from excise.edits import WeightEdit
+    from excise.edits import Edit
     from excise.models import Model
 
 MARKER = "pictures.json"
@@ -83,7 +83,7 @@ def _check(prompts: Sequence[str], n: int, seed: int, steps: int | None, guidanc
 
 
 def _sample(
-    model: Model, edits: Sequence[WeightEdit], scale: float, wanted: Sequence[tuple[str, int]],
+    model: Model, edits: Sequence[Edit], scale: float, wanted: Sequence[tuple[str, int]],
     steps: int | None, guidance: float | None, progress: Progress,
 ) -> list[Image.Image]:  # fmt: skip
     from excise.report.pictures import batch, to_image

@@ -18,7 +18,7 @@ from excise.concepts import Concept, nearest
 from excise.schemas import parse
 
 if TYPE_CHECKING:
-    from excise.edits import WeightEdit
+    from excise.edits import Edit
     from excise.erasure.run import Run
     from excise.models import Model
 
@@ -33,7 +33,7 @@ class Settings(BaseModel):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
 
-Erase = Callable[["Model", Sequence[Concept], Any, "Run"], "WeightEdit"]
+Erase = Callable[["Model", Sequence[Concept], Any, "Run"], "Edit"]
 
 
 @dataclass(frozen=True)

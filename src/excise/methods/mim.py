@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from excise.concepts import Concept
-from excise.methods import Settings, register
+from excise.erasure.divergences import Divergent, judged
+from excise.methods import register
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from excise.models import Model
 
 
-class MimSettings(Settings):
+class MimSettings(Divergent):
     """Every part of the method is an option; defaults are the ones that measured best on the canvas (docs/mim.md)."""
 
     target: Literal["masked", "null", "exclude"] = Field(
@@ -98,6 +99,7 @@ def _round(
     def loss(step: int) -> Tensor:
         rows = torch.randint(len(states), (settings.batch,), generator=run.generator(1, round_, step))
         error = (_student(model, bank, states, rows, settings) - target[rows]).square().flatten(1).mean(1)
+        error = judged(error, settings, channels=target.shape[1])
         total = (weights[rows] * error).mean()
         return total + _rest_loss(model, bank, trainee, states, rows) if settings.anchor_rest else total
 

@@ -60,6 +60,12 @@ class Schedule:
         """z = alpha x + sigma noise, shape of x."""
         return self.alpha(t, x) * x + self.sigma(t, x) * noise
 
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the network is trained to output for z = alpha x + sigma noise, shape of x."""
+        if self.prediction == "epsilon":
+            return noise
+        return self.alpha(t, x) * noise - self.sigma(t, x) * x if self.prediction == "v_prediction" else x
+
     def to_epsilon(self, output: Tensor, z: Tensor, t: Tensor) -> Tensor:
         """The noise that a network output means, shape of z."""
         if self.prediction == "epsilon":

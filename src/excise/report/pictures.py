@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from excise.edits import WeightEdit
+    from excise.edits import Edit
     from excise.erasure.run import Progress
     from excise.models import Model
 
@@ -52,7 +52,7 @@ def neighbours(catalog: Catalog, targets: Sequence[Concept]) -> list[Concept]:
 
 
 def sample(
-    model: Model, edit: WeightEdit, columns: Sequence[Panel], progress: Progress
+    model: Model, edit: Edit, columns: Sequence[Panel], progress: Progress
 ) -> tuple[list[Image.Image], list[Image.Image]]:
     """The pictures of the base model and those of the edited one."""
     prompts, seeds = [panel.prompt for panel in columns], [panel.seed for panel in columns]

@@ -1,0 +1,52 @@
+"""Settings that trained methods have in common (no torch here): how long and how fast, where they look, what they look at."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from excise.erasure.wording import Wording
+from excise.methods import Settings
+
+
+class Trained(Settings):
+    """The optimiser and its budget. Defaults are for the canvas (ours); published ones are presets of the methods."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    wording: Wording = Field(
+        "templates", description="prompts to erase: the plain name, every phrase, or every phrase in every template"
+    )
+    rounds: int = Field(8, ge=1, description="parts of the run; a checkpoint is written after each")
+    steps: int = Field(40, ge=1, description="gradient steps in a round")
+    batch: int = Field(32, ge=1, description="states in a step")
+    lr: float = Field(1e-3, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="learning rate: falling to zero over the run, or constant"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW; 0 is Adam")
+    clip: float | None = Field(None, gt=0, description="largest norm of the gradient; default none")
+
+
+class Visiting(Trained):
+    """Methods that look at states which a sampler visits on the way to pictures of the concept."""
+
+    states: Literal["pool", "fresh"] = Field(
+        "pool", description="all states of a round's pictures, used many times (ours), or a new one for every use (published)"
+    )
+    trajectories: int = Field(32, ge=1, description="states=pool: pictures whose states a round collects")
+    sampler_steps: int = Field(20, ge=2, description="steps of the sampler")
+    guidance_scale: float = Field(4.0, ge=0, description="guidance of the sampler")
+    within_bin: bool = Field(
+        False, description="redraw a state's timestep within its step of the sampler, as ESD's first code does"
+    )
+
+
+class Pictured(Trained):
+    """Methods that look at noised pictures, made by the model before it is edited, or given."""
+
+    pictures: int = Field(128, ge=1, description="pictures to make")
+    folder: str | None = Field(None, description="folder of pictures to use instead of making them")
+    picture_steps: int | None = Field(None, ge=1, description="sampler's steps for the pictures; default the model's")
+    picture_guidance: float | None = Field(None, ge=0, description="guidance for the pictures; default the model's")

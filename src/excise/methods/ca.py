@@ -1,0 +1,146 @@
+"""Concept Ablation: on pictures of an anchor, the concept's prompt learns the anchor's prediction (arXiv 2303.13516)."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from excise.concepts import Concept, PromptPair
+from excise.erasure.budget import Pictured
+from excise.erasure.divergences import Divergent, judged
+from excise.methods import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from excise.edits import WeightEdit
+    from excise.erasure.pictures import Learning
+    from excise.erasure.prompts import PromptBank
+    from excise.erasure.run import Run
+    from excise.erasure.trainee import Trainee
+    from excise.models import Model
+
+_PAPER = {"rounds": 2, "steps": 100, "batch": 4, "lr": 1.6e-5, "schedule": "constant", "weight_decay": 1e-2, "clip": 1.0} | {
+    "pictures": 1000, "picture_steps": 25, "picture_guidance": 6.0
+}  # fmt: skip
+_NUDITY = {"parameters": "attn", "lr": 3.2e-5, "rounds": 4, "prior_weight": 1.0}
+_F_DMU = {**_PAPER, "rounds": 5, "batch": 2, "lr": 2.8e-4, "clip": None, "teacher": "base", "divergence": "hellinger"}
+
+
+class CaSettings(Pictured, Divergent):
+    """Published values are presets for Stable Diffusion 1.x (lr as it was used, 2e-6 x batch 4 x 2 GPUs); the defaults are for the canvas."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": _PAPER,
+        "nudity": {**_PAPER, **_NUDITY},
+        "memorised": {**_PAPER, "parameters": "full", "lr": 2e-6, "rounds": 4, "batch": 2},
+        "f-dmu": _F_DMU,
+    }
+
+    variant: Literal["model", "noise"] = Field("model", description="target: the anchor's prediction, or the noise itself")
+    teacher: Literal["current", "base"] = Field(
+        "current", description="whose prediction the anchor's is: the model as trained so far (published), or the base (f-DMU)"
+    )
+    anchor: str = Field(
+        "masked",
+        description="what the concept should be taken for: masked (the prompt without its words), next (declared concept), empty, or a phrase",
+    )
+    captions: str | None = Field(
+        None,
+        description="file of anchor captions, one a line, to make prompts of instead of templates; anchor is then its word in them",
+    )
+    parameters: Literal["kv", "attn", "full"] = Field("kv", description="which weights may change")
+    prior_weight: float = Field(0.0, ge=0, description="weight of the ordinary training loss on the anchor's pictures")
+    detach_start: bool = Field(
+        True, description="no gradient through keys and values of the start token, as in the authors' code"
+    )
+
+
+@register("ca", title="Concept Ablation", paper="arXiv 2303.13516", settings=CaSettings)
+def erase(model: Model, concepts: Sequence[Concept], settings: CaSettings, run: Run) -> WeightEdit:
+    """Make pictures of the anchor, then train the concept's prompts on them."""
+    from excise.erasure import subspaces
+    from excise.erasure.attention import start_token_detached
+    from excise.erasure.pictures import learning_pictures
+    from excise.erasure.prompts import PromptBank, redirected
+    from excise.erasure.result import finish
+    from excise.erasure.trainee import Trainee
+    from excise.erasure.training import train
+
+    if settings.captions is not None:
+        groups = [captioned(concept, settings.anchor, read_captions(settings.captions)) for concept in concepts]
+    else:
+        groups = redirected(model, concepts, settings.wording, settings.anchor)
+    bank = PromptBank.of_pairs(model, groups)
+    anchors = learning_pictures(model, bank, settings, run, shows="masked")
+    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+        with start_token_detached(model.unet) if settings.detach_start else nullcontext():
+            train(trainee, lambda round_: _round(model, bank, anchors, trainee, settings, run, round_), settings, run)
+        deltas = trainee.deltas()
+    return finish(model, deltas, "ca", concepts, settings, run)
+
+
+def _round(
+    model: Model, bank: PromptBank, anchors: Learning, trainee: Trainee, settings: CaSettings, run: Run, round_: int
+) -> Callable[[int], Tensor]:
+    """The loss of a step. Raw outputs are compared: they are the anchor's own, or what the model was trained to output."""
+    import torch
+
+    from excise.erasure.targets import denoising_error, mean_squares, noised
+
+    def loss(step: int) -> Tensor:
+        generator = run.generator(1, round_, step)
+        clean, rows = anchors.draw(settings.batch, generator)
+        noisy, noise, t = noised(model, clean, generator)
+        if settings.variant == "noise":
+            target = model.schedule.target(clean, noise, t)
+        else:
+            with trainee.untrained() if settings.teacher == "base" else torch.no_grad():
+                target = model.predict(noisy, t, bank.masked[rows])
+        error = mean_squares(model.predict(noisy, t, bank.conditioned[rows]) - target)
+        total = judged(error, settings, channels=target.shape[1]).mean()
+        if not settings.prior_weight:
+            return total
+        clean, rows = anchors.draw(settings.batch, generator)
+        return total + settings.prior_weight * denoising_error(model, clean, bank.masked[rows], generator).mean()
+
+    return loss
+
+
+def captioned(concept: Concept, anchor: str, captions: Sequence[str]) -> list[PromptPair]:
+    """Prompts of the concept made from captions of the anchor: its word is replaced; a style is put before or behind.
+
+    Captions without the anchor's word would stay as they are; they are left out, with a warning. Raises ValueError if none is left.
+    """
+    name = concept.phrases[0]
+    if concept.kind == "style":
+        return [
+            PromptPair(f"{caption}, in the style of {name}" if number % 3 == 0 else f"in {name}'s style, {caption}", caption)
+            for number, caption in enumerate(captions)
+        ]
+    word = re.compile(rf"\b{re.escape(anchor)}\b", re.IGNORECASE)
+    pairs = [PromptPair(word.sub(name, caption), caption) for caption in captions if word.search(caption)]
+    if not pairs:
+        raise ValueError(
+            f"no caption contains the anchor {anchor!r}; give the word that stands in them for what {name!r} is to become"
+        )
+    if len(pairs) < len(captions):
+        warnings.warn(f"{len(captions) - len(pairs)} captions do not contain {anchor!r} and are left out", stacklevel=2)
+    return pairs
+
+
+def read_captions(path: str) -> list[str]:
+    """The lines of a file that are not empty. Raises FileNotFoundError, or ValueError if there are none."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"no such file of captions: {file}")
+    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{file} has no captions")
+    return lines

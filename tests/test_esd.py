@@ -1,0 +1,116 @@
+"""ESD: its loss at the start by hand, the two conventions, whose states and which weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from excise.erasure import subspaces
+from excise.erasure.prompts import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.states import States, visits
+from excise.erasure.targets import steered
+from excise.erasure.trainee import Trainee
+from excise.methods import esd, get, parse_settings
+from excise.models import Model
+from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
+
+
+def loss_at_start(model: Model, bank: PromptBank | None = None, **values: object) -> Tensor:
+    settings = settings_of("esd", **{**VISITING, "states": "fresh", **values})
+    with Trainee(model, subspaces.select(model.unet, "kv")) as trainee:
+        return esd._round(model, bank or bank_of(model), trainee, settings, Run(), 0)(0).detach()
+
+
+def states_at_start(model: Model, bank: PromptBank | None = None) -> States:
+    return visits(model, bank or bank_of(model), settings_of("esd", **VISITING, states="fresh"), Run(), 0)(0)
+
+
+def push(model: Model, states: States) -> Tensor:
+    """Output for the concept less output for the empty prompt."""
+    return asked(model, states.latents, states.t, "a cat") - asked(model, states.latents, states.t, "")
+
+
+@pytest.mark.parametrize("which", ["sd1", "sd2"])
+@pytest.mark.parametrize("eta", [0.0, 1.0, 2.5])
+def test_the_loss_at_the_start_is_the_push_times_one_plus_eta_squared(
+    which: str, eta: float, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(which)
+    expected = (1 + eta) ** 2 * push(model, states_at_start(model)).square().mean()
+    assert float(expected) > 1e-4
+    assert torch.allclose(loss_at_start(model, eta=eta), expected, rtol=1e-4)
+
+
+def test_the_rewrite_s_eta_is_the_paper_s_plus_one(sd1: Model) -> None:
+    for eta in (1.0, 2.0, 3.0):
+        rewrite, paper = loss_at_start(sd1, eta=eta, convention="rewrite"), loss_at_start(sd1, eta=eta - 1)
+        assert torch.allclose(rewrite, paper, rtol=1e-4)
+
+
+def test_an_empty_concept_asks_for_nothing(sd1: Model) -> None:
+    bank = bank_of(sd1)
+    empty = replace(bank, conditioned=bank.empty)
+    for eta in (0.0, 1.0, 3.0):
+        assert float(loss_at_start(sd1, empty, eta=eta)) < 1e-12
+
+
+def test_erased_from_another_prompt_that_prompt_is_taught(sd1: Model) -> None:
+    """At the start its own prediction cancels: what is left is the push of the concept at states of the other prompt."""
+    bank = bank_of(sd1)
+    shown = replace(bank, conditioned=sd1.encode(["a cat on a roof"]))
+    expected = 4 * push(sd1, states_at_start(sd1, shown)).square().mean()
+    assert torch.allclose(loss_at_start(sd1, convention="rewrite", eta=2.0, erase_from="a cat on a roof"), expected, rtol=1e-4)
+
+
+def test_the_optimum_is_negative_guidance_in_noise_and_in_velocity(sd2: Model) -> None:
+    """Steered velocities, read as noise, are the steered noises: guidance with scale -eta."""
+    states = states_at_start(sd2)
+    outputs = [asked(sd2, states.latents, states.t, prompt) for prompt in ("", "a cat")]
+    noises = [sd2.schedule.to_epsilon(output, states.latents, states.t) for output in outputs]
+    found = sd2.schedule.to_epsilon(steered(outputs[0], *outputs, 1.5), states.latents, states.t)
+    assert torch.allclose(found, noises[0] + -1.5 * (noises[1] - noises[0]), atol=1e-5)
+
+
+def test_a_divergence_judges_the_same_errors(sd1: Model) -> None:
+    states = states_at_start(sd1)
+    delta = 4 * 4 * push(sd1, states).square().mean((1, 2, 3))  # (1 + eta)^2 = 4, four channels
+    expected = (8 / 4 * (1 - torch.exp(-delta / 8))).mean()
+    assert torch.allclose(loss_at_start(sd1, divergence="hellinger"), expected, rtol=1e-4)
+
+
+def test_only_the_student_s_prediction_has_a_gradient(sd1: Model) -> None:
+    bank, settings = bank_of(sd1), settings_of("esd", **VISITING, states="fresh")
+    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+        esd._round(sd1, bank, trainee, settings, Run(), 0)(0).backward()
+        found = {name: parameter.grad.clone() for name, parameter in trainee.parameters.items()}  # type: ignore[union-attr]
+        states = states_at_start(sd1)
+        empty = asked(sd1, states.latents, states.t, "")
+        target = empty - (asked(sd1, states.latents, states.t, "a cat") - empty)
+        error = (sd1.predict(states.latents, states.t, bank.conditioned[states.row]) - target).square().mean()
+        expected = torch.autograd.grad(error, list(trainee.parameters.values()))
+    for (name, grad), wanted in zip(found.items(), expected, strict=True):
+        assert torch.allclose(grad, wanted, rtol=1e-3, atol=1e-7), name
+
+
+def test_variants_on_a_real_unet_s_names(sd1: Model) -> None:
+    names = {variant: set(subspaces.select(sd1.unet, parameters)) for variant, parameters in esd.VARIANTS.items()}
+    assert names["x-strict"] < names["x"] < names["all"] and not names["x"] & names["u"]
+    outside = {name for name in names["all"] - names["x"] - names["u"]}
+    assert outside and all(name.split(".")[1] in ("time_embedding", "conv_norm_out", "conv_out") for name in outside)
+    assert any(".time_emb_proj." in name for name in names["u"]), "the residual blocks' own reading of the time is trained"
+
+
+def test_bad_settings_are_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(ValueError, match="variant"):
+        parse_settings(get("esd"), {"variant": "xattn"})
+    with pytest.raises(ValueError, match="convention=rewrite"):
+        parse_settings(get("esd"), {"erase_from": "a cat"})
+
+
+def test_several_concepts_each_get_their_turn(sd1: Model) -> None:
+    bank = bank_of(sd1, CAT, DOG)
+    assert bank.draw(4, torch.Generator(), first=1).tolist() == [1, 0, 1, 0]

@@ -1,0 +1,94 @@
+"""SalUn: the mask against numpy and against gradients summed by hand; what is masked stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from excise.edits import WeightEdit
+from excise.erasure import subspaces
+from excise.erasure.pictures import Learning
+from excise.erasure.run import Run
+from excise.erasure.targets import noised
+from excise.erasure.trainee import Trainee
+from excise.methods import get, salun
+from excise.models import Model
+from steps import CAT, PICTURED, bank_of, settings_of
+
+QUICK: dict[str, Any] = {**PICTURED, "parameters": "kv", "pseudo": "a dog", "retain": "a house", "retained": 3, "batch": 2}
+
+
+@pytest.mark.parametrize("share", [0.5, 0.13, 1.0, 1e-9])
+def test_the_largest_share_of_all_tensors_together(share: float) -> None:
+    random = np.random.default_rng(0)
+    values = {"a": random.integers(0, 4, (5, 7)).astype(np.float32), "b": random.integers(0, 4, 30).astype(np.float32)}
+    masks = salun.top_share({name: torch.from_numpy(value) for name, value in values.items()}, share)
+    flat = np.concatenate([value.ravel() for value in values.values()])
+    count = max(1, round(share * len(flat)))
+    expected = np.zeros(len(flat), bool)
+    expected[np.argsort(-flat, kind="stable")[:count]] = True
+    found = np.concatenate([mask.numpy().ravel() for mask in masks.values()])
+    assert found.sum() == count and (found == expected).all()
+    assert {name: tuple(mask.shape) for name, mask in masks.items()} == {"a": (5, 7), "b": (30,)}
+
+
+def test_saliency_is_the_size_of_the_summed_gradients(sd1: Model) -> None:
+    settings, bank = settings_of("salun", **QUICK), bank_of(sd1)
+    forget = Learning(torch.randn(3, *sd1.latent_shape, generator=torch.Generator().manual_seed(0)), torch.zeros(3).long())
+    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+        found = salun.saliency(sd1, bank, forget, trainee, settings, Run())
+        total = [torch.zeros_like(parameter) for parameter in trainee.parameters.values()]
+        for number, part in enumerate(([0, 1], [2])):
+            noisy, noise, t = noised(sd1, forget.latents[part], Run().generator(4, number))
+            own, empty = (
+                sd1.pipeline.unet(noisy, t, encoder_hidden_states=sd1.encode([p] * len(part))).sample for p in ("a cat", "")
+            )
+            error = -(noise - ((1 + 7.5) * own - 7.5 * empty)).square().mean()
+            for sum_, gradient in zip(total, torch.autograd.grad(error, list(trainee.parameters.values())), strict=True):
+                sum_ += gradient
+        assert all(parameter.grad is None for parameter in trainee.parameters.values())
+    for value, expected in zip(found.values(), total, strict=True):
+        assert expected.any() and torch.allclose(value, expected.abs(), rtol=1e-3, atol=1e-5)
+
+
+def test_masked_weights_stay_and_the_others_move(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: dict[str, torch.Tensor] = {}
+
+    def remember(values: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+        masks.update(top_share(values, share))
+        return masks
+
+    top_share = salun.top_share
+    monkeypatch.setattr(salun, "top_share", remember)
+    edit = get("salun").erase(sd1, [CAT], settings_of("salun", **QUICK, density=0.25, lr=1e-3), Run())
+    assert isinstance(edit, WeightEdit)
+    total = sum(mask.numel() for mask in masks.values())
+    assert sum(int(mask.sum()) for mask in masks.values()) == round(0.25 * total)
+    moved = {name: edit.deltas[name].dense() != 0 for name in edit.deltas}
+    assert sum(int(where.sum()) for where in moved.values()) > 0.2 * total
+    for name, where in moved.items():
+        assert not (where & ~masks[name]).any()
+
+
+def test_weight_decay_is_refused_for_it_moves_masked_weights() -> None:
+    with pytest.raises(ValueError, match="weight_decay"):
+        settings_of("salun", weight_decay=0.01)
+
+
+def test_without_weight_only_forgetting_is_left(sd1: Model) -> None:
+    """What is to be kept makes no difference then, and does otherwise."""
+
+    def erase(**values: Any) -> WeightEdit:
+        edit = get("salun").erase(sd1, [CAT], settings_of("salun", **{**QUICK, "rounds": 1, **values}), Run())
+        assert isinstance(edit, WeightEdit)
+        return edit
+
+    def changes(edit: WeightEdit) -> torch.Tensor:
+        return torch.cat([edit.deltas[name].dense().flatten() for name in sorted(edit.deltas)])
+
+    one, other = (changes(erase(retain_weight=0, retain=retain)) for retain in ("a house", "a tree"))
+    assert torch.equal(one, other)
+    assert not torch.equal(*(changes(erase(retain=retain)) for retain in ("a house", "a tree")))

@@ -1,0 +1,319 @@
+"""SPM and its `AdapterEdit`: against dense weights, per sample, files, composition, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from math import pi
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from excise.edits import AdapterEdit, Dense, WeightEdit, applied_edits, compose, load_edit, restored
+from excise.edits.adapter import Adapter, Factors, Transport, addition, inject
+from excise.edits.applied import base_fingerprint
+from excise.edits.manifest import Manifest
+from excise.erasure.attention import token_positions
+from excise.erasure.prompts import PromptBank
+from excise.erasure.run import Run
+from excise.jobs.apply import apply
+from excise.methods import get, spm
+from excise.models import Model
+from steps import CAT, DOG, VISITING, bank_of, settings_of
+
+QUICK: dict[str, Any] = {**VISITING, "anchors": 2, "lr": 0.01}
+
+
+def erase(model: Model, *concepts: Any, run: Run | None = None, **values: Any) -> AdapterEdit:
+    edit = get("spm").erase(model, concepts or (CAT,), settings_of("spm", **{**QUICK, **values}), run or Run())
+    assert isinstance(edit, AdapterEdit)
+    return edit
+
+
+def random_factors(model: Model, seed: int) -> dict[str, Factors]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(*shape: int) -> Tensor:
+        return 0.3 * torch.randn(shape, generator=generator)
+
+    return {
+        name: Factors(noise(len(layer.weight), 1), noise(1, *layer.weight.shape[1:]))
+        for name, layer in spm.adaptable(model.unet).items()
+    }
+
+
+def edit_of(model: Model, seeds: Sequence[int], transport: Transport | None = None, concept: str = "cat") -> AdapterEdit:
+    always = transport or Transport.always(model.encode([""]).shape[2])
+    parts = {
+        f"object:{concept}{seed}": Adapter({f"unet.{n}": f for n, f in random_factors(model, seed).items()}, always)
+        for seed in seeds
+    }
+    concepts = [{"name": f"{concept}{seed}", "kind": "object", "phrases": []} for seed in seeds]
+    manifest = Manifest(kind="adapter", model="x", base=base_fingerprint(model), method="spm", concepts=concepts)
+    return AdapterEdit.of_parts(parts, manifest)
+
+
+@torch.no_grad()
+def output(model: Model, prompts: Sequence[str] = ("a cat", "a dog", "")) -> Tensor:
+    x = torch.randn(1, *model.latent_shape, generator=torch.Generator().manual_seed(0)).expand(len(prompts), -1, -1, -1)
+    return model.predict(x, torch.full((len(prompts),), 500), model.encode(prompts))
+
+
+@torch.no_grad()
+def dense_output(model: Model, *seeds: int, scale: float = 1.0) -> Tensor:
+    """The weights themselves changed by the sum of up down, and put back."""
+    layers, kept = spm.adaptable(model.unet), {}
+    for seed in seeds:
+        for name, f in random_factors(model, seed).items():
+            kept.setdefault(name, layers[name].weight.data)
+            change = torch.einsum("or,r...->o...", f.up, f.down)
+            layers[name].weight.data = layers[name].weight.data + scale * change
+    try:
+        return output(model)
+    finally:
+        for name, weight in kept.items():
+            layers[name].weight.data = weight
+
+
+@pytest.mark.parametrize("which", ["sd1", "sd2"])
+def test_in_full_strength_it_is_a_dense_change_of_the_weights(which: str, request: pytest.FixtureRequest) -> None:
+    """sd1 has convolutions around its blocks, sd2 linear layers; two adapters are a sum, without cross terms."""
+    model = request.getfixturevalue(which)
+    base = output(model)
+    for seeds in ((1,), (1, 2)):
+        with edit_of(model, seeds).applied(model):
+            found = output(model)
+        assert (found - base).abs().max() > 0.05
+        assert torch.allclose(found, dense_output(model, *seeds), atol=1e-4)
+    with edit_of(model, [1]).applied(model), edit_of(model, [2]).applied(model):
+        one_by_one = output(model)
+    assert torch.allclose(one_by_one, dense_output(model, 1, 2), atol=1e-4)
+    half = dense_output(model, 1, scale=0.5)
+    with edit_of(model, [1]).applied(model, scale=0.5):
+        assert torch.allclose(output(model), half, atol=1e-4)
+    with edit_of(model, [1]).scaled(0.5).applied(model):
+        assert torch.allclose(output(model), half, atol=1e-4)
+    assert torch.equal(output(model), base)
+
+
+def test_each_sample_of_a_batch_has_its_own_strength(sd1: Model) -> None:
+    base, full = output(sd1), dense_output(sd1, 1)
+    strengths = torch.tensor([[1.0], [0.0], [0.5]])
+    with torch.no_grad(), inject(sd1.unet, [random_factors(sd1, 1)], lambda conditioning: strengths):
+        found = output(sd1)
+    assert torch.allclose(found[0], full[0], atol=1e-4) and torch.allclose(found[1], base[1], atol=1e-6)
+    assert torch.allclose(found[2], dense_output(sd1, 1, scale=0.5)[2], atol=1e-4)
+
+
+def test_an_addition_is_linear_in_its_strength(sd1: Model) -> None:
+    name, layer = next((n, m) for n, m in spm.adaptable(sd1.unet).items() if n.endswith("attn2.to_k"))
+    x, factors = torch.randn(3, 5, layer.in_features), random_factors(sd1, 1)[name]
+    one = addition(layer, x, factors, torch.ones(3))
+    assert torch.allclose(
+        addition(layer, x, factors, torch.tensor([0.0, 0.3, 2.0])), one * torch.tensor([0, 0.3, 2]).view(3, 1, 1)
+    )
+
+
+def test_strength_depends_on_the_prompt_and_the_empty_one_has_its_own(canvas: Model) -> None:
+    """An encoder that says "cat" loudly at the word's last letter: 1 with the word, 0 without, in the two halves of guidance."""
+    cat = replace(canvas.catalog.resolve("cat"), phrases=("a cat",))
+    bank = PromptBank.of_pairs(canvas, [cat.pairs()])
+    generator = torch.Generator().manual_seed(0)
+    empty, masked, conditioned = (
+        torch.randn(part.shape, generator=generator) for part in (bank.empty, bank.masked, bank.conditioned)
+    )
+    for row, pair in enumerate(bank.pairs):
+        last = token_positions(canvas, pair.prompt, ["cat"])[-1]
+        conditioned[row, last] = 6 * torch.eye(conditioned.shape[2])[0] + 0.2 * conditioned[row, last]
+    bank = replace(bank, empty=empty, masked=masked, conditioned=conditioned)
+    transport = spm.transport(canvas, cat, bank, "calibrated")
+    assert transport(conditioned).tolist() == pytest.approx([1.0] * len(conditioned), abs=1e-4)
+    assert transport(torch.cat([empty, masked])).tolist() == pytest.approx([0.0] * (1 + len(masked)), abs=1e-4)
+    assert transport(torch.cat([empty, conditioned[:1]])).tolist() == pytest.approx([0, 1], abs=1e-4)
+    between = torch.randn(1, *conditioned.shape[1:], generator=generator)
+    between[0, 5, 0] += 5
+    assert 0 < float(transport(between)) < 1
+    with pytest.raises(ValueError, match="no prompt of object:cat has its words"):
+        spm.transport(canvas, replace(cat, phrases=("a zebra",)), bank, "calibrated")
+
+
+def test_the_published_cosine_against_numpy(sd1: Model) -> None:
+    transport = spm.transport(sd1, CAT, bank_of(sd1), "cosine")
+    prompts = ["a cat", "a dog", ""]
+    own, *_ = rows = sd1.encode(prompts).flatten(1).double().numpy()
+    expected = [float(row @ own / (row @ row) ** 0.5 / (own @ own) ** 0.5) for row in rows]
+    assert transport(sd1.encode(prompts)).tolist() == pytest.approx(expected, abs=1e-5)
+    assert expected[0] == pytest.approx(1) and expected[1] > 0.3, "prompts share most of their rows"
+    assert transport(sd1.encode(prompts)).shape == (3,)
+    assert spm.transport(sd1, CAT, bank_of(sd1), "off")(sd1.encode(prompts)).tolist() == [1, 1, 1]
+
+
+def test_training_starts_without_effect_and_leaves_the_base_alone(sd1: Model) -> None:
+    base, before = output(sd1), base_fingerprint(sd1)
+    membrane = spm.Membrane(sd1.unet, "x", Run().generator(0))
+    with torch.no_grad(), inject(sd1.unet, [membrane.factors], membrane.strengths):
+        assert torch.equal(output(sd1), base)
+        for factors in membrane.factors.values():
+            factors.up.add_(1)
+        assert not torch.equal(output(sd1), base)
+        membrane.on = False
+        assert torch.equal(output(sd1), base), "the original is the network with the adapter off"
+    edit = erase(sd1)
+    assert torch.equal(output(sd1), base) and base_fingerprint(sd1) == before
+    with edit.applied(sd1):
+        changed = (output(sd1) - base).abs().amax((1, 2, 3))
+    assert float(changed[0]) > 1e-4
+
+
+def test_down_starts_as_diffusers_and_torch_start_a_layer(sd1: Model) -> None:
+    """Kaiming's uniform law with a = sqrt(5): the bound is 1 / sqrt(inputs)."""
+    membrane = spm.Membrane(sd1.unet, "x", Run().generator(0))
+    for name, layer in spm.adaptable(sd1.unet).items():
+        fresh = torch.empty(2000, *layer.weight.shape[1:])
+        torch.nn.init.kaiming_uniform_(fresh, a=5**0.5)
+        found = membrane.factors[name].down.abs().max()
+        assert float(found) <= 1.01 * float(fresh.abs().max()) and float(found) > 0.5 * float(fresh.abs().max())
+
+
+def test_together_each_adapter_is_what_it_is_alone(sd1: Model, tmp_path: Path) -> None:
+    run = Run(checkpoint=tmp_path / "checkpoint.safetensors")
+    both, alone = erase(sd1, CAT, DOG, run=run), erase(sd1, DOG)
+    assert list(both.parts) == ["object:cat", "object:dog"]
+    for name, factors in alone.parts["object:dog"].factors.items():
+        other = both.parts["object:dog"].factors[name]
+        assert torch.equal(factors.up, other.up) and torch.equal(factors.down, other.down) and factors.up.any()
+
+
+def test_random_anchors_have_the_length_of_real_prompts() -> None:
+    targets = torch.randn(50, 7, 32, generator=torch.Generator().manual_seed(0))
+    ratio = spm.random_anchors(targets, torch.Generator().manual_seed(0)).flatten(1).norm(dim=1) / targets.flatten(1).norm(
+        dim=1
+    )
+    assert 0.8 <= float(ratio.min()) < 0.85 and 1.15 < float(ratio.max()) <= 1.2001
+
+
+def test_anchors_near_the_target_are_turned_away() -> None:
+    """In two dimensions, where it matters: accepted with probability 1 - cosine, at most 1; the mean of the cosine by integration."""
+    targets = torch.tensor([[[1.0, 0.0]]]).expand(4000, 1, 2)
+    cosine = torch.cosine_similarity(spm.random_anchors(targets, torch.Generator().manual_seed(0)), targets, dim=2)
+    assert float(cosine.mean()) == pytest.approx(-(pi / 2) / (2 * pi - 2), abs=0.03)
+
+
+def test_files_hold_the_same_bits(sd1: Model, tmp_path: Path) -> None:
+    edit = erase(sd1, CAT, DOG)
+    edit.save_pretrained(tmp_path / "edit")
+    assert sorted(path.name for path in (tmp_path / "edit").iterdir()) == ["edit.json", "edit.safetensors"]
+    found = load_edit(tmp_path / "edit")
+    assert isinstance(found, AdapterEdit) and found.manifest.names == edit.manifest.names
+    one, other = edit.tensors(), found.tensors()
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    with edit.applied(sd1):
+        here = output(sd1)
+    with found.applied(sd1):
+        assert torch.equal(output(sd1), here)
+    assert found.nbytes == edit.nbytes > 0
+    with pytest.raises(ValueError, match="kind 'adapter', not 'weights'"):
+        WeightEdit.from_pretrained(tmp_path / "edit")
+
+
+def test_it_works_on_a_plain_pipeline(sd1: Model) -> None:
+    edit, pipeline = edit_of(sd1, [1]), sd1.pipeline
+
+    def picture() -> Any:
+        options = {"num_inference_steps": 2, "output_type": "np", "generator": torch.Generator().manual_seed(0)}
+        return pipeline("a cat", **options).images[0]
+
+    before = picture()
+    with edit.applied(pipeline):
+        assert [one for one, _ in applied_edits(pipeline)] == [edit]
+        during = picture()
+    assert abs(during - before).max() > 0.01 and (picture() == before).all()
+    assert applied_edits(pipeline) == ()
+
+
+def test_the_newest_of_two_applications_is_taken_off(sd1: Model) -> None:
+    edit = edit_of(sd1, [1])
+    edit.apply(sd1)
+    once = output(sd1)
+    edit.apply(sd1, scale=2.0)
+    edit.remove(sd1)
+    assert torch.equal(output(sd1), once)
+    edit.remove(sd1)
+    with pytest.raises(ValueError, match="not on this model"):
+        edit.remove(sd1)
+
+
+def test_compositions_and_what_is_given_back(sd1: Model, tmp_path: Path) -> None:
+    one, other = edit_of(sd1, [1]), edit_of(sd1, [2], concept="dog")
+    both = compose([one, other])
+    both.save_pretrained(tmp_path / "both")
+    both = load_edit(tmp_path / "both")  # type: ignore[assignment]
+    expected, base = dense_output(sd1, 1, 2), output(sd1)
+    with both.applied(sd1):
+        assert torch.allclose(output(sd1), expected, atol=1e-4)
+    for left in (restored(both, ["dog2"]), restored(edit_of(sd1, [1, 2]), ["object:cat2"])):
+        assert left.manifest.names == ["object:cat1"]
+        with left.applied(sd1), one.applied(sd1, scale=-1.0):
+            assert torch.allclose(output(sd1), base, atol=1e-4)
+
+
+def test_it_does_not_mix_with_changes_of_weights_in_one_edit(sd1: Model) -> None:
+    name = next(n for n, _ in sd1.unet.named_parameters() if n.endswith("attn2.to_v.weight"))
+    manifest = Manifest(model="x", base=base_fingerprint(sd1), method="x", concepts=[])
+    weights = WeightEdit({f"unet.{name}": Dense(torch.full_like(sd1.unet.get_parameter(name), 0.1))}, manifest)
+    with pytest.raises(ValueError, match="different kinds"):
+        compose([weights, edit_of(sd1, [1])])  # type: ignore[list-item]
+    base = output(sd1)
+    with weights.applied(sd1), edit_of(sd1, [1]).applied(sd1):
+        assert len(applied_edits(sd1)) == 2 and not torch.equal(output(sd1), base)
+    assert torch.equal(output(sd1), base)
+
+
+def test_it_cannot_be_written_into_a_model(tiny_sd1: Path, sd1: Model, tmp_path: Path) -> None:
+    edit_of(sd1, [1]).save_pretrained(tmp_path / "edit")
+    with pytest.raises(
+        ValueError, match="cannot be written into a model: it is an adapter whose strength depends on the prompt"
+    ):
+        apply(tmp_path / "edit", to=tmp_path / "model", model=tiny_sd1)
+    assert not (tmp_path / "model").exists()
+
+
+def test_another_base_and_damaged_files_are_refused(sd1: Model, sd2: Model, tmp_path: Path) -> None:
+    from excise.files import write_tensors
+
+    edit = edit_of(sd1, [1])
+    with pytest.raises(ValueError, match="made for another model"):
+        edit.apply(sd2)
+    assert applied_edits(sd2) == ()
+    key = next(key for key in edit.tensors() if key.endswith(":up"))
+
+    def write(tensors: dict[str, Tensor]) -> Path:
+        import hashlib
+
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        edit.save_pretrained(folder)
+        write_tensors(folder / "edit.safetensors", tensors)
+        manifest = json.loads((folder / "edit.json").read_text(encoding="utf-8"))
+        manifest["weights_sha256"] = hashlib.sha256((folder / "edit.safetensors").read_bytes()).hexdigest()
+        (folder / "edit.json").write_text(json.dumps(manifest), encoding="utf-8")
+        return folder
+
+    tensors = edit.tensors()
+    for damaged, words in [
+        ({**tensors, key: tensors[key] * torch.nan}, "not finite"),
+        ({k: t for k, t in tensors.items() if k != key}, "incomplete"),
+        ({k: t for k, t in tensors.items() if not k.startswith("transport")}, "incomplete"),
+        ({**tensors, key: torch.ones(3, 2)}, "do not fit together"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            load_edit(write(damaged))
+    short = load_edit(write({**tensors, key: torch.ones(3, 1)}))
+    with pytest.raises(ValueError, match="the weight is"):
+        short.apply(sd1)
+    strange = load_edit(write({k.replace("attn2", "attn9"): t for k, t in tensors.items()}))
+    with pytest.raises(ValueError, match="which the model does not have"):
+        strange.apply(sd1)
