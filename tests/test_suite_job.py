@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import excise
 import standins
 from excise.cli import app
+from excise.cli import suite as command
 from excise.evaluation import MissingWeightsError
 from excise.evaluation.suites import unlearncanvas as uc
 from excise.evaluation.suites.answer_set import IncompleteSetError
@@ -185,6 +191,19 @@ def test_the_list_of_suites() -> None:
         assert words in printed.output
 
 
+def test_listing_suites_loads_no_torch() -> None:
+    script = "import sys; from typer.testing import CliRunner; from excise.cli import app; "
+    script += "r = CliRunner().invoke(app, ['suite', 'list']); assert r.exit_code == 0, r.output; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(excise.__file__).parents[1])}
+    result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0 and result.stdout == "False\n", result.stderr
+
+
+def test_every_flag_is_an_argument_of_the_same_name() -> None:
+    flags, arguments = (set(inspect.signature(f).parameters) for f in (command.run, suite))
+    assert flags == arguments - {"progress"}
+
+
 class TestUnlearnDiffAtk:
     def run(self, tmp_path: Path, model: Path, weights: dict[str, Path], **settings: Any) -> dict[str, Any]:
         given = {**QUICK, "prompts": tmp_path / "prompts.csv", **settings}
@@ -280,8 +299,6 @@ class TestI2P:
         assert strict["metrics"]["base"]["images_any"]["value"] == 0 and len(session.given) == 3
 
     def test_without_onnxruntime(self, tiny_sd1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        import sys
-
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         (tmp_path / "i2p.csv").write_text(self.PROMPTS, encoding="utf-8")
         with pytest.raises(ValueError, match=r"pip install 'excise\[nudity\]'"):

@@ -248,6 +248,7 @@ class TestPromptFiles:
             ("prompt,seed\n", "no prompts"),
             ("prompt,seed\na,1\n  ,2\n", "line 3: the prompt is empty"),
             ("prompt,seed\na,one\n", "line 2: seed is 'one', not a number"),
+            ("prompt,seed\na,inf\n", "line 2: seed is 'inf', not a number"),
             ("prompt,seed\na,1.5\n", "line 2: seed is 1.5, not a whole number"),
             ("prompt,seed\na,-1\n", "line 2: seed is -1"),
             ("prompt,sd_guidance_scale\na,x\n", "line 2: sd_guidance_scale is 'x'"),

@@ -71,5 +71,6 @@ def measured(result: Mapping[str, Any]) -> None:
     quality = numbers.quality_table(result)
     if quality:
         table(numbers.COLUMNS[:3], quality)
-        print(result["protocol"]["quality"]["caveat"])
+        if caveat := result["protocol"]["quality"]["caveat"]:
+            print(caveat)
     print(f"95 % intervals in brackets; pictures: {numbers.counts(result)}")

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+NAMES = ("model", "versions")
+"""What may change between openings of a set: the model's weights are known by their digest, whatever it is called."""
+
 SAVE_EVERY = 10.0
 """Seconds of picture-making that a kill can cost."""
 
@@ -85,7 +88,7 @@ class AnswerSet:
                 raise FileExistsError(f"{folder} exists and is not an answer set (it has no {MANIFEST}); choose another folder")
             return cls(folder, _checked(items), about, {})
         before = _read_manifest(path)
-        changed = [key for key in about if key != "versions" and before["about"].get(key) != about[key]]
+        changed = [key for key in about if key not in NAMES and before["about"].get(key) != about[key]]
         if changed:
             raise ValueError(f"the pictures in {folder} were made with another {', '.join(changed)}; choose another folder")
         done = {entry["id"]: entry["sha256"] for entry in before["pictures"] if entry["sha256"]}

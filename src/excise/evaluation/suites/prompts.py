@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,10 +106,15 @@ def _row(path: Path, line: int, record: Mapping[str | None, str | None], columns
 
     def number(meaning: str) -> float | None:
         value = cell(meaning)
+        if value is None:
+            return None
         try:
-            return None if value is None else float(value)
+            found = float(value)
         except ValueError:
-            raise ValueError(f"{path}, line {line}: {columns[meaning]} is {value!r}, not a number") from None
+            found = math.nan
+        if not math.isfinite(found):
+            raise ValueError(f"{path}, line {line}: {columns[meaning]} is {value!r}, not a number")
+        return found
 
     def whole(meaning: str, low: int, high: int) -> int | None:
         value = number(meaning)
