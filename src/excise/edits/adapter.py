@@ -106,7 +106,7 @@ class AdapterEdit(Edit):
         layers = dict(unet.named_modules())
         adapters = [
             {
-                name: Factors(f.up.to(layers[name].weight), f.down.to(layers[name].weight))  # type: ignore[arg-type]
+                name: Factors(f.up.to(layers[name].weight), f.down.to(layers[name].weight))
                 for name, f in _inside_unet(adapter).items()
             }
             for adapter in self.parts.values()
@@ -145,7 +145,7 @@ class AdapterEdit(Edit):
 
     def tensors(self) -> dict[str, Tensor]:
         """What the file holds: "LAYER:LABEL:up", "LAYER:LABEL:down", and of the transport "transport:LABEL:rows" and so on."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for label, adapter in self.parts.items():
             for name, factors in adapter.factors.items():
                 found |= {f"{name}:{label}:up": factors.up, f"{name}:{label}:down": factors.down}
@@ -183,12 +183,12 @@ def inject(unet: nn.Module, adapters: Sequence[Mapping[str, Factors]], strengths
     return hooks
 
 
-def addition(layer: nn.Module, x: Tensor, factors: Factors, strength: Tensor) -> Tensor:
+def addition(layer: Any, x: Tensor, factors: Factors, strength: Tensor) -> Tensor:
     """strength up(down(x)), shape of the layer's output; x (b, ...), strength (b,)."""
     strength = strength.to(x)
     if factors.down.ndim == 2:
         return linear(linear(x, factors.down) * strength.view(-1, *[1] * (x.ndim - 1)), factors.up)
-    low = conv2d(x, factors.down, None, layer.stride, layer.padding, layer.dilation)  # type: ignore[arg-type]
+    low = conv2d(x, factors.down, None, layer.stride, layer.padding, layer.dilation)
     return conv2d(low * strength.view(-1, 1, 1, 1), factors.up[:, :, None, None])
 
 

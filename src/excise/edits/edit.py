@@ -235,7 +235,7 @@ def load_edit(folder: str | Path) -> Edit:
     from excise.edits.adapter import AdapterEdit
 
     manifest, tensors = _read(Path(folder))
-    kinds: dict[Kind, type[Edit]] = {kind.kind: kind for kind in (WeightEdit, AdapterEdit)}  # type: ignore[type-abstract]
+    kinds: dict[Kind, type[Edit]] = {kind.kind: kind for kind in (WeightEdit, AdapterEdit)}
     return kinds[manifest.kind].parse(tensors, manifest, Path(folder) / TENSORS)
 
 

@@ -13,7 +13,7 @@ from excise.jobs.files import check_new_file, read_edits
 from excise.models.names import describe, resolve
 
 if TYPE_CHECKING:
-    from excise.edits import Edit, WeightEdit
+    from excise.edits import Edit
     from excise.information import Measurement
     from excise.information.pictures import PictureSet
     from excise.models import Model
@@ -90,7 +90,7 @@ def diff(
     kind: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
-) -> WeightEdit:
+) -> Edit:
     """Write what was changed in `base` to make `erased` as an edit's folder, which is then applied, measured and removed like any other.
 
     base, erased names or paths of models; `erased` may be a file with some of the U-Net's tensors

@@ -81,7 +81,7 @@ def table(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def quality_table(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """A row (measure, base model, edited model) per figure of `QUALITY` that was measured."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for key, words in QUALITY.items():
         if result.get(key) is not None:
             base = result.get("base") or {}

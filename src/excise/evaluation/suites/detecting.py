@@ -28,8 +28,11 @@ class Detector(Protocol):
     about     what a result records of it
     """
 
-    identity: str | None
-    about: Mapping[str, Any]
+    @property
+    def identity(self) -> str | None: ...
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Detection]: ...
 
