@@ -1,0 +1,99 @@
+"""Weight shifts that some prompts cannot feel: their embeddings lie in the null space of the shift (SepME, arXiv 2402.05947)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from excise.edits import Delta, Dense
+
+if TYPE_CHECKING:
+    from excise.models import Model
+
+
+def null_space(rows: Tensor, tolerance: float) -> Tensor:
+    """Orthonormal rows (q, in), float64, that span what is orthogonal to all `rows`; q = in - rank and may be 0.
+
+    rows      (m, in) embeddings of prompts that must not change, any float dtype
+    tolerance directions whose singular value is at most this share of the largest count as free
+    """
+    rows = rows.double().cpu()
+    if len(rows) > rows.shape[1]:
+        rows = torch.linalg.qr(rows, mode="r")[1]  # the same singular values and directions, from fewer rows
+    _, values, directions = torch.linalg.svd(rows)
+    return directions[int((values > tolerance * values[0]).sum()) :]
+
+
+class Shifts:
+    """One shift dW = beta w S per label for each of the named matrices: what is trained is w, and S is the label's null space.
+
+    They act inside a `with` block, through forward hooks: the model's own weights are never touched.
+
+    model  a Model; edits that are on it stay on and count as its starting point
+    names  canonical names of matrices (out, in) that read the text
+    bases  label -> S (q, in) with orthonormal rows
+    beta   scale of all shifts
+    """
+
+    def __init__(self, model: Model, names: Sequence[str], bases: Mapping[str, Tensor], beta: float) -> None:
+        self.beta = beta
+        self.bases = {label: basis.to(model.device, torch.float32) for label, basis in bases.items()}
+        self.layers = {name: model.unet.get_submodule(name.removeprefix("unet.").removesuffix(".weight")) for name in names}
+        self.parameters: dict[str, nn.Parameter] = {
+            f"{name}:{label}": nn.Parameter(torch.zeros(len(layer.weight), len(basis), device=model.device))  # type: ignore[arg-type]
+            for label, basis in self.bases.items()
+            for name, layer in self.layers.items()
+        }
+        self._on = True
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> Shifts:
+        for name, layer in self.layers.items():
+            self._hooks.callback(layer.register_forward_hook(self._hook(name)).remove)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hooks.close()
+
+    def _hook(self, name: str) -> Any:
+        def shifted(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            if not self._on:
+                return output
+            text = inputs[0].float()
+            changes = [text @ basis.T @ self.parameters[f"{name}:{label}"].T for label, basis in self.bases.items()]
+            return output + (self.beta * torch.stack(changes).sum(0)).to(output.dtype)
+
+        return shifted
+
+    @contextmanager
+    def untrained(self) -> Iterator[None]:
+        """Without any shift inside the block, and without gradients: the teacher."""
+        self._on = False
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._on = True
+
+    def changes(self) -> list[Tensor]:
+        """What all shifts together change every matrix by, (out, in) float32 each, with gradients."""
+        pieces = [
+            [self.beta * self.parameters[f"{name}:{label}"] @ basis for label, basis in self.bases.items()]
+            for name in self.layers
+        ]
+        return [torch.stack(shifts).sum(0) for shifts in pieces]
+
+    @torch.no_grad()
+    def parts(self) -> dict[str, dict[str, Delta]]:
+        """label -> name -> shift."""
+        return {
+            label: {
+                name: Dense((self.beta * self.parameters[f"{name}:{label}"].double() @ basis.double()).float().cpu())
+                for name in self.layers
+            }
+            for label, basis in self.bases.items()
+        }

@@ -1,0 +1,348 @@
+"""SepME: null spaces, the loss and its stop against numpy and loops, invariants S1 to S9 of its spec, exact separability."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from excise.edits import Edit, WeightEdit, restored
+from excise.erasure.prompts import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.shifts import Shifts, null_space
+from excise.erasure.subspaces import select
+from excise.methods import get, parse_settings
+from excise.methods.sepme import SepmeSettings, Target, correlation, ended, follow, free_directions
+from excise.models import Model
+from excise.models.fingerprint import named_tensors
+
+QUICK: dict[str, Any] = {
+    "wording": "name", "rounds": 2, "steps": 2, "batch": 2, "pictures": 2, "picture_steps": 2, "tau": -1e9, "tau_unit": "absolute"
+}  # fmt: skip
+CAT, DOG, BIRD = "object:cat", "object:dog", "object:bird"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+
+
+def shortened(model: Model) -> Model:
+    """Prompts of 8 tokens, so that a few of them leave directions free in a width of 32."""
+    model.pipeline.tokenizer.model_max_length = 8
+    return model
+
+
+@pytest.fixture
+def short(canvas: Model) -> Model:
+    return shortened(canvas)
+
+
+def erase(model: Model, *labels: str, run: Run | None = None, **settings: Any) -> WeightEdit:
+    method = get("sepme")
+    concepts = [model.catalog.resolve(label) for label in labels]
+    edit = method.erase(model, concepts, parse_settings(method, {**QUICK, **settings}), run or Run())
+    assert isinstance(edit, WeightEdit)
+    return edit
+
+
+def options(**values: Any) -> SepmeSettings:
+    return SepmeSettings(**values)
+
+
+def same(one: Edit, other: Edit) -> bool:
+    found, expected = one.tensors(), other.tensors()
+    return found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+
+
+# --- null spaces ------------------------------------------------------------------------------------------------------------------
+
+
+def prompts(count: int, tokens: int, width: int) -> np.ndarray:
+    """Random prompts that share their first row, all rows of them."""
+    rows = np.random.default_rng(0).standard_normal((count, tokens, width))
+    rows[:, 0] = rows[0, 0]
+    return rows.reshape(-1, width)
+
+
+@pytest.mark.parametrize(("count", "tokens", "width"), [(n, 5, 40) for n in (1, 2, 5, 9)] + [(1, 77, 768), (2, 77, 768)])
+def test_s1_s6_the_basis_is_numpy_s_null_space(count: int, tokens: int, width: int) -> None:
+    rows = prompts(count, tokens, width)
+    basis = null_space(torch.from_numpy(rows), 1e-6).numpy()
+    assert len(basis) == width - np.linalg.matrix_rank(rows) == width - (tokens + (tokens - 1) * (count - 1))
+    assert np.abs(rows @ basis.T).max() < 1e-10 * np.abs(rows).max()
+    assert np.abs(basis @ basis.T - np.eye(len(basis))).max() < 1e-12
+    if width < 100:
+        assert np.abs(basis.T @ basis - (np.eye(width) - np.linalg.pinv(rows) @ rows)).max() < 1e-10
+
+
+def test_s6_eleven_prompts_leave_nothing_and_tolerance_frees_weak_directions() -> None:
+    assert len(null_space(torch.from_numpy(prompts(10, 5, 40)), 1e-6)) == 0
+    rows = torch.diag(torch.tensor([1.0, 1e-3, 1e-5, 0.0]))
+    assert [len(null_space(rows, tolerance)) for tolerance in (1e-6, 1e-4, 1e-2)] == [1, 2, 3]
+
+
+def test_no_free_direction_is_an_error_that_says_what_to_do(canvas: Model) -> None:
+    (norm,) = (m for name, m in canvas.pipeline.text_encoder.named_modules() if name.endswith("final_layer_norm"))
+    torch.nn.init.normal_(
+        norm.bias, generator=torch.Generator().manual_seed(0)
+    )  # without it all rows add up to 0: one direction is free
+    with pytest.raises(
+        ValueError, match=r"the 2 prompts .* object:cat must not touch \(154 rows of 32 numbers\).*erase fewer concepts"
+    ):
+        erase(canvas, CAT, DOG)
+
+
+def test_what_is_protected(short: Model) -> None:
+    """Directions are free of the empty prompt, protected prompts and names of others; of edits on the model, and given back ones, too."""
+    encode = lambda *texts: short.encode(texts).flatten(0, 1).double().numpy()  # noqa: E731
+    cat, dog = short.catalog.resolve("cat"), short.catalog.resolve("dog")
+    expected = {
+        CAT: (["", "a dog"], options()), DOG: (["", "a cat", "zz"], options(protect=("zz", "a dog")))
+    }  # fmt: skip
+    for label, (texts, settings) in expected.items():
+        basis = free_directions(short, [cat, dog], settings)[label].numpy()
+        assert np.abs(encode(*texts) @ basis.T).max() < 1e-5
+        assert len(basis) == 32 - np.linalg.matrix_rank(encode(*texts), tol=1e-4)
+        assert np.abs(encode("a cat" if label == CAT else "a dog") @ basis.T).max() > 0.1
+    below = restored(erase(short, CAT, DOG), [CAT])
+    with below.applied(short):
+        basis = free_directions(short, [short.catalog.resolve("bird")], options())[BIRD].numpy()
+    assert np.abs(encode("", "a cat", "a dog") @ basis.T).max() < 1e-5
+
+
+# --- shifts and loss --------------------------------------------------------------------------------------------------------------
+
+
+def randomised(model: Model, *labels: str) -> Shifts:
+    concepts = [model.catalog.resolve(label) for label in labels]
+    shifts = Shifts(model, select(model.unet, "kv"), free_directions(model, concepts, options()), 0.1)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in shifts.parameters.values():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    return shifts
+
+
+def keys_and_values(model: Model, prompt: str) -> dict[str, Tensor]:
+    text = model.encode([prompt])[0]
+    return {name: text @ weight.T for name, weight in named_tensors(model).items() if name in select(model.unet, "kv")}
+
+
+def test_s2_protected_prompts_feel_no_subset_of_the_shifts(short: Model) -> None:
+    parts = randomised(short, CAT, DOG, BIRD).parts()
+    manifest = erase(short, CAT, DOG).manifest
+    before = {prompt: keys_and_values(short, prompt) for prompt in ("", "a cat", "a dog", "a bird")}
+    for subset in itertools.chain.from_iterable(itertools.combinations(parts, n) for n in (1, 2, 3)):
+        with WeightEdit.of_parts({label: parts[label] for label in subset}, manifest).applied(short):
+            for prompt, kept in before.items():
+                moved = max(float((keys_and_values(short, prompt)[name] - value).abs().max()) for name, value in kept.items())
+                erased = f"object:{prompt[2:]}" in subset
+                assert moved > 0.1 if erased else moved < 1e-4, (subset, prompt)
+
+
+def test_hooks_do_what_the_weights_do(short: Model) -> None:
+    shifts = randomised(short, CAT, DOG)
+    x, t, text = short.start_noise([0, 1]), torch.tensor([500, 20]), short.encode(["a cat", "a dog"])
+    base = short.predict(x, t, text)
+    with shifts:
+        hooked = short.predict(x, t, text).detach()
+        with shifts.untrained():
+            assert torch.equal(short.predict(x, t, text), base)
+    assert torch.equal(short.predict(x, t, text), base), "nothing stays behind"
+    with WeightEdit.of_parts(shifts.parts(), erase(short, CAT).manifest).applied(short):
+        assert torch.allclose(short.predict(x, t, text), hooked, atol=1e-5)
+    assert (hooked - base).abs().max() > 1e-3
+    for name, change in zip(shifts.layers, shifts.changes(), strict=True):
+        parts = [part[name].dense() for part in shifts.parts().values()]
+        assert torch.allclose(change, parts[0] + parts[1], atol=1e-6)
+
+
+def target(model: Model, label: str) -> Target:
+    from excise.erasure.pictures import learning_pictures
+    from excise.erasure.wording import worded
+
+    settings = options(**QUICK)
+    bank = PromptBank.of_pairs(model, [worded(model.catalog.resolve(label), "name", None)])
+    pictures = learning_pictures(model, bank, settings, Run(), shows="conditioned")
+    return Target(label, bank, pictures, torch.zeros(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", ["canvas", "sd1"])
+def test_s3_the_loss_in_numpy_and_its_value_without_a_shift(kind: str, request: pytest.FixtureRequest) -> None:
+    """Means of products of differences in predicted noise, for velocity as for noise."""
+    model = shortened(request.getfixturevalue(kind))
+    aim, settings = target(model, CAT), options(**QUICK)
+    shifts = randomised(model, CAT)
+    with shifts, torch.no_grad():
+        now, before = correlation(model, aim, shifts, settings, Run().generator(7))
+        for parameter in shifts.parameters.values():
+            parameter.zero_()
+        zero, same_before = correlation(model, aim, shifts, settings, Run().generator(7))
+    assert torch.allclose(zero, before, rtol=1e-4) and torch.allclose(before, same_before) and before > 0
+    assert abs(now - before) > 1e-2 * before
+
+    generator = Run().generator(7)
+    clean, _ = aim.pictures.draw(2, generator)
+    t = torch.randint(1000, (2,), generator=generator)
+    noise = torch.randn(clean.shape, generator=generator)
+    abar = model.pipeline.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+    noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
+    texts = model.encode([aim.bank.pairs[0].prompt, ""])
+    output = [model.unet(noisy, t, encoder_hidden_states=text.expand(2, -1, -1)).sample.detach() for text in texts]
+    if kind == "canvas":  # v = alpha e - sigma x, so e = alpha v + sigma z
+        output = [abar.sqrt() * v + (1 - abar).sqrt() * noisy for v in output]
+    r = (output[0] - output[1]).double().numpy()
+    assert abs(float(before) / np.mean(r * r) - 1) < 1e-3
+
+
+def test_s5_no_gradient_flows_between_concepts(short: Model) -> None:
+    aim = target(short, CAT)
+    with randomised(short, CAT, DOG) as shifts:
+        correlation(short, aim, shifts, options(**QUICK), Run().generator(0))[0].backward()
+    sizes = {CAT: 0.0, DOG: 0.0}
+    for name, parameter in shifts.parameters.items():
+        assert parameter.grad is not None
+        label = name.split(":", 1)[1]
+        sizes[label] = max(sizes[label], float(parameter.grad.abs().max()))
+    assert sizes[CAT] > 0 and sizes[DOG] < 1e-5 * sizes[CAT]
+
+
+# --- the stop ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["absolute", "share"])
+def test_s8_the_stop_is_that_of_a_plain_loop(unit: str) -> None:
+    rng = np.random.default_rng(3)
+    settings = options(tau=0.3, tau_unit=unit)
+    for _ in range(20):
+        losses, bases = rng.normal(np.linspace(2, -1, 60), 1.0), rng.uniform(0.5, 2, 60)
+        mean, base_mean, expected = losses[0], bases[0], None
+        for i in range(60):
+            if i:
+                mean, base_mean = 0.9 * mean + 0.1 * losses[i], 0.9 * base_mean + 0.1 * bases[i]
+            if i > 10 and mean <= 0.3 * (base_mean if unit == "share" else 1):
+                expected = i + 1
+                break
+        means = torch.zeros(3, dtype=torch.float64)
+        for now, before in zip(losses, bases, strict=True):
+            follow(means, now, before)
+            if ended(means, settings):
+                break
+        assert means[0] == (expected or 60)
+
+
+def test_training_stops_there(short: Model) -> None:
+    edit = erase(short, CAT, DOG, tau=1e9, steps=20)
+    assert edit.manifest.measurements["steps_taken"] == {CAT: 12, DOG: 12}
+
+
+# --- whole erasures ---------------------------------------------------------------------------------------------------------------
+
+
+def test_s9_a_part_for_each_concept_and_only_keys_and_values(short: Model) -> None:
+    before = {name: tensor.detach().clone() for name, tensor in named_tensors(short).items()}
+    edit = erase(short, CAT, DOG)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in named_tensors(short).items())
+    assert set(edit.parts) == {CAT, DOG} and list(edit.deltas) == select(short.unet, "kv")
+    for part in edit.parts.values():
+        assert all(delta.dense().shape == before[name].shape and delta.dense().abs().max() > 0 for name, delta in part.items())
+    free = edit.manifest.measurements["free_directions"]
+    assert 0 < free[CAT] < 32 and all(np.linalg.matrix_rank(d.dense()) <= free[CAT] for d in edit.parts[CAT].values())
+
+
+def test_s4_a_concept_comes_back_to_the_same_bits_as_never_erased(short: Model) -> None:
+    """Erased beside others and given back, or only protected: the file of the rest is the same."""
+    cat, dog, bird = "a cat", "a dog", "a bird"
+    both = erase(short, CAT, DOG, protect=(bird,))
+    assert same(restored(both, ["cat"]), erase(short, DOG, protect=(bird, cat)))
+    assert same(restored(both, ["dog"]), erase(short, CAT, protect=(dog, bird)))
+    assert same(both, erase(short, DOG, CAT, protect=(bird,))), "their order does not matter"
+
+
+def test_s7_all_at_once_is_the_same_for_one_concept(short: Model) -> None:
+    assert same(erase(short, CAT, variant="joint"), erase(short, CAT))
+    joint = erase(short, CAT, DOG, variant="joint")
+    assert set(joint.parts) == {CAT, DOG} and not same(joint, erase(short, CAT, DOG))
+
+
+def test_gradients_of_all_steps_add_up_when_asked(short: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a learning rate that moves nothing, the k-th sum is that of the first k gradients."""
+    seen: list[Tensor] = []
+
+    def record(self: Any) -> None:
+        seen.append(torch.cat([p.grad.flatten() for group in self.param_groups for p in group["params"]]))
+
+    monkeypatch.setattr(torch.optim.Adam, "step", record)
+    erase(short, CAT)
+    single, seen[:] = list(seen), []
+    erase(short, CAT, accumulate=True)
+    for expected, found in zip(np.cumsum([g.numpy() for g in single], 0), seen, strict=True):
+        assert np.allclose(found, expected, atol=1e-7) and np.abs(expected).max() > 0
+
+
+def test_the_size_of_the_shifts_costs(short: Model) -> None:
+    light, heavy = (sum(d.dense().abs().sum() for d in erase(short, CAT, l1=l1, steps=5).deltas.values()) for l1 in (0.0, 1.0))
+    assert heavy < 0.5 * light
+
+
+def test_without_null_spaces_nothing_can_be_given_back(short: Model) -> None:
+    edit = erase(short, CAT, DOG, variant="whole", lr=1e-3)
+    assert not edit.parts and set(edit.deltas) <= set(select(short.unet, "attn2"))
+    assert len(edit.deltas) > len(select(short.unet, "kv"))
+    with pytest.raises(ValueError, match="cannot be taken apart"):
+        restored(edit, ["cat"])
+
+
+def stopping(at: int) -> Run:
+    calls: Iterator[int] = itertools.count()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "erasing" and next(calls) == at:
+            raise KeyboardInterrupt
+
+    return Run(progress=progress)
+
+
+@pytest.mark.parametrize("at", [4, 9])
+def test_a_stopped_run_goes_on_to_the_same_bits(short: Model, tmp_path: Path, at: int) -> None:
+    """In the first concept, and in the second (each has a checkpoint of its own)."""
+    import dataclasses
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    whole = erase(short, CAT, DOG)
+    with pytest.raises(KeyboardInterrupt):
+        erase(short, CAT, DOG, run=dataclasses.replace(stopping(at), checkpoint=checkpoint))
+    assert checkpoint.exists()
+    resumed = erase(short, CAT, DOG, run=Run(checkpoint=checkpoint))
+    assert same(resumed, whole) and resumed.manifest == whole.manifest
+
+
+def test_presets_are_the_published_values() -> None:
+    paper = parse_settings(get("sepme"), {"preset": "paper"})
+    assert (paper.beta, paper.tau, paper.l1, paper.lr, paper.batch) == (1e-4, 1e-4, 1e-6, 0.1, 1)  # type: ignore[attr-defined]
+    assert paper.rounds * paper.steps == paper.pictures == 1000  # type: ignore[attr-defined]
+
+
+def test_erase_and_restore_on_the_command_line(tiny_canvas: Path, tmp_path: Path) -> None:
+    """The job keeps the parts apart; a tolerance stands in for the width that the tiny model does not have."""
+    from typer.testing import CliRunner
+
+    from excise.cli import app
+    from excise.edits import load_edit
+
+    values = {**QUICK, "rounds": 1, "steps": 1, "tolerance": 0.5}
+    sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    erasing = ["erase", "cat", "dog", "--method", "sepme", "--model", str(tiny_canvas), "--no-evaluate", *sets]
+    result = CliRunner().invoke(app, [*erasing, "--out", str(tmp_path / "pets")])
+    assert result.exit_code == 0, result.stderr
+    result = CliRunner().invoke(app, ["restore", str(tmp_path / "pets"), "--concept", "cat", "--out", str(tmp_path / "dog")])
+    assert result.exit_code == 0 and "still erased: object:dog" in result.stdout
+    whole, left = load_edit(tmp_path / "pets"), load_edit(tmp_path / "dog")
+    assert set(whole.parts) == {CAT, DOG} and set(left.parts) == {DOG}
+    assert same(restored(whole, ["cat"]), left)
