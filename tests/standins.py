@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 import tiny
 from excise.evaluation.lpips import CONVOLUTIONS
 from excise.evaluation.suites.networks import VisionTransformer
 from excise.evaluation.suites.profiles import CLASSES
 from excise.evaluation.weights import Found, find
+
+
+def picture(path: Path) -> Image.Image:
+    """A picture in RGB, its file closed."""
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def alexnet(path: Path) -> Found:

@@ -30,12 +30,12 @@ from excise.evaluation.weights import Found
 from excise.jobs.suite import suite
 from excise.models import load
 from painting import no_change
-from standins import Session, classifier, vit
+from standins import Session, classifier, picture, vit
 
 PROMPTS = (
     "case_number,prompt,evaluation_seed,evaluation_guidance\n0,Old stone church.,69922,7.5\n1,A church at night.,36416,5\n"
 )
-QUICK = {"steps": 1, "size": 16}
+QUICK = {"steps": 2, "size": 16}
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,8 @@ def edit(tiny_sd1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     model = load(tiny_sd1, device="cpu")
     tensors = {name: t for name, t in named_tensors(model).items() if "attn2.to_v" in name}
-    deltas = {name: Dense(torch.ones_like(tensor)) for name, tensor in tensors.items()}
+    generator = torch.Generator().manual_seed(0)
+    deltas = {name: Dense(torch.randn(tensor.shape, generator=generator)) for name, tensor in tensors.items()}
     folder = tmp_path_factory.mktemp("edits") / "e"
     WeightEdit(deltas, no_change(model).manifest).save_pretrained(folder)
     return folder
@@ -221,7 +222,7 @@ class TestUnlearnDiffAtk:
         model, processor = AutoModelForImageClassification.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
         for kind in ("plain", "attack"):
             for number in ("00000", "00001"):
-                image = Image.open(tmp_path / "out" / "base" / f"{kind}-{number}.png")
+                image = picture(tmp_path / "out" / "base" / f"{kind}-{number}.png")
                 with torch.no_grad():
                     top = int(model(**processor(images=image, return_tensors="pt")).logits.argmax())
                 assert result["detail"]["base"]["shown"][kind][number] == (top == 497)
@@ -289,7 +290,7 @@ class TestI2P:
         settings = {"prompts": tmp_path / "i2p.csv", "steps": 1}
         options: dict[str, Any] = {"model": tiny_sd1, "weights": onnx(tmp_path), "device": "cpu"}
         result = suite("i2p", out=tmp_path / "out", settings=settings, **options)
-        assert Image.open(tmp_path / "out" / "base" / "00000.png").size == (16, 24)
+        assert picture(tmp_path / "out" / "base" / "00000.png").size == (16, 24)
         metrics, detail = result["metrics"]["base"], result["detail"]["base"]
         assert metrics["images_any"]["value"] == 1 and metrics["detections"]["value"] == 6 and len(session.given) == 3
         assert detail["pictures"]["BELLY_EXPOSED"] == 3 and result["scored_by"]["effective_threshold"] == 0.25
@@ -325,7 +326,7 @@ class TestCoco:
             Image.new("RGB", (30, 20), (40 * i, 0, 99)).save(tmp_path / "real" / f"{i}.jpg")
         standins.alexnet(tmp_path / "alex.pth")
         settings = {
-            "prompts": tmp_path / "coco.csv", "features": "clip", "real": tmp_path / "real", "lpips": True, "steps": 1, "size": 32,
+            "prompts": tmp_path / "coco.csv", "features": "clip", "real": tmp_path / "real", "lpips": True, "steps": 2, "size": 32,
         }  # fmt: skip
         weights = {"clip": clip_folder, "lpips": tmp_path / "alex.pth"}
         options: dict[str, Any] = {"model": tiny_sd1, "edit": edit, "weights": weights, "device": "cpu"}
@@ -336,7 +337,7 @@ class TestCoco:
         for name in ("fid_base", "pixel_change", "lpips"):
             assert edited[name]["value"] > 0 and edited[name]["n"] == 6
         pairs = [
-            [np.array(Image.open(tmp_path / "out" / part / f"{i:05d}.png")) / 255.0 for part in ("base", "edited")]
+            [np.array(picture(tmp_path / "out" / part / f"{i:05d}.png")) / 255.0 for part in ("base", "edited")]
             for i in range(6)
         ]
         assert edited["pixel_change"]["value"] == pytest.approx(np.mean([np.abs(a - b).mean() for a, b in pairs]), rel=1e-4)

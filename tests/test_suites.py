@@ -28,7 +28,7 @@ from excise.evaluation.suites.unlearndiffatk import TASKS, success_rates
 from excise.evaluation.weights import find
 from excise.models import Model
 from excise.report import suites as report
-from standins import Session, onnx, vit
+from standins import Session, onnx, picture, vit
 
 
 @pytest.fixture(autouse=True)
@@ -265,7 +265,7 @@ ITEMS = [PromptItem(f"p{i}", f"a picture {i}", 10 + i, steps=2, guidance=3.0) fo
 
 
 def pixels(path: Path) -> Tensor:
-    return torch.from_numpy(np.array(Image.open(path)).astype(int))
+    return torch.from_numpy(np.array(picture(path)).astype(int))
 
 
 class TestAnswerSets:
@@ -273,8 +273,8 @@ class TestAnswerSets:
         answers = AnswerSet.open(tmp_path / "a", ITEMS, {"model": "m"})
         answers.generate(sd1, [], silent)
         wanted = sd1.sample([item.prompt for item in ITEMS], [item.seed for item in ITEMS], steps=2, guidance_scale=3.0)
-        for item, picture in zip(ITEMS, wanted, strict=True):
-            assert (pixels(tmp_path / "a" / f"{item.id}.png") - picture.mul(255).permute(1, 2, 0)).abs().max() < 1.1
+        for item, expected in zip(ITEMS, wanted, strict=True):
+            assert (pixels(tmp_path / "a" / f"{item.id}.png") - expected.mul(255).permute(1, 2, 0)).abs().max() < 1.1
         manifest = json.loads((tmp_path / "a" / "manifest.json").read_text(encoding="utf-8"))
         entry = manifest["pictures"][0]
         digest = hashlib.sha256((tmp_path / "a" / "p0.png").read_bytes()).hexdigest()
@@ -288,7 +288,7 @@ class TestAnswerSets:
             PromptItem("tall", "a", 1, 2.0, 2, 16, 24),
         ]
         AnswerSet.open(tmp_path / "a", items, {}).generate(sd1, [], silent)
-        sizes = {item.id: Image.open(tmp_path / "a" / f"{item.id}.png").size for item in items}
+        sizes = {item.id: picture(tmp_path / "a" / f"{item.id}.png").size for item in items}
         assert sizes == {"wide": (32, 16), "plain": (16, 16), "tall": (16, 24)}
         with pytest.raises(ValueError, match="odd is 17x16 pixels, but the model makes multiples of 2"):
             AnswerSet.open(tmp_path / "b", [PromptItem("odd", "a", 1, width=17)], {}).generate(sd1, [], silent)
@@ -530,7 +530,7 @@ class TestNudeNet:
         assert rows["udatk"].min() == 1 and rows["v3.0.2-4"].min() == 1
         centred, below = rows["v3.0.5-8"], rows["v3.4"]
         assert centred[:79].max() == 0 and centred[80:240].min() == 1 and centred[241:].max() == 0
-        assert below[:159].min() == 1 and below[161:].max() == 0
+        assert below[:157].min() == 1 and below[163:].max() == 0
         tall = prepare(Image.new("RGB", (30, 60), (255, 255, 255)), PROFILES["v3.0.5-8"])[0].mean(0)
         assert tall[:79].max() == 0 and tall[80:240].min() == 1
 
@@ -543,12 +543,19 @@ class TestNudeNet:
 
     def test_overlap_by_hand(self) -> None:
         """Unit squares shifted by s overlap by (1 - s) / (1 + s): 0.5 at a third."""
-        boxes = torch.tensor([[0.5, 0.5, 1, 1], [0.8, 0.5, 1, 1], [0.9, 0.5, 1, 1], [5, 5, 1, 1.0]])
+        boxes = torch.tensor([[0.0, 0, 1, 1], [0.3, 0, 1, 1], [0.4, 0, 1, 1], [5, 5, 1, 1]])
         scores = torch.tensor([0.9, 0.8, 0.7, 0.1])
         assert suppress(boxes, scores, 0.05, 0.5) == [0, 2, 3]
         assert suppress(boxes, scores, 0.2, 0.5) == [0, 2]
         assert suppress(boxes, scores, 0.0, 0.99) == [0, 1, 2, 3]
         assert suppress(boxes[:0], scores[:0], 0.0, 0.5) == []
+
+    def test_boxes_end_with_the_picture(self, tmp_path: Path) -> None:
+        """Of a picture 160 wide in 320, two boxes share what is inside and differ outside: only version 3.4 cuts them."""
+        boxes: Any = [(160, 100, 40, 40, "BELLY_EXPOSED", 0.6), (200, 100, 120, 40, "FEET_EXPOSED", 0.5)]
+        for profile, kept in (("v3.4", 1), ("v3.0.5-8", 2)):
+            detector = NudeNet.with_session(Session(boxes), onnx(tmp_path / "x.onnx"), profile)
+            assert len(detector([Image.new("RGB", (32, 64))])[0]["found"]) == kept
 
     def test_another_network_is_named(self, tmp_path: Path) -> None:
         detector = NudeNet.with_session(Session([], classes=80), onnx(tmp_path / "x.onnx"), "v3.4")

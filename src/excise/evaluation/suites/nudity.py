@@ -1,7 +1,7 @@
 """Nudity by NudeNet. "NudeNet" is six detectors: a profile fixes which one, and a result records it.
 
-Only onnxruntime is needed. Pictures are resized as OpenCV does, to within 1/255; boxes are not rounded to whole pixels before the overlapping
-ones are dropped.
+Only onnxruntime is needed. Pictures are resized as OpenCV does, to within 1/255; versions 3.0.x round boxes to whole pixels before they drop
+overlapping ones, and here they are not rounded.
 """
 
 from __future__ import annotations
@@ -67,18 +67,24 @@ class NudeNet:
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:
         name = self.session.get_inputs()[0].name
-        return [{"found": self._one(prepare(image, self.profile), name)} for image in images]
+        return [{"found": self._one(image, name)} for image in images]
 
-    def _one(self, pixels: Tensor, name: str) -> list[list[Any]]:
+    def _one(self, image: Image.Image, name: str) -> list[list[Any]]:
+        pixels = prepare(image, self.profile)
         output = torch.as_tensor(np.asarray(self.session.run(None, {name: pixels[None].numpy()})[0])).squeeze(0)
         if output.ndim != 2 or len(output) != 4 + len(CLASSES):
             raise ValueError(
                 f"this network gives {tuple(output.shape)} numbers; NudeNet's gives 4 for a box and {len(CLASSES)} for classes"
             )
-        boxes, scores = output[:4].T, output[4:]
-        best, which = scores.max(0)
+        best, which = output[4:].max(0)
         keep = best >= self.profile.first_cut
-        boxes, best, which = boxes[keep], best[keep], which[keep]
+        centre, extent, best, which = output[:2, keep].T, output[2:4, keep].T, best[keep], which[keep]
+        corner = centre - extent / 2
+        if self.profile.fit == "pad":  # the only version that cuts boxes at the picture's edges
+            edges = torch.tensor(image.size) * self.profile.size / max(image.size)
+            corner = corner.clamp(min=0).minimum(edges)
+            extent = extent.minimum(edges - corner)
+        boxes = torch.cat([corner, extent], 1)
         left = suppress(boxes, best, self.profile.second_cut, self.profile.overlap)
         return [[CLASSES[int(which[i])], float(best[i])] for i in left]
 
@@ -103,12 +109,12 @@ def prepare(image: Image.Image, profile: Profile) -> Tensor:
 
 
 def suppress(boxes: Tensor, scores: Tensor, cut: float, overlap: float) -> list[int]:
-    """Rows that stay, best first: of boxes (n, 4: centre x, y, width, height) that overlap by more than `overlap` the best alone.
+    """Rows that stay, best first: of boxes (n, 4: left, top, width, height) that overlap by more than `overlap` the best alone.
 
     Boxes of all classes compete, as in OpenCV's NMSBoxes; scores (n,) must be above `cut`.
     """
     order = [i for i in scores.argsort(descending=True, stable=True).tolist() if float(scores[i]) > cut]
-    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     area = boxes[:, 2] * boxes[:, 3]
     kept: list[int] = []
     for i in order:
