@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -44,5 +45,11 @@ def assemble(work: Path, out: Path, name: str = "canvas") -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(work / "pipeline", safety_checker=None)
     with replacing_folder(out) as folder:
         pipeline.to(torch.float16).save_pretrained(folder)
+        _load_as_float32(folder / "text_encoder" / "config.json")
         shutil.copyfile(work / "classifier.safetensors", folder / "classifier.safetensors")
         write_json(folder / "excise.json", description(name))
+
+
+def _load_as_float32(config: Path) -> None:
+    """Let plain loading widen the text encoder, as it does the other networks: they would not fit together otherwise."""
+    write_json(config, {**json.loads(config.read_text(encoding="utf-8")), "dtype": "float32"})
