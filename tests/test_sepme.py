@@ -15,10 +15,10 @@ from torch import Tensor
 from excise.edits import Edit, WeightEdit, restored
 from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Run
-from excise.erasure.shifts import Shifts, null_space
+from excise.erasure.shifts import Shifts, leakage, null_space
 from excise.erasure.subspaces import select
 from excise.methods import get, parse_settings
-from excise.methods.sepme import SepmeSettings, Target, correlation, ended, follow, free_directions
+from excise.methods.sepme import SepmeSettings, Target, correlation, ended, follow, free_directions, protected_rows
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 
@@ -94,9 +94,14 @@ def test_no_free_direction_is_an_error_that_says_what_to_do(canvas: Model) -> No
         norm.bias, generator=torch.Generator().manual_seed(0)
     )  # without it all rows add up to 0: one direction is free
     with pytest.raises(
-        ValueError, match=r"the 2 prompts .* object:cat must not touch \(154 rows of 32 numbers\).*erase fewer concepts"
+        ValueError, match=r"the erasure of object:cat must not touch \(154 rows of 32 numbers\).*erase fewer concepts"
     ):
         erase(canvas, CAT, DOG)
+
+
+def test_a_folder_is_of_one_concept(short: Model, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a folder holds pictures of one concept"):
+        erase(short, CAT, DOG, folder=str(tmp_path))
 
 
 def test_what_is_protected(short: Model) -> None:
@@ -107,13 +112,21 @@ def test_what_is_protected(short: Model) -> None:
         CAT: (["", "a dog"], options()), DOG: (["", "a cat", "zz"], options(protect=("zz", "a dog")))
     }  # fmt: skip
     for label, (texts, settings) in expected.items():
-        basis = free_directions(short, [cat, dog], settings)[label].numpy()
+        rows = protected_rows(short, [cat, dog], settings)[label]
+        basis = free_directions(rows, label, settings).numpy()
+        assert (
+            leakage(rows, torch.from_numpy(basis))
+            < 1e-6
+            < 1e-2
+            < leakage(short.encode([f"a {label[7:]}"])[0], torch.from_numpy(basis))
+        )
         assert np.abs(encode(*texts) @ basis.T).max() < 1e-5
         assert len(basis) == 32 - np.linalg.matrix_rank(encode(*texts), tol=1e-4)
         assert np.abs(encode("a cat" if label == CAT else "a dog") @ basis.T).max() > 0.1
     below = restored(erase(short, CAT, DOG), [CAT])
     with below.applied(short):
-        basis = free_directions(short, [short.catalog.resolve("bird")], options())[BIRD].numpy()
+        rows = protected_rows(short, [short.catalog.resolve("bird")], options())[BIRD]
+        basis = free_directions(rows, BIRD, options()).numpy()
     assert np.abs(encode("", "a cat", "a dog") @ basis.T).max() < 1e-5
 
 
@@ -122,7 +135,9 @@ def test_what_is_protected(short: Model) -> None:
 
 def randomised(model: Model, *labels: str) -> Shifts:
     concepts = [model.catalog.resolve(label) for label in labels]
-    shifts = Shifts(model, select(model.unet, "kv"), free_directions(model, concepts, options()), 0.1)
+    rows = protected_rows(model, concepts, options())
+    bases = {label: free_directions(rows[label], label, options()) for label in rows}
+    shifts = Shifts(model, select(model.unet, "kv"), bases, 0.1)
     generator = torch.Generator().manual_seed(0)
     for parameter in shifts.parameters.values():
         parameter.data = torch.randn(parameter.shape, generator=generator)
@@ -253,6 +268,7 @@ def test_s9_a_part_for_each_concept_and_only_keys_and_values(short: Model) -> No
     for part in edit.parts.values():
         assert all(delta.dense().shape == before[name].shape and delta.dense().abs().max() > 0 for name, delta in part.items())
     free = edit.manifest.measurements["free_directions"]
+    assert all(0 <= share < 1e-6 for share in edit.manifest.measurements["leakage"].values())
     assert 0 < free[CAT] < 32 and all(np.linalg.matrix_rank(d.dense()) <= free[CAT] for d in edit.parts[CAT].values())
 
 

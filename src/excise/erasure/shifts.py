@@ -28,6 +28,12 @@ def null_space(rows: Tensor, tolerance: float) -> Tensor:
     return directions[int((values > tolerance * values[0]).sum()) :]
 
 
+def leakage(rows: Tensor, basis: Tensor) -> float:
+    """The largest share of a row's length (rows (m, in)) that lies along a basis (q, in): 0 if the shifts cannot touch it."""
+    rows = rows.double().cpu()
+    return float(((rows @ basis.T).norm(dim=1) / rows.norm(dim=1)).max())
+
+
 class Shifts:
     """One shift dW = beta w S per label for each of the named matrices: what is trained is w, and S is the label's null space.
 

@@ -83,12 +83,17 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
     """Train every shift until what its concept's prompts add to the prediction no longer correlates with what they added before."""
     from excise.edits import WeightEdit
     from excise.erasure.result import finish, manifest
-    from excise.erasure.shifts import Shifts
+    from excise.erasure.shifts import Shifts, leakage
     from excise.erasure.subspaces import select
     from excise.erasure.trainee import Trainee
 
+    if settings.folder is not None and len(concepts) > 1:
+        raise ValueError(
+            "a folder holds pictures of one concept; erase one at a time, or leave folder out: pictures are made then"
+        )
     whole = settings.variant == "whole"
-    bases = {} if whole else free_directions(model, concepts, settings)
+    rows = {} if whole else protected_rows(model, concepts, settings)
+    bases = {label: free_directions(rows[label], label, settings) for label in rows}
     targets = [_target(model, concept, settings, run) for concept in concepts]
     if whole:
         with Trainee(model, select(model.unet, "attn2")) as trainee:
@@ -104,21 +109,20 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
                 _train(model, group, shifts, settings, _part(run, number, len(groups)), shifts.changes)
                 parts |= shifts.parts()
         edit = WeightEdit.of_parts(parts, manifest(model, "sepme", concepts, settings, run))
-    taken = {target.label: int(target.means[0]) for target in targets}
-    return edit.with_measurements(
-        {"steps_taken": taken, "free_directions": {label: len(basis) for label, basis in bases.items()}}
-    )
+    told = {
+        "steps_taken": {target.label: int(target.means[0]) for target in targets},
+        "free_directions": {label: len(basis) for label, basis in bases.items()},
+        "leakage": {label: leakage(rows[label], basis) for label, basis in bases.items()},
+    }
+    return edit.with_measurements(told)
 
 
-def free_directions(model: Model, concepts: Sequence[Concept], settings: SepmeSettings) -> dict[str, Tensor]:
-    """Label -> directions (q, width) that its shift may read: none that a prompt has which must not change.
+def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSettings) -> dict[str, Tensor]:
+    """Label -> all rows (n, width) of the prompts that the concept's shift may not touch.
 
     Those are the empty prompt, the protected ones, and the names of the other concepts: of these, and of edits that are on the model.
-
-    Raises ValueError if no direction is free.
     """
     from excise.edits import applied_edits
-    from excise.erasure.shifts import null_space
 
     earlier = [concept for edit, _ in applied_edits(model) for concept in _erased(edit.manifest.model_dump())]
     count = 1 if settings.exact == "name" else None
@@ -128,14 +132,21 @@ def free_directions(model: Model, concepts: Sequence[Concept], settings: SepmeSe
     for concept in concepts:
         others = {phrase for label, phrases in named if label != concept.label for phrase in phrases} - set(concept.phrases)
         texts = sorted({"", *preserved(model, [concept], [settings.protect]), *others})  # sorted: the same set, the same bits
-        rows = model.encode(texts).flatten(0, 1)
-        found[concept.label] = null_space(rows, settings.tolerance)
-        if not len(found[concept.label]):
-            raise ValueError(
-                f"the {len(texts)} prompts that the erasure of {concept.label} must not touch ({len(rows)} rows of {rows.shape[1]} numbers) "
-                "leave no direction free; erase fewer concepts at once, or protect fewer prompts"
-            )
+        found[concept.label] = model.encode(texts).flatten(0, 1)
     return found
+
+
+def free_directions(rows: Tensor, label: str, settings: SepmeSettings) -> Tensor:
+    """Directions (q, width) that the shift may read: none that `rows` have. Raises ValueError if there is none."""
+    from excise.erasure.shifts import null_space
+
+    basis = null_space(rows, settings.tolerance)
+    if not len(basis):
+        raise ValueError(
+            f"the prompts that the erasure of {label} must not touch ({len(rows)} rows of {rows.shape[1]} numbers) leave no direction "
+            "free; erase fewer concepts at once, or protect fewer prompts"
+        )
+    return basis
 
 
 def correlation(
@@ -191,7 +202,7 @@ def _train(
                 latest[target.label] = now.item(), before.item()
                 losses.append(now)
             stacked = torch.stack(losses)
-            size = stacked.detach().abs()
+            size = stacked.detach().abs().clamp_min(1e-12)
             weights = size.max() / size if len(losses) > 1 else torch.ones_like(size)  # eta: all concepts count alike
             sizes = [change.abs().sum() for change in changes()] if settings.l1 else [torch.zeros(())]
             return (weights * stacked).sum() + settings.l1 * torch.stack(sizes).mean()
