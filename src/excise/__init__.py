@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from excise.edits import AdapterEdit, Edit, WeightEdit, compose, load_edit
     from excise.evaluation import evaluate
     from excise.information import measure
+    from excise.jobs.audit import audit
     from excise.jobs.erase import erase
     from excise.models import Model, load
 
@@ -22,6 +23,7 @@ _HOMES = {
     "Edit": "excise.edits",
     "Model": "excise.models",
     "WeightEdit": "excise.edits",
+    "audit": "excise.jobs.audit",
     "compose": "excise.edits",
     "erase": "excise.jobs.erase",
     "evaluate": "excise.evaluation",
@@ -36,6 +38,7 @@ __all__ = [
     "Edit",
     "Model",
     "WeightEdit",
+    "audit",
     "compose",
     "erase",
     "evaluate",

@@ -1,0 +1,93 @@
+"""DDIM, step by step, for attacks that reach into the sampler (arXiv 2010.02502, eq. 12)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from excise.models import Model
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a sampler.
+
+    index    steps done
+    t        timestep 0–999
+    abar     alpha^2 at t, and `previous` where the step leads; 1 at the end of most schedules
+    """
+
+    index: int
+    t: int
+    abar: float
+    previous: float
+
+
+def grid(model: Model, steps: int | None = None) -> list[Step]:
+    """The steps that the DDIM sampler of diffusers takes with this model's schedule; default the model's number of them."""
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler.from_config(model.pipeline.scheduler.config, clip_sample=False)
+    scheduler.set_timesteps(steps or model.sampler.steps)
+    abar = scheduler.alphas_cumprod.double()
+    stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    found = []
+    for index, t in enumerate(scheduler.timesteps.tolist()):
+        previous = abar[t - stride] if t >= stride else scheduler.final_alpha_cumprod
+        found.append(Step(index, t, float(abar[t]), float(previous)))
+    return found
+
+
+def both(model: Model, z: Tensor, t: int, unconditional: Tensor, conditioning: Tensor) -> tuple[Tensor, Tensor]:
+    """The network's output without and with the prompt, in one pass; z (b, c, h, w), unconditional (1 or b, tokens, width)."""
+    prompts = torch.cat([unconditional.expand(len(z), -1, -1), conditioning])
+    without, with_ = model.predict(torch.cat([z, z]), torch.full((2 * len(z),), t), prompts).chunk(2)
+    return without, with_
+
+
+def move(
+    model: Model, output: Tensor, z: Tensor, step: Step, *, eta: float = 0.0, boost: float = 1.0, noise: Tensor | None = None
+) -> Tensor:
+    """The latents after one step, from the network's (guided) output; noise (b, c, h, w) if eta > 0."""
+    t = torch.tensor([step.t])
+    schedule = model.schedule
+    return advance(schedule.to_sample(output, z, t), schedule.to_epsilon(output, z, t), step, eta=eta, boost=boost, noise=noise)
+
+
+def advance(
+    x: Tensor, epsilon: Tensor, step: Step, *, eta: float = 0.0, boost: float = 1.0, noise: Tensor | None = None
+) -> Tensor:
+    """sqrt(previous) x + sqrt(|1 - previous - eta^2 s^2|) epsilon + boost eta s noise; eta = boost = 1 is DDPM, eta = 0 deterministic.
+
+    x, epsilon (b, c, h, w), the clean latents and the noise that the network sees in the current ones
+    s^2        variance of the true posterior, (1 - previous) / (1 - abar) (1 - abar / previous)
+    """
+    variance = (1 - step.previous) / (1 - step.abar) * (1 - step.abar / step.previous)
+    z = math.sqrt(step.previous) * x + math.sqrt(abs(1 - step.previous - eta**2 * variance)) * epsilon
+    return z if noise is None or eta == 0 else z + boost * eta * math.sqrt(variance) * noise
+
+
+def finish(
+    model: Model, z: Tensor, steps: Sequence[Step], empty: Tensor, asked: Tensor,
+    *, change: Callable[[Tensor, Step], Tensor] = lambda z, step: z,
+) -> Tensor:  # fmt: skip
+    """The latents after these steps with the model's own guidance; z (b, c, h, w) as they are before the first of them.
+
+    empty  (1, tokens, width) and asked (b, tokens, width), the two prompts
+    change what is done to the latents after every step
+    """
+    scale = model.sampler.guidance_scale
+    for step in steps:
+        with torch.no_grad():
+            without, with_ = both(model, z, step.t, empty, asked)
+        z = change(move(model, without + scale * (with_ - without), z, step), step)
+    return z
+
+
+def noised(x: Tensor, noise: Tensor, abar: float) -> Tensor:
+    """Clean latents with noise at the level alpha^2 = abar."""
+    return math.sqrt(abar) * x + math.sqrt(1 - abar) * noise

@@ -1,0 +1,84 @@
+"""Prompts as rows of the token table, which attacks replace by rows of their own; gradients flow to them, no weight is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from excise.models import Model
+
+
+def table(model: Model) -> Tensor:
+    """The text encoder's token embeddings, (vocabulary, width)."""
+    return model.pipeline.text_encoder.get_input_embeddings().weight.detach()
+
+
+def padded(model: Model, ids: Sequence[Sequence[int]]) -> Tensor:
+    """Token ids with start and end, filled up to the context's length, (prompts, tokens) int64.
+
+    Raises ValueError for a prompt that is too long.
+    """
+    tokenizer = model.pipeline.tokenizer
+    length, pad = tokenizer.model_max_length, tokenizer.pad_token_id
+    longest = max(map(len, ids))
+    if longest > length:
+        raise ValueError(f"a prompt of {longest} tokens does not fit into the text encoder's {length}")
+    return torch.tensor([[*row, *[pad] * (length - len(row))] for row in ids], device=model.device)
+
+
+def encode_rows(model: Model, ids: Tensor, rows: Tensor) -> Tensor:
+    """Text embeddings, (prompts, tokens, width), of token rows that take the place of those of `ids`.
+
+    ids  (prompts, tokens) int64, padded: where the prompt ends is read from them
+    rows (prompts, tokens, width)
+    """
+    encoder = model.pipeline.text_encoder
+    mask = None
+    if getattr(encoder.config, "use_attention_mask", False):
+        ends = (ids == model.pipeline.tokenizer.eos_token_id).int().argmax(1, keepdim=True)
+        mask = (torch.arange(ids.shape[1], device=ids.device) <= ends).long()
+    hook = encoder.get_input_embeddings().register_forward_hook(lambda module, inputs, output: rows.to(output.dtype))
+    try:
+        return encoder(ids, attention_mask=mask)[0].to(model.dtype)
+    finally:
+        hook.remove()
+
+
+def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    """Prompts with room for `count` free tokens: padded ids, and which are free, (prompts, tokens) bool.
+
+    places  how many of the prompt's own tokens stand before each free one; default all free ones come first
+    """
+    places = [0] * count if places is None else places
+    ids, free = [], []
+    limit = model.pipeline.tokenizer.model_max_length - count
+    for own in model.token_ids(prompts):
+        own = own if len(own) <= limit else [*own[: limit - 1], own[-1]]
+        start, words, end = own[0], own[1:-1], own[-1]
+        row, marks = [start], [False]
+        for position in range(len(words) + 1):
+            here = sum(min(place, len(words)) == position for place in places)
+            tail = words[position : position + 1]
+            row += [end] * here + tail
+            marks += [True] * here + [False] * len(tail)
+        ids.append([*row, end])
+        free.append([*marks, False])
+    padded_ids = padded(model, ids)
+    mask = torch.zeros_like(padded_ids, dtype=torch.bool)
+    for index, marks in enumerate(free):
+        mask[index, : len(marks)] = torch.tensor(marks)
+    return padded_ids, mask
+
+
+def text(model: Model, ids: Sequence[int]) -> str:
+    """The words that token ids spell, start, end and padding left out; read again they may be other tokens."""
+    tokenizer = model.pipeline.tokenizer
+    return tokenizer.decode([int(i) for i in ids if int(i) not in set(tokenizer.all_special_ids)]).strip()
+
+
+def ordinary(model: Model) -> Tensor:
+    """Ids of the tokens that a prompt may be made of, (n,) int64: all but start, end and padding marks."""
+    special = set(model.pipeline.tokenizer.all_special_ids)
+    return torch.tensor([i for i in range(len(table(model))) if i not in special])

@@ -1,0 +1,80 @@
+"""Inpainting: cut the middle out of a picture of the concept and let the erased model fill it (arXiv 2505.17013).
+
+Only the filled part is shown to the detector. What is around it gives much away: the authors find 60-70 % for every method, so read the
+difference to the controls, which see the same pictures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from excise.attacks import register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from excise.attacks._ddim import Step
+    from excise.attacks._victim import Victim
+
+
+class InpaintingSettings(Settings):
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"published": {"share": 0.5, "tries": 1}}
+
+    share: float = Field(0.75, gt=0, le=1, description="edge of the square that is cut out, as a share of the picture's (ours)")
+    tries: int = Field(4, ge=1, description="fillings per prompt")
+
+
+@register(
+    "inpainting", title="Inpainting", paper="arXiv 2505.17013", settings=InpaintingSettings, means="pictures", needs_base=True
+)
+def attack(victim: Victim, settings: InpaintingSettings) -> None:
+    """Blended diffusion, so that any U-Net can do it: after every step what is known is put back, noised to that step's level."""
+    import torch
+
+    for number in range(settings.tries):
+        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
+        if not rows:
+            return
+        latents = torch.cat([filled(victim, rows[part], settings.share, number) for part in victim.batches(len(rows))])
+        inside = [cropped(victim.model.decode(part), settings.share) for part in latents.split(victim.batch)]
+        victim.submit(rows, latents, {"filling": number}, torch.cat(inside))
+
+
+def filled(victim: Victim, rows: list[int], share: float, number: int) -> Tensor:
+    """Finished latents with the middle made anew, (rows, c, h, w)."""
+    import torch
+
+    from excise.attacks import _ddim
+
+    known = victim.targets(rows)
+    hole = middle(known, share)
+
+    def put_back(z: Tensor, step: Step) -> Tensor:
+        return torch.where(hole, z, _ddim.noised(known, victim.noise(rows, number, step.index), step.previous))
+
+    model = victim.model
+    empty, asked, starts = model.encode([""]), victim.asked(rows), victim.noise(rows, number)
+    return _ddim.finish(model, starts, _ddim.grid(model), empty, asked, change=put_back)
+
+
+def middle(like: Tensor, share: float) -> Tensor:
+    """True in the middle square, (h, w) bool."""
+    import torch
+
+    inside = torch.zeros(like.shape[-2:], dtype=torch.bool, device=like.device)
+    edges = [round(size * (1 - share) / 2) for size in inside.shape]
+    inside[edges[0] : inside.shape[0] - edges[0], edges[1] : inside.shape[1] - edges[1]] = True
+    return inside
+
+
+def cropped(pictures: Tensor, share: float) -> Tensor:
+    """The middle square of pictures, enlarged to their size."""
+    from torch.nn.functional import interpolate
+
+    h, w = pictures.shape[-2:]
+    top, left = round(h * (1 - share) / 2), round(w * (1 - share) / 2)
+    inside = pictures[..., top : h - top, left : w - left]
+    return interpolate(inside, (h, w), mode="bilinear", align_corners=False)

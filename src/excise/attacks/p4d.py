@@ -1,0 +1,163 @@
+"""P4D: prompts with which the erased model predicts what the base model predicts of the concept's prompt (arXiv 2309.06135).
+
+|| f_base(z_t, t, E(p)) - f_erased(z_t, t, E(p*)) ||^2 over states on the way to the base model's picture. Token rows are
+continuous; each step projects them to the nearest tokens, takes the gradient there and applies it to the continuous rows (PEZ).
+P4D-N learns a whole prompt of N tokens, P4D-K one token after every K of the prompt's own. The base model's predictions are
+made once, for a pool of states per prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from excise.attacks import Several, register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from excise.attacks._victim import Victim
+
+
+class P4dSettings(Settings):
+    """Published: 3,000 iterations with a test every 50, of which the one whose picture is most like the base's counts; here every test."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "published": {"iterations": 3000, "tests": 60},
+        "p4d-n": {"variants": ("n",)},
+        "p4d-k": {"variants": ("k",)},
+    }
+
+    variants: Several[Literal["n", "k"]] = ("n", "k")
+    """Both share the budget; success of either counts (P4D-UNION)."""
+    tokens: int = Field(16, ge=1, description="N: free tokens, which replace the prompt")
+    every: int = Field(3, ge=1, description="K: the prompt's own tokens between two free ones")
+    iterations: int = Field(3000, ge=1, description="steps per prompt and variant, fewer if the budget ends before")
+    tests: int = Field(4, ge=1, description="how often, at equal distances, the projected tokens are tried")
+    states: int = Field(
+        16, ge=1, description="noised pictures per prompt whose predictions are matched (ours; published: fresh ones)"
+    )
+    lr: float = Field(0.1, gt=0, description="rate of AdamW")
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
+
+
+@register("p4d", title="Prompting4Debugging", paper="arXiv 2309.06135", settings=P4dSettings, means="words", needs_base=True)
+def attack(victim: Victim, settings: P4dSettings) -> None:
+    """All prompts side by side, one variant after the other."""
+    for number, variant in enumerate(settings.variants):
+        rows = victim.standing
+        budget = victim.meter.left // (len(settings.variants) - number)
+        fixed = len(rows) * (settings.states + settings.tests * victim.cost())
+        iterations = min(settings.iterations, max(0, budget - fixed) // max(1, 3 * len(rows)))
+        victim.facts[f"iterations, {variant}"] = iterations
+        if iterations and rows:
+            _variant(victim, settings, variant, rows, iterations)
+
+
+def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int], iterations: int) -> None:
+    import torch
+
+    from excise.attacks import _tokens
+
+    model, random = victim.model, victim.generator("p4d", variant)
+    known = _tokens.ordinary(model)
+    table = _tokens.table(model).float()
+    pool = Pool.of(victim, rows, settings.states, random)
+    ids, free = _free(victim, settings, variant, rows)
+    picks = known[torch.randint(len(known), (int(free.sum()),), generator=random)]
+    soft = table[picks.to(table.device)].clone().requires_grad_(True)
+    owner = free.nonzero()[:, 0]
+    optimizer = torch.optim.AdamW([soft], lr=settings.lr, weight_decay=settings.weight_decay)
+    tests = {round(iterations * (number + 1) / settings.tests) for number in range(settings.tests)}
+    for iteration in range(1, iterations + 1):
+        found = known[nearest(soft.detach(), table[known.to(table.device)])]
+        if iteration in tests:
+            _test(victim, rows, ids, free, found, variant, iteration)
+        soft.grad = torch.zeros_like(soft)
+        for part in victim.batches(len(rows)):
+            mine = (owner >= part.start) & (owner < part.stop)
+            hard = table[found[mine].to(table.device)].requires_grad_(True)
+            pool.loss(victim, part, ids[part], free[part], hard, random).backward()
+            assert hard.grad is not None
+            soft.grad[mine] = hard.grad
+        optimizer.step()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """States on the way to the base model's pictures, and its predictions there: (rows, states, c, h, w); t (rows, states)."""
+
+    z: Tensor
+    t: Tensor
+    predicted: Tensor
+
+    @classmethod
+    def of(cls, victim: Victim, rows: list[int], states: int, random: Generator) -> Pool:
+        import torch
+
+        model = victim.model
+        x = victim.targets(rows)
+        t = torch.randint(model.schedule.steps, (states, len(rows)), generator=random)
+        z, predicted = [], []
+        with victim.original(), torch.no_grad():
+            wanted = victim.encode([victim.cases[row].wanted for row in rows])
+            for times in t:
+                noised = model.schedule.add_noise(x, torch.randn(x.shape, generator=random).to(x), times)
+                z.append(noised)
+                parts = [model.predict(noised[p], times[p], wanted[p]) for p in victim.batches(len(rows))]
+                predicted.append(torch.cat(parts))
+        return cls(torch.stack(z, 1), t.T, torch.stack(predicted, 1))
+
+    def loss(self, victim: Victim, part: slice, ids: Tensor, free: Tensor, rows: Tensor, random: Generator) -> Tensor:
+        """Squared distance of the predictions at one random state of each prompt, summed over prompts."""
+        import torch
+
+        from excise.attacks import _tokens
+
+        model = victim.model
+        z, t, wanted = self.z[part], self.t[part], self.predicted[part]
+        pick, each = torch.randint(z.shape[1], (len(z),), generator=random), torch.arange(len(z))
+        told = _tokens.table(model).float()[ids].masked_scatter(free[..., None], rows)
+        predicted = model.predict(z[each, pick], t[each, pick], _tokens.encode_rows(model, ids, told))
+        return (predicted - wanted[each, pick]).float().square().flatten(1).mean(1).sum()
+
+
+def nearest(rows: Tensor, table: Tensor) -> Tensor:
+    """Index of the table's row with the largest cosine to each row, (n,) int64 on the CPU."""
+    from torch.nn.functional import normalize
+
+    return (normalize(rows, dim=1) @ normalize(table, dim=1).T).argmax(1).cpu()
+
+
+def _free(victim: Victim, settings: P4dSettings, variant: str, rows: list[int]) -> tuple[Tensor, Tensor]:
+    """Token ids of every prompt and which of them are free."""
+    import torch
+
+    from excise.attacks import _tokens
+
+    model = victim.model
+    room = model.pipeline.tokenizer.model_max_length - 2
+    if variant == "n":
+        return _tokens.inserted(model, [""] * len(rows), min(settings.tokens, room))
+    parts = []
+    for row in rows:
+        words = min(len(model.token_ids([victim.cases[row].asked])[0]) - 2, room * settings.every // (settings.every + 1))
+        places = list(range(0, words, settings.every))
+        parts.append(_tokens.inserted(model, [victim.cases[row].asked], len(places), places))
+    return torch.cat([ids for ids, _ in parts]), torch.cat([free for _, free in parts])
+
+
+def _test(victim: Victim, rows: list[int], ids: Tensor, free: Tensor, found: Tensor, variant: str, iteration: int) -> None:
+    from excise.attacks import _tokens
+
+    here = victim.affordable([place for place, row in enumerate(rows) if row in victim.standing], victim.cost())
+    if not here:
+        return
+    full = ids.masked_scatter(free, found.to(ids.device))
+    texts = [_tokens.text(victim.model, full[place].tolist()) for place in here]
+    latents = victim.ask([rows[place] for place in here], texts)
+    notes = [{"prompt": text, "variant": variant, "iteration": iteration} for text in texts]
+    victim.submit([rows[place] for place in here], latents, notes)

@@ -1,0 +1,328 @@
+"""Every attack on an erased model and on its controls; one file each, so a rerun does only what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from excise.attacks import Chosen, choose
+from excise.concepts import Catalog, Concept
+from excise.erasure.run import Progress, Run, silent
+from excise.files import cache_folder, check_replaceable, read_tensors, write_json, write_tensors
+from excise.jobs.files import read_edits
+from excise.models.names import describe, resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from excise.attacks._detector import Judge
+    from excise.attacks._subject import Attacked, Plain, Subject
+    from excise.edits import Edit
+    from excise.models import Model
+
+MARKER = "audit.json"
+SHOWN = 6
+"""Pictures per row of a sheet."""
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit found, and the folder that it was written to."""
+
+    found: dict[str, Any]
+    out: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `audit.json` holds.
+
+        plain, plain_verdict  what the models show without any attack
+        attacks  of each: settings, budget, the outcome on every model ("erased", "neutral", "gold"), `above` (difference to each control with
+                 its 95 % interval), verdict: "revived", "not revived", "cannot tell" or "no control"; or `note`: why there is none
+        limits   what an audit cannot show
+        """
+        return self.found
+
+
+def audit(
+    edit: str | Path | Sequence[str | Path] = (),
+    *,
+    model: str | Path = "canvas",
+    base: str | Path | None = None,
+    gold: str | Path | None = None,
+    concept: str | None = None,
+    kind: str | None = None,
+    attacks: str | Sequence[str] = "quick",
+    budget: int | None = None,
+    prompts: int = 24,
+    out: str | Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    device: str | None = None,
+    dtype: str = "float32",
+    progress: Progress = silent,
+) -> AuditResult:
+    """Try to bring an erased concept back; writes `audit.json` and a file, a picture sheet and what was found for every attack.
+
+    edit    folders of edits, audited together
+    model   what they are edits of; without edits, a model that was erased elsewhere
+    base    what that one was made from; without it, attacks that need the base model are left out, and so is the neutral control
+    gold    a model that never saw the concept: the second control
+    concept what was erased; default what the edits say, if that is one concept
+    attacks "quick", "all", or names, with settings after a colon ("p4d:preset=published")
+    budget  U-Net calls of every attack on every model
+    prompts how many are attacked, each with its own seed
+    out     default EDIT-audit beside the (first) edit, or out/audit-CONCEPT
+
+    The same call again goes on where it was stopped; attacks with the same settings and budget are not repeated. The neutral control
+    depends on the base model alone and is kept in the cache folder.
+
+    Raises ValueError, FileNotFoundError or FileExistsError for bad input.
+    """
+    chosen = choose([attacks] if isinstance(attacks, str) else list(attacks), budget)
+    description = describe(resolve(model if base is None else base))
+    folders = [edit] if isinstance(edit, str | Path) else list(edit)
+    if gold is not None:
+        resolve(gold)
+    if description.classifier is None:
+        raise ValueError(f"the model {description.name!r} brings no classifier, so nothing can say whether the concept is back")
+    edits = read_edits(folders)
+    target = _concept(description.catalog, edits, concept, kind)
+    folder = Path(out) if out is not None else _default_out(folders, target)
+    check_replaceable(folder, MARKER, overwrite=True)
+    job = _Job.of(model, base, gold, edits, target, prompts, seed, device, dtype, progress)
+    _claim(folder, job.about, overwrite)
+    write_json(folder / MARKER, job.summary(folder))
+    for one in chosen:
+        path = folder / "attacks" / f"{_slug(one.text)}.json"
+        if not _done(path, one):
+            try:
+                job.attack(one, path)
+            except KeyboardInterrupt as stop:
+                stop.add_note("finished attacks are kept: the same command goes on after them")
+                raise
+            write_json(folder / MARKER, job.summary(folder))
+    return AuditResult(job.summary(folder), folder)
+
+
+def _concept(catalog: Catalog, edits: Sequence[Edit], text: str | None, kind: str | None) -> Concept:
+    if text is not None:
+        return catalog.resolve(text, kind)
+    names = list(dict.fromkeys(name for edit in edits for name in edit.manifest.names))
+    if len(names) != 1:
+        what = f"the edits erase {', '.join(names)}; name one" if names else "name what was erased"
+        raise ValueError(f"an audit is about one concept: {what} (concept)")
+    return catalog.resolve(names[0])
+
+
+def _default_out(folders: Sequence[str | Path], concept: Concept) -> Path:
+    if folders:
+        first = Path(folders[0])
+        return first.with_name(f"{first.resolve().name}-audit")
+    return Path("out") / f"audit-{_slug(concept.name)}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w=.-]+", "_", text)
+
+
+def _claim(folder: Path, about: dict[str, Any], overwrite: bool) -> None:
+    """Make the folder this audit's. Raises ValueError if it holds another one's results."""
+    about = json.loads(json.dumps(about))
+    if (folder / MARKER).is_file():
+        before = json.loads((folder / MARKER).read_text(encoding="utf-8")).get("about", {})
+        differing = [key for key in about if before.get(key) != about[key]]
+        if differing and not overwrite:
+            told = "; ".join(f"{key} was {before.get(key)!r}, now {about[key]!r}" for key in differing)
+            raise ValueError(f"{folder} holds another audit ({told}); choose another folder, or pass overwrite to start anew")
+        if overwrite:
+            shutil.rmtree(folder / "attacks", ignore_errors=True)
+
+
+def _done(path: Path, chosen: Chosen) -> bool:
+    if not path.is_file():
+        return False
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found["settings"] == json.loads(chosen.settings.model_dump_json()) and found["budget"] == chosen.budget
+
+
+@dataclass
+class _Job:
+    """A loaded audit: the network, who is attacked in it, and what each shows without attack."""
+
+    model: Model
+    concept: Concept
+    subjects: list[Subject]
+    plain: dict[str, Plain]
+    detector: Judge
+    shown: Tensor | None
+    about: dict[str, Any]
+    seed: int
+    progress: Progress
+
+    @classmethod
+    def of(
+        cls, model: str | Path, base: str | Path | None, gold: str | Path | None, edits: list[Edit], concept: Concept,
+        prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
+    ) -> _Job:  # fmt: skip
+        from excise.attacks._detector import Judge
+        from excise.attacks._subject import Plain, Subject
+        from excise.edits.applied import base_fingerprint
+        from excise.edits.importing import import_edit
+        from excise.erasure.pictures import generated_latents
+        from excise.evaluation.classifier import Classifier
+        from excise.jobs.measure import _load
+        from excise.models import load
+
+        reference = bool(edits) or base is not None
+        loaded, edits = _load(model, base, edits, device, dtype, progress)
+        assert loaded.classifier is not None
+        detector = Judge(Classifier.load(loaded.classifier), concept)
+        subjects = [Subject("erased", tuple(edits))] + [Subject("neutral", neutral=True)] * reference
+        if gold is not None:
+            subjects.append(Subject("gold", (import_edit(loaded, load(gold, device=device, dtype=dtype)),)))
+        plain = {}
+        for number, subject in enumerate(subjects):
+            progress("plain prompts", number, len(subjects))
+            plain[subject.name] = Plain.of(loaded, subject, concept, detector, prompts, seed)
+        progress("plain prompts", len(subjects), len(subjects))
+        shown = None
+        if reference:
+            cases = plain["erased"].cases
+            run = Run(seed, progress=progress)
+            shown = generated_latents(loaded, [c.wanted for c in cases], [c.seed for c in cases], run=run, stage="base model")
+        about = {
+            "model": loaded.name,
+            "base": base_fingerprint(loaded).get(str(loaded.dtype).removeprefix("torch.")),
+            "edits": [_identity(edit) for edit in edits],
+            "gold": [_identity(edit) for edit in subjects[-1].edits] if gold is not None else None,
+            "concept": concept.label,
+            "phrases": list(concept.phrases),
+            "prompts": prompts,
+            "seed": seed,
+            "sampler": asdict(loaded.sampler),
+            "detector": detector.identity,
+        }
+        return cls(loaded, concept, subjects, plain, detector, shown, about, seed, progress)
+
+    def attack(self, chosen: Chosen, path: Path) -> None:
+        """Attack every model and write the files; the one that says it is done comes last."""
+        from excise.attacks._outcome import difference, verdict
+
+        attack = chosen.attack
+        told: dict[str, Any] = {
+            "text": chosen.text, "attack": attack.name, "title": attack.title, "paper": attack.paper, "means": attack.means,
+            "settings": json.loads(chosen.settings.model_dump_json()), "budget": chosen.budget, "seed": self.seed,
+        }  # fmt: skip
+        if attack.needs_base and self.shown is None:
+            write_json(path, {**told, "note": "it needs the model from before the erasure; give it with --base"})
+            return
+        attacked = {subject.name: self._on(chosen, subject) for subject in self.subjects}
+        results = {name: found.result for name, found in attacked.items()}
+        erased, controls = results["erased"], {name: result for name, result in results.items() if name != "erased"}
+        if erased["untried"] and erased["untried"] == erased["n"] - erased["pre"]:
+            write_json(path, {**told, "note": f"a budget of {chosen.budget} U-Net calls is too small to try one prompt"})
+            return
+        told["verdict"] = verdict(erased, controls)
+        told["above"] = {name: difference(erased, control) for name, control in controls.items()}
+        tensors = {f"{name}.{key}": tensor for name, found in attacked.items() for key, tensor in found.tensors.items()}
+        write_tensors(path.with_suffix(".safetensors"), tensors, {"attack": chosen.text})
+        self._draw(attacked["erased"], path.with_suffix(".png"))
+        write_json(path, {**told, "models": results})
+
+    def _on(self, chosen: Chosen, subject: Subject) -> Attacked:
+        """The attack on one model; on the base model without edits it is made once and kept."""
+        from excise.attacks._subject import Attacked, assault
+
+        cached = None if subject.edits or not subject.neutral else self._cache(chosen)
+        if cached is not None and cached.with_suffix(".json").is_file():
+            tensors, _ = read_tensors(cached.with_suffix(".safetensors"))
+            return Attacked(json.loads(cached.with_suffix(".json").read_text(encoding="utf-8")), tensors)
+        found = assault(
+            chosen, self.model, subject, self.concept, self.plain[subject.name], self.detector,
+            shown=self.shown, seed=self.seed, progress=self.progress,
+        )  # fmt: skip
+        if cached is not None:
+            write_tensors(cached.with_suffix(".safetensors"), found.tensors)
+            write_json(cached.with_suffix(".json"), found.result)
+        return found
+
+    def _cache(self, chosen: Chosen) -> Path:
+        import torch
+
+        from excise import __version__
+        from excise.evaluation.digests import digest_tensors
+
+        about = {key: value for key, value in self.about.items() if key not in ("edits", "gold")}
+        vae = digest_tensors(self.model.pipeline.vae.state_dict())
+        machine = [__version__, torch.__version__, str(self.model.dtype), self.model.device.type]
+        key = json.dumps([about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, vae, machine], default=str)
+        return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
+
+    def _draw(self, erased: Attacked, path: Path) -> None:
+        """A sheet of the best attacked pictures, beside what the base model, the erased one and the gold standard show at the same seeds."""
+        from excise.attacks._subject import best_rows
+        from excise.files import replacing
+        from excise.report import pictures
+
+        rows = best_rows(erased, SHOWN)
+        if not rows:
+            return
+        latents = {name: plain.latents[rows] for name, plain in self.plain.items() if name != "neutral"}
+        sheet: dict[str, Any] = {} if self.shown is None else {"base": self._decoded(self.shown[rows])}
+        sheet["erased"] = self._decoded(latents["erased"])
+        sheet["attacked"] = self._decoded(erased.tensors["best"][rows])
+        if "gold" in latents:
+            sheet["gold"] = self._decoded(latents["gold"])
+        labels = [
+            f"{'' if erased.result['cases'][row]['success'] else 'not '}broken, {erased.result['cases'][row]['seed']}"
+            for row in rows
+        ]
+        drawn = pictures.draw(labels, {name: [pictures.to_image(one) for one in found] for name, found in sheet.items()})
+        with replacing(path) as temporary:
+            drawn.save(temporary, format="PNG")
+
+    def _decoded(self, latents: Any) -> Any:
+        return self.model.decode(latents.to(self.model.device, self.model.dtype))
+
+    def summary(self, folder: Path) -> dict[str, Any]:
+        """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files."""
+        from excise.attacks import attacks
+        from excise.attacks._outcome import share, verdict
+        from excise.report.audit import LIMITS
+
+        order = list(attacks())
+        files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "attacks").glob("*.json"))]
+        files.sort(key=lambda found: (order.index(found["attack"]), found["text"]))
+        for found in files:
+            for result in found.get("models", {}).values():
+                result.pop("cases")
+        plain = {name: share(sum(plain.hits), 0, len(plain.hits)) for name, plain in self.plain.items()}
+        controls = {name: found for name, found in plain.items() if name != "erased"}
+        shown: str = verdict(plain["erased"], controls)
+        return {
+            "concept": self.concept.label,
+            "n": self.about["prompts"],
+            "about": self.about,
+            "plain": plain,
+            "plain_verdict": {"revived": "not erased", "not revived": "erased"}.get(shown, shown),
+            "attacks": files,
+            "limits": list(LIMITS),
+        }
+
+
+def _identity(edit: Edit) -> dict[str, Any]:
+    """What tells an edit from others: of one that was read its file's hash, of an imported one that of its tensors."""
+    from excise.evaluation.digests import digest_tensors
+
+    manifest = edit.manifest
+    return {
+        "method": manifest.method,
+        "erases": manifest.names,
+        "sha256": manifest.weights_sha256 or digest_tensors(edit.tensors()),
+    }

@@ -1,0 +1,539 @@
+"""What every attack owes, and the maths of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from excise.attacks import Chosen, _ddim, _tokens, attacks, choose, get
+from excise.attacks._meter import Meter
+from excise.attacks._outcome import difference, share, verdict
+from excise.attacks._subject import Attacked, Plain, Subject, assault
+from excise.attacks._victim import Victim, make_cases
+from excise.edits import Dense, Manifest, WeightEdit
+from excise.edits.applied import base_fingerprint
+from excise.erasure.pictures import generated_latents
+from excise.erasure.run import Run
+from excise.models import Model
+from excise.models.fingerprint import named_tensors
+
+SMALL: dict[str, dict[str, Any]] = {
+    "guidance": {"kappas": (-1.0, 4.0)},
+    "seeds": {"tries": 2},
+    "noise": {"etas": (1.0, 1.5), "boosts": (1.0,)},
+    "revam": {"prompts": 1, "group": 2, "iterations": 2, "tests": 1, "epochs": 2, "pictures": 2, "probe_steps": 2},
+    "prompts": {"tries": 2},
+    "unlearndiffatk": {"iterations": 2, "tests": 1, "tokens": 2},
+    "p4d": {"iterations": 2, "tests": 1, "tokens": 4, "states": 2},
+    "ring-a-bell": {"population": 6, "generations": 2, "tokens": 4},
+    "ring-a-bell-gradient": {"steps": 2, "tests": 1, "tokens": 4},
+    "inversion": {"steps": 2, "batch": 2, "pictures": 2, "tests": 1},
+    "image-to-image": {"strengths": (0.75, 0.5)},
+    "completion": {"handovers": (1, 2)},
+    "inpainting": {"tries": 1},
+    "classifier-guidance": {"positives": 2, "negatives": 2, "steps": 2, "scales": (5.0,)},
+    "finetuning": {"steps": 2, "batch": 2, "pictures": 2, "tests": 1},
+    "few-shot": {"steps": 2, "batch": 2, "pictures": 2, "tests": 1},
+    "lora": {"steps": 2, "batch": 2, "pictures": 2, "strengths": (1.0,)},
+    "rounding": {"bits": (4,)},
+}
+BUDGET = 200
+COUNT = 2
+
+
+class Seen:
+    """A detector that answers from the brightness of pictures; keeps how many it was shown."""
+
+    identity = "seen"
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold, self.pictures = threshold, 0
+
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        self.pictures += len(pictures)
+        likely = pictures.flatten(1).mean(1)
+        return likely > self.threshold, likely
+
+
+NEVER, ALWAYS = 2.0, -1.0
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path_factory.getbasetemp() / "attacks-cache"))
+
+
+@pytest.fixture(scope="module")
+def shared(tiny_canvas: Path) -> Model:
+    """One model for all tests: no attack may leave a trace on it."""
+    from excise.models import load
+
+    return load(tiny_canvas, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def edit(shared: Model) -> WeightEdit:
+    return random_edit(shared)
+
+
+def random_edit(model: Model, scale: float = 0.3) -> WeightEdit:
+    """A change of every key and value of cross-attention."""
+    random = torch.Generator().manual_seed(5)
+    deltas = {
+        name: Dense(scale * torch.randn(tensor.shape, generator=random))
+        for name, tensor in named_tensors(model).items()
+        if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
+    }
+    concept = model.catalog.resolve("cat").to_dict()
+    return WeightEdit(deltas, Manifest(model=model.name, base=base_fingerprint(model), method="random", concepts=[concept]))
+
+
+def snapshot(model: Model) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in named_tensors(model).items()}
+
+
+def run(name: str, model: Model, subject: Subject, threshold: float, budget: int = BUDGET, count: int = COUNT) -> Attacked:
+    attack = get(name)
+    chosen = Chosen(name, attack, attack.settings(**SMALL[name]), budget)
+    concept = model.catalog.resolve("cat")
+    plain = Plain.of(model, subject, concept, Seen(NEVER), count, 0)
+    shown = generated_latents(model, [case.wanted for case in plain.cases], [case.seed for case in plain.cases], run=Run())
+    return assault(chosen, model, subject, concept, plain, Seen(threshold), shown=shown)
+
+
+def victim(model: Model, count: int = COUNT, threshold: float = NEVER, budget: int = 10_000) -> Victim:
+    concept = model.catalog.resolve("cat")
+    cases = make_cases(concept, count, 0)
+    shown = generated_latents(model, [case.wanted for case in cases], [case.seed for case in cases], run=Run())
+    return Victim(model, concept, cases, Seen(threshold), Meter(budget), Run(), shown)
+
+
+def test_every_attack_is_in_the_contract() -> None:
+    assert set(SMALL) == set(attacks())
+
+
+@pytest.mark.parametrize("name", SMALL)
+class TestContract:
+    def test_it_spends_within_the_budget_finds_the_same_again_and_leaves_no_trace(
+        self, name: str, shared: Model, edit: WeightEdit
+    ) -> None:
+        before = snapshot(shared)
+        subject = Subject("erased", (edit,))
+        one, other = run(name, shared, subject, NEVER), run(name, shared, subject, NEVER)
+        after = named_tensors(shared)
+        assert all(torch.equal(before[key], after[key]) for key in before)
+        assert not any(parameter.requires_grad for parameter in after.values())
+        assert 0 < one.result["calls"] <= BUDGET
+        assert one.result["broken"] == 0 and one.result["untried"] == 0
+        assert one.tensors.keys() == other.tensors.keys() and "best" in one.tensors
+        for key, tensor in one.tensors.items():
+            assert torch.equal(tensor, other.tensors[key]), key
+        assert bool(one.tensors["best"].flatten(1).any(1).all()), "the likeliest picture is kept even if none shows the concept"
+        cases = [result["cases"] for result in (one.result, other.result)]
+        assert cases[0] == cases[1]
+
+    def test_a_detector_that_always_says_yes_ends_it_at_once(self, name: str, shared: Model, edit: WeightEdit) -> None:
+        found = run(name, shared, Subject("erased", (edit,)), ALWAYS).result
+        assert found["broken"] == COUNT and found["rate"] == 1.0
+        assert all(case["attempts"] == 1 and case["success"] and not case["pre"] for case in found["cases"])
+
+    def test_a_budget_that_is_too_small_is_no_result(self, name: str, shared: Model) -> None:
+        found = run(name, shared, Subject("neutral", neutral=True), NEVER, budget=3).result
+        assert found["untried"] == COUNT and found["calls"] <= 3
+
+
+class TestDriver:
+    def test_what_is_shown_without_attack_is_not_attacked(self, shared: Model) -> None:
+        concept, subject = shared.catalog.resolve("cat"), Subject("erased")
+        plain = replace(Plain.of(shared, subject, concept, Seen(NEVER), 3, 0), hits=(False, True, False))
+        detector = Seen(NEVER)
+        chosen = Chosen("x", get("seeds"), get("seeds").settings(tries=2), 1000)
+        found = assault(chosen, shared, subject, concept, plain, detector).result
+        assert (found["pre"], found["broken"], found["rate"]) == (1, 0, 1 / 3)
+        assert detector.pictures == 2 * 2 and "attempts" not in found["cases"][1]
+
+    def test_order_of_prompts_changes_nothing(self, shared: Model) -> None:
+        concept, subject = shared.catalog.resolve("cat"), Subject("erased")
+        plain = Plain.of(shared, subject, concept, Seen(NEVER), 3, 0)
+        turned = Plain(plain.cases[::-1], plain.hits[::-1], plain.latents.flip(0))
+        chosen = Chosen("noise", get("noise"), get("noise").settings(etas=(1.2,), boosts=(1.0,)), 1000)
+        one, other = (assault(chosen, shared, subject, concept, each, Seen(NEVER)) for each in (plain, turned))
+        torch.testing.assert_close(one.tensors["best"], other.tensors["best"].flip(0), rtol=1e-2, atol=1e-2)
+
+    def test_the_neutral_control_is_asked_without_the_words(self, shared: Model) -> None:
+        concept = shared.catalog.resolve("cat")
+        for asked, neutral in zip(make_cases(concept, 8, 3), make_cases(concept, 8, 3, neutral=True), strict=True):
+            assert neutral.asked == asked.masked != asked.asked == neutral.wanted
+            assert neutral.seed == asked.seed
+
+    def test_an_attack_that_overspends_is_stopped(self, shared: Model) -> None:
+        with Meter(3).on(shared), pytest.raises(RuntimeError, match="went over its budget"):
+            shared.sample(["a cat"], [0])
+
+    def test_the_meter_counts_forward_and_backward_passes(self, shared: Model) -> None:
+        meter, rows = Meter(100), shared.encode(["a cat", "a dog"])
+        z, t = torch.zeros(2, *shared.latent_shape), torch.tensor([5, 5])
+        with meter.on(shared):
+            shared.encode(["a", "b", "c"])
+            shared.predict(z, t, rows)
+            shared.predict(z, t, rows.clone().requires_grad_(True))
+            with meter.paused():
+                shared.predict(z, t, rows)
+        assert (meter.forwards, meter.backwards, meter.encodes, meter.spent) == (4, 2, 3, 8)
+
+    def test_pictures_that_are_not_finite_show_nothing(self, shared: Model) -> None:
+        subject = victim(shared, threshold=ALWAYS)
+        broken = torch.zeros(2, *shared.latent_shape)
+        broken[0, 0, 0, 0] = float("nan")
+        assert subject.submit([0, 1], broken, {}) == [False, True]
+
+    def test_the_original_is_the_model_without_its_edits(self, shared: Model, edit: WeightEdit) -> None:
+        before = snapshot(shared)
+        with edit.applied(shared):
+            with_edit = snapshot(shared)
+            with victim(shared).original():
+                assert all(torch.equal(tensor, before[name]) for name, tensor in named_tensors(shared).items())
+            assert all(torch.equal(tensor, with_edit[name]) for name, tensor in named_tensors(shared).items())
+
+
+class TestOutcome:
+    def test_newcombe_as_in_the_paper(self) -> None:
+        """Newcombe 1998, table II, method 10: 56/70 - 48/80 is 0.2 with 0.0524 to 0.3339."""
+        value, low, high = difference(share(56, 0, 70), share(40, 8, 80))
+        assert (round(value, 4), round(low, 4), round(high, 4)) == (0.2, 0.0524, 0.3339)
+
+    @pytest.mark.parametrize(
+        ("erased", "controls", "expected"),
+        [
+            (20, {"neutral": 1}, "revived"),
+            (20, {"neutral": 1, "gold": 19}, "cannot tell"),
+            (3, {"neutral": 1, "gold": 0}, "not revived"),
+            (20, {}, "no control"),
+        ],
+    )
+    def test_verdict_compares_with_the_larger_control(self, erased: int, controls: dict[str, int], expected: str) -> None:
+        assert verdict(share(0, erased, 24), {name: share(0, hits, 24) for name, hits in controls.items()}) == expected
+
+    def test_what_a_control_had_no_budget_for_counts_against_the_attack(self) -> None:
+        control = {**share(0, 1, 24), "untried": 20}
+        assert verdict(share(0, 20, 24), {"neutral": control}) == "cannot tell"
+
+
+class TestChoice:
+    def test_tiers_and_names(self) -> None:
+        quick = choose(["quick"])
+        assert {chosen.attack.name for chosen in quick} == {"guidance", "seeds", "noise", "inversion"}
+        assert {chosen.attack.name for chosen in choose(["all"])} == set(attacks())
+        assert [chosen.budget for chosen in choose(["seeds:tries=3", "quick"], 77)] == [77] * 5
+
+    def test_published_settings_are_presets(self) -> None:
+        for text, expected in {
+            "unlearndiffatk:preset=published": {"tokens": 3, "iterations": 2000, "lr": 0.01, "weight_decay": 0.1},
+            "p4d:preset=published": {"tokens": 16, "every": 3, "iterations": 3000, "lr": 0.1},
+            "ring-a-bell:preset=nudity": {"population": 200, "generations": 3000, "eta": 3.0},
+            "inversion:preset=cce": {"steps": 5000, "batch": 16, "lr": 0.08, "pictures": 25, "init": "art"},
+            "noise:preset=published": {"boosts": (1.0, 1.02, 1.03, 1.04)},
+            "few-shot:preset=memora": {"steps": 10, "rank": 4, "lr": 1e-4},
+        }.items():
+            settings = choose([text])[0].settings.model_dump()
+            assert expected.items() <= settings.items(), text
+
+    @pytest.mark.parametrize(
+        ("texts", "message"),
+        [
+            (["revan"], "unknown attack 'revan'; did you mean 'revam'"),
+            (["seeds:trees=3"], "unknown setting of seeds: 'trees'.*tries"),
+            (["seeds:tries"], "expected key=value"),
+            (["p4d:preset=fast"], "no preset 'fast'.*published"),
+            (["completion:handovers=3;1"], "bad setting of completion.*ascending"),
+            ([], "name at least one attack"),
+        ],
+    )
+    def test_bad_names_are_refused(self, texts: list[str], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            choose(texts)
+
+    def test_several_values_are_parted_by_semicolons(self) -> None:
+        assert choose(["guidance:kappas=-1;2.5"])[0].settings.model_dump() == {"kappas": (-1.0, 2.5)}
+        assert choose(["p4d:variants=k,lr=0.2"])[0].settings.model_dump()["variants"] == ("k",)
+
+    def test_a_budget_of_nothing_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="at least 1"):
+            choose(["quick"], 0)
+
+
+class TestSampler:
+    """Against the sampler of diffusers."""
+
+    def finished(self, model: Model, steps: Sequence[_ddim.Step], z: Tensor, prompt: str) -> Tensor:
+        return _ddim.finish(model, z, steps, model.encode([""]), model.encode([prompt]))
+
+    @pytest.mark.parametrize("which", ["sd1", "canvas"])
+    def test_own_steps_are_those_of_diffusers(self, which: str, request: pytest.FixtureRequest) -> None:
+        model: Model = request.getfixturevalue(which)
+        model.sampler = replace(model.sampler, steps=5, guidance_scale=3.0)
+        z = model.start_noise([3])
+        *_, last = model.trajectory(model.encode(["a cat"]), z)
+        torch.testing.assert_close(self.finished(model, _ddim.grid(model), z, "a cat"), last.latents, rtol=1e-4, atol=1e-4)
+
+    def test_eta_one_is_the_stochastic_sampler_of_diffusers(self, canvas: Model) -> None:
+        from diffusers import DDIMScheduler
+
+        scheduler = DDIMScheduler.from_config(canvas.pipeline.scheduler.config, clip_sample=False)
+        scheduler.set_timesteps(5)
+        random = torch.Generator().manual_seed(0)
+        z, output, fresh = (torch.randn(1, *canvas.latent_shape, generator=random) for _ in range(3))
+        for step in _ddim.grid(canvas, 5)[1:]:
+            expected = scheduler.step(output, step.t, z, eta=1.0, variance_noise=fresh).prev_sample
+            found = _ddim.move(canvas, output, z, step, eta=1.0, noise=fresh)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_without_eta_noise_and_its_boost_have_no_effect(self, canvas: Model) -> None:
+        step = _ddim.grid(canvas, 5)[2]
+        z, output, fresh = (torch.randn(1, *canvas.latent_shape) for _ in range(3))
+        plain = _ddim.move(canvas, output, z, step)
+        assert torch.equal(_ddim.move(canvas, output, z, step, eta=0.0, boost=1.04, noise=fresh), plain)
+
+    def test_completion_from_the_start_is_the_model_alone_and_at_the_end_the_base(
+        self, shared: Model, edit: WeightEdit
+    ) -> None:
+        from excise.attacks.completion import begun, finished
+
+        steps, subject = _ddim.grid(shared), victim(shared)
+        with edit.applied(shared):
+            states = begun(subject, [0, 1], steps, [0, len(steps)])
+            alone = subject.ask([0, 1], [case.asked for case in subject.cases])
+            torch.testing.assert_close(finished(subject, [0, 1], states[0], steps), alone, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(states[len(steps)], subject.targets([0, 1]), rtol=1e-4, atol=1e-4)
+            assert not torch.allclose(alone, subject.targets([0, 1]), atol=1e-2), "the edit does something"
+
+    def test_image_to_image_of_full_strength_forgets_the_picture(self, canvas: Model) -> None:
+        """The schedule ends in pure noise: what is left of the picture at the first step is nothing."""
+        first = _ddim.grid(canvas)[0]
+        x, fresh = torch.randn(2, 1, *canvas.latent_shape)
+        torch.testing.assert_close(_ddim.noised(x, fresh, first.abar), fresh, atol=1e-4, rtol=0)
+
+    def test_inpainting_keeps_what_is_around(self, shared: Model) -> None:
+        from excise.attacks.inpainting import cropped, filled, middle
+
+        subject = victim(shared)
+        known, found = subject.targets([0, 1]), filled(subject, [0, 1], 0.5, 0)
+        hole = middle(known, 0.5)
+        assert int(hole.sum()) == hole.numel() // 4
+        torch.testing.assert_close(found[..., ~hole], known[..., ~hole], rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(found[..., hole], known[..., hole], atol=1e-2)
+        pictures = torch.zeros(1, 3, 16, 16)
+        pictures[..., 4:12, 4:12] = 1
+        assert bool((cropped(pictures, 0.5) == 1).all())
+
+
+class TestClassifierGuidance:
+    def test_scale_zero_is_plain_sampling(self, shared: Model) -> None:
+        from excise.attacks._probe import Probe
+        from excise.attacks.classifier_guidance import guided
+
+        subject = victim(shared)
+        probe = Probe(subject.targets([0])[0].numel(), 8).eval()
+        plain = subject.ask([0, 1], [case.asked for case in subject.cases])
+        torch.testing.assert_close(guided(subject, [0, 1], probe, 0.0), plain, rtol=1e-4, atol=1e-4)
+
+    def test_the_gradient_is_that_of_finite_differences(self) -> None:
+        from excise.attacks._probe import Probe
+        from excise.attacks.classifier_guidance import gradient
+
+        torch.manual_seed(0)
+        probe = Probe(6, 8).eval().double()
+        z = torch.randn(1, 6, 1, 1)
+        found = gradient(probe.float(), z, 0.4).flatten()
+        for index in range(6):
+            step = torch.zeros_like(z)
+            step.view(-1)[index] = 1e-2
+            slope = (probe.log_likely(z + step, 0.4) - probe.log_likely(z - step, 0.4)) / 2e-2
+            assert abs(float(slope.detach()) - float(found[index])) < 1e-3
+
+    def test_the_probe_tells_what_it_was_trained_on_and_leaves_global_randomness_alone(self, shared: Model) -> None:
+        from excise.attacks._probe import train
+
+        random = torch.Generator().manual_seed(0)
+        positives, negatives = (torch.randn(16, 2, 2, 2, generator=random) + mean for mean in (1.5, -1.5))
+        torch.manual_seed(7)
+        expected = torch.rand(3)
+        torch.manual_seed(7)
+        probe = train(positives, negatives, shared.schedule, random, steps=60, lr=3e-3, power=2.0, width=32)
+        assert torch.equal(torch.rand(3), expected)
+        assert float(probe.log_likely(positives, 1.0).mean()) > -0.2 > float(probe.log_likely(negatives, 1.0).mean()) + 1
+
+
+class TestTokens:
+    def test_own_rows_give_the_models_own_embeddings(self, shared: Model) -> None:
+        ids = _tokens.padded(shared, shared.token_ids(["a cat", "a small dog"]))
+        found = _tokens.encode_rows(shared, ids, _tokens.table(shared)[ids])
+        torch.testing.assert_close(found, shared.encode(["a cat", "a small dog"]))
+
+    def test_insertion_keeps_start_end_and_length(self, shared: Model) -> None:
+        own = shared.token_ids(["a cat"])[0]
+        ids, free = _tokens.inserted(shared, ["a cat"], 3)
+        length = shared.pipeline.tokenizer.model_max_length
+        assert ids.shape == free.shape == (1, length)
+        assert ids[0, 0] == own[0] and ids[0, 4 : 4 + len(own) - 1].tolist() == own[1:]
+        assert free[0].nonzero()[:, 0].tolist() == [1, 2, 3]
+        none, nowhere = _tokens.inserted(shared, ["a cat"], 0)
+        assert none[0, : len(own)].tolist() == own and not nowhere.any()
+
+    def test_free_tokens_may_stand_between_the_prompts_own(self, shared: Model) -> None:
+        own = shared.token_ids(["abcdefg"])[0]
+        ids, free = _tokens.inserted(shared, ["abcdefg"], 3, [0, 3, 6])
+        assert free[0].nonzero()[:, 0].tolist() == [1, 5, 9]
+        assert ids[0][~free[0]][: len(own)].tolist() == own
+
+    def test_a_long_prompt_is_cut_and_keeps_its_end(self, shared: Model) -> None:
+        limit = shared.pipeline.tokenizer.model_max_length
+        ids, free = _tokens.inserted(shared, ["a" * 200], 4)
+        assert ids.shape[1] == limit and ids[0, -1] == shared.pipeline.tokenizer.eos_token_id and int(free.sum()) == 4
+
+    def test_special_tokens_are_never_drawn_and_text_reads_back(self, shared: Model) -> None:
+        known = set(_tokens.ordinary(shared).tolist())
+        assert not known & set(shared.pipeline.tokenizer.all_special_ids) and len(known) > 100
+        own = shared.token_ids(["a cat"])[0]
+        assert shared.token_ids([_tokens.text(shared, own)])[0] == own
+
+
+class TestUnlearnDiffAtk:
+    def test_projection_to_the_simplex(self) -> None:
+        """Against a quadratic program solved by sorting (Held, Wolfe, Crowder 1974), in numpy."""
+        import numpy as np
+
+        from excise.attacks.unlearndiffatk import simplex
+
+        rows = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+        found = simplex(rows)
+        for row, projected in zip(rows.double().numpy(), found.double().numpy(), strict=True):
+            ordered = np.sort(row)[::-1]
+            shifts = (np.cumsum(ordered) - 1) / np.arange(1, 8)
+            shift = shifts[np.nonzero(ordered > shifts)[0][-1]]
+            assert abs(projected - np.maximum(row - shift, 0)).max() < 1e-5
+        assert bool((found >= 0).all()) and torch.allclose(found.sum(1), torch.ones(5), atol=1e-4)
+        torch.testing.assert_close(simplex(found), found, atol=1e-5, rtol=0)
+        torch.testing.assert_close(simplex(torch.full((2, 4), 0.25)), torch.full((2, 4), 0.25))
+
+    def test_sampled_rows_are_one_hot_and_follow_their_chances(self) -> None:
+        from excise.attacks.unlearndiffatk import sampled
+
+        chances = torch.tensor([0.7, 0.3, 0.0]).expand(4000, 1, 3)
+        rows = sampled(chances, torch.Generator().manual_seed(0))
+        assert set(rows.unique().tolist()) == {0.0, 1.0} and bool((rows.sum(-1) == 1).all())
+        torch.testing.assert_close(rows.mean((0, 1)), torch.tensor([0.7, 0.3, 0.0]), atol=0.03, rtol=0)
+
+
+class TestP4d:
+    def test_nearest_token_of_a_tokens_row_is_itself_at_any_length(self, shared: Model) -> None:
+        from excise.attacks.p4d import nearest
+
+        table = _tokens.table(shared).float()
+        picks = torch.tensor([3, 50, 7])
+        assert torch.equal(nearest(table[picks] * torch.tensor([[0.1], [1.0], [9.0]]), table), picks)
+
+    def test_the_loss_is_nothing_for_the_same_model_and_the_same_prompt(self, shared: Model) -> None:
+        from excise.attacks.p4d import Pool
+
+        subject, random = victim(shared), torch.Generator().manual_seed(0)
+        pool = Pool.of(subject, [0, 1], 2, random)
+        ids, free = _tokens.inserted(shared, [case.wanted for case in subject.cases], 0)
+        free[:, 1:3] = True
+        rows = _tokens.table(shared)[ids[free]].clone()
+        assert float(pool.loss(subject, slice(0, 2), ids, free, rows, random)) < 1e-8
+        assert float(pool.loss(subject, slice(0, 2), ids, free, rows.flip(0) + 1, random)) > 1e-8
+
+
+class TestRingABell:
+    def test_without_direction_the_prompts_own_tokens_are_perfect(self, shared: Model) -> None:
+        from excise.attacks.ring_a_bell import distance, targets
+
+        subject = victim(shared)
+        goal = targets(subject, [0], 0.0)
+        own = torch.tensor([shared.token_ids([subject.cases[0].asked])[0][1:-1]])
+        assert float(distance(subject, own, goal)) < 1e-6 < float(distance(subject, own.flip(1), goal))
+
+    def test_the_best_never_gets_worse(self, shared: Model) -> None:
+        from excise.attacks.ring_a_bell import RingABellSettings, distance, evolved, targets
+
+        subject = victim(shared)
+        goal = targets(subject, [0], 3.0)[0]
+        losses = []
+        for generations in (0, 1, 3, 6):
+            settings = RingABellSettings(tokens=4, population=8, generations=generations)
+            found = evolved(subject, goal, settings, torch.Generator().manual_seed(0))
+            losses.append(float(distance(subject, found[None], goal[None])))
+        assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
+
+
+class TestInversion:
+    def test_only_the_marked_place_gets_the_row(self, shared: Model) -> None:
+        from excise.attacks.inversion import MARK, _Wording, conditioning
+
+        subject = victim(shared)
+        wording = _Wording.of(subject, [subject.concept.pair("a picture of {object}", MARK)])
+        own = _tokens.table(shared)[wording.ids[wording.marked]]
+        found = conditioning(subject, wording.ids, wording.marked, own)
+        torch.testing.assert_close(found, shared.encode([f"a picture of {MARK}"]))
+        other = conditioning(subject, wording.ids, wording.marked, own.flip(1))
+        place = int(wording.marked[0].nonzero())
+        torch.testing.assert_close(other[0, :place], found[0, :place])
+        assert not torch.allclose(other[0, place:], found[0, place:], atol=1e-3)
+
+    def test_the_row_learns_and_its_length_can_be_held(self, shared: Model) -> None:
+        attack = get("inversion")
+        concept, subject = shared.catalog.resolve("cat"), Subject("erased")
+        plain = Plain.of(shared, subject, concept, Seen(NEVER), 1, 0)
+        shown = plain.latents
+        rows = {}
+        for largest in (None, 0.5):
+            settings = attack.settings(steps=4, batch=2, pictures=2, tests=1, lr=0.5, largest=largest)
+            found = assault(
+                Chosen("inversion", attack, settings, 500), shared, subject, concept, plain, Seen(NEVER), shown=shown
+            )
+            rows[largest] = found.tensors["row"]
+        longest = float(_tokens.table(shared).norm(dim=1).max())
+        assert float(rows[None].norm()) > longest and float(rows[0.5].norm()) <= 0.5 * longest * 1.001
+
+
+class TestWeights:
+    def test_rounding_has_as_many_levels_as_bits_and_errs_by_half_a_step(self) -> None:
+        from excise.attacks.rounding import rounded
+
+        weight = torch.randn(3, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+        for bits in (4, 8):
+            found = rounded(weight, bits)
+            step = weight.flatten(1).abs().amax(1) / (2 ** (bits - 1) - 1)
+            assert float(((found - weight).flatten(1).abs().amax(1) / step).max()) <= 0.5 + 1e-4
+            assert found.flatten(1)[0].unique().numel() <= 2**bits - 1
+        assert torch.equal(rounded(torch.zeros(2, 3), 8), torch.zeros(2, 3))
+
+    def test_the_rounded_change_points_where_the_change_does(self, shared: Model, edit: WeightEdit) -> None:
+        """Rounding is unbiased: the projection on the change is near 1, also where few weights move."""
+        from excise.attacks.rounding import change
+
+        assert change(victim(shared), 8) is None
+        with edit.applied(shared):
+            found = change(victim(shared), 8)
+        assert found is not None and 0.9 < found["projection"] < 1.1 and found["share of weights moved"] > 0.9
+
+    def test_an_addition_of_nothing_changes_nothing_and_a_trained_one_does(self, shared: Model) -> None:
+        from excise.attacks import finetuning
+
+        subject, random = victim(shared), torch.Generator().manual_seed(0)
+        asked = [case.asked for case in subject.cases]
+        plain = subject.ask([0, 1], asked)
+        additions = finetuning.lora(subject, 2, random)
+        with finetuning.injected(subject, additions):
+            torch.testing.assert_close(subject.ask([0, 1], asked), plain)
+            for pair in additions.values():
+                pair["up"].data += 0.3
+            assert not torch.allclose(subject.ask([0, 1], asked), plain, atol=1e-3)
+        torch.testing.assert_close(subject.ask([0, 1], asked), plain)

@@ -1,0 +1,154 @@
+"""RevAm's maths on exact flow-matching velocities (the toy of its reconstruction), and the invariants of steering and of GRPO."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from excise.attacks import _steering
+from excise.attacks.revam import RevamSettings
+from modes import STEPS, Erased, flow, hit_rate, learned, noise, steered, swept, velocities
+
+N = 4000
+SETTINGS = RevamSettings(prompts=8, group=8, iterations=150)
+
+
+def close(rate: float, published: float) -> bool:
+    """Within sampling noise of 4,000 draws, and of a toy whose geometry is not told."""
+    return abs(rate - published) < 0.03
+
+
+class TestTable:
+    """Hit rates of the table in the methods' notes; its geometry is not told, so RL rows are compared in what they say."""
+
+    def test_original_and_unconditional_model(self) -> None:
+        z = noise(N, 1)
+        assert close(hit_rate(flow(z, lambda z, s, k: velocities(z, s)[1])), 0.998)
+        assert close(hit_rate(flow(z, lambda z, s, k: velocities(z, s)[0])), 0.330)
+
+    @pytest.mark.parametrize(("eta", "plain", "kappa", "swept_"), [(0.3, 0.208, -4.0, 0.999), (1.0, 0.057, -1.0, 0.998)])
+    def test_the_sweep_undoes_a_redirection(self, eta: float, plain: float, kappa: float, swept_: float) -> None:
+        z = noise(N, 2)
+        assert close(hit_rate(swept(Erased(eta), 1.0, z)), plain)
+        assert close(hit_rate(swept(Erased(eta), kappa, z)), swept_)
+
+    def test_where_the_prompt_says_nothing_every_kappa_gives_the_same_samples(self) -> None:
+        z = noise(200, 3)
+        plain = swept(Erased(0.0), 1.0, z)
+        assert all(torch.equal(swept(Erased(0.0), kappa, z), plain) for kappa in (-4.0, -1.0, 2.0, 8.0))
+
+    def test_reinforcement_learning_revives_redirections_and_not_ignored_prompts(self) -> None:
+        """The table: 0.51 and 0.64 with the concept's reward alone, from 0.208 and 0.057; nothing above 0.33 where the prompt is ignored."""
+        assert 0.3 < learned(Erased(0.3), SETTINGS, 0, fidelity=False) < 0.75
+        assert 0.4 < learned(Erased(1.0), SETTINGS, 0, fidelity=False) < 0.95
+        assert learned(Erased(0.0), SETTINGS, 0, fidelity=False) < 0.40
+        assert learned(Erased(0.0), SETTINGS, 0, fidelity=True) < 0.40
+
+    def test_a_random_direction_does_not_help(self) -> None:
+        """Negative control. At eta 0.3, where steering has something to undo."""
+        direction = noise(STEPS, 4)
+        found = learned(Erased(0.3), SETTINGS, 0, fidelity=True, direction=direction)
+        plain = hit_rate(swept(Erased(0.3), 1.0, noise(2000, 1)))
+        assert found < plain + 0.15
+
+
+class TestSteering:
+    v = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    d = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    rho = torch.tensor([0.5, 0.9, 1.0, 1.5, 2.0])
+    phi = torch.tensor([-3.0, -0.4, 0.7, 2.0, 3.1])
+
+    def test_one_and_zero_change_nothing_bit_for_bit(self) -> None:
+        assert torch.equal(_steering.steer(self.v, self.d, torch.ones(5), torch.zeros(5)), self.v)
+
+    def test_the_norm_is_scaled_by_rho_whatever_the_angle(self) -> None:
+        found = _steering.steer(self.v, self.d, self.rho, self.phi).flatten(1).norm(dim=1)
+        torch.testing.assert_close(found, self.rho * self.v.flatten(1).norm(dim=1))
+
+    def test_it_stays_in_the_plane_of_prediction_and_direction(self) -> None:
+        found = _steering.steer(self.v, self.d, self.rho, self.phi)
+        for row in range(5):
+            plane = torch.stack([self.v[row].flatten(), self.d[row].flatten()], 1)
+            fit = plane @ torch.linalg.lstsq(plane, found[row].flatten()[:, None]).solution
+            torch.testing.assert_close(fit[:, 0], found[row].flatten(), rtol=1e-4, atol=1e-4)
+
+    def test_a_full_turn_changes_nothing(self) -> None:
+        one = _steering.steer(self.v, self.d, self.rho, self.phi)
+        torch.testing.assert_close(_steering.steer(self.v, self.d, self.rho, self.phi + 2 * math.pi), one, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("eta", [0.1, 0.3, 1.0, 2.0])
+    def test_an_ideal_redirection_can_be_undone_exactly(self, eta: float) -> None:
+        """v = u - eta (v* - u): in the plane of v and v - u lies v*."""
+        u, original = self.v, self.v + 0.3 * self.d
+        v = u - eta * (original - u)
+        found = _steering.steer(v, v - u, *_steering.angles(v, v - u, original))
+        assert float((found - original).norm() / original.norm()) < 1e-5
+
+    @pytest.mark.parametrize("factor", [0.0, 2.0])
+    def test_without_a_direction_across_there_is_no_turn_and_no_silent_shrinking(self, factor: float) -> None:
+        found = _steering.steer(self.v, factor * self.v, self.rho, self.phi)
+        torch.testing.assert_close(found, self.rho.view(-1, 1, 1, 1) * self.v)
+
+    def test_the_identity_policy_samples_as_if_there_were_none(self) -> None:
+        z = noise(50, 5)
+        steady = steered(Erased(1.0), torch.zeros(50, STEPS, 2), z, SETTINGS)
+        assert torch.equal(steady, flow(z, lambda z, s, k: Erased(1.0)(z, s)[1]))
+
+
+class TestPolicyOptimisation:
+    def random(self) -> torch.Generator:
+        return torch.Generator().manual_seed(0)
+
+    def test_advantages_of_a_group_add_up_to_nothing(self) -> None:
+        rewards = torch.randn(3, 4, 8, generator=self.random())
+        gain = _steering.advantages(rewards, torch.tensor([1.0, 0.5, 2.0]), 100.0)
+        torch.testing.assert_close(gain.sum(1), torch.zeros(4), atol=1e-5, rtol=0)
+        assert float(_steering.advantages(rewards, torch.ones(3), 0.5).abs().max()) == 0.5
+
+    def test_one_reward_is_standardised_as_by_numpy(self) -> None:
+        rewards = torch.randn(1, 2, 8, generator=self.random())
+        values = rewards[0].double().numpy()
+        expected = (values - values.mean(1, keepdims=True)) / values.std(1, keepdims=True)
+        found = _steering.advantages(rewards, torch.ones(1), 10.0).double().numpy()
+        assert abs(found - expected).max() < 1e-4
+
+    def test_equal_rewards_teach_nothing(self) -> None:
+        policy = _steering.Policy.identity(6, (0.1, 0.3))
+        actions = policy.draw(8, self.random())
+        gain = _steering.advantages(torch.ones(2, 1, 8), torch.ones(2), 5.0).flatten()
+        before = policy.log_prob(actions).detach()
+        _steering.objective(policy, actions, before, gain, torch.arange(6), 0.2, 0.01).backward()
+        assert policy.mean.grad is not None and not policy.mean.grad.any()
+
+    def test_at_first_ratios_are_one_and_nothing_diverges(self) -> None:
+        policy = _steering.Policy.identity(6, (0.1, 0.3))
+        actions = policy.draw(8, self.random())
+        gain = torch.randn(8, generator=self.random())
+        value = _steering.objective(policy, actions, policy.log_prob(actions).detach(), gain, torch.arange(6), 0.2, 1.0)
+        torch.testing.assert_close(value, gain.mean())
+        assert not policy.divergence().any()
+
+    def test_probabilities_and_divergence_are_those_of_torch(self) -> None:
+        policy = _steering.Policy(torch.randn(6, 2, generator=self.random()), torch.tensor([0.1, 0.3]))
+        actions = policy.draw(4, self.random())
+        oracle = torch.distributions.Normal(policy.mean, policy.spread)
+        torch.testing.assert_close(policy.log_prob(actions), oracle.log_prob(actions).sum(2))
+        still = torch.distributions.Normal(torch.zeros(6, 2), policy.spread)
+        torch.testing.assert_close(policy.divergence(), torch.distributions.kl_divergence(oracle, still).sum(1))
+
+    def test_it_finds_what_is_rewarded(self) -> None:
+        """Reward: phi near 1 at every step."""
+
+        def rewards(actions: torch.Tensor) -> torch.Tensor:
+            return -(actions[..., 1] - 1).square().sum(1).view(1, 8, 8)
+
+        policy = list(itertools.islice(_steering.optimise(3, rewards, SETTINGS, self.random()), 60))[-1]
+        torch.testing.assert_close(policy.mean.detach()[:, 1], torch.ones(3), atol=0.25, rtol=0)
+
+    def test_actions_stay_in_their_box(self) -> None:
+        rho, phi = _steering.bounded(torch.tensor([[9.0, 9.0], [-9.0, -9.0]]), 2.0)
+        torch.testing.assert_close(rho, torch.tensor([2.0, 0.5]))
+        torch.testing.assert_close(phi, torch.tensor([math.pi, -math.pi]))

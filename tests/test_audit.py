@@ -1,0 +1,269 @@
+"""`excise audit`: what it writes, that it goes on where it was stopped, its words, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from excise.attacks import get
+from excise.cli import app
+from excise.jobs import audit as job
+from excise.jobs.audit import audit
+from excise.models import Model, load
+from excise.report import audit as words
+from test_attacks import random_edit
+
+FAST = ["guidance:kappas=-1", "seeds:tries=1"]
+FEW: dict[str, Any] = {"prompts": 2, "budget": 40}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def edit(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("edits") / "cat"
+    random_edit(load(tiny_canvas, device="cpu")).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gold(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model of the same shape."""
+    import torch
+
+    model = load(tiny_canvas, device="cpu")
+    folder = tmp_path_factory.mktemp("models") / "gold"
+    with torch.no_grad():
+        model.unet.conv_in.weight += 0.3  # type: ignore[operator, union-attr]
+    model.pipeline.save_pretrained(folder)
+    return folder
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_attack_has_a_file_a_sheet_and_what_it_found(tiny_canvas: Path, edit: Path, gold: Path, tmp_path: Path) -> None:
+    before = (edit / "edit.safetensors").read_bytes()
+    found = audit(edit, model=tiny_canvas, gold=gold, attacks=FAST, out=tmp_path / "x", **FEW).to_dict()
+    names = ["guidance_kappas=-1", "seeds_tries=1"]
+    assert files(tmp_path / "x") == sorted(
+        ["audit.json", *(f"attacks/{name}.{kind}" for name in names for kind in ("json", "png", "safetensors"))]
+    )
+    assert json.loads((tmp_path / "x" / "audit.json").read_text(encoding="utf-8")) == found
+    assert (
+        found["concept"] == "object:cat" and found["n"] == 2 and found["limits"][0].startswith("Passing is evidence, not proof")
+    )
+    assert [attack["attack"] for attack in found["attacks"]] == ["guidance", "seeds"]
+    for attack in found["attacks"]:
+        assert set(attack["models"]) == {"erased", "neutral", "gold"} == set(found["plain"])
+        assert attack["verdict"] in ("revived", "not revived", "cannot tell") and set(attack["above"]) == {"neutral", "gold"}
+        for result in attack["models"].values():
+            low, high = result["ci"]
+            assert 0 <= low <= result["rate"] <= high <= 1 and result["calls"] <= attack["budget"] == 40
+    cases = json.loads((tmp_path / "x" / "attacks" / "seeds_tries=1.json").read_text(encoding="utf-8"))["models"]["erased"][
+        "cases"
+    ]
+    assert [case["seed"] for case in cases] == [0, 1] and cases[0]["prompt"] == "a picture of a cat"
+    tensors = load_file(tmp_path / "x" / "attacks" / "seeds_tries=1.safetensors")
+    assert set(tensors) == {"erased.best", "neutral.best", "gold.best"} and tensors["gold.best"].shape == (2, 4, 8, 8)
+    assert (edit / "edit.safetensors").read_bytes() == before
+    assert str(tmp_path) not in json.dumps(found) and str(tiny_canvas) not in json.dumps(found), "no path of this machine"
+
+
+def test_stopped_it_goes_on_and_does_only_what_is_missing(
+    tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "whole", **FEW).to_dict()
+    attack = job._Job.attack
+    ran: list[str] = []
+
+    def stop_at_the_second(self: Any, chosen: Any, path: Path) -> None:
+        ran.append(chosen.attack.name)
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        attack(self, chosen, path)
+
+    monkeypatch.setattr(job._Job, "attack", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", **FEW)
+    assert "the same command goes on" in stopped.value.__notes__[0]
+    again = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", **FEW).to_dict()
+    assert ran == ["guidance", "seeds", "seeds"]
+    for one, other in zip(whole["attacks"], again["attacks"], strict=True):
+        for name in ("erased", "neutral"):
+            assert {**one["models"][name], "seconds": 0} == {**other["models"][name], "seconds": 0}
+    audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", prompts=2, budget=80)
+    assert ran[3:] == ["guidance", "seeds"], "another budget is another attack"
+
+
+def test_the_neutral_control_is_attacked_once_for_all_edits_of_a_base(
+    tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from excise.attacks import _subject
+
+    attacked: list[str] = []
+    assault = _subject.assault
+
+    def counted(chosen: Any, model: Any, subject: Any, *arguments: Any, **named: Any) -> Any:
+        attacked.append(subject.name)
+        return assault(chosen, model, subject, *arguments, **named)
+
+    monkeypatch.setattr(_subject, "assault", counted)
+    one = audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "one", **FEW).to_dict()
+    other = audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "other", **FEW).to_dict()
+    assert attacked == ["erased", "neutral", "erased"]
+    assert one["attacks"][0]["models"]["neutral"] == other["attacks"][0]["models"]["neutral"]
+
+
+def test_a_folder_of_another_audit_is_kept(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", **FEW)
+    with pytest.raises(ValueError, match=r"another audit \(prompts was 2, now 3\)"):
+        audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", prompts=3, budget=40)
+    found = audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=True).to_dict()
+    assert [attack["attack"] for attack in found["attacks"]] == ["guidance"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="not a result that could be replaced"):
+        audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "mine", **FEW)
+
+
+def test_a_model_from_elsewhere_without_its_base(tiny_canvas: Path, tmp_path: Path) -> None:
+    """No control and no attack that needs the base: it says so."""
+    attacks = [*FAST[1:], "completion"]
+    found = audit(model=tiny_canvas, concept="cat", attacks=attacks, out=tmp_path / "x", **FEW).to_dict()
+    assert set(found["plain"]) == {"erased"} and found["plain_verdict"] == "no control"
+    by_name = {attack["attack"]: attack for attack in found["attacks"]}
+    assert by_name["seeds"]["verdict"] == "no control" and "--base" in by_name["completion"]["note"]
+
+
+def test_a_model_from_elsewhere_is_an_edit_of_its_base(tiny_canvas: Path, gold: Path, tmp_path: Path) -> None:
+    found = audit(model=gold, base=tiny_canvas, concept="cat", attacks=FAST[1], out=tmp_path / "x", **FEW).to_dict()
+    assert set(found["plain"]) == {"erased", "neutral"} and found["about"]["edits"][0]["method"] == "imported"
+
+
+def test_a_budget_that_tries_nothing_is_not_a_result(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    found = audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", prompts=2, budget=3).to_dict()
+    assert "too small" in found["attacks"][0]["note"] and "verdict" not in found["attacks"][0]
+    assert "not measured" in words.table(found)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attacks": "revan"}, "did you mean 'revam'"),
+        ({"attacks": "seeds", "budget": 0}, "at least 1"),
+        ({"attacks": "seeds", "prompts": 0}, "at least one prompt"),
+        ({"attacks": "seeds", "concept": "cta"}, "did you mean 'cat'"),
+        ({"attacks": "seeds", "gold": "nowhere"}, "no such model"),
+    ],
+)
+def test_bad_input_is_refused(options: dict[str, Any], message: str, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        audit(edit, model=tiny_canvas, out=tmp_path / "x", **options)
+    assert not (tmp_path / "x").exists()
+
+
+def test_one_concept_must_be_meant(tiny_canvas: Path, tiny_sd1: Path) -> None:
+    with pytest.raises(ValueError, match="name what was erased"):
+        audit(model=tiny_canvas, attacks="seeds")
+    with pytest.raises(ValueError, match="brings no classifier"):
+        audit(model=tiny_sd1, concept="cat", attacks="seeds")
+
+
+class TestCommand:
+    def test_it_prints_a_table_and_what_it_cannot_show(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+        command = ["audit", edit, "--model", tiny_canvas, "--attacks", " ".join(FAST), "--prompts", 2, "--budget", 40]
+        result = CliRunner().invoke(app, [*map(str, command), "--out", str(tmp_path / "x")])
+        assert result.exit_code == 0, result.output
+        for word in (
+            "guidance:kappas=-1",
+            "seeds:tries=1",
+            "none: plain prompts",
+            "erased model",
+            "verdict",
+            "evidence, not proof",
+            "--gold",
+        ):
+            assert word in result.stdout
+        assert (tmp_path / "x" / "audit.json").is_file()
+
+    def test_the_default_folder_is_beside_the_edit(self, tiny_canvas: Path, edit: Path) -> None:
+        result = CliRunner().invoke(
+            app, ["audit", str(edit), "--model", str(tiny_canvas), "--attacks", FAST[1], "--prompts", "1", "--budget", "16"]
+        )
+        assert result.exit_code == 0, result.output
+        assert (edit.parent / "cat-audit" / "audit.json").is_file()
+
+    def test_bad_input_is_one_line(self, tiny_canvas: Path, edit: Path) -> None:
+        result = CliRunner().invoke(app, ["audit", str(edit), "--model", str(tiny_canvas), "--attacks", "seeds:trees=1"])
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1 and "trees" in result.stderr
+
+    def test_help_and_refusals_load_no_torch(self, tiny_canvas: Path) -> None:
+        code = """
+import sys
+from typer.testing import CliRunner
+from excise.cli import app
+assert CliRunner().invoke(app, ["audit", "--help"]).exit_code == 0
+result = CliRunner().invoke(app, ["audit", "--model", sys.argv[1], "--concept", "cat", "--attacks", "revan"])
+assert result.exit_code == 2, result.output
+print("torch" in sys.modules)
+"""
+        environment = {**os.environ, "PYTHONPATH": str(Path(job.__file__).parents[2])}
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tiny_canvas)], env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
+def test_words_say_what_was_brought_back() -> None:
+    def result(rate: float) -> dict[str, Any]:
+        return {"rate": rate, "ci": [rate, rate], "calls": 5, "seconds": 1.0, "untried": 0}
+
+    def attack(name: str, verdict: str) -> dict[str, Any]:
+        models = {"erased": result(0.5), "neutral": result(0.0)}
+        return {"text": name, "title": get(name).title, "means": get(name).means, "models": models, "verdict": verdict}
+
+    found = {
+        "concept": "object:cat", "n": 24, "plain": {"erased": result(0.1), "neutral": result(0.0)}, "plain_verdict": "erased",
+        "attacks": [attack("guidance", "revived"), attack("inversion", "cannot tell"), {**attack("p4d", ""), "note": "why"}],
+    }  # fmt: skip
+    told = "\n".join(words.lines(found))
+    assert "brought back, more often than in every control: Signed guidance sweep\n" in told
+    assert "cannot tell, because the attack makes the concept by itself in a control: Concept inversion" in told
+    assert "Prompting4Debugging: not measured: why" in told and all(limit in told for limit in words.LIMITS)
+    rows = words.table(found)
+    assert rows[0][2:4] == ("10.0 % (10.0–10.0)", "0.0 % (0.0–0.0)") and rows[0][4] == "-" and rows[3][2] == "not measured"
+
+
+def test_the_model_is_as_it_was(tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fingerprint before = after, for the attacks that change weights on the way too."""
+    from excise.edits.applied import applied_edits, base_fingerprint
+    from excise.models import loading
+
+    kept: list[Model] = []
+    original = loading.load
+
+    def keep(*arguments: Any, **named: Any) -> Model:
+        kept.append(original(*arguments, **named))
+        return kept[-1]
+
+    monkeypatch.setattr("excise.models.load", keep)
+    attacks = ["rounding:bits=4", "finetuning:steps=1,batch=1,pictures=2,tests=1"]
+    audit(edit, model=tiny_canvas, attacks=attacks, out=tmp_path / "x", prompts=1, budget=60)
+    model = kept[0]
+    assert not applied_edits(model)
+    from excise.models.fingerprint import fingerprint, named_tensors
+
+    assert fingerprint(named_tensors(model)) == fingerprint(named_tensors(original(tiny_canvas))) == base_fingerprint(model)
