@@ -82,7 +82,7 @@ def edit(shared: Model) -> WeightEdit:
     return random_edit(shared)
 
 
-def random_edit(model: Model, scale: float = 0.3) -> WeightEdit:
+def random_edit(model: Model, concept: str = "cat", scale: float = 0.3) -> WeightEdit:
     """A change of every key and value of cross-attention."""
     random = torch.Generator().manual_seed(5)
     deltas = {
@@ -90,17 +90,20 @@ def random_edit(model: Model, scale: float = 0.3) -> WeightEdit:
         for name, tensor in named_tensors(model).items()
         if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
     }
-    concept = model.catalog.resolve("cat").to_dict()
-    return WeightEdit(deltas, Manifest(model=model.name, base=base_fingerprint(model), method="random", concepts=[concept]))
+    about = [model.catalog.resolve(concept).to_dict()]
+    return WeightEdit(deltas, Manifest(model=model.name, base=base_fingerprint(model), method="random", concepts=about))
 
 
 def snapshot(model: Model) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in named_tensors(model).items()}
 
 
+def chosen_by(name: str, settings: dict[str, Any], budget: int = BUDGET) -> Chosen:
+    return Chosen(name, get(name), get(name).settings(**settings), budget)
+
+
 def run(name: str, model: Model, subject: Subject, threshold: float, budget: int = BUDGET, count: int = COUNT) -> Attacked:
-    attack = get(name)
-    chosen = Chosen(name, attack, attack.settings(**SMALL[name]), budget)
+    chosen = chosen_by(name, SMALL[name], budget)
     concept = model.catalog.resolve("cat")
     plain = Plain.of(model, subject, concept, Seen(NEVER), count, 0)
     shown = generated_latents(model, [case.wanted for case in plain.cases], [case.seed for case in plain.cases], run=Run())
@@ -153,7 +156,7 @@ class TestDriver:
         concept, subject = shared.catalog.resolve("cat"), Subject("erased")
         plain = replace(Plain.of(shared, subject, concept, Seen(NEVER), 3, 0), hits=(False, True, False))
         detector = Seen(NEVER)
-        chosen = Chosen("x", get("seeds"), get("seeds").settings(tries=2), 1000)
+        chosen = chosen_by("seeds", {"tries": 2}, 1000)
         found = assault(chosen, shared, subject, concept, plain, detector).result
         assert (found["pre"], found["broken"], found["rate"]) == (1, 0, 1 / 3)
         assert detector.pictures == 2 * 2 and "attempts" not in found["cases"][1]
@@ -162,7 +165,7 @@ class TestDriver:
         concept, subject = shared.catalog.resolve("cat"), Subject("erased")
         plain = Plain.of(shared, subject, concept, Seen(NEVER), 3, 0)
         turned = Plain(plain.cases[::-1], plain.hits[::-1], plain.latents.flip(0))
-        chosen = Chosen("noise", get("noise"), get("noise").settings(etas=(1.2,), boosts=(1.0,)), 1000)
+        chosen = chosen_by("noise", {"etas": (1.2,), "boosts": (1.0,)}, 1000)
         one, other = (assault(chosen, shared, subject, concept, each, Seen(NEVER)) for each in (plain, turned))
         torch.testing.assert_close(one.tensors["best"], other.tensors["best"].flip(0), rtol=1e-2, atol=1e-2)
 
@@ -233,14 +236,15 @@ class TestChoice:
         assert [chosen.budget for chosen in choose(["seeds:tries=3", "quick"], 77)] == [77] * 5
 
     def test_published_settings_are_presets(self) -> None:
-        for text, expected in {
+        published: dict[str, dict[str, Any]] = {
             "unlearndiffatk:preset=published": {"tokens": 3, "iterations": 2000, "lr": 0.01, "weight_decay": 0.1},
             "p4d:preset=published": {"tokens": 16, "every": 3, "iterations": 3000, "lr": 0.1},
             "ring-a-bell:preset=nudity": {"population": 200, "generations": 3000, "eta": 3.0},
             "inversion:preset=cce": {"steps": 5000, "batch": 16, "lr": 0.08, "pictures": 25, "init": "art"},
             "noise:preset=published": {"boosts": (1.0, 1.02, 1.03, 1.04)},
             "few-shot:preset=memora": {"steps": 10, "rank": 4, "lr": 1e-4},
-        }.items():
+        }
+        for text, expected in published.items():
             settings = choose([text])[0].settings.model_dump()
             assert expected.items() <= settings.items(), text
 
@@ -488,16 +492,13 @@ class TestInversion:
         assert not torch.allclose(other[0, place:], found[0, place:], atol=1e-3)
 
     def test_the_row_learns_and_its_length_can_be_held(self, shared: Model) -> None:
-        attack = get("inversion")
         concept, subject = shared.catalog.resolve("cat"), Subject("erased")
         plain = Plain.of(shared, subject, concept, Seen(NEVER), 1, 0)
         shown = plain.latents
         rows = {}
         for largest in (None, 0.5):
-            settings = attack.settings(steps=4, batch=2, pictures=2, tests=1, lr=0.5, largest=largest)
-            found = assault(
-                Chosen("inversion", attack, settings, 500), shared, subject, concept, plain, Seen(NEVER), shown=shown
-            )
+            chosen = chosen_by("inversion", {**SMALL["inversion"], "steps": 4, "lr": 0.5, "largest": largest}, 500)
+            found = assault(chosen, shared, subject, concept, plain, Seen(NEVER), shown=shown)
             rows[largest] = found.tensors["row"]
         longest = float(_tokens.table(shared).norm(dim=1).max())
         assert float(rows[None].norm()) > longest and float(rows[0.5].norm()) <= 0.5 * longest * 1.001

@@ -32,8 +32,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def edit(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("edits") / "cat"
-    random_edit(load(tiny_canvas, device="cpu")).save_pretrained(folder)
+    folder = tmp_path_factory.mktemp("edits") / "dog"
+    random_edit(load(tiny_canvas, device="cpu"), "dog").save_pretrained(folder)
     return folder
 
 
@@ -63,7 +63,7 @@ def test_every_attack_has_a_file_a_sheet_and_what_it_found(tiny_canvas: Path, ed
     )
     assert json.loads((tmp_path / "x" / "audit.json").read_text(encoding="utf-8")) == found
     assert (
-        found["concept"] == "object:cat" and found["n"] == 2 and found["limits"][0].startswith("Passing is evidence, not proof")
+        found["concept"] == "object:dog" and found["n"] == 2 and found["limits"][0].startswith("Passing is evidence, not proof")
     )
     assert [attack["attack"] for attack in found["attacks"]] == ["guidance", "seeds"]
     for attack in found["attacks"]:
@@ -75,7 +75,7 @@ def test_every_attack_has_a_file_a_sheet_and_what_it_found(tiny_canvas: Path, ed
     cases = json.loads((tmp_path / "x" / "attacks" / "seeds_tries=1.json").read_text(encoding="utf-8"))["models"]["erased"][
         "cases"
     ]
-    assert [case["seed"] for case in cases] == [0, 1] and cases[0]["prompt"] == "a picture of a cat"
+    assert [case["seed"] for case in cases] == [0, 1] and cases[0]["prompt"] == "a picture of a dog"
     tensors = load_file(tmp_path / "x" / "attacks" / "seeds_tries=1.safetensors")
     assert set(tensors) == {"erased.best", "neutral.best", "gold.best"} and tensors["gold.best"].shape == (2, 4, 8, 8)
     assert (edit / "edit.safetensors").read_bytes() == before
@@ -142,14 +142,14 @@ def test_a_folder_of_another_audit_is_kept(tiny_canvas: Path, edit: Path, tmp_pa
 def test_a_model_from_elsewhere_without_its_base(tiny_canvas: Path, tmp_path: Path) -> None:
     """No control and no attack that needs the base: it says so."""
     attacks = [*FAST[1:], "completion"]
-    found = audit(model=tiny_canvas, concept="cat", attacks=attacks, out=tmp_path / "x", **FEW).to_dict()
+    found = audit(model=tiny_canvas, concept="dog", attacks=attacks, out=tmp_path / "x", **FEW).to_dict()
     assert set(found["plain"]) == {"erased"} and found["plain_verdict"] == "no control"
     by_name = {attack["attack"]: attack for attack in found["attacks"]}
     assert by_name["seeds"]["verdict"] == "no control" and "--base" in by_name["completion"]["note"]
 
 
 def test_a_model_from_elsewhere_is_an_edit_of_its_base(tiny_canvas: Path, gold: Path, tmp_path: Path) -> None:
-    found = audit(model=gold, base=tiny_canvas, concept="cat", attacks=FAST[1], out=tmp_path / "x", **FEW).to_dict()
+    found = audit(model=gold, base=tiny_canvas, concept="dog", attacks=FAST[1], out=tmp_path / "x", **FEW).to_dict()
     assert set(found["plain"]) == {"erased", "neutral"} and found["about"]["edits"][0]["method"] == "imported"
 
 
@@ -179,7 +179,7 @@ def test_one_concept_must_be_meant(tiny_canvas: Path, tiny_sd1: Path) -> None:
     with pytest.raises(ValueError, match="name what was erased"):
         audit(model=tiny_canvas, attacks="seeds")
     with pytest.raises(ValueError, match="brings no classifier"):
-        audit(model=tiny_sd1, concept="cat", attacks="seeds")
+        audit(model=tiny_sd1, concept="dog", attacks="seeds")
 
 
 class TestCommand:
@@ -204,7 +204,7 @@ class TestCommand:
             app, ["audit", str(edit), "--model", str(tiny_canvas), "--attacks", FAST[1], "--prompts", "1", "--budget", "16"]
         )
         assert result.exit_code == 0, result.output
-        assert (edit.parent / "cat-audit" / "audit.json").is_file()
+        assert (edit.parent / "dog-audit" / "audit.json").is_file()
 
     def test_bad_input_is_one_line(self, tiny_canvas: Path, edit: Path) -> None:
         result = CliRunner().invoke(app, ["audit", str(edit), "--model", str(tiny_canvas), "--attacks", "seeds:trees=1"])
