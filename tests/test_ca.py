@@ -61,7 +61,7 @@ def test_an_anchor_that_is_the_concept_teaches_nothing(sd1: Model) -> None:
     with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
         value = loss(sd1, trainee, replace(bank, masked=bank.conditioned))
         value.backward()
-        assert float(value) == 0
+        assert value.item() == 0
         assert all(not parameter.grad.any() for parameter in trainee.parameters.values())  # type: ignore[union-attr]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ GENERATORS = {
 """f of D_f = int q f(p / q)."""
 
 
-def integral(f) -> float:
+def integral(f: Callable[[Any], Any]) -> float:
     def integrand(x: float) -> float:
         p, q = norm.pdf(x, M1, S), norm.pdf(x, M2, S)
         return q * f(p / q)

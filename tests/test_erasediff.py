@@ -71,7 +71,7 @@ def test_looking_ahead_puts_every_weight_back(sd1: Model) -> None:
 
         low = erasediff.lookahead(trainee, forgetting, settings)
         assert moved == [False, True, True]
-        assert 0 < low < float(forgetting(0))
+        assert 0 < low < forgetting(0).item()
         assert all(torch.equal(parameter, before[name]) for name, parameter in trainee.parameters.items())
         assert erasediff.lookahead(trainee, forgetting, settings_of("erasediff")) == 0
 

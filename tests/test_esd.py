@@ -69,10 +69,10 @@ def test_erased_from_another_prompt_that_prompt_is_taught(sd1: Model) -> None:
 def test_the_optimum_is_negative_guidance_in_noise_and_in_velocity(sd2: Model) -> None:
     """Steered velocities, read as noise, are the steered noises: guidance with scale -eta."""
     states = states_at_start(sd2)
-    outputs = [asked(sd2, states.latents, states.t, prompt) for prompt in ("", "a cat")]
-    noises = [sd2.schedule.to_epsilon(output, states.latents, states.t) for output in outputs]
-    found = sd2.schedule.to_epsilon(steered(outputs[0], *outputs, 1.5), states.latents, states.t)
-    assert torch.allclose(found, noises[0] + -1.5 * (noises[1] - noises[0]), atol=1e-5)
+    empty, own = (asked(sd2, states.latents, states.t, prompt) for prompt in ("", "a cat"))
+    noise, own_noise = (sd2.schedule.to_epsilon(output, states.latents, states.t) for output in (empty, own))
+    found = sd2.schedule.to_epsilon(steered(empty, empty, own, 1.5), states.latents, states.t)
+    assert torch.allclose(found, noise + -1.5 * (own_noise - noise), atol=1e-5)
 
 
 def test_a_divergence_judges_the_same_errors(sd1: Model) -> None:

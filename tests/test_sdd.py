@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from excise.concepts import Concept
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
 from excise.erasure.run import Run
@@ -18,7 +20,7 @@ from excise.models.fingerprint import named_tensors
 from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
 
 
-def erase(model: Model, *concepts, run: Run | None = None, **values) -> WeightEdit:
+def erase(model: Model, *concepts: Concept, run: Run | None = None, **values: Any) -> WeightEdit:
     settings = settings_of("sdd", **{**VISITING, "parameters": "kv", **values})
     edit = get("sdd").erase(model, concepts or (CAT,), settings, run or Run())
     assert isinstance(edit, WeightEdit)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from excise.erasure.trainee import Trainee
     from excise.models import Model
 
-_PAPER = {"rounds": 2, "steps": 100, "batch": 4, "lr": 1.6e-5, "schedule": "constant", "weight_decay": 1e-2, "clip": 1.0} | {
+_PAPER = {"rounds": 1, "steps": 100, "batch": 8, "lr": 1.6e-5, "schedule": "constant", "weight_decay": 1e-2, "clip": 1.0} | {
     "pictures": 1000, "picture_steps": 25, "picture_guidance": 6.0
 }  # fmt: skip
-_NUDITY = {"parameters": "attn", "lr": 3.2e-5, "rounds": 4, "prior_weight": 1.0}
-_F_DMU = {**_PAPER, "rounds": 5, "batch": 2, "lr": 2.8e-4, "clip": None, "teacher": "base", "divergence": "hellinger"}
+_NUDITY = {"parameters": "attn", "lr": 6.4e-5, "rounds": 4, "prior_weight": 1.0}
+_F_DMU = {**_PAPER, "rounds": 5, "batch": 4, "lr": 2.8e-4, "clip": None, "teacher": "base", "divergence": "hellinger"}
 
 
 class CaSettings(Pictured, Divergent):
@@ -39,7 +39,7 @@ class CaSettings(Pictured, Divergent):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": _PAPER,
         "nudity": {**_PAPER, **_NUDITY},
-        "memorised": {**_PAPER, "parameters": "full", "lr": 2e-6, "rounds": 4, "batch": 2},
+        "memorised": {**_PAPER, "parameters": "full", "lr": 2e-6, "rounds": 4, "batch": 4},
         "f-dmu": _F_DMU,
     }
 

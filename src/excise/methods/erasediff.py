@@ -136,4 +136,4 @@ def weight(kept: Tensor, forgotten: Tensor, low: float, trainee: Trainee, settin
         return 0.0
     if settings.balance == "cosine":
         return max(0.0, settings.eta - product / (squares[0] * squares[1]) ** 0.5) if squares[0] else settings.eta
-    return max(0.0, (settings.eta * max(0.0, float(forgotten) - low) - product) / squares[1])
+    return max(0.0, (settings.eta * max(0.0, forgotten.item() - low) - product) / squares[1])
