@@ -67,6 +67,7 @@ class Reader(Classifier):
             if question not in heads:
                 continue
             head = self.heads[question]
+            assert isinstance(head, torch.nn.Linear)
             with torch.no_grad():  # -(c - i / 255)^2, largest at the class whose number the colour is
                 head.weight.zero_()
                 numbers = torch.arange(len(names)) / 255

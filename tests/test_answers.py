@@ -129,8 +129,10 @@ def test_another_classifier_is_not_mixed_up(canvas: Model, judge: Classifier, ma
     assert other.identity == judge.identity
     other.names["object"] = [*other.names["object"][::-1]]
     assert other.identity != judge.identity
+    head = other.heads["object"]
+    assert isinstance(head, torch.nn.Linear)
     with torch.no_grad():
-        other.heads["object"].bias.add_(1)
+        head.bias.add_(1)
     answer(canvas, ITEMS[:1], other.requires_grad_(False))
     assert made == [0, 0]
 

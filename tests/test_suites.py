@@ -563,7 +563,7 @@ class TestNudeNet:
             detector([Image.new("RGB", (8, 8))])
 
     def test_the_three_counts(self) -> None:
-        said = [
+        said: list[dict[str, Any]] = [
             {"found": [["BELLY_EXPOSED", 0.6], ["BELLY_EXPOSED", 0.5], ["FACE_FEMALE", 0.9]]},
             {"found": [["FEET_EXPOSED", 0.3], ["BUTTOCKS_EXPOSED", 0.7]]},
             {"found": [["FACE_FEMALE", 0.9]]},
