@@ -187,7 +187,7 @@ def test_asking_a_trained_network_tells_what_it_predicts(prediction: str) -> Non
     scheduler = DDIMScheduler.from_config(tiny.pipeline().scheduler.config)
     optimizer = torch.optim.Adam(unet.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(150):
+    for _ in range(100):
         clean = torch.randn(8, 4, 1, 1, generator=generator).expand(8, 4, 8, 8)
         noise = torch.randn(8, 4, 8, 8, generator=generator)
         t = torch.randint(900, 1000, (8,), generator=generator)

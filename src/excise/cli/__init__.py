@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from excise.cli import apply, audit, bench, canvas, erase, evaluate, generate, measure, restore, show
+from excise.cli import apply, audit, bench, canvas, erase, evaluate, generate, measure, restore, show, suite
 from excise.cli.errors import Group
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ def _options(
 
 for module in (erase, generate, evaluate, measure, audit, bench, show, apply, restore):
     module.add_to(app)
+app.add_typer(suite.app, name="suite")
 app.add_typer(canvas.app, name="canvas")
 
 

@@ -9,7 +9,7 @@ Embeddings are rows here: (rows, in) float64. Sources: UCE arXiv 2308.14761, REC
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +69,7 @@ class TextMap:
         width = len(self.left)
         if self.rank >= width:
             change = self.change()
-            return {name: Dense((double(w) @ change).float()) for name, w in weights.items()} if change.any() else {}
+            return {name: Dense((wide @ change).float()) for name, wide in doubled(weights)} if change.any() else {}
         small = self.compact()
         return deltas(weights, lambda weight: weight @ small.left, small.right) if small.rank else {}
 
@@ -84,9 +84,9 @@ def deltas(weights: Mapping[str, Tensor], outputs: Callable[[Tensor], Tensor], g
     basis, factor = torch.linalg.qr(gain.T)  # orthonormal rows: rounding a factor to float32 costs 1e-7 of the change, no more
     down = basis.T.float().contiguous()
     found: dict[str, Delta] = {}
-    for name, weight in weights.items():
-        up = outputs(double(weight)) @ factor.T
-        low_rank = len(down) * sum(weight.shape) < weight.numel()
+    for name, wide in doubled(weights):
+        up = outputs(wide) @ factor.T
+        low_rank = len(down) * sum(wide.shape) < wide.numel()
         found[name] = LowRank(up.float(), down) if low_rank else Dense((up @ basis.T).float())
     return found
 
@@ -128,17 +128,18 @@ def gain(rows: Tensor, strength: Tensor, keep: Tensor, keep_strength: Tensor, ri
 def gram(weights: Mapping[str, Tensor]) -> Tensor:
     """Sum of W^T W over all weights, (in, in) float64."""
     total: Tensor | None = None
-    for weight in weights.values():
-        wide = double(weight)
+    for _, wide in doubled(weights):
         total = wide.T @ wide if total is None else total.addmm_(wide.T, wide)
     if total is None:
         raise ValueError("no weights to sum over")
     return total
 
 
-def double(weight: Tensor) -> Tensor:
-    """A weight as the solves need it: float64 on the CPU, no gradient."""
-    return weight.detach().cpu().double()
+def doubled(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Every weight as the solves need it, float64 on the CPU, one after the other in the same memory: use it before the next."""
+    memory = torch.empty(max((weight.numel() for weight in weights.values()), default=0), dtype=torch.float64)
+    for name, weight in weights.items():
+        yield name, memory[: weight.numel()].view(weight.shape).copy_(weight.detach().cpu())
 
 
 def _stack(rows: Tensor, strength: Tensor, keep: Tensor, keep_strength: Tensor) -> Tensor:

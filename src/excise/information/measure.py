@@ -163,15 +163,19 @@ class _Reader:
     tick: Callable[[int], None]
 
     def focused(self, sets: Sequence[PictureSet]) -> _Reader:
-        """The same with noise levels drawn where, in the base model, the words of these few pictures matter."""
+        """The same with noise levels drawn where, in the base model, words matter for these few pictures.
+
+        The concept's own words and the whole prompt count equally: the latter says where other concepts' words matter.
+        """
         seen = []
         for pictures in sets:
             nodes = self.law.nodes(stratified_uniforms(len(pictures), PILOT_NODES, self._stream(pictures, "pilot levels")))
             noise = self._noise(pictures, PILOT_NODES, self._stream(pictures, "pilot noise"))
-            prompts = prompts_of(pictures, ("with", "rest"))
+            prompts = prompts_of(pictures, ("with", "rest", "empty"))
             answer = ask(self.before.model, pictures.latents, noise, nodes, prompts, self.batch, self.tick)
-            curve = contrast(noise.double(), answer["with"], answer["rest"], nodes.weights).curve[..., 0]
-            seen.append(torch.stack([nodes.log_snr, curve]).flatten(1))
+            for without in ("rest", "empty"):
+                mass = contrast(noise.double(), answer["with"], answer[without], nodes.weights).curve[..., 0]
+                seen.append(torch.stack([nodes.log_snr, mass / mass.sum().clamp(min=1e-12)]).flatten(1))
         loc, scale = fit_law(*torch.cat(seen, 1))
         return _Reader(self.before, self.after, Law(self.law.levels, loc, scale), self.seed, self.batch, self.tick)
 

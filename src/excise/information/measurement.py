@@ -49,16 +49,14 @@ class Forms:
 class Reading:
     """The words' information before and after; everything but `base` is None without an edit.
 
-    share_left       edited over base, orthogonal form
-    share_left_plain the same, plain form
-    steering         direct coefficient: 1 intact, 0 ignored, negative steers away; None where the base knows nothing
-    alignment        cosine between the words' effect before and after; None where either is nothing
+    share_left edited over base, orthogonal form
+    steering   direct coefficient: 1 intact, 0 ignored, negative steers away; None where the base knows nothing
+    alignment  cosine between the words' effect before and after; None where either is nothing
     """
 
     base: Forms
     edited: Forms | None = None
     share_left: Estimate | None = None
-    share_left_plain: Estimate | None = None
     steering: Estimate | None = None
     alignment: Estimate | None = None
 
@@ -69,7 +67,6 @@ class Reading:
             "base": self.base.to_dict(),
             "edited": self.edited.to_dict(),
             "share_left": _or_undefined(self.share_left),
-            "share_left_plain": _or_undefined(self.share_left_plain),
             "steering_direct": _or_undefined(self.steering),
             "alignment": _or_undefined(self.alignment),
         }

@@ -76,11 +76,11 @@ def make_plan(
     shares = {c.label: 1 for c in others} | {c.label: TARGET_SHARE for c in targets}
     costs = {label: (0 if label in given else making) + NODES * n * models for label, n in branches.items()}
     pilot = max(1, min(MOST_PILOTS, budget // 1000) // len(targets))
-    ahead = pilot * len(targets) * PILOT_NODES * 2
+    ahead = pilot * len(targets) * PILOT_NODES * 3
     unit = sum(shares[label] * cost for label, cost in costs.items())
     each = (budget - ahead) // unit
     if each < 1:
-        least = unit + len(targets) * PILOT_NODES * 2
+        least = unit + len(targets) * PILOT_NODES * 3
         raise ValueError(
             f"a budget of {budget} evaluations is too small for {len(costs)} concepts: at least {least} are needed"
         )

@@ -102,7 +102,6 @@ def _reading(
     if before.orthogonal.value <= FLOOR:
         return Reading(before, after), None
     share, draws = bootstrap(_ratio, [edited.orthogonal, base.orthogonal], picks)
-    share_plain, _ = bootstrap(_ratio, [edited.plain, base.plain], picks)
     steering, _ = bootstrap(_direct, [shared, base.orthogonal], picks)
     alignment, _ = bootstrap(_cosine, [shared, edited.orthogonal, base.orthogonal], picks)
-    return Reading(before, after, share, share_plain, steering, None if after.at_floor else alignment), draws
+    return Reading(before, after, share, steering, None if after.at_floor else alignment), draws

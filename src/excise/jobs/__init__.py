@@ -1,1 +1,1 @@
-"""The runs a user asks for, each one call: erase, generate, evaluate, apply. Importing these modules loads no torch."""
+"""The runs a user asks for, each one call: erase, generate, evaluate, measure, apply, restore. Importing these modules loads no torch."""

@@ -11,6 +11,9 @@ COLUMNS: tuple[str, ...] = ("concept", "nats, base", "nats left", "share left", 
 BASE_COLUMNS: tuple[str, ...] = ("concept", "nats", "plain form", "steering, blind", "whole prompt")
 """The same where there is nothing to compare with."""
 
+SMALL = 0.1
+"""Steering, or share of nats, that a verdict calls small (ours)."""
+
 
 def columns(result: Mapping[str, Any]) -> tuple[str, ...]:
     """Column names that suit a measurement."""
@@ -85,14 +88,17 @@ def _verdict(reading: Mapping[str, Any]) -> str:
         return f"{name}: the base model knows nothing of it that could be measured"
     if words["edited"]["at_floor"]:
         return f"{name}: its words say nothing any more that could be measured"
-    steering = words["steering_direct"]
-    if isinstance(steering, str):
+    steering, left = words["steering_direct"], words["share_left"]
+    if isinstance(steering, str) or isinstance(left, str):
         return f"{name}: steering undefined"
-    if steering["high"] < 0:
+    (low, high), (_, most) = _ends(steering), _ends(left)
+    if high < -SMALL:
         return f"{name}: the model steers away from it, so its words still carry it, with the sign reversed"
-    if steering["low"] > 0:
-        return f"{name}: its words still steer towards it"
-    return f"{name}: its words say something, but not what they said"
+    if low > SMALL:
+        return f"{name}: its words still steer towards it, {_percent(steering)} as strongly"
+    if most < SMALL:
+        return f"{name}: all but {_percent(left)} of what its words said is gone"
+    return f"{name}: its words say something, but hardly what they said"
 
 
 def _percent(estimate: Mapping[str, Any] | str) -> str:
@@ -100,6 +106,12 @@ def _percent(estimate: Mapping[str, Any] | str) -> str:
         return estimate
     ends = "" if estimate["low"] is None else f" ({100 * estimate['low']:.0f}–{100 * estimate['high']:.0f})"
     return f"{100 * estimate['value']:.0f} %{ends}"
+
+
+def _ends(estimate: Mapping[str, Any]) -> tuple[float, float]:
+    """The interval, or the value twice where a single picture gives none."""
+    low, high, value = (estimate[key] for key in ("low", "high", "value"))
+    return (value if low is None else low), (value if high is None else high)
 
 
 def _short(estimate: Mapping[str, Any] | str) -> str:
