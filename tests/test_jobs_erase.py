@@ -125,6 +125,17 @@ def test_a_resumed_run_gives_the_same_bits(tiny_canvas: Path, tmp_path: Path, mo
     assert sorted(os.listdir(tmp_path)) == ["parts", "whole"]
 
 
+def test_the_seconds_of_stopped_stretches_count(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "out": tmp_path / "x"}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(2, patch)
+        erase("cat", **options)
+    checkpoint = tmp_path / ".x.work" / "checkpoint.safetensors"
+    later = (tmp_path / ".x.work" / "run.json").stat().st_mtime + 1000  # as if the stretch had taken 1000 s
+    os.utime(checkpoint, (later, later))
+    assert 1000 < erase("cat", resume=True, **options).to_dict()["seconds"] < 1900
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -49,8 +49,8 @@ class EraseResult:
         """What `result.json` holds.
 
         ua, ira, cra, neutral and their intervals (0–1), n, base (the same of the base model); null where nothing was measured, and `note`
-        says why. seconds: for the erasing alone. peak_mb: most memory in use until the edit was done, MiB (on a GPU what torch took,
-        otherwise the whole process).
+        says why. seconds: for the erasing alone, stretches before a resume included. peak_mb: most memory in use until the edit was done,
+        MiB (on a GPU what torch took, otherwise the whole process).
         """
         manifest = self.edit.manifest
         run = {"seed": manifest.seed, "model": manifest.model, "method": manifest.method, "concepts": manifest.names}
@@ -133,9 +133,9 @@ def run(plan: Plan, progress: Progress = silent) -> EraseResult:
     workplace = Workplace(request.out) if request.out is not None else None
     with workplace.opened(resume=request.resume) if workplace else nullcontext():
         model = _load(plan, progress)
-        if workplace:
-            workplace.claim(_identity(plan, model))
+        spent = workplace.claim(_identity(plan, model)) if workplace else 0.0
         edit, cost = _erased(plan, model, workplace, progress)
+        cost["seconds"] += spent
         measured = _measured(plan, model, edit, progress)
         result = EraseResult(edit.with_measurements({**measured, **cost}), request.out)
         if request.out is not None:

@@ -62,9 +62,12 @@ class Workplace:
             raise
         shutil.rmtree(self.folder)
 
-    def claim(self, identity: dict[str, Any]) -> None:
-        """Say which run the checkpoints belong to. Raises ValueError if those already there belong to another."""
-        identity = json.loads(json.dumps(identity))
+    def claim(self, identity: dict[str, Any]) -> float:
+        """Say which run the checkpoints belong to; returns the seconds of erasing that those already there hold.
+
+        Raises ValueError if they belong to another run.
+        """
+        identity, spent = json.loads(json.dumps(identity)), 0.0
         if self.checkpoint.exists():
             before = json.loads(self.identity.read_text(encoding="utf-8"))
             differing = [
@@ -74,4 +77,7 @@ class Workplace:
                 raise ValueError(
                     f"{self.folder} belongs to another run ({'; '.join(differing)}); use the same options, or overwrite"
                 )
-        write_json(self.identity, identity)
+            stretch = self.checkpoint.stat().st_mtime - self.identity.stat().st_mtime
+            spent = before.get("seconds", 0.0) + max(0.0, stretch)
+        write_json(self.identity, {**identity, "seconds": spent})
+        return spent
