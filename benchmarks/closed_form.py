@@ -191,13 +191,15 @@ def error(changes: list[Tensor], expected: list[np.ndarray]) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What this machine can do: float32 and float64 products and copying, best of five."""
+    """What this machine can do: float32 and float64 products, and copying or reading memory, best of five."""
     found: dict[str, Any] = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "processor": _processor()}
     for name, dtype in (("float32", torch.float32), ("float64", torch.float64)):
         a = torch.randn(1536, 1536, dtype=dtype)
         found[f"{name}_gflops"] = 2 * 1536**3 / timed(lambda a=a: a @ a, 5)[0]["best_s"] / 1e9
-    block = torch.zeros(2**26)
-    found["read_write_gb_s"] = 2 * block.nbytes / timed(lambda: block.clone(), 5)[0]["best_s"] / 1e9
+    source, target = torch.ones(2**26), torch.ones(2**26)
+    copying = 2 * source.nbytes / timed(lambda: target.copy_(source), 5)[0]["best_s"]
+    reading = source.nbytes / timed(source.sum, 5)[0]["best_s"]
+    found["memory_gb_s"] = max(copying, reading) / 1e9
     found["load_average"] = os.getloadavg()[0]
     found["torch"] = torch.__version__
     return found
@@ -215,7 +217,7 @@ def floor(weights: dict[str, Tensor], rank: int, extra_flops: float, can: dict[s
     columns = min(rank, width)
     written = sum(min(columns * w.shape[0], w.numel()) for w in weights.values()) + columns * width
     flops, data = 2.0 * size * columns + extra_flops, 4.0 * (size + written)
-    seconds = max(flops / (can["float64_gflops"] * 1e9), data / (can["read_write_gb_s"] * 1e9))
+    seconds = max(flops / (can["float64_gflops"] * 1e9), data / (can["memory_gb_s"] * 1e9))
     return {"gflop": flops / 1e9, "mib": data / 2**20, "seconds": seconds}
 
 
@@ -378,11 +380,13 @@ def table(results: dict[str, Any]) -> str:
     parts = [HEAD]
     for entry in results.values():
         can = entry["machine"]
+        threads = f"{can['threads']} thread{'s' if can['threads'] > 1 else ''}"
+        busy = ", so other work disturbed these times" if can["load_average"] > 0.5 else ""
         parts.append(
             f"\n## {entry['title']}\n\n{entry['matrices']} matrices, {entry['weights'] / 1e6:.1f} M weights, text width {entry['width']}. "
-            f"{can['processor']}, {can['threads']} threads, torch {can['torch']}: {can['float64_gflops']:.0f} GFLOP/s in float64, "
-            f"{can['float32_gflops']:.0f} in float32, {can['read_write_gb_s']:.1f} GB/s; load average {can['load_average']:.1f} at the start"
-            f"{', so other work disturbed these times' if can['load_average'] > 0.5 else ''}. {entry['repeats']} repeats.\n\n"
+            f"{can['processor']}, {threads}, torch {can['torch']}: {can['float64_gflops']:.0f} GFLOP/s in float64, "
+            f"{can['float32_gflops']:.0f} in float32, {can['memory_gb_s']:.1f} GB/s; load average {can['load_average']:.1f} at the "
+            f"start{busy}. Best of {entry['repeats']}.\n\n"
             "| edit | concepts | time (s) | reference (s) | ratio | ratio of CPU time | memory (MiB) | error | reference's error "
             "| edit (MiB) | rank | floor (s) | floor: GFLOP, MiB |\n"
             "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
