@@ -18,7 +18,7 @@ from excise.canvas.catalog import EXTRAS, GLYPH_OBJECT, GLYPHS, MEMBERS, OBJECTS
 from excise.canvas.training import step_generator
 from excise.concepts import Catalog, fill
 
-PER_PICTURE = 2
+PER_PICTURE = 8
 
 
 def _own_words(glyph: int) -> set[str]:

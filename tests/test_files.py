@@ -113,7 +113,7 @@ def dying(original):
         return original(*arguments, **keywords)
     return call
 
-for name in ("open", "fsync", "chmod", "replace", "close"):
+for name in ("open", "fsync", "chmod", "replace", "rename", "sendfile", "close"):
     setattr(os, name, dying(getattr(os, name)))
 files._exchange = dying(files._exchange)
 if path.suffix:

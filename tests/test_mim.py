@@ -95,6 +95,42 @@ def test_m1_prompts_without_the_concept_are_refused(sd1: Model) -> None:
         PromptBank.of_pairs(sd1, [[PromptPair("a dog", "a dog")]])
 
 
+def _first_round(model: Model, bank: PromptBank, **values: Any) -> tuple[Any, Trainee]:
+    """The loss of round 0 and its trainee, entered."""
+    trainee = Trainee(model, subspaces.select(model.unet, "kv")).__enter__()
+    prior = torch.tensor([0.1], dtype=torch.float64)
+    return mim._round(model, bank, prior, trainee, _settings(**values), Run(), 0), trainee
+
+
+@pytest.mark.parametrize("target", ["masked", "null"])
+def test_targets_are_the_answers_that_they_say(sd1: Model, target: str) -> None:
+    """Only a prompt that reads like the target has no loss: the masked one, or the empty one."""
+    for prompt, vanishes in (("the masked prompt", target == "masked"), ("", target == "null")):
+        loss, trainee = _first_round(sd1, _bank(sd1, [(prompt, "the masked prompt")]), target=target)
+        assert (loss(0).item() < 1e-10) == vanishes
+        trainee.__exit__()
+
+
+def test_every_step_looks_at_states_of_its_own(sd1: Model) -> None:
+    loss, trainee = _first_round(sd1, _bank(sd1, [("a cat", "it")]), batch=2)
+    values = [loss(step).item() for step in range(6)]
+    assert len(set(values)) > 3 and values == [loss(step).item() for step in range(6)]
+    trainee.__exit__()
+
+
+def test_the_rest_that_is_held_is_masked_and_empty_prompts(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """anchor_rest asks for half of each, and it notices when either answer moves."""
+    bank = _bank(sd1, [("a cat", "it")])
+    loss, trainee = _first_round(sd1, bank, anchor_rest=True, batch=4)
+    asked: list[Tensor] = []
+    predict = Model.predict
+    monkeypatch.setattr(Model, "predict", lambda self, x, t, c: asked.append(c) or predict(self, x, t, c))
+    loss(0)
+    counts = [[int((rows == row).all(-1).all(-1).sum()) for row in (bank.masked[0], bank.empty[0])] for rows in asked]
+    assert counts.count([2, 2]) == 2 and [0, 0] in counts, "teacher and student are asked for the same two halves"
+    trainee.__exit__()
+
+
 # M2: what may change, and nothing else
 
 

@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from excise.erasure.states import States, forward_states
-from excise.erasure.targets import exclude, guided, posterior
+from excise.erasure.targets import _surprise, exclude, guided, posterior
 from excise.models import Schedule
 
 PRIOR, SPREAD, DIMENSIONS = 0.1, 0.5, 16
@@ -115,6 +115,36 @@ def test_posterior_of_noised_pictures_is_bayes_rule() -> None:
     low_noise = states.t < 200
     assert found[low_noise & shown[states.picture]].mean() > 0.8
     assert found[low_noise & ~shown[states.picture]].mean() < 0.05
+
+
+@pytest.mark.parametrize(("t", "s"), [(999, 700), (500, 480), (60, 20), (2, 1)])
+def test_a_step_is_weighed_by_the_reverse_process_gaussian(t: int, s: int) -> None:
+    """Oracle: Bayes' rule for z_s ~ N(alpha_s x, sigma_s^2) and z_t ~ N(ratio z_s, 1 - ratio^2), with torch's normal densities."""
+    toy, random = Toy(), torch.Generator().manual_seed(0)
+    z, x, other = torch.randn(3, 2, DIMENSIONS, 1, 1, generator=random, dtype=torch.float64)
+    abar, abar_next = toy.schedule.alphas_cumprod[t], toy.schedule.alphas_cumprod[s]
+    states = States(z, torch.tensor([t, s]), torch.zeros(2).long(), torch.zeros(2).long())
+    rows = torch.tensor([0]), torch.tensor([1])
+    model: Any = SimpleNamespace(schedule=toy.schedule)
+
+    def exact(picture: Tensor) -> Tensor:
+        """log q(z_s | z_t, x) = log q(z_t | z_s) + log q(z_s | x) - log q(z_t | x)."""
+        ratio = (abar / abar_next).sqrt()
+        parts = [
+            (z[0], ratio * z[1], 1 - ratio**2, 1),
+            (z[1], abar_next.sqrt() * picture, 1 - abar_next, 1),
+            (z[0], abar.sqrt() * picture, 1 - abar, -1),
+        ]
+        return sum(
+            (sign * torch.distributions.Normal(m, v.sqrt()).log_prob(at).sum() for at, m, v, sign in parts), torch.zeros(())
+        )
+
+    found = []
+    for picture in (x[[0]], other[[0]]):
+        noise = (z[[0]] - abar.sqrt() * picture) / (1 - abar).sqrt()
+        found.append(_surprise(model, states, noise, *rows)[0])
+    expected = exact(x[0]) - exact(other[0])
+    assert (found[1] - found[0]).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_posterior_depends_on_the_path_alone() -> None:
