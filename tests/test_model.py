@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 import tiny
+from excise.edits.applied import base_fingerprint
+from excise.evaluation import answers
+from excise.evaluation.answers import Thumbnails
 from excise.models import Model, Sampler, load
 
 PROMPTS = ["a cat in sketch style", "", "a photo of a dog, in the rain"]
@@ -47,6 +50,18 @@ def test_loop_is_the_pipelines_for_other_samplers(sd1: Model, name: str) -> None
     sd1.pipeline.scheduler = scheduler.from_config(sd1.pipeline.scheduler.config)
     expected = _pipeline_latents(sd1, PROMPTS, [3, 1, 4], 6, 5.0)
     assert torch.equal(_our_latents(sd1, PROMPTS, [3, 1, 4], 6, 5.0), expected)
+
+
+def test_mixed_precision_keeps_the_weights_and_rounds_the_predictions(tiny_sd1: Path) -> None:
+    plain, mixed = load(tiny_sd1, device="cpu"), load(tiny_sd1, device="cpu", dtype="mixed")
+    assert (plain.precision, mixed.precision, mixed.dtype) == ("float32", "mixed", torch.float32)
+    assert base_fingerprint(plain) == base_fingerprint(mixed)
+    latents, t, text = plain.start_noise([0, 1]), torch.tensor([200, 800]), plain.encode(PROMPTS[:2])
+    exact, rounded = plain.predict(latents, t, text), mixed.predict(latents, t, text)
+    assert rounded.dtype == torch.float32
+    assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.03
+    first, second = (answers._path(model, Thumbnails(8)) for model in (plain, mixed))
+    assert first is not None and first != second
 
 
 def test_loop_is_the_pipelines_for_samplers_that_draw_noise(sd1: Model) -> None:

@@ -243,6 +243,6 @@ def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: in
 def _cache(model: Model, steps: int, scale: float) -> Path:
     """The folder of one model and sampler."""
     scheduler = [type(model.pipeline.scheduler).__name__, repr(model.pipeline.scheduler.config)]
-    where = [str(model.dtype), model.device.type, model.latent_shape, torch.__version__]
+    where = [model.precision, model.device.type, model.latent_shape, torch.__version__]
     key = json.dumps([base_fingerprint(model), steps, scale, scheduler, where])
     return cache_folder() / "pictures" / hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -205,6 +205,6 @@ def _path(model: Model, reader: Reader) -> Path | None:
         vars(model.sampler),
         type(model.pipeline.scheduler).__name__,
         repr(model.pipeline.scheduler.config),
-        [str(model.dtype), model.device.type, torch.__version__],
+        [model.precision, model.device.type, torch.__version__],
     ]
     return cache_folder() / "answers" / digest_values(key)[:16] / f"{digest_values(reader.identity)[:16]}.safetensors"

@@ -260,7 +260,7 @@ class _Job:
 
         about = {key: value for key, value in self.about.items() if key not in ("edits", "gold")}
         vae = digest_tensors(self.model.pipeline.vae.state_dict())
-        machine = [__version__, torch.__version__, str(self.model.dtype), self.model.device.type]
+        machine = [__version__, torch.__version__, self.model.precision, self.model.device.type]
         key = json.dumps([about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, vae, machine], default=str)
         return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
 

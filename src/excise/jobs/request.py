@@ -19,7 +19,7 @@ def _one_or_more(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
-Dtype = Literal["float32", "float16", "bfloat16"]
+Dtype = Literal["float32", "float16", "bfloat16", "mixed"]
 
 
 class EraseRequest(BaseModel):
@@ -39,7 +39,7 @@ class EraseRequest(BaseModel):
     overwrite: bool = Field(False, description="replace an earlier result")
     evaluate: bool = Field(True, description="measure base and edited model")
     device: str | None = Field(None, description="cpu, cuda, mps, ...; default the best there is")
-    dtype: Dtype = Field("float32", description="float32, float16 or bfloat16")
+    dtype: Dtype = Field("float32", description="float32, float16, bfloat16 or mixed")
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]
         "autoencoder": digest_tensors(model.pipeline.vae.state_dict()),
         "edits": [_method(edit) for edit in edits],
         "sampler": {"scheduler": type(scheduler).__name__, "config": dict(scheduler.config), **vars(model.sampler), "eta": 0.0},
-        "dtype": str(model.dtype),
+        "dtype": model.precision,
         "rng": "per_image",
         "image_format": "PNG",
         "versions": versions(),

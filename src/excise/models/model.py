@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,7 @@ class Model:
     sampler    its default sampler
     folder     where it was loaded from, if it was a folder
     classifier file of the classifier that comes with it, or None
+    mixed      compute the network's predictions in bfloat16, with the weights as they are
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Model:
         sampler: Sampler | None = None,
         folder: Path | None = None,
         classifier: Path | None = None,
+        mixed: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.name = name
         self.catalog = catalog or Catalog()
         self.folder = folder
         self.classifier = classifier
+        self.mixed = mixed
         size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
         self.sampler = sampler or Sampler(size=size)
         for module in self.components.values():
@@ -90,6 +94,11 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         return self.pipeline.unet.dtype
+
+    @property
+    def precision(self) -> str:
+        """How it computes, as `load` calls it: float32, float16, bfloat16 or mixed."""
+        return "mixed" if self.mixed else str(self.dtype).removeprefix("torch.")
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -129,7 +138,11 @@ class Model:
 
         t (b,) int64 timesteps 0–999; conditioning (b, tokens, width).
         """
-        return self.pipeline.unet(latents, t.to(latents.device), encoder_hidden_states=conditioning).sample
+        # casts must not be cached: training swaps weights and changes them in place
+        mixed = torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext()
+        with mixed:
+            output = self.pipeline.unet(latents, t.to(latents.device), encoder_hidden_states=conditioning).sample
+        return output.to(latents.dtype) if self.mixed else output
 
     def start_noise(self, seeds: Sequence[int]) -> Tensor:
         """Standard normal latents, one CPU generator per picture, so that a picture depends on its own seed alone."""
