@@ -130,6 +130,23 @@ def test_what_is_protected(short: Model) -> None:
     assert np.abs(encode("", "a cat", "a dog") @ basis.T).max() < 1e-5
 
 
+def test_which_prompts_of_others_are_protected(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never one that names the concept itself, as context or in its own phrases."""
+    monkeypatch.setattr(Model, "encode", lambda self, texts: seen.append(texts) or torch.zeros(len(texts), 1, 1))  # type: ignore[func-returns-value]
+    cat, tabby, sketch = (canvas.catalog.resolve(name) for name in ("cat", "member:tabby", "style:sketch"))
+    expected = {
+        "name": ["", "sketch"],
+        "phrases": ["", "pencil", "sketch"],
+        "plain": ["", *(f"a picture{of} in sketch style" for of in ("", " of a bird", " of a dog"))],
+    }
+    for exact, texts in expected.items():
+        seen: list[list[str]] = []
+        protected_rows(canvas, [cat, sketch], options(exact=exact))
+        assert seen[0] == sorted(texts)
+    protected_rows(canvas, [cat, tabby], options(exact="phrases"))
+    assert seen[-2:] == [["", "tabby"], sorted({"", *cat.phrases} - {"a tabby"})]
+
+
 # --- shifts and loss --------------------------------------------------------------------------------------------------------------
 
 

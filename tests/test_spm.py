@@ -9,17 +9,19 @@ from math import pi
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 
 from excise.edits import AdapterEdit, Dense, WeightEdit, applied_edits, compose, load_edit, restored
 from excise.edits.adapter import Adapter, Factors, Transport, addition, inject
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
-from excise.erasure.attention import token_positions
 from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Run
+from excise.erasure.transport import discriminant, random_prompts, transport
 from excise.jobs.apply import apply
 from excise.methods import get, spm
 from excise.models import Model
@@ -46,8 +48,8 @@ def random_factors(model: Model, seed: int) -> dict[str, Factors]:
     }
 
 
-def edit_of(model: Model, seeds: Sequence[int], transport: Transport | None = None, concept: str = "cat") -> AdapterEdit:
-    always = transport or Transport.always(model.encode([""]).shape[2])
+def edit_of(model: Model, seeds: Sequence[int], concept: str = "cat") -> AdapterEdit:
+    always = Transport.always(*model.encode([""]).shape[1:])
     parts = {
         f"object:{concept}{seed}": Adapter({f"unet.{n}": f for n, f in random_factors(model, seed).items()}, always)
         for seed in seeds
@@ -109,6 +111,14 @@ def test_each_sample_of_a_batch_has_its_own_strength(sd1: Model) -> None:
     assert torch.allclose(found[2], dense_output(sd1, 1, scale=0.5)[2], atol=1e-4)
 
 
+def test_each_adapter_of_several_has_its_own_strength(sd1: Model) -> None:
+    adapters = [random_factors(sd1, 1), random_factors(sd1, 2)]
+    for strengths, seed in (((1.0, 0.0), 1), ((0.0, 1.0), 2)):
+        expected = dense_output(sd1, seed)
+        with torch.no_grad(), inject(sd1.unet, adapters, lambda c, s=strengths: torch.tensor([s]).expand(len(c), 2)):  # type: ignore[misc]
+            assert torch.allclose(output(sd1), expected, atol=1e-4)
+
+
 def test_an_addition_is_linear_in_its_strength(sd1: Model) -> None:
     name, layer = next((n, m) for n, m in spm.adaptable(sd1.unet).items() if n.endswith("attn2.to_k"))
     x, factors = torch.randn(3, 5, layer.in_features), random_factors(sd1, 1)[name]
@@ -119,37 +129,57 @@ def test_an_addition_is_linear_in_its_strength(sd1: Model) -> None:
 
 
 def test_strength_depends_on_the_prompt_and_the_empty_one_has_its_own(canvas: Model) -> None:
-    """An encoder that says "cat" loudly at the word's last letter: 1 with the word, 0 without, in the two halves of guidance."""
-    cat = replace(canvas.catalog.resolve("cat"), phrases=("a cat",))
+    """Of the untrained text encoder of a tiny model: near 1 with the concept's words, near 0 without, in the two halves of guidance."""
+    cat = canvas.catalog.resolve("cat")
     bank = PromptBank.of_pairs(canvas, [cat.pairs()])
-    generator = torch.Generator().manual_seed(0)
-    empty, masked, conditioned = (
-        torch.randn(part.shape, generator=generator) for part in (bank.empty, bank.masked, bank.conditioned)
-    )
-    for row, pair in enumerate(bank.pairs):
-        last = token_positions(canvas, pair.prompt, ["cat"])[-1]
-        conditioned[row, last] = 6 * torch.eye(conditioned.shape[2])[0] + 0.2 * conditioned[row, last]
-    bank = replace(bank, empty=empty, masked=masked, conditioned=conditioned)
-    transport = spm.transport(canvas, cat, bank, "calibrated")
-    assert transport(conditioned).tolist() == pytest.approx([1.0] * len(conditioned), abs=1e-4)
-    assert transport(torch.cat([empty, masked])).tolist() == pytest.approx([0.0] * (1 + len(masked)), abs=1e-4)
-    assert transport(torch.cat([empty, conditioned[:1]])).tolist() == pytest.approx([0, 1], abs=1e-4)
-    between = torch.randn(1, *conditioned.shape[1:], generator=generator)
-    between[0, 5, 0] += 5
-    assert 0 < float(transport(between)) < 1
-    with pytest.raises(ValueError, match="no prompt of object:cat has its words"):
-        spm.transport(canvas, replace(cat, phrases=("a zebra",)), bank, "calibrated")
+    found = transport(canvas, cat, bank, "calibrated", torch.Generator().manual_seed(0))
+    assert float(found(bank.conditioned).mean()) > 0.9
+    assert float(found(bank.masked).mean()) < 0.1 and float(found(bank.empty)) < 0.1
+    batch = torch.cat([bank.empty, canvas.encode(["a kitty, sketch"])])
+    assert torch.allclose(found(batch), torch.cat([found(batch[:1]), found(batch[1:])]), atol=1e-5)
+    assert float(found(batch)[1]) > 0.9
+
+
+def test_the_discriminant_is_scipy_s() -> None:
+    """The same objective, written in numpy and minimised by scipy."""
+    random = np.random.default_rng(0)
+    named, others = random.normal(0.4, 1, (12, 2, 3)), random.normal(0, 1, (40, 2, 3))
+    weight, bias = discriminant(torch.from_numpy(named), torch.from_numpy(others), ridge=1e-3)
+    x = np.concatenate([named, others]).reshape(52, 6)
+    centre, spread = x[12:].mean(0), np.maximum(x[12:].std(0, ddof=1), 0.05 * x.std(ddof=1))
+    z = (x - centre) / spread
+    length = np.linalg.norm(z, axis=1).mean()
+    sign = np.where(np.arange(52) < 12, 1, -1)
+
+    def objective(p: np.ndarray) -> float:
+        losses = np.log1p(np.exp(-sign * (z / length @ p[:6] + p[6])))
+        return losses[:12].mean() / 2 + losses[12:].mean() / 2 + 1e-3 * (p[:6] ** 2).sum()
+
+    best = minimize(objective, np.zeros(7), tol=1e-12).x
+    logits = z / length @ best[:6] + best[6]
+    found = x @ weight.double().numpy().ravel() + float(bias)
+    assert np.abs(logits).max() > 1 and np.abs(found - logits).max() < 1e-3
+
+
+def test_random_prompts_do_not_name_the_concept(canvas: Model) -> None:
+    letters = replace(canvas.catalog.resolve("cat"), phrases=("a b", "c"))
+    prompts = random_prompts(canvas, letters, 300, torch.Generator().manual_seed(0))
+    fillers = {
+        prompt.removeprefix("a picture of ")
+        for prompt in prompts
+        if prompt.startswith("a picture of ") and " in " not in prompt
+    }
+    assert len(set(prompts)) > 100 and fillers and not fillers & {"a", "b", "c"}
 
 
 def test_the_published_cosine_against_numpy(sd1: Model) -> None:
-    transport = spm.transport(sd1, CAT, bank_of(sd1), "cosine")
+    found = transport(sd1, CAT, bank_of(sd1), "cosine", torch.Generator())
     prompts = ["a cat", "a dog", ""]
     own, *_ = rows = sd1.encode(prompts).flatten(1).double().numpy()
     expected = [float(row @ own / (row @ row) ** 0.5 / (own @ own) ** 0.5) for row in rows]
-    assert transport(sd1.encode(prompts)).tolist() == pytest.approx(expected, abs=1e-5)
+    assert found(sd1.encode(prompts)).tolist() == pytest.approx(expected, abs=1e-5)
     assert expected[0] == pytest.approx(1) and expected[1] > 0.3, "prompts share most of their rows"
-    assert transport(sd1.encode(prompts)).shape == (3,)
-    assert spm.transport(sd1, CAT, bank_of(sd1), "off")(sd1.encode(prompts)).tolist() == [1, 1, 1]
+    assert transport(sd1, CAT, bank_of(sd1), "off", torch.Generator())(sd1.encode(prompts)).tolist() == [1, 1, 1]
 
 
 def test_training_starts_without_effect_and_leaves_the_base_alone(sd1: Model) -> None:

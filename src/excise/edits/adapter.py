@@ -35,40 +35,30 @@ class Factors:
 class Transport:
     """How strongly an adapter acts on a prompt, 0..1, from its conditioning alone ("facilitated transport").
 
-    The largest cosine with what was erased counts, after a ramp.
-    rows   (n, tokens, width): conditionings of erased prompts, compared as a whole, flattened (as published); or (n, 1, width): rows of
-           erased words, compared with every token of the prompt (ours; the published count of equal tokens needs more than a
-           conditioning). n = 0: an adapter acts in full on every prompt
-    centre (width,) is taken off every token of the prompt before, as it was off the rows: what all tokens have in common
-    ramp   (2,) float64, the cosines that mean 0 and 1
+    prompts (p, tokens, width), conditionings of erased prompts: the largest cosine with one of them, flattened (as published; p may be 0)
+    weight  (tokens, width) and bias (1,): otherwise the probability sigmoid(<conditioning, weight> + bias) that the prompt names the
+            concept (ours; the published share of equal tokens needs more than a conditioning)
     """
 
-    rows: Tensor
-    centre: Tensor
-    ramp: Tensor
+    prompts: Tensor
+    weight: Tensor
+    bias: Tensor
 
     @classmethod
-    def always(cls, width: int) -> Transport:
+    def always(cls, tokens: int, width: int) -> Transport:
         """Strength 1 for every prompt."""
-        return cls(torch.zeros(0, 1, width), torch.zeros(width), torch.tensor([0.0, 1.0], dtype=torch.float64))
+        return cls(torch.zeros(0, tokens, width), torch.zeros(tokens, width), torch.tensor([100.0]))
 
     def __call__(self, conditioning: Tensor) -> Tensor:
         """Strength for each sample, (b,) float32; conditioning (b, tokens, width)."""
-        if not len(self.rows):
-            return torch.ones(len(conditioning), device=conditioning.device)
-        low, high = self.ramp.tolist()
-        return ((self.cosine(conditioning) - low) / (high - low)).clamp(0, 1)
-
-    def cosine(self, conditioning: Tensor) -> Tensor:
-        """The largest cosine of each sample, (b,) float32."""
-        tokens = conditioning.float() - self.centre.to(conditioning.device)
-        rows = self.rows.to(conditioning.device)
-        if rows.shape[1] > 1:
-            tokens = tokens.flatten(1)[:, None]
-        return (normalize(tokens, dim=2) @ normalize(rows.flatten(1), dim=1).T).amax((1, 2))
+        flat = conditioning.float().flatten(1)
+        if len(self.prompts):
+            cosines = normalize(flat, dim=1) @ normalize(self.prompts.flatten(1), dim=1).to(flat).T
+            return cosines.amax(1).clamp(0, 1)
+        return (flat @ self.weight.flatten().to(flat) + self.bias.to(flat)).sigmoid()
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"rows": self.rows, "centre": self.centre, "ramp": self.ramp}
+        return {"prompts": self.prompts, "weight": self.weight, "bias": self.bias}
 
 
 @dataclass(frozen=True)
@@ -144,7 +134,7 @@ class AdapterEdit(Edit):
         return AdapterEdit(parts, self.scaled_manifest(factor))
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the file holds: "LAYER:LABEL:up", "LAYER:LABEL:down", and of the transport "transport:LABEL:rows" and so on."""
+        """What the file holds: "LAYER:LABEL:up", "LAYER:LABEL:down", and of the transport "transport:LABEL:weight" and so on."""
         found: dict[str, Tensor] = {}
         for label, adapter in self.parts.items():
             for name, factors in adapter.factors.items():

@@ -46,10 +46,17 @@ class SepmeSettings(Pictured):
         description="one concept after the other, all at once, or all attn2 weights without null spaces (not restorable)",
     )
     protect: Preserve = Field((), description='prompts that no shift may touch: "a watermark; a house", none, or catalog')
-    exact: Literal["name", "phrases"] = Field(
-        "name", description="prompts of the other erased concepts that a shift may not touch: the plain name, or every phrase"
+    exact: Literal["name", "phrases", "plain"] = Field(
+        "name",
+        description="prompts of the other erased concepts that a shift may not touch: the plain name, every phrase, or the first template "
+        "with every context (ours)",
     )
-    tolerance: float = Field(1e-6, gt=0, lt=1, description="singular values below this share of the largest count as zero")
+    tolerance: float = Field(
+        1e-6,
+        gt=0,
+        lt=1,
+        description="singular values below this share of the largest count as zero; larger frees more and leaks",
+    )
     lr: float = Field(
         0.1, gt=0, description="learning rate of Adam on the coefficients; a weight moves by about beta times this"
     )
@@ -124,16 +131,25 @@ def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSet
     """
     from excise.edits import applied_edits
 
-    earlier = [concept for edit, _ in applied_edits(model) for concept in _erased(edit.manifest.model_dump())]
-    count = 1 if settings.exact == "name" else None
-    named = [(c.label, c.phrases[:count]) for c in concepts]
-    named += [(f"{c['kind']}:{c['name']}", tuple(c.get("phrases", ())[:count])) for c in earlier]
+    declared = {concept.label: concept for concept in model.catalog.concepts}
+    others = list(concepts)
+    for entry in (entry for edit, _ in applied_edits(model) for entry in _erased(edit.manifest.model_dump())):
+        concept = Concept(entry["name"], entry["kind"], tuple(entry.get("phrases") or [entry["name"]]))
+        others.append(replace(declared.get(concept.label, concept), phrases=concept.phrases))
     found = {}
     for concept in concepts:
-        others = {phrase for label, phrases in named if label != concept.label for phrase in phrases} - set(concept.phrases)
-        texts = sorted({"", *preserved(model, [concept], [settings.protect]), *others})  # sorted: the same set, the same bits
-        found[concept.label] = model.encode(texts).flatten(0, 1)
+        kept = {text for other in others if other.label != concept.label for text in _prompts(other, concept, settings)}
+        texts = {"", *preserved(model, [concept], [settings.protect]), *kept} - set(concept.phrases)
+        found[concept.label] = model.encode(sorted(texts)).flatten(0, 1)  # sorted: the same set, the same bits
     return found
+
+
+def _prompts(other: Concept, concept: Concept, settings: SepmeSettings) -> list[str]:
+    """What the shift of a concept may not touch of another one."""
+    if settings.exact == "plain":
+        contexts = tuple(context for context in other.contexts if context not in concept.phrases)
+        return [pair.prompt for pair in replace(other, contexts=contexts).plain_pairs()]
+    return list(other.phrases[: 1 if settings.exact == "name" else None])
 
 
 def free_directions(rows: Tensor, label: str, settings: SepmeSettings) -> Tensor:

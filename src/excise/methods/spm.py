@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
     from excise.edits import AdapterEdit
-    from excise.edits.adapter import Adapter, Transport
+    from excise.edits.adapter import Adapter
     from excise.erasure.prompts import PromptBank
     from excise.erasure.run import Run
     from excise.models import Model
@@ -39,7 +39,7 @@ class SpmSettings(Visiting):
     anchor_weight: float = Field(10.0, ge=0, description="weight of that")
     transport: Literal["calibrated", "cosine", "off"] = Field(
         "calibrated",
-        description="strength by prompt: 0 without the concept's words and 1 with them (ours), the plain cosine of the prompts, or always 1",
+        description="strength: probability that the prompt names the concept (ours), its cosine with the phrases (published), or always 1",
     )
 
 
@@ -63,6 +63,7 @@ def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> 
     from excise.edits.adapter import Adapter, Factors, inject
     from excise.erasure.prompts import PromptBank
     from excise.erasure.training import train
+    from excise.erasure.transport import transport
     from excise.erasure.wording import worded
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None)])
@@ -73,7 +74,7 @@ def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> 
         f"unet.{name}": Factors(f.up.detach().cpu().clone(), f.down.detach().cpu().clone())
         for name, f in membrane.factors.items()
     }
-    return Adapter(factors, transport(model, concept, bank, settings.transport))
+    return Adapter(factors, transport(model, concept, bank, settings.transport, run.generator(7)))
 
 
 class Membrane:
@@ -165,37 +166,6 @@ def random_anchors(targets: Tensor, generator: Generator) -> Tensor:
             found[row] = noise * (0.8 + 0.4 * length) * target.norm() / noise.norm()
             accepted = chance < 1 - float(torch.cosine_similarity(found[row].flatten(), target.flatten(), dim=0))
     return found
-
-
-def transport(model: Model, concept: Concept, bank: PromptBank, kind: str) -> Transport:
-    """When the adapter acts.
-
-    cosine      by the cosine of whole prompts with the plain phrases; never near 0, for all prompts share much
-    calibrated  by the tokens closest to the concept's words, 0 up to what prompts without the words reach, 1 from what those with them do
-    """
-    import torch
-
-    from excise.edits.adapter import Transport
-    from excise.erasure.attention import token_positions
-    from excise.erasure.wording import bare
-
-    always = Transport.always(bank.empty.shape[2])
-    if kind == "off":
-        return always
-    if kind == "cosine":
-        return replace(always, rows=model.encode(concept.phrases).float().cpu())
-    with_words, without = (part.float().cpu() for part in (bank.conditioned, torch.cat([bank.empty, bank.masked])))
-    centre, rows = without.mean((0, 1)), []
-    for phrase in concept.phrases:
-        places = [token_positions(model, pair.prompt, [bare(phrase)]) for pair in bank.pairs]
-        found = [with_words[row, place[-1]] for row, place in enumerate(places) if place]
-        rows += [torch.stack(found).mean(0) - centre] if found else []
-    if not rows:
-        raise ValueError(f"no prompt of {concept.label} has its words; use transport=cosine or off")
-    words = Transport(torch.stack(rows)[:, None], centre, always.ramp)
-    high = float(words.cosine(with_words).min())
-    low = min(float(words.cosine(without).max()), high - 1e-3)
-    return replace(words, ramp=torch.tensor([low, high], dtype=torch.float64))
 
 
 def _shifted(run: Run, before: int, total: int) -> Callable[[str, int, int], None]:
