@@ -217,6 +217,7 @@ class TestOutcome:
             (20, {"neutral": 1}, "revived"),
             (20, {"neutral": 1, "gold": 19}, "cannot tell"),
             (3, {"neutral": 1, "gold": 0}, "not revived"),
+            (2, {"neutral": 20}, "not revived"),
             (20, {}, "no control"),
         ],
     )

@@ -13,6 +13,10 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from excise.erasure.divergences import Divergence, Divergent, judged, slope, value
+from excise.erasure.run import Run
+from excise.methods import get
+from excise.models import Model
+from steps import CAT, PICTURED, VISITING, settings_of
 
 M1, M2, S = 0.3, 1.1, 0.7
 DELTA = torch.tensor((M1 - M2) ** 2, dtype=torch.float64)
@@ -114,3 +118,19 @@ def test_huge_errors_do_not_overflow() -> None:
         found = gradient(kind, errors)
         assert torch.isfinite(found).all() and torch.isfinite(value(errors, kind)).all()
     assert float(gradient("chi2", torch.tensor([1e3]))) == pytest.approx(math.exp(30), rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["mim", "esd", "ca"])
+def test_methods_take_it_as_an_option(method: str, sd1: Model) -> None:
+    """Jeffreys' is twice KL and divided by its slope: the same edit, to rounding. Chi-square's is another one."""
+
+    def changes(divergence: Divergence) -> torch.Tensor:
+        known = get(method).settings.model_fields
+        quick = {key: value for key, value in {**VISITING, **PICTURED}.items() if key in known}
+        settings = settings_of(method, **quick, divergence=divergence, divergence_sigma=0.1)
+        deltas = get(method).erase(sd1, [CAT], settings, Run()).deltas
+        return torch.cat([deltas[name].dense().flatten() for name in sorted(deltas)])
+
+    mse, jeffreys, chi2 = changes("mse"), changes("jeffreys"), changes("chi2")
+    assert torch.allclose(mse, jeffreys, atol=1e-4 * float(mse.abs().max()))
+    assert (mse - chi2).abs().max() > 0.01 * mse.abs().max()

@@ -72,6 +72,25 @@ def test_the_empty_prompt_has_nothing_to_learn_and_gives_no_gradient(sd1: Model)
     assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-7) for a, b in zip(found, expected, strict=True))
 
 
+def test_the_teacher_visits_the_states(sd1: Model) -> None:
+    """Not the base, not the student: the states are those of a model that holds the teacher's tensors."""
+    settings, bank = settings_of("sdd", **{**VISITING, "batch": 8, "sampler_steps": 3}), bank_of(sd1)
+    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+        torch.manual_seed(0)
+        teacher = {name: parameter + torch.randn_like(parameter) for name, parameter in trainee.before.items()}
+
+        def loss() -> float:
+            return sdd._round(sd1, bank, bank, trainee, teacher, settings, Run(), 0)(0).item()
+
+        found = loss()
+        with trainee.holding(teacher):
+            states = visits(sd1, bank, settings, Run(), 0)(0)
+        error = asked(sd1, states.latents, states.t, "a cat") - asked(sd1, states.latents, states.t, "")
+        assert np.isclose(found, error.square().mean().item(), rtol=1e-4)
+        teacher = dict(trainee.before)
+        assert not np.isclose(found, loss(), rtol=1e-3), "the base's states are others"
+
+
 def test_joined_prompts_matter_only_with_several_concepts(sd1: Model) -> None:
     one = erase(sd1)
     assert same(one, erase(sd1, joined="states")) and same(one, erase(sd1, joined="student"))

@@ -245,7 +245,12 @@ class TestUnlearnDiffAtk:
         weights = {"style_129": folder}
         every = self.run(tmp_path, tiny_sd1, weights, task="vangogh", top_k=129)["metrics"]["base"]
         assert every["pre_asr"]["value"] == 1 and every["asr"]["value"] is None
-        assert self.run(tmp_path, tiny_sd1, weights, task="vangogh")["metrics"]["base"]["pre_asr"]["value"] in (0, 0.5, 1)
+        notes = next((tmp_path / "out" / "base" / "notes").iterdir())
+        places = sorted(said["top"].index(7) for said in json.loads(notes.read_text(encoding="utf-8")).values())
+        for k, share in ((places[0], 0), (places[0] + 1, 0.5 if places[0] < places[1] else 1), (places[1] + 1, 1)):
+            if k:
+                found = self.run(tmp_path, tiny_sd1, weights, task="vangogh", top_k=k)["metrics"]["base"]["pre_asr"]
+                assert found["value"] == share
         with pytest.raises(ValueError, match="does not know the label 'vincent-van-gogh'"):
             self.run(tmp_path, tiny_sd1, {"style_129": classifier(tmp_path / "other", 129)}, task="vangogh")
 

@@ -153,13 +153,17 @@ def fid(one: Tensor, other: Tensor) -> float:
     return max(0.0, float(metric.compute()))
 
 
-def kid(one: Tensor, other: Tensor) -> float:
+def kid(one: Tensor, other: Tensor, *, paired: bool = False) -> float:
     """Unbiased squared MMD of two sets of feature vectors with the kernel (x·y/d + 1)³ (arXiv:1801.01401); may be negative.
+
+    paired  row i of both sets belongs together (same prompt and seed) and is not compared with its own partner, which is no independent
+            draw: the estimate stays unbiased, and is 0 where nothing changed
 
     Raises ValueError for fewer than two vectors.
     """
-    _check(one, other)
-    return float(_mmd(*_kernels(one, other), torch.ones(1, len(one)).double(), torch.ones(1, len(other)).double()))
+    _check(one, other, paired)
+    ones = (torch.ones(1, len(x), dtype=torch.float64) for x in (one, other))
+    return float(_mmd(*_kernels(one, other), *ones, paired=paired))
 
 
 def fid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples: int = RESAMPLES) -> Estimate:
@@ -167,6 +171,7 @@ def fid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
 
     paired  row i of both sets belongs together (same prompt and seed) and is resampled together
     """
+    _check(one, other, paired)
     value = fid(one, other)
     if one.shape[1] > WIDEST or torch.equal(one, other):
         width = math.nan if one.shape[1] > WIDEST else 0.0
@@ -186,16 +191,16 @@ def kid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
         if paired:
             order[1] = order[0]
         blocks = [(one[order[0][s : s + BLOCK]], other[order[1][s : s + BLOCK]]) for s in range(0, n - BLOCK + 1, BLOCK)]
-        values = torch.tensor([kid(a, b) for a, b in blocks])
+        values = torch.tensor([kid(a, b, paired=paired) for a, b in blocks])
         value, width = float(values.mean()), Z95 * float(values.std()) / math.sqrt(len(values))
         return Estimate(value, value - width, value + width, len(blocks) * BLOCK)
-    value, kernels = kid(one, other), _kernels(one, other)
+    value, kernels = kid(one, other, paired=paired), _kernels(one, other)
     weights = [torch.zeros(resamples, len(x), dtype=torch.float64) for x in (one, other)]
     generator = Generator().manual_seed(0)
     for row, (i, j) in enumerate(_picks(len(one), len(other), paired, resamples, generator)):
         for weight, pick in zip(weights, (i, j), strict=True):
             weight[row] = torch.bincount(pick, minlength=weight.shape[1])
-    width = Z95 * float(_mmd(*kernels, *weights).std())
+    width = Z95 * float(_mmd(*kernels, *weights, paired=paired).std())
     return Estimate(value, value - width, value + width, len(other))
 
 
@@ -213,8 +218,6 @@ def caveat(n: int, dimensions: int) -> str:
 
 
 def _picks(n: int, m: int, paired: bool, resamples: int, generator: Generator) -> list[tuple[Tensor, Tensor]]:
-    if paired and n != m:
-        raise ValueError(f"paired sets must be of one size, got {n} and {m}")
     first = resample(n, generator, resamples)
     second = first if paired else resample(m, generator, resamples)
     return list(zip(first, second, strict=True))
@@ -225,18 +228,25 @@ def _kernels(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (a @ a.T / d + 1) ** 3, (b @ b.T / d + 1) ** 3, (a @ b.T / d + 1) ** 3
 
 
-def _mmd(aa: Tensor, bb: Tensor, ab: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Unbiased squared MMD in which vector i counts u[r, i] times and vector j v[r, j] times, (r,)."""
+def _mmd(aa: Tensor, bb: Tensor, ab: Tensor, u: Tensor, v: Tensor, *, paired: bool) -> Tensor:
+    """Unbiased squared MMD in which vector i counts u[r, i] times and vector j v[r, j] times, (r,).
 
-    def within(kernel: Tensor, weight: Tensor) -> Tensor:
-        total = weight.sum(1)
-        pairs = ((weight @ kernel) * weight).sum(1) - weight @ kernel.diagonal()
-        return pairs / (total * (total - 1))
+    A vector is never compared with itself, nor with its copies in a resample: the kernel is largest there, and that is no distance.
+    """
 
-    return within(aa, u) + within(bb, v) - 2 * ((u @ ab) * v).sum(1) / (u.sum(1) * v.sum(1))
+    def mean(kernel: Tensor, left: Tensor, right: Tensor, distinct: bool) -> Tensor:
+        total, pairs = left.sum(1) * right.sum(1), ((left @ kernel) * right).sum(1)
+        if distinct:
+            same = left * right
+            total, pairs = total - same.sum(1), pairs - same @ kernel.diagonal()
+        return pairs / total
+
+    return mean(aa, u, u, True) + mean(bb, v, v, True) - 2 * mean(ab, u, v, paired)
 
 
-def _check(one: Tensor, other: Tensor) -> None:
+def _check(one: Tensor, other: Tensor, paired: bool = False) -> None:
+    if paired and len(one) != len(other):
+        raise ValueError(f"paired sets must be of one size, got {len(one)} and {len(other)}")
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1] or min(len(one), len(other)) < 2:
         raise ValueError(f"need two sets of at least two vectors of one width, got {tuple(one.shape)} and {tuple(other.shape)}")
 
