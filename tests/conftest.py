@@ -29,6 +29,12 @@ transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 
 
+@pytest.fixture(autouse=True)
+def quick_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes with every erasure is measured on as few pictures as there can be."""
+    monkeypatch.setattr("excise.jobs.measure.BESIDE", 1)
+
+
 @pytest.fixture(scope="session")
 def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny Stable Diffusion 1.x."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +70,7 @@ def lose_dogs(asked: Shown, prompt: str, seed: int) -> Shown:
 
 
 def run(tiny_canvas: Path, out: Path, methods: Sequence[str] = ("quick",), **options: Any) -> list[dict[str, Any]]:
-    given = {"concepts": ["cat"], "quality": False, **SMALL, **options}
+    given = {"concepts": ["cat"], "quality": False, "information": False, **SMALL, **options}
     return bench(methods=methods, model=tiny_canvas, out=out, device="cpu", **given)
 
 
@@ -148,13 +150,40 @@ class TestCells:
         ran.clear()
         assert run(tiny_canvas, tmp_path / "b")[0]["settings"]["strength"] == 1 and len(ran) == 1
 
-    @pytest.mark.parametrize("change", [{"target_pictures": 6}, {"quality": True}])
+    @pytest.mark.parametrize(
+        "change", [{"target_pictures": 6}, {"quality": True}, {"information": True}, {"dtype": "bfloat16"}]
+    )
     def test_cells_measured_otherwise_are_not_mixed(self, change: dict[str, Any], tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b")
         before = files(tmp_path / "b")
         with pytest.raises(ValueError, match=f"{next(iter(change))} .*, now .*choose another folder"):
             run(tiny_canvas, tmp_path / "b", concepts=["dog"], **change)
         assert files(tmp_path / "b") == before
+
+    def test_a_folder_from_before_an_option_goes_on_without_it(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        before, grid_file = run(tiny_canvas, tmp_path / "b"), tmp_path / "b" / "bench.json"
+        known = {key: value for key, value in json.loads(grid_file.read_text()).items() if key not in ("dtype", "information")}
+        grid_file.write_text(json.dumps(known), encoding="utf-8")
+        with pytest.raises(ValueError, match="information None, now 700; choose another folder"):
+            run(tiny_canvas, tmp_path / "b", information=True, budget=700)
+        ran.clear()
+        assert run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])[0] == before[0] and len(ran) == 1
+        assert json.loads(grid_file.read_text())["dtype"] == "float32"
+
+    def test_the_precision_is_that_of_the_model(
+        self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[str] = []
+
+        def look(model: Model, concepts: Sequence[Any], settings: Quick, run: Any) -> Edit:
+            seen.append(model.precision)
+            return no_change(model)
+
+        monkeypatch.setattr(registry, "methods", lambda: {"quick": Method("quick", "Quick", "ours", Quick, look)})
+        run(tiny_canvas, tmp_path / "b", dtype="mixed")
+        assert seen == ["mixed"] and json.loads((tmp_path / "b" / "bench.json").read_text())["dtype"] == "mixed"
+        with pytest.raises(ValueError, match="unknown dtype 'float23'; did you mean 'float32'"):
+            run(tiny_canvas, tmp_path / "b", dtype="float23")
 
     def test_cells_of_other_weights_are_not_mixed(self, tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b")
@@ -228,6 +257,107 @@ class TestFailures:
             run(tiny_sd1, tmp_path / "b")
 
 
+class TestJobs:
+    """Real methods in real processes: nothing is painted here, as another process would not know of it."""
+
+    METHODS = ("uce", "mim:rounds=1,steps=2,batch=2,trajectories=1,sampler_steps=2")
+
+    @pytest.fixture(autouse=True)
+    def as_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.undo()
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+
+    @staticmethod
+    def same(cell: dict[str, Any]) -> dict[str, Any]:
+        """What does not depend on how fast it went."""
+        timeless = {**cell, "information": {**cell["information"], "seconds": 0}}
+        return {key: value for key, value in timeless.items() if key not in ("seconds", "jobs")}
+
+    def test_give_the_same_cells_to_the_bit(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        options: dict[str, Any] = {"concepts": ["cat", "style:sketch"], "quality": True, "information": True, "budget": 700}
+        alone = run(tiny_canvas, tmp_path / "a", self.METHODS, **options)
+        monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache 2"))
+        told: list[tuple[str, int, int]] = []
+        shared = run(tiny_canvas, tmp_path / "b", self.METHODS, **options, jobs=2, progress=lambda *news: told.append(news))
+        assert [cell["jobs"] for cell in alone + shared] == [1] * 4 + [2] * 4
+        assert [self.same(cell) for cell in shared] == [self.same(cell) for cell in alone]
+        assert told == [("cells", done, 4) for done in range(5)]
+        assert not multiprocessing.active_children()
+
+    def lose_two(self, tiny_canvas: Path, out: Path, runner: job.Runner) -> None:
+        """Two of four cells kill their process."""
+        deadly = job.Entrant("deadly", Method("deadly", "Deadly", "ours", Quick, _die), Quick())
+        catalog = describe(tiny_canvas).catalog
+        cells = [job.Cell(deadly, catalog.resolve(name), seed) for name in ("cat", "dog") for seed in (0, 1)]
+        common = {"model": "tiny canvas", "dtype": "float32", "quality": False, "information": None, **SMALL}
+        job._fill(out, cells, job._Worker(tiny_canvas, common, 2, "cpu", runner), lambda *told: None)
+        errors = [json.loads(cell.path(out).read_text(encoding="utf-8")).get("error", "") for cell in cells]
+        assert [error.split(":")[0] for error in errors] == ["ProcessDied", "", "", "ProcessDied"]
+        if runner == "local":
+            assert "killed by SIGKILL" in errors[0] and "ended with exit code 3" in errors[3]
+
+    def test_a_process_that_dies_costs_its_cell_alone(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        self.lose_two(tiny_canvas, tmp_path, "local")
+
+    def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        def stop(stage: str, done: int, total: int) -> None:
+            if done == 1:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_canvas, tmp_path / "b", ["uce"], concepts=["cat", "dog", "bird"], jobs=2, progress=stop)
+        assert len(files(tmp_path / "b")) == 1 and not multiprocessing.active_children()
+        assert "| uce | 1 |" in (tmp_path / "b" / "results.md").read_text(encoding="utf-8")
+
+    def test_what_keeps_every_cell_from_running_is_raised(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        common = {
+            "model": "tiny canvas",
+            "dtype": "float32",
+            "quality": False,
+            "information": None,
+            "base": {"float32": "0"},
+            **SMALL,
+        }
+        cells = grid(["uce"], ["cat", "dog"], [0], describe(tiny_canvas).catalog)
+        with pytest.raises(ValueError, match="other weights"):
+            job._fill(tmp_path, cells, job._Worker(tiny_canvas, common, 2, "cpu"), lambda *told: None)
+        assert not files(tmp_path) and not multiprocessing.active_children()
+
+    def test_on_a_local_ray(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        ray = pytest.importorskip("ray")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(job.__file__).parents[2])]))
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        try:
+            options: dict[str, Any] = {"concepts": ["cat", "dog"], "information": True, "budget": 700}
+            there = run(tiny_canvas, tmp_path / "b", ["uce"], **options, jobs=2, runner="ray")
+            here = run(tiny_canvas, tmp_path / "a", ["uce"], **options)
+            assert [self.same(cell) for cell in there] == [self.same(cell) for cell in here]
+            self.lose_two(tiny_canvas, tmp_path, "ray")
+        finally:
+            ray.shutdown()
+
+    def test_ray_is_asked_for_by_name(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ValueError, match=r"needs Ray: pip install 'excise\[cluster\]'"):
+            run(tiny_canvas, tmp_path / "b", runner="ray")
+        with pytest.raises(ValueError, match="unknown runner 'rey'; did you mean 'ray'"):
+            run(tiny_canvas, tmp_path / "b", runner="rey")
+
+    def test_none_is_too_few(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+            run(tiny_canvas, tmp_path / "b", jobs=0)
+
+
+def _die(model: Model, concepts: Sequence[Any], settings: Quick, run: Any) -> Edit:
+    """Dies for a cat with seed 0 and a dog with seed 1."""
+    if (concepts[0].name, run.seed) == ("cat", 0):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if (concepts[0].name, run.seed) == ("dog", 1):
+        os._exit(3)
+    return no_change(model)
+
+
 class TestTables:
     def test_adding_a_method_changes_no_other_row(self, tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b", concepts=["cat", "sketch"], quality=True)
@@ -254,6 +384,26 @@ class TestTables:
         assert f"{cell['fid_base']:.2f}" in row(tmp_path / "b", "quick")
         assert "compare them only" in (tmp_path / "b" / "results.md").read_text(encoding="utf-8")
 
+    def test_information_is_in_them(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        """By an edit that changes nothing: all is left, all is kept, nothing destroyed."""
+        found = run(tiny_canvas, tmp_path / "b", information=True, budget=700)[0]["information"]
+        assert found["nats"]["base"]["value"] == found["nats"]["left"]["value"] > 0.01
+        assert (
+            found["nats"]["share_left"]["value"] == found["kept"]["mean"]["value"] == 1 and found["destruction"]["value"] == 0
+        )
+        assert found["steering"]["value"] == pytest.approx(1) and found["settings"]["budget"] == 700
+        assert set(found["kept"]["concepts"]) == {"object:dog", "object:bird", "style:photo", "style:sketch", "style:pixel art"}
+        (shown,) = _csv_rows(tmp_path / "b", "quick")
+        assert float(shown["nats_left"]) == found["nats"]["left"]["value"] and float(shown["nats_kept_worst"]) == 1
+        assert float(shown["nats_left_high"]) == found["nats"]["left"]["high"]
+        assert "| 100.0 | 1.00 | 0.00 | 100.0 | 100.0 |" in row(tmp_path / "b", "quick")
+
+    def test_what_is_undefined_is_not_zero(self) -> None:
+        estimate = {"value": 0.5, "low": None, "high": None, "n": 1}
+        found = tables.flat({"information": {"nats": {"left": estimate}, "steering": None, "kept": None}})
+        assert found["nats_left"] == 0.5 and found["nats_left_ci"] == [None, None]
+        assert not {"steering", "nats_kept", "nats_share_left"} & found.keys() and "steering" not in tables.flat({})
+
     def test_names_do_not_break_them(self) -> None:
         cell = {"entrant": "a|b", "concepts": ["object:cat"], "seed": 0, "error": "x"}
         assert "| a\\|b | 0 (1 failed) |" in tables.markdown([cell])
@@ -262,7 +412,7 @@ class TestTables:
         cell: dict[str, Any] = {"entrant": "a", "concepts": ["object:cat"], "seed": 0, "erased": 0.5, "neutral": 0.5, "ua": 0.5}
         names = ("ira", "cra", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base", "kid_base", "pixel_change")
         cell |= {name: None for name in names} | {"seconds": 3.0}
-        assert "| a | 1 | +0.0 | 50.0 |" + " not measured |" * 7 + " 3 |" in tables.markdown([cell])
+        assert "| a | 1 | +0.0 | 50.0 |" + " not measured |" * 12 + " 3 |" in tables.markdown([cell])
 
 
 class TestCollateral:
@@ -305,6 +455,7 @@ def test_the_command(tiny_canvas: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
     arguments = ["bench", "--methods", "quick idle", "--concepts", "cat style:sketch", "--model", str(tiny_canvas)]
     arguments += ["--out", str(out), "--target-pictures", "3", "--other-pictures", "3", "--seeds", "0", "--no-quality"]
+    arguments += ["--no-information"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "### all" in result.output and "| idle |" in result.output and len(files(out)) == 4

@@ -146,7 +146,8 @@ def test_verdicts(steering: Any, left: float, at_floor: bool, words: str) -> Non
         "share_left": estimate(left),
         "steering_direct": steering,
     }
-    reading = {"concept": "cat", "conditional": conditional, "source": "s", "destruction": estimate(0)}
+    about = {"concept": "cat", "source": "s", "destruction": estimate(0)}
+    reading = {**about, "conditional": conditional, "unconditional": conditional}
     result = {
         "concepts": [reading],
         "others": [],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from excise.information import PictureSet, make_pictures, measure, read_pictures
 from excise.information.figures import curve_figure, heat_map_figure, save_figure
 from excise.information.measurement import Measurement
 from excise.information.pictures import all_wordings, plain_wordings
-from excise.information.plan import make_plan
+from excise.information.plan import least_budget, make_plan
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
 
@@ -313,3 +314,14 @@ def test_half_precision_reads_as_single(tiny_canvas: Path) -> None:
         for dtype in ("float32", "bfloat16")
     ]
     assert values[1] == pytest.approx(values[0], rel=0.3)
+
+
+def test_the_least_budget_is_just_enough(canvas: Model) -> None:
+    catalog = canvas.catalog
+    targets, others = [catalog.resolve("cat"), catalog.resolve("owl")], [catalog.resolve("dog")]
+    options: dict[str, Any] = {"models": 2, "making": 20, "given": {"object:cat": 9}}
+    least = least_budget(targets, others, **options)
+    plan = make_plan(least, targets, others, **options)
+    assert plan.total == least and plan.counts == {"object:cat": 4, "member:owl": 4, "object:dog": 1}
+    with pytest.raises(ValueError, match=f"at least {least} are needed"):
+        make_plan(least - 1, targets, others, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,13 @@ EPILOG = """Examples:
   excise bench --methods "mim uce" --concepts "cat style:sketch" --out out/bench
 
   excise bench --methods mim:target=exclude --concepts "objects styles" --out out/bench"""
+
+
+class Runner(StrEnum):
+    """Where the processes of a grid are."""
+
+    local = "local"
+    ray = "ray"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,8 +39,17 @@ def bench(
     quality: Annotated[
         bool, typer.Option("--quality/--no-quality", help="Also how much the kept concepts' pictures have changed.")
     ] = True,
+    information: Annotated[
+        bool, typer.Option("--information/--no-information", help="Also how many nats the words still carry.")
+    ] = True,
+    budget: Annotated[int, typer.Option("--budget", help="Network evaluations for that, in each cell.")] = 8_000,
     retry: Annotated[bool, typer.Option("--retry", help="Also run the cells that failed before.")] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", help="Processes that share the cells, each with its own copy of the model.")
+    ] = 1,
+    runner: Annotated[Runner, typer.Option("--runner", help="Where they run: here, or on a Ray cluster.")] = Runner.local,
     device: options.Device = None,
+    dtype: options.Dtype = "float32",
 ) -> None:
     """Run a grid of erasures; each cell is a file, and a rerun does only what is missing."""
     from excise.jobs.bench import bench as run
@@ -42,6 +59,7 @@ def bench(
             methods=[name for text in methods for name in text.split()],
             concepts=[name.replace("_", " ") for text in concepts for name in text.split()],
             out=out, model=model, seeds=seeds or (0,), target_pictures=target_pictures, other_pictures=other_pictures,
-            quality=quality, retry=retry, device=device, progress=progress,
+            quality=quality, information=information, budget=budget, retry=retry, jobs=jobs, runner=runner.value,
+            device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
     typer.echo((out / "results.md").read_text(encoding="utf-8"))

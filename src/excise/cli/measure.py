@@ -66,7 +66,6 @@ def measure(
 ) -> None:
     """Measure how much a concept's words still say about pictures, in nats, and what other concepts lost."""
     from excise.jobs.measure import measure as run
-    from excise.report import nats
 
     with screen.progress() as progress:
         found = run(
@@ -74,11 +73,7 @@ def measure(
             phrasings=phrasings.value, budget=budget, seed=seed, json=json, figure=figure, curves=curves,
             overwrite=overwrite, device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
-    told = found.to_dict()
-    screen.table(nats.columns(told), nats.table(told))
-    print("nats per picture, given the rest of the prompt; 95 % intervals in brackets")
-    for line in nats.lines(told):
-        print(line)
+    screen.information(found.to_dict())
 
 
 def diff(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from excise.erasure.run import Progress, silent
-from excise.report import numbers
+from excise.report import nats, numbers
 
 
 @contextmanager
@@ -74,3 +74,11 @@ def measured(result: Mapping[str, Any]) -> None:
         if caveat := result["protocol"]["quality"]["caveat"]:
             print(caveat)
     print(f"95 % intervals in brackets; pictures: {numbers.counts(result)}")
+
+
+def information(told: Mapping[str, Any]) -> None:
+    """A measurement of residual information."""
+    table(nats.columns(told), nats.table(told))
+    print("nats per picture, given the rest of the prompt; 95 % intervals in brackets")
+    for line in nats.lines(told):
+        print(line)

@@ -72,17 +72,31 @@ def make_plan(
     """
     if not targets:
         raise ValueError("nothing to measure: name at least one concept")
-    branches = {c.label: 3 for c in others} | {c.label: 4 for c in targets}  # the floor's rewording is asked for targets only
-    shares = {c.label: 1 for c in others} | {c.label: TARGET_SHARE for c in targets}
-    costs = {label: (0 if label in given else making) + NODES * n * models for label, n in branches.items()}
+    shares, costs = _spread(targets, others, models, making, given)
     pilot = max(1, min(MOST_PILOTS, budget // 1000) // len(targets))
     ahead = pilot * len(targets) * PILOT_NODES * 3
-    unit = sum(shares[label] * cost for label, cost in costs.items())
-    each = (budget - ahead) // unit
+    each = (budget - ahead) // sum(shares[label] * cost for label, cost in costs.items())
     if each < 1:
-        least = unit + len(targets) * PILOT_NODES * 3
+        least = least_budget(targets, others, models=models, making=making, given=given)
         raise ValueError(
             f"a budget of {budget} evaluations is too small for {len(costs)} concepts: at least {least} are needed"
         )
     counts = {label: min(MOST_PICTURES, share * each, given.get(label, MOST_PICTURES)) for label, share in shares.items()}
     return Plan(counts, pilot, ahead + sum(costs[label] * count for label, count in counts.items()))
+
+
+def least_budget(
+    targets: Sequence[Concept], others: Sequence[Concept], *, models: int, making: int, given: Mapping[str, int]
+) -> int:
+    """The least budget that `make_plan` takes, with the same arguments."""
+    shares, costs = _spread(targets, others, models, making, given)
+    return len(targets) * PILOT_NODES * 3 + sum(shares[label] * cost for label, cost in costs.items())
+
+
+def _spread(
+    targets: Sequence[Concept], others: Sequence[Concept], models: int, making: int, given: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Label -> its share of the pictures, and what each of its pictures costs."""
+    shares = {c.label: 1 for c in others} | {c.label: TARGET_SHARE for c in targets}
+    branches = {c.label: 3 for c in others} | {c.label: 4 for c in targets}  # the floor's rewording is asked for targets only
+    return shares, {label: (0 if label in given else making) + NODES * n * models for label, n in branches.items()}

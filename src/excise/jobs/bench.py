@@ -11,22 +11,33 @@ import json
 import re
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from excise.concepts import Catalog, Concept
+from excise.concepts import Catalog, Concept, nearest
 from excise.erasure.run import Progress, Run, silent
 from excise.files import write_json
+from excise.jobs.cluster import check_ray, on_ray
+from excise.jobs.measure import BESIDE, residual
+from excise.jobs.processes import ProcessDied, in_processes
+from excise.jobs.request import Dtype
 from excise.methods import Method, Settings, get, parse_settings
 from excise.models.names import describe, resolve
+from excise.report import nats
 
 if TYPE_CHECKING:
     from excise.models import Model
 
 GRID = "bench.json"
 """What every cell of a folder has in common."""
+
+Runner = Literal["local", "ray"]
+
+EARLIER = {"dtype": "float32", "information": None}
+"""What was so in all cells before `GRID` said it."""
 
 SETS = {"objects": "object", "styles": "style", "members": "member"}
 """Words that stand for every declared concept of a kind."""
@@ -113,30 +124,50 @@ def bench(
     target_pictures: int = 200,
     other_pictures: int = 24,
     quality: bool = True,
+    information: bool = True,
+    budget: int = BESIDE,
     retry: bool = False,
+    jobs: int = 1,
+    runner: Runner = "local",
     device: str | None = None,
+    dtype: str = "float32",
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Run what is missing of a grid and write the tables of `out`; a failed cell says why and the rest goes on.
 
-    quality also how much the kept concepts' pictures have changed (FID, KID, pixels)
-    retry   also run the cells that failed before
+    quality     also how much the kept concepts' pictures have changed (FID, KID, pixels)
+    information also how many nats the words still carry: the concept's, and those of the other objects and styles
+    budget      network evaluations for that, in each cell
+    retry       also run the cells that failed before
+    jobs        processes that share the cells, each with its own copy of the model; one that dies costs only the cell it was at
+    runner      "local", or "ray": the processes are actors of a Ray cluster, where excise is installed and `model` is found
 
     Returns every cell's content. Raises ValueError or FileNotFoundError for bad names before any weight is loaded, and ValueError if the
-    cells in `out` are of another model or measured on other numbers of pictures.
+    cells in `out` are of another model or precision, or measured otherwise.
     """
-    if target_pictures < 1 or other_pictures < 1:
-        raise ValueError("target_pictures and other_pictures must be at least 1")
+    counts = {"target_pictures": target_pictures, "other_pictures": other_pictures, "budget": budget, "jobs": jobs}
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+    if dtype not in get_args(Dtype):
+        raise ValueError(f"unknown dtype {dtype!r}; {nearest(dtype, get_args(Dtype))}")
+    if runner not in get_args(Runner):
+        raise ValueError(f"unknown runner {runner!r}; {nearest(runner, get_args(Runner))}")
+    if runner == "ray":
+        check_ray()
     out = Path(out)
     described = describe(resolve(model))
     cells = grid(methods, concepts, seeds, described.catalog)
     if described.classifier is None:
         raise ValueError(f"the model {described.name!r} brings no classifier, so nothing can be measured")
-    common = {"model": described.name, "target_pictures": target_pictures, "other_pictures": other_pictures, "quality": quality}
-    _check_common(out, common)
+    common = {
+        "model": described.name, "dtype": dtype, "target_pictures": target_pictures, "other_pictures": other_pictures,
+        "quality": quality, "information": budget if information else None,
+    }  # fmt: skip
+    common = _check_common(out, common)
     missing = [cell for cell in cells if not _done(cell, out, retry)]
     try:
-        _fill(out, missing, model, common, device, progress)
+        _fill(out, missing, _Worker(model, common, min(jobs, len(missing)), device, runner), progress)
     finally:
         if (out / "cells").is_dir():
             from excise.report.tables import write_tables
@@ -145,26 +176,27 @@ def bench(
     return [json.loads(cell.path(out).read_text(encoding="utf-8")) for cell in cells]
 
 
-def _check_common(out: Path, common: Mapping[str, Any]) -> None:
-    """Raise ValueError if the folder's cells cannot be compared with the ones to come; else say what they have in common."""
+def _check_common(out: Path, common: Mapping[str, Any]) -> dict[str, Any]:
+    """What the folder's cells have in common, the weights ("base") too if it has cells already.
+
+    Raises ValueError if its cells cannot be compared with the ones to come.
+    """
     path = out / GRID
     if not path.is_file():
         write_json(path, dict(common))
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = {**EARLIER, **json.loads(path.read_text(encoding="utf-8"))}
     changed = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in common.items() if before.get(key) != value]
     if changed:
         raise ValueError(f"the cells in {out} cannot be compared with these: {'; '.join(changed)}; choose another folder")
+    return before
 
 
-def _check_base(out: Path, model: Model) -> None:
-    """Raise ValueError if the folder's cells are of other weights by the same name; else say which weights they are of."""
-    from excise.edits.applied import base_fingerprint
-
-    common, found = json.loads((out / GRID).read_text(encoding="utf-8")), base_fingerprint(model)
-    if common.setdefault("base", found) != found:
-        raise ValueError(f"the cells in {out} are of other weights than {model.name!r} has now; choose another folder")
-    write_json(out / GRID, common)
+def _check_base(common: Mapping[str, Any], found: Mapping[str, str]) -> None:
+    """Raise ValueError if the cells that are there are of other weights by the same name."""
+    if common.get("base", found) != found:
+        raise ValueError(
+            f"the cells that are there are of other weights than {common['model']!r} has now; choose another folder"
+        )
 
 
 def _done(cell: Cell, out: Path, retry: bool) -> bool:
@@ -176,48 +208,90 @@ def _done(cell: Cell, out: Path, retry: bool) -> bool:
     return all(content.get(key) == value for key, value in cell.about.items()) and not (retry and "error" in content)
 
 
-def _fill(
-    out: Path, cells: Sequence[Cell], model: str | Path, common: Mapping[str, Any], device: str | None, progress: Progress
-) -> None:
-    """Run the cells in turn and write each when it is done."""
-    from excise.models import load
+@dataclass
+class _Worker:
+    """Runs cells one after another on one model, which is loaded for the first, and anew after a failure.
 
+    jobs   how many work at the same time
+    runner "local": in this process, or in local ones if they are several; "ray": on a Ray cluster
+    """
+
+    model: str | Path
+    common: Mapping[str, Any]
+    jobs: int
+    device: str | None
+    runner: Runner = "local"
     loaded: Model | None = None
-    for index, cell in enumerate(cells):
-        progress("cells", index, len(cells))
-        if loaded is None:
-            loaded = load(model, device=device)
-            _check_base(out, loaded)
-        result = _run(loaded, cell, common, progress)
-        write_json(cell.path(out), result)
-        if "error" in result:
-            loaded = None  # whatever the failed run left behind must not reach the next cell
-    progress("cells", len(cells), len(cells))
+
+    def __call__(self, cell: Cell, progress: Progress) -> dict[str, Any]:
+        """Erase and measure; a failure becomes the cell's content. Raises what keeps any cell from being run."""
+        from excise.edits.applied import base_fingerprint
+        from excise.models import load
+
+        if self.loaded is None:
+            self.loaded = load(self.model, device=self.device, dtype=self.common["dtype"])
+            _check_base(self.common, base_fingerprint(self.loaded))
+        base = base_fingerprint(self.loaded)
+        try:
+            found = _run(self.loaded, cell, self.common, progress)
+        except Exception as error:
+            self.loaded = None  # whatever the failed run left behind must not reach the next cell
+            found = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        return {**cell.about, "model": self.common["model"], "base_fingerprint": base, **found, "jobs": self.jobs}
+
+
+def _fill(out: Path, cells: Sequence[Cell], worker: _Worker, progress: Progress) -> None:
+    """Run the cells and write each when it is done."""
+    if not cells:
+        return
+    common = dict(worker.common)
+    with closing(_results(worker, cells, progress)) as results:
+        progress("cells", 0, len(cells))
+        for done, (cell, result) in enumerate(results, 1):
+            if isinstance(result, ProcessDied):
+                write_json(cell.path(out), {**cell.about, "model": common["model"], "error": f"ProcessDied: {result}"})
+            else:
+                _check_base(common, result["base_fingerprint"])
+                write_json(out / GRID, common := {**common, "base": result["base_fingerprint"]})
+                write_json(cell.path(out), result)
+            progress("cells", done, len(cells))
+
+
+def _results(
+    worker: _Worker, cells: Sequence[Cell], progress: Progress
+) -> Generator[tuple[Cell, dict[str, Any] | ProcessDied], None, None]:
+    """Every cell with its content, as they are done."""
+    if worker.runner == "ray":
+        yield from on_ray(worker, cells, worker.jobs, gpu=(worker.device or "").startswith("cuda"))
+    elif worker.jobs > 1:
+        yield from in_processes(worker, cells, worker.jobs)
+    else:
+        for cell in cells:
+            yield cell, worker(cell, progress)
 
 
 def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Erase and measure; a failure becomes the cell's content."""
+    """Erase and measure."""
     from excise.evaluation import evaluate
 
-    about = {**cell.about, "model": model.name}
-    try:
-        began = time.perf_counter()
-        edit = cell.entrant.method.erase(model, (cell.concept,), cell.entrant.settings, Run(cell.seed, progress=progress))
-        seconds = time.perf_counter() - began
-        evaluation = evaluate(
-            model,
-            (cell.concept,),
-            edit,
-            seed=cell.seed,
-            target_pictures=common["target_pictures"],
-            other_pictures=common["other_pictures"],
-            quality=common["quality"],
-            progress=progress,
-        )
-    except Exception as error:
-        return {**about, "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-    facts = {"seconds": seconds, "edit_mb": edit.nbytes / 2**20, "base_fingerprint": edit.manifest.base, **_machine()}
-    return {**about, **evaluation.to_dict(), **facts}
+    began = time.perf_counter()
+    edit = cell.entrant.method.erase(model, (cell.concept,), cell.entrant.settings, Run(cell.seed, progress=progress))
+    seconds = time.perf_counter() - began
+    evaluation = evaluate(
+        model,
+        (cell.concept,),
+        edit,
+        seed=cell.seed,
+        target_pictures=common["target_pictures"],
+        other_pictures=common["other_pictures"],
+        quality=common["quality"],
+        progress=progress,
+    )
+    found = {**evaluation.to_dict(), "seconds": seconds, "edit_mb": edit.nbytes / 2**20, **_machine()}
+    if common["information"]:
+        told = residual(model, (cell.concept,), edit, budget=common["information"], seed=cell.seed, progress=progress)
+        found["information"] = nats.figures(told)
+    return found
 
 
 def _file_name(text: str) -> str:
@@ -231,6 +305,9 @@ def _machine() -> dict[str, Any]:
     import os
     import platform
 
+    import torch
+
     from excise.edits.manifest import versions
 
-    return {"versions": versions(), "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    cores, threads = os.cpu_count(), torch.get_num_threads()
+    return {"versions": versions(), "machine": f"{platform.machine()}, {cores} cores", "threads": threads}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-COLUMNS: tuple[str, ...] = ("concept", "nats, base", "nats left", "share left", "plain form", "steering", "blind", "destroyed")
+COLUMNS: tuple[str, ...] = (
+    "concept", "nats, base", "nats left", "share left", "plain form", "whole prompt", "steering", "blind", "destroyed",
+)  # fmt: skip
 """What the columns of `table` are called."""
 
 BASE_COLUMNS: tuple[str, ...] = ("concept", "nats", "plain form", "steering, blind", "whole prompt")
@@ -46,6 +48,21 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a measurement of one edited concept, by name; None where one is undefined."""
+    (reading,) = result["concepts"]
+    kept = result["collateral"]
+    return {
+        "nats": _left(reading["conditional"]),
+        "whole_prompt": _left(reading["unconditional"]),
+        "steering": _defined(reading["conditional"]["steering_direct"]),
+        "destruction": reading["destruction"],
+        "kept": kept and {"mean": kept["mean"], "worst": kept["worst"], "concepts": kept["kept"]},
+        "settings": result["settings"],
+        "seconds": result["seconds"],
+    }
+
+
 def number(estimate: Mapping[str, Any] | str) -> str:
     """An estimate with its interval.
 
@@ -70,6 +87,7 @@ def _row(reading: Mapping[str, Any]) -> tuple[str, ...]:
         number(edited["orthogonal"]) + (" at floor" if edited["at_floor"] else ""),
         _percent(words["share_left"]),
         f"{base['plain']['value']:.2f} → {edited['plain']['value']:.2f}",
+        " → ".join(f"{reading['unconditional'][model]['orthogonal']['value']:.2f}" for model in ("base", "edited")),
         number(words["steering_direct"]),
         _short(edited["steering_blind"]),
         _short(reading["destruction"]),
@@ -112,6 +130,16 @@ def _ends(estimate: Mapping[str, Any]) -> tuple[float, float]:
     """The interval, or the value twice where a single picture gives none."""
     low, high, value = (estimate[key] for key in ("low", "high", "value"))
     return (value if low is None else low), (value if high is None else high)
+
+
+def _left(words: Mapping[str, Any]) -> dict[str, Any]:
+    base, edited = words["base"], words["edited"]
+    share = _defined(words["share_left"])
+    return {"base": base["orthogonal"], "left": edited["orthogonal"], "share_left": share, "at_floor": edited["at_floor"]}
+
+
+def _defined(estimate: Mapping[str, Any] | str) -> Mapping[str, Any] | None:
+    return None if isinstance(estimate, str) else estimate
 
 
 def _short(estimate: Mapping[str, Any] | str) -> str:

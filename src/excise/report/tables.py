@@ -18,14 +18,31 @@ from excise.report.numbers import NOT_MEASURED, UNITS
 
 FIGURES = (
     "erased", "neutral", "ua", "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base",
-    "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score", "seconds", "edit_mb",
+    "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score", "nats_base", "nats_left", "nats_share_left", "steering",
+    "destruction", "nats_kept", "nats_kept_worst", "seconds", "edit_mb",
 )  # fmt: skip
-INTERVALS = ("ua", "neutral", "ira", "cra", "nra", "ora", "fid_base", "kid_base", "pixel_change")
+INTERVALS = (
+    "ua", "neutral", "ira", "cra", "nra", "ora", "fid_base", "kid_base", "pixel_change", "nats_base", "nats_left", "nats_share_left",
+    "steering", "destruction", "nats_kept", "nats_kept_worst",
+)  # fmt: skip
 """Figures whose intervals are columns of `results.csv` as well."""
 
+INFORMATION = {
+    "nats_base": "nats.base",
+    "nats_left": "nats.left",
+    "nats_share_left": "nats.share_left",
+    "steering": "steering",
+    "destruction": "destruction",
+    "nats_kept": "kept.mean",
+    "nats_kept_worst": "kept.worst",
+}
+"""Figures that stand under "information" in a cell, and where."""
+
 CAVEAT = (
-    "Means over cells. UA, IRA, CRA, neutral and the change of pixels in per cent; FID and KID (x 1000) of the kept concepts' pictures "
-    "to the base model's own, on the classifier's features: compare them only inside one table, at the same number of pictures."
+    "Means over cells; worst columns are of the worst cell. UA, IRA, CRA, the change of pixels, nats left and nats kept in per cent; "
+    "FID and KID (x 1000) of the kept concepts' pictures to the base model's own, on the classifier's features: compare them only inside "
+    "one table, at the same number of pictures. Nats left: what the erased words still tell about the picture, of what they told before; "
+    "nats kept: the same of the other words. Steering: 1 as before, 0 ignored, negative: the model does the opposite."
 )
 
 
@@ -34,9 +51,21 @@ def read_cells(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "cells").glob("*/*.json"))]
 
 
+def flat(cell: dict[str, Any]) -> dict[str, Any]:
+    """The cell with the figures of `INFORMATION` beside the others, as NAME and NAME_ci."""
+    found = dict(cell)
+    for name, place in INFORMATION.items():
+        estimate = cell.get("information")
+        for key in place.split("."):
+            estimate = (estimate or {}).get(key)
+        if estimate is not None:
+            found |= {name: estimate["value"], f"{name}_ci": [estimate["low"], estimate["high"]]}
+    return found
+
+
 def write_tables(out: Path) -> None:
     """Write `results.csv`, `results.md` and `collateral.csv`."""
-    cells = read_cells(out)
+    cells = [flat(cell) for cell in read_cells(out)]
     write_text(out / "results.csv", _csv(cells))
     write_text(out / "results.md", markdown(cells))
     write_text(out / "collateral.csv", collateral.to_csv(cells))
@@ -53,7 +82,7 @@ def markdown(cells: Sequence[dict[str, Any]]) -> str:
 
 _COLUMNS = (
     "method", "cells", "erased − neutral (points)", "UA", "IRA of base", "CRA of base", "worst IRA", "worst CRA", "FID", "KID",
-    "pixels", "seconds",
+    "pixels", "nats left", "steering", "destruction", "nats kept", "worst nats kept", "seconds",
 )  # fmt: skip
 
 
@@ -72,6 +101,10 @@ def _table(cells: Sequence[dict[str, Any]]) -> str:
             *(_cell(_worst(cell.get(name) for cell in good), 100, 1) for name in ("ira_worst", "cra_worst")),
             _cell(_mean(cell.get("fid_base") for cell in good), 1, 2),
             *(_cell(_mean(cell.get(name) for cell in good), UNITS[name], 1) for name in ("kid_base", "pixel_change")),
+            _cell(_mean(cell.get("nats_share_left") for cell in good), 100, 1),
+            *(_cell(_mean(cell.get(name) for cell in good), 1, 2) for name in ("steering", "destruction")),
+            _cell(_mean(cell.get("nats_kept") for cell in good), 100, 1),
+            _cell(_worst(cell.get("nats_kept_worst") for cell in good), 100, 1),
             _cell(_mean(cell.get("seconds") for cell in good), 1, 0),
         ]
         rows.append(f"| {' | '.join(shown)} |")
