@@ -141,7 +141,9 @@ Canvas: glyphs of Noto Color Emoji (SIL OFL 1.1), placed on soft grounds and sty
 {len(MEMBERS)} members, {len(STYLE_NAMES)} styles, {len(GLYPHS) - len(MEMBERS)} further things that are never evaluated. It is a
 test bench: it knows nothing else, and no result on it says what happens on another model.
 
-Rebuild it: `excise canvas train all --work WORK`, then `excise canvas assemble --work WORK --out FOLDER`.
+Rebuild it: `excise canvas train all --work WORK`, then `excise canvas assemble --work WORK --out FOLDER`. The shipped weights
+are not one such run: the last part took 24,000 steps in two stretches (the rate fell to its end after 10,000 and rose again), and the text
+encoder and the first 5,000 of these steps saw another numbering of a few words.
 
 ## Measured on these weights
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 16000}
+PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 24000}
 """Steps of each part, in training order."""
 
 
