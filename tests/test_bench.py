@@ -326,7 +326,8 @@ class TestJobs:
 
     def test_on_a_local_ray(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ray = pytest.importorskip("ray")
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(job.__file__).parents[2])]))
+        ours = [str(Path(__file__).parent), str(Path(job.__file__).parents[2])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*ours, os.environ.get("PYTHONPATH", "")]))
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
         try:
             options: dict[str, Any] = {"concepts": ["cat", "dog"], "information": True, "budget": 700}

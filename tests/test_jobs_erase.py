@@ -64,7 +64,52 @@ def test_numbers_that_were_not_measured_are_null_with_a_note(tiny_sd1: Path, tmp
     numbers = json.loads((tmp_path / "corgi" / "result.json").read_text(encoding="utf-8"))
     assert [numbers[key] for key in NUMBERS] == [None] * 4 == [numbers["base"][key] for key in NUMBERS]
     assert "brings no classifier" in numbers["note"]
+    assert numbers["information"] is None and "brings no list of concepts" in numbers["information_note"]
     assert "brings no classifier" in (tmp_path / "corgi" / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_the_words_still_say_is_in_result_manifest_and_card(tiny_canvas: Path, tmp_path: Path) -> None:
+    strong = {**QUICK, "lr": 0.05}
+    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=2, evaluate=False, device="cpu")
+    found = json.loads((tmp_path / "cat" / "result.json").read_text(encoding="utf-8"))["information"]
+    model, edit = excise.load(tiny_canvas, device="cpu"), excise.load_edit(tmp_path / "cat")
+    others = ["dog", "bird", "style:photo", "style:sketch", "style:pixel art"]
+    own = excise.measure(model, "cat", edit=edit, against=others, budget=found["settings"]["budget"], seed=2)
+    told = own.to_dict(full=False)
+    assert {**found, "seconds": 0} == {**told, "seconds": 0} and found == edit.manifest.measurements["information"]
+    words = found["concepts"][0]["conditional"]
+    assert words["share_left"]["value"] != pytest.approx(1, abs=0.01), "the edit does something"
+    assert words["base"]["orthogonal"]["n"] == 4 and len(found["collateral"]["kept"]) == 5
+    card = (tmp_path / "cat" / "README.md").read_text(encoding="utf-8").split("## What its words still say")[1]
+    assert f"| object:cat | {words['base']['orthogonal']['value']:.2f} (" in card
+    assert f"worst: {found['collateral']['worst']['concept']}" in card and "arXiv" not in card.split("##")[0]
+
+
+def test_measuring_can_be_left_out_and_changes_no_weight(tiny_canvas: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False}
+    for name, wanted in (("with", True), ("without", False)):
+        erase("cat", out=tmp_path / name, measure=wanted, **options)
+    assert weights(tmp_path / "with") == weights(tmp_path / "without")
+    numbers = json.loads((tmp_path / "without" / "result.json").read_text(encoding="utf-8"))
+    assert numbers["information"] is None and numbers["information_note"] == "it was not asked for"
+    card = (tmp_path / "without" / "README.md").read_text(encoding="utf-8").split("## What its words still say")[1]
+    assert card.startswith("\n\nNot measured: it was not asked for.")
+
+
+def test_a_run_stopped_while_measuring_is_resumed(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False}
+    erase("cat", out=tmp_path / "whole", **options)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("excise.jobs.measure.residual", stop)
+        erase("cat", out=tmp_path / "parts", **options)
+    assert sorted(os.listdir(tmp_path)) == [".parts.work", "whole"]
+    erase("cat", out=tmp_path / "parts", resume=True, **options)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    whole, parts = (json.loads((tmp_path / name / "result.json").read_text())["information"] for name in ("whole", "parts"))
+    assert {**whole, "seconds": 0} == {**parts, "seconds": 0}
 
 
 def test_the_picture_has_the_base_above_the_edited_model(tiny_canvas: Path, tmp_path: Path) -> None:
@@ -189,8 +234,9 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import excise
-from excise.jobs import erase as job
+from excise.jobs import erase as job, measure
 
+measure.BESIDE = 1
 model, out = sys.argv[1], Path(sys.argv[2])
 settings = {"rounds": 1, "steps": 1, "batch": 2, "trajectories": 1, "sampler_steps": 2}
 options = dict(model=model, settings=settings, evaluate=False, overwrite=True, device="cpu")

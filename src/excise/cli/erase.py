@@ -41,6 +41,7 @@ def erase(
     overwrite: options.Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved settings and stop.")] = False,
     evaluate: Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="Measure base and edited model.")] = True,
+    measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure what the words still say, in nats.")] = True,
     device: options.Device = None,
     dtype: options.Dtype = "float32",
     json: options.Json = None,
@@ -62,6 +63,9 @@ def erase(
 
         write_json(json, result.to_dict())
     screen.measured(result.to_dict())
+    if result.to_dict()["information"]:
+        print()
+        screen.information(result.to_dict()["information"])
     print(f"erased {', '.join(result.edit.manifest.names)} in {result.to_dict()['seconds']:.0f} s: {result.out}")
     print(f"before and after: {result.out}/before_after.png")
 

@@ -49,8 +49,9 @@ class EraseResult:
         """What `result.json` holds.
 
         ua, ira, cra, neutral and their intervals (0–1), n, base (the same of the base model); null where nothing was measured, and `note`
-        says why. seconds: for the erasing alone, stretches before a resume included. peak_mb: most memory in use until the edit was done,
-        MiB (on a GPU what torch took, otherwise the whole process).
+        says why. information: what the words still say, as `excise.measure` writes it; null where it was not measured, and
+        `information_note` says why. seconds: for the erasing alone, stretches before a resume included. peak_mb: most memory in use until
+        the edit was done, MiB (on a GPU what torch took, otherwise the whole process).
         """
         manifest = self.edit.manifest
         run = {"seed": manifest.seed, "model": manifest.model, "method": manifest.method, "concepts": manifest.names}
@@ -70,6 +71,7 @@ def erase(
     resume: bool = False,
     overwrite: bool = False,
     evaluate: bool = True,
+    measure: bool = True,
     device: str | None = None,
     dtype: str = "float32",
     json: str | Path | None = None,
@@ -85,6 +87,7 @@ def erase(
     resume     go on with the run that was stopped, to the same bits
     overwrite  replace an earlier result, or start anew where a run was stopped
     evaluate   measure base and edited model, if the model brings a classifier
+    measure    measure what the words still say, in nats, and what other words lost, if the model brings a list of concepts
     json       file for the measured numbers
     progress   called with (stage, done, total)
 
@@ -93,8 +96,8 @@ def erase(
     """
     values: dict[str, Any] = {
         "concepts": concepts, "kind": kind, "also": also, "model": str(model), "method": method, "out": out, "seed": seed,
-        "settings": dict(settings or {}), "resume": resume, "overwrite": overwrite, "evaluate": evaluate, "device": device,
-        "dtype": dtype,
+        "settings": dict(settings or {}), "resume": resume, "overwrite": overwrite, "evaluate": evaluate, "measure": measure,
+        "device": device, "dtype": dtype,
     }  # fmt: skip
     plan = make_plan(parse(EraseRequest, values, "option"))
     check_new_file(json, overwrite)
@@ -136,7 +139,7 @@ def run(plan: Plan, progress: Progress = silent) -> EraseResult:
         spent = workplace.claim(_identity(plan, model)) if workplace else 0.0
         edit, cost = _erased(plan, model, workplace, progress)
         cost["seconds"] += spent
-        measured = _measured(plan, model, edit, progress)
+        measured = {**_evaluated(plan, model, edit, progress), **_informed(plan, model, edit, progress)}
         result = EraseResult(edit.with_measurements({**measured, **cost}), request.out)
         if request.out is not None:
             _write(plan, model, result, request.out, progress)
@@ -174,7 +177,7 @@ def _erased(plan: Plan, model: Model, workplace: Workplace | None, progress: Pro
     return edit, {"seconds": time.perf_counter() - began, "peak_mb": _peak_mb(model.device)}
 
 
-def _measured(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
+def _evaluated(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
     """Base and edited model measured, if that is wanted and possible; nulls and a note if not."""
     if plan.request.evaluate and model.classifier is not None and model.catalog.concepts:
         from excise.evaluation import evaluate
@@ -188,6 +191,17 @@ def _measured(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[
     )
     nulls = dict.fromkeys(key for measure in numbers.MEASURES for key in (measure, f"{measure}_ci"))
     return {**nulls, "n": {}, "base": dict(nulls), "note": missing}
+
+
+def _informed(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
+    """What the concepts' words still say, if that is wanted and possible; null and a note if not."""
+    if plan.request.measure and model.catalog.concepts:
+        from excise.jobs.measure import BESIDE, residual
+
+        found = residual(model, plan.concepts, edit, budget=BESIDE, seed=plan.request.seed, progress=progress)
+        return {"information": found, "information_note": ""}
+    missing = f"the model {model.name!r} brings no list of concepts" if plan.request.measure else "it was not asked for"
+    return {"information": None, "information_note": missing}
 
 
 def _write(plan: Plan, model: Model, result: EraseResult, out: Path, progress: Progress) -> None:

@@ -38,6 +38,7 @@ class EraseRequest(BaseModel):
     resume: bool = Field(False, description="go on with the run that was stopped")
     overwrite: bool = Field(False, description="replace an earlier result")
     evaluate: bool = Field(True, description="measure base and edited model")
+    measure: bool = Field(True, description="measure what the words still say, in nats")
     device: str | None = Field(None, description="cpu, cuda, mps, ...; default the best there is")
     dtype: Dtype = Field("float32", description="float32, float16, bfloat16 or mixed")
 

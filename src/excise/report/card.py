@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from excise.report import numbers
+from excise.report import nats, numbers
 
 if TYPE_CHECKING:
     from excise.edits import Manifest
@@ -34,10 +34,17 @@ def render(manifest: Manifest, method: Method, result: Mapping[str, Any], *, mod
         columns=numbers.COLUMNS,
         rows=numbers.table(result),
         counts=numbers.counts(result),
+        information=_information(result),
         base=next(iter(manifest.base.items())),
         model=model,
         edit=edit,
     )
+
+
+def _information(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The table of what the words still say, and the lines below it."""
+    found = result.get("information")
+    return {"columns": nats.COLUMNS, "rows": nats.table(found), "lines": nats.lines(found)} if found else None
 
 
 def _metadata(method: Method, model: str) -> str:
