@@ -39,7 +39,7 @@ def train(
     after: Callable[[], bool | None] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """`train_in_rounds` with the rounds, steps and optimiser that a method's settings say."""
+    """`train_in_rounds` with the rounds, steps and optimizer that a method's settings say."""
     train_in_rounds(
         trainee,
         prepare,
@@ -69,6 +69,7 @@ def train_in_rounds(
     schedule: Literal["cosine", "constant"] = "cosine",
     weight_decay: float = 0.0,
     clip: float | None = None,
+    descent: Callable[[list[nn.Parameter], float], torch.optim.Optimizer] | None = None,
     adjust: Callable[[], None] | None = None,
     after: Callable[[], bool | None] | None = None,
     state: Mapping[str, Tensor] | None = None,
@@ -78,6 +79,7 @@ def train_in_rounds(
     prepare  round -> loss of a step; called at the start of a round with the weights as they are then
     schedule of the learning rate: falling as a half cosine over the whole run, or constant
     clip     largest norm of all gradients together
+    descent  another optimizer than Adam, made of parameters and learning rate; keeps "step", "exp_avg" and "exp_avg_sq" as Adam does
     adjust   called when the gradients are there, before they are clipped and used: masks, surgery
     after    called after every step; a true answer ends the training
     state    further tensors that change in place while training (averages, a critic); checkpoints hold them too
@@ -87,9 +89,12 @@ def train_in_rounds(
     Raises FloatingPointError if the loss is not finite, ValueError for a checkpoint of another run.
     """
     parameters = list(trainee.parameters.values())
-    optimizer = (
-        torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay) if weight_decay else torch.optim.Adam(parameters, lr=lr)
-    )
+    if descent is not None:
+        optimizer = descent(parameters, lr)
+    elif weight_decay:
+        optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    else:
+        optimizer = torch.optim.Adam(parameters, lr=lr)
     identity = _identity(trainee, settings, run)
     state = dict(state or {})
     first = _restore(trainee, optimizer, run, identity, state)

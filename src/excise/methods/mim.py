@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -39,7 +40,15 @@ class MimSettings(Divergent):
     rounds: int = Field(8, ge=1, description="how often states are collected anew")
     steps: int = Field(40, ge=1, description="gradient steps in a round")
     batch: int = Field(32, ge=1, description="states in a step")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate of Adam; falls to zero over the run")
+    metric: Literal["vocabulary", "rest", "none"] = Field(
+        "vocabulary",
+        description="keys and values descend along what random words of the vocabulary, or the prompts without the concept, feel least (ours)"
+        ", or none: Adam",
+    )
+    ridge: float = Field(
+        0.003, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
+    )
+    lr: float = Field(3e-3, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
     trajectories: int = Field(32, ge=1, description="pictures whose states a round collects")
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
@@ -64,6 +73,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     import torch
 
     from excise.erasure import subspaces
+    from excise.erasure.metric import Steepest, inverse_metric
     from excise.erasure.prompts import PromptBank
     from excise.erasure.result import finish
     from excise.erasure.trainee import Trainee
@@ -71,7 +81,13 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
 
     bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain")
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts], dtype=torch.float64)
-    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+    inverse = inverse_metric(model, bank, settings.metric, settings.ridge, run.generator(2))
+    names = subspaces.select(model.unet, settings.parameters)
+    descent = None
+    if inverse is not None:
+        text = set(subspaces.select(model.unet, "kv"))
+        descent = partial(Steepest, inverse=inverse, reads_text=[name in text for name in names])
+    with Trainee(model, names) as trainee:
         train_in_rounds(
             trainee,
             lambda round_: _round(model, bank, priors, trainee, settings, run, round_),
@@ -80,6 +96,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
             lr=settings.lr,
             run=run,
             settings=settings,
+            descent=descent,
         )
         deltas = trainee.deltas()
     return finish(model, deltas, "mim", concepts, settings, run)
