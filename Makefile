@@ -8,7 +8,7 @@ OUT ?= out/cat
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test format clean
+.PHONY: demo test check-page format clean
 
 demo: .venv/installed
 	$(BIN)/excise erase cat --out $(OUT) --overwrite
@@ -19,6 +19,10 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+# The report page in headless Chromium. Apart from `test`, which needs no system package.
+check-page: .venv/installed-dev
+	$(BIN)/pytest --noconftest tests/check_page.py
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix

@@ -31,7 +31,9 @@ def add_to(app: typer.Typer) -> None:
 def bench(
     methods: Annotated[list[str], typer.Option("--methods", help="Methods, with settings after a colon: mim:lr=1e-3.")],
     concepts: Annotated[list[str], typer.Option("--concepts", help="Concepts; objects, styles, members for all of a kind.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the grid: cells, results.csv, results.md, collateral.csv.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the grid: cells, results.csv, results.md, collateral.csv, report.html.")
+    ],
     model: options.Model = "canvas",
     seeds: Annotated[list[int] | None, typer.Option("--seeds", help="Seeds; default 0.")] = None,
     target_pictures: Annotated[int, typer.Option("--target-pictures", help="Pictures of each erased concept.")] = 200,

@@ -7,6 +7,7 @@ the grid.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import time
@@ -19,16 +20,19 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from excise.concepts import Catalog, Concept, nearest
 from excise.erasure.run import Progress, Run, silent
-from excise.files import write_json
+from excise.files import replacing, write_json
 from excise.jobs.cluster import check_ray, on_ray
 from excise.jobs.measure import BESIDE, residual
 from excise.jobs.processes import ProcessDied, in_processes
 from excise.jobs.request import Dtype
 from excise.methods import Method, Settings, get, parse_settings
 from excise.models.names import describe, resolve
-from excise.report import nats
+from excise.report import nats, pictures
+from excise.report.page import build
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from excise.models import Model
 
 GRID = "bench.json"
@@ -133,7 +137,7 @@ def bench(
     dtype: str = "float32",
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
-    """Run what is missing of a grid and write the tables of `out`; a failed cell says why and the rest goes on.
+    """Run what is missing of a grid and write its tables and its report; a failed cell says why and the rest goes on.
 
     quality     also how much the kept concepts' pictures have changed (FID, KID, pixels)
     information also how many nats the words still carry: the concept's, and those of the other objects and styles
@@ -173,6 +177,7 @@ def bench(
             from excise.report.tables import write_tables
 
             write_tables(out)
+    build(out)
     return [json.loads(cell.path(out).read_text(encoding="utf-8")) for cell in cells]
 
 
@@ -253,8 +258,18 @@ def _fill(out: Path, cells: Sequence[Cell], worker: _Worker, progress: Progress)
             else:
                 _check_base(common, result["base_fingerprint"])
                 write_json(out / GRID, common := {**common, "base": result["base_fingerprint"]})
-                write_json(cell.path(out), result)
+                _write(cell.path(out), result)
             progress("cells", done, len(cells))
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    """A cell's file, and beside it the picture of before and after."""
+    sheet = result.pop("sheet", None)
+    path.with_suffix(".png").unlink(missing_ok=True)  # of an earlier run
+    write_json(path, result)
+    if sheet:
+        with replacing(path.with_suffix(".png")) as temporary:
+            temporary.write_bytes(sheet)
 
 
 def _results(
@@ -288,6 +303,7 @@ def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress
         progress=progress,
     )
     found = {**evaluation.to_dict(), "seconds": seconds, "edit_mb": edit.nbytes / 2**20, **_machine()}
+    found["sheet"] = _png(pictures.sheet(model, edit, (cell.concept,), cell.seed, progress))
     if common["information"]:
         told = residual(model, (cell.concept,), edit, budget=common["information"], seed=cell.seed, progress=progress)
         found["information"] = nats.figures(told)
@@ -299,6 +315,12 @@ def _file_name(text: str) -> str:
     safe = re.sub(r"[^\w=.,+-]+", "_", text)
     plain = re.fullmatch(r"[\w=.,:+ -]+", text) and safe not in (".", "..") and not (" " in text and "_" in text)
     return safe if plain else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _png(picture: Image) -> bytes:
+    packed = io.BytesIO()
+    picture.save(packed, "PNG")
+    return packed.getvalue()
 
 
 def _machine() -> dict[str, Any]:

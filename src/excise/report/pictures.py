@@ -51,6 +51,13 @@ def neighbours(catalog: Catalog, targets: Sequence[Concept]) -> list[Concept]:
     return [concept for concept in same[start:] + same[:start] if concept.label not in labels]
 
 
+def sheet(model: Model, edit: Edit, targets: Sequence[Concept], seed: int, progress: Progress) -> Image.Image:
+    """The whole picture: panels of the targets, made by both models, drawn."""
+    columns = panels(model.catalog, targets, seed)
+    base, edited = sample(model, edit, columns, progress)
+    return draw([panel.label for panel in columns], {"base": base, "edited": edited})
+
+
 def sample(
     model: Model, edit: Edit, columns: Sequence[Panel], progress: Progress
 ) -> tuple[list[Image.Image], list[Image.Image]]:

@@ -1,0 +1,72 @@
+"""`report.html`: one page that needs no other file, from what a folder holds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from excise.files import write_text
+from excise.report import benches, results
+from excise.report.folder import Found, read
+from excise.report.parts import Drawer, Section, sorting
+
+NAME = "report.html"
+GENERATOR = '<meta name="generator" content="excise'
+"""What every page has at its head: a file without it is not ours to replace."""
+
+
+def build(root: Path, out: Path | None = None) -> Path:
+    """Write the page of a folder and its figures as PNG and SVG beside it; returns the page's path.
+
+    out  default `report.html` in the folder; figures go to `report-figures` beside it
+
+    Raises FileNotFoundError or NotADirectoryError for a bad folder, ValueError if there is nothing to report or a file is damaged,
+    FileExistsError if `out` is there and is no such page.
+    """
+    out = root / NAME if out is None else out
+    _check_out(out)
+    found = read(root)
+    write_text(out, render(found, out.with_name(f"{out.stem}-figures")))
+    return out
+
+
+def render(found: Found, figures: Path) -> str:
+    """The page's text; its figures are written to a folder as well."""
+    from importlib.resources import files
+
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    from excise import __version__
+
+    home = files("excise.report")
+    template, style, script = (home.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html.j2", "css", "js"))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["sorting"] = sorting
+    environment.tests["listing"] = lambda value: isinstance(value, list | tuple)
+    return environment.from_string(template).render(
+        title=found.root.resolve().name,
+        version=__version__,
+        sections=_sections(found, Drawer(figures)),
+        style=Markup(style),
+        script=Markup(script),
+        allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _sections(found: Found, draw: Drawer) -> list[Section]:
+    return [
+        *(benches.section(bench, found.root, draw) for bench in found.benches),
+        *(results.erasure(each, found.root) for each in found.erasures),
+        *(results.audit(each, found.root) for each in found.audits),
+        *(results.measurement(content, path, found.root, draw) for path, content in found.measurements.items()),
+        *([results.protocols(found.suites, found.root)] if found.suites else []),
+    ]
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{out} should end in .html")
+    if out.is_dir() or (out.exists() and GENERATOR not in out.read_text(encoding="utf-8", errors="replace")[:2000]):
+        raise FileExistsError(f"{out} exists and is no report that could be replaced; choose another path")

@@ -1,0 +1,436 @@
+"""The report page: what it shows of known numbers, that names are never obeyed, and one clear line for what cannot be reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import excise
+import pages
+from excise.cli import app
+from excise.edits import load_edit
+from excise.jobs.report import report
+from excise.report import methods
+from excise.report.folder import read
+
+SRC = Path(excise.__file__).parents[1]
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page, as the standard library's parser sees it.
+
+    tags    (name, attributes) of every element
+    scripts text of every script
+    rows    cells of every table row: (header or not, text, attributes)
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.rows: list[list[tuple[str, dict[str, str]]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.inside: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, found))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append(("", found))
+        if tag == "script":
+            self.scripts.append("")
+        if tag in ("td", "th", "script", "style"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.inside and self.inside[-1] == tag:
+            self.inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        where = self.inside[-1] if self.inside else ""
+        if where == "script":
+            self.scripts[-1] += data
+        elif where != "style":
+            self.text += data
+        if where in ("td", "th"):
+            text, found = self.rows[-1][-1]
+            self.rows[-1][-1] = (text + data, found)
+
+    def row(self, name: str) -> list[str]:
+        """The texts of the first row that begins with a name."""
+        return next([text for text, _ in row] for row in self.rows if row and row[0][0].startswith(name))
+
+    def attributes(self, tag: str) -> list[dict[str, str]]:
+        return [found for name, found in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
+    folder = pages.write_everything(tmp_path_factory.mktemp("results"))
+    return folder, Page(report(folder))
+
+
+def call(*words: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["report", *map(str, words)])
+    return result.exit_code, result.output
+
+
+class TestMethods:
+    """The table of methods against numbers worked by hand."""
+
+    def test_a_single_cell_is_shown_with_its_own_intervals(self) -> None:
+        row = methods.row([pages.cell("m", "object:cat", ua=0.9, kept=0.5)], "m")
+        assert row.numbers["ua"].value == 0.9 and row.numbers["ua"].ends == pytest.approx((0.87, 0.92))
+        left = row.numbers["left"]
+        assert left.value == pytest.approx(0.1 - 0.02)
+        assert left.ends == pytest.approx((0.08 - (0.02**2 + 0.02**2) ** 0.5, 0.08 + (0.03**2 + 0.01**2) ** 0.5))
+        assert (
+            row.numbers["worst"].value == pytest.approx(0.25) and row.numbers["worst"].note == "object:dog, erasing object:cat"
+        )
+
+    def test_seeds_of_a_concept_count_once(self) -> None:
+        """0.9 and 0.7 of cat, 0.6 of dog: cat is 0.8, the mean 0.7, and not 0.733."""
+        cells = [
+            pages.cell("m", "object:cat", 0, ua=0.9),
+            pages.cell("m", "object:cat", 1, ua=0.7),
+            pages.cell("m", "object:dog", ua=0.6),
+        ]
+        found = methods.row(cells, "m").numbers["ua"]
+        assert found.value == pytest.approx(0.7)
+        assert (
+            found.ends is not None and found.ends[0] <= 0.6 and found.ends[1] >= 0.8
+        )  # two concepts: the bootstrap spans both
+
+    def test_concepts_alike_leave_chance_within_them(self) -> None:
+        """Four concepts, each 0.9 with -0.03 and +0.02: their spread is none, the mean's half as wide."""
+        cells = [pages.cell("m", f"object:{name}", ua=0.9) for name in "abcd"]
+        assert methods.row(cells, "m").numbers["ua"].ends == pytest.approx((0.9 - 0.015, 0.9 + 0.01))
+
+    def test_the_worst_is_the_smallest_of_any_cell(self) -> None:
+        cells = [pages.cell("m", "object:cat", kept=0.9), pages.cell("m", "object:dog", kept=0.4)]
+        found = methods.row(cells, "m").numbers["worst"]
+        assert found.value == pytest.approx(0.2) and found.note == "object:cat, erasing object:dog"
+
+    def test_failed_cells_are_counted_and_nothing_else(self) -> None:
+        failed = {"entrant": "m", "concepts": ["object:dog"], "seed": 0, "error": "no"}
+        good = pages.cell("m", "object:cat")
+        assert methods.row([good, failed], "m").note == "1 erasure, 1 failed"
+        assert methods.row([good, failed], "m").numbers == methods.row([good], "m").numbers
+
+    def test_what_was_not_measured_is_not_there(self) -> None:
+        cell = pages.cell("m", "object:cat", fid_base=None, information={"steering": "undefined", "nats": {"share_left": None}})
+        numbers = methods.row([cell], "m").numbers
+        assert not {"fid_base", "information.steering", "information.nats.share_left", "peak_mb"} & numbers.keys()
+
+    def test_information_is_read_where_the_benchmark_puts_it(self) -> None:
+        share, worst = (
+            {"value": 0.02, "low": 0.01, "high": 0.03, "n": 9},
+            {"concept": "object:dog", "value": 0.7, "low": 0.6, "high": 0.8},
+        )
+        told = {
+            "nats": {"share_left": share},
+            "steering": {**share, "value": -0.4, "low": -0.5, "high": -0.3},
+            "kept": {"worst": worst},
+        }
+        numbers = methods.row([pages.cell("m", "object:cat", information=told)], "m").numbers
+        assert numbers["information.nats.share_left"] == methods.Number(0.02, (0.01, 0.03))
+        assert numbers["information.steering"].value == -0.4
+        assert numbers["information.kept.worst"].note == "object:dog"
+
+    def test_groups_by_kind_and_published_rows_of_that_kind_only(self) -> None:
+        cells = [pages.cell("m", "object:cat"), pages.cell("m", "style:sketch")]
+        everything, objects, styles = methods.groups(cells)
+        assert [group.title for group in (everything, objects, styles)] == ["all concepts", "objects", "styles"]
+        assert everything.published == ()
+        uce = {group.title: next(row for row in group.published if row.name == "UCE") for group in (objects, styles)}
+        assert uce["objects"].numbers["ua"].value == pytest.approx(0.9431) and uce["styles"].numbers[
+            "ua"
+        ].value == pytest.approx(0.984)
+        assert "SAeUron" not in [row.name for row in objects.published]  # no figure for objects
+
+    def test_the_base_model_is_measured_not_copied(self) -> None:
+        base = methods.groups([pages.cell("m", "object:cat", ua=0.9)])[0].base
+        assert base.numbers["ua"].value == pytest.approx(0.04) and base.numbers["left"].value == pytest.approx(0.96 - 0.02)
+        assert base.numbers["ira_of_base"].value == 1 and "seconds" not in base.numbers
+
+    def test_another_method_changes_no_row(self) -> None:
+        cells = [pages.cell("m", "object:cat", ua=0.9), pages.cell("m", "object:dog", ua=0.8)]
+        alone = methods.groups(cells)[0].rows[0]
+        assert methods.groups([*cells, pages.cell("other", "object:cat", ua=0.1)])[0].rows[0] == alone
+
+
+class TestPage:
+    def test_one_file_with_everything_in_it(self, everything: tuple[Path, Page]) -> None:
+        _, page = everything
+        assert all(found["src"].startswith("data:image/") for found in page.attributes("img"))
+        assert not page.attributes("script")[0] and len(page.scripts) == 1
+        assert [found["href"] for found in page.attributes("link")] == ["data:,"]
+        assert all(found["href"].startswith("#") for found in page.attributes("a"))
+        assert "http" not in (SRC / "excise/report/page.css").read_text(encoding="utf-8")
+
+    def test_only_our_script_may_run(self, everything: tuple[Path, Page]) -> None:
+        import base64
+        import hashlib
+
+        _, page = everything
+        policy = next(found["content"] for found in page.attributes("meta") if found.get("http-equiv"))
+        digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+
+    def test_hostile_names_are_text(self, everything: tuple[Path, Page]) -> None:
+        _, page = everything
+        assert all(name in page.text for name in pages.HOSTILE)
+        assert not [name for _, found in page.tags for name in found if name.startswith("on")]
+        assert "49" not in [text for text, _ in page.rows[1]] and "{{7*7}}" in page.text
+        titles = [found["aria-label"] for found in page.attributes("div") if "aria-label" in found]
+        assert any(pages.HOSTILE[2] in title for title in titles)  # also inside attributes
+
+    def test_a_hostile_folder_is_text(self, tmp_path: Path) -> None:
+        folder = pages.write_erasure(tmp_path / "<b onload=alert(1)>{{7*7}}" / "x")
+        page = Page(report(folder.parent))
+        assert "<b onload=alert(1)>{{7*7}}" in page.text and not page.attributes("b")
+
+    def test_every_picture_is_described(self, everything: tuple[Path, Page]) -> None:
+        _, page = everything
+        shown = page.attributes("img")
+        assert all(len(found["alt"]) > 10 and int(found["width"]) > 100 for found in shown)
+        sheets = 7 * 7 - 1  # every cell of the grid but the one that failed
+        assert len(shown) == sheets + 1 + 2 * (
+            1 + 1 + 2
+        )  # overview; before and after, an attack, curves and maps, of two concepts
+
+    def test_the_table_of_methods(self, tmp_path: Path) -> None:
+        folder = tmp_path / "b"
+        pages.write_json(folder / "cells" / "m" / "c.json", pages.cell("mim", "object:cat", ua=0.975, seconds=12.34))
+        page = Page(report(folder))
+        assert page.row("mim")[:2] == ["mim1 erasure", "97.594.5–99.5"] and "12.3" in page.row("mim")
+        assert page.row("base model")[1] == "4.02.0–8.0"
+        assert page.row("UCE")[1] == "94.3" and "published, other model" in page.row("UCE")[0]
+        assert "Not measured in these cells: NRA, ORA, nats left, steering, nats kept, destruction, memory." in page.text
+
+    def test_what_one_cell_lacks_is_a_dash(self, tmp_path: Path) -> None:
+        for name, fid in (("mim", 3.25), ("uce", None)):
+            cell = pages.cell(name, "object:cat", fid_base=fid, fid_base_ci=None)
+            pages.write_json(tmp_path / "cells" / name / "c.json", cell)
+        page = Page(report(tmp_path))
+        head = page.row("method")
+        place = next(i for i, text in enumerate(head) if text.startswith("FID"))
+        assert page.row("mim")[place] == "3.25" and page.row("uce")[place] == "–"
+
+    def test_the_collateral_matrix(self, tmp_path: Path) -> None:
+        pages.write_json(tmp_path / "cells" / "m" / "c.json", pages.cell("mim", "object:cat", ua=0.76, kept=0.5))
+        page = Page(report(tmp_path))
+        row = next(
+            row for row in page.rows if row[0][0] == "object:cat" and "style" in row[1][1] and len(row) == 1 + len(pages.KEPT)
+        )
+        assert [text for text, _ in row] == ["object:cat", "25", "25", "50", "50", "50"]  # 24 of 96 % of its own pictures: 25
+        assert row[1][1]["class"] == "framed" and "framed" not in row[2][1].get("class", "")
+        assert row[2][1]["style"] == "--v:0.250" and "shown in 80 % of 24 pictures before, 20 % after" in row[2][1]["title"]
+
+    def test_an_erasure_in_words(self, tmp_path: Path) -> None:
+        text = Page(report(pages.write_erasure(tmp_path / "e"))).text
+        assert "the base model shows it in 96.0 % of pictures, the edited model in 5.0 %" in text
+        assert "b" * 64 in text and "c" * 64 in text  # fingerprints of the base and of the edit's file
+
+    def test_an_erasure_that_was_not_measured_says_so(self, tmp_path: Path) -> None:
+        folder = pages.write_erasure(tmp_path / "e")
+        pages.write_json(
+            folder / "result.json", {"ua": None, "base": {"ua": None}, "n": {}, "note": "no evaluation was asked for"}
+        )
+        page = Page(report(folder))
+        assert "Not measured: no evaluation was asked for." in page.text and "0.0 %" not in page.text
+
+    def test_an_audit(self, tmp_path: Path) -> None:
+        page = Page(report(pages.write_audit(tmp_path / "a")))
+        assert page.row("guidance")[2:6] == ["50.0 % (31.4–68.6)", "4.2 % (0.7–20.2)", "-", "revived"]
+        assert "Passing is evidence, not proof." in page.text and "LoRA: not measured" in page.text
+        assert len(page.attributes("img")) == 1
+
+    def test_a_measurement(self, tmp_path: Path) -> None:
+        pages.write_measurement(tmp_path / "nats.json")
+        page = Page(report(tmp_path))
+        assert page.row("object:cat")[1:3] == ["12.30 (11.07–13.53)", "0.18 (0.16–0.20)"]
+        assert {path.name for path in (tmp_path / "report-figures").iterdir()} == {
+            f"{name}-nats.{kind}" for name in ("curves", "maps") for kind in ("png", "svg")
+        }
+
+    def test_the_same_files_give_the_same_page(self, tmp_path: Path) -> None:
+        pages.write_bench(tmp_path, ("mim",), ("object:cat",))
+        pages.write_measurement(tmp_path / "nats.json")
+        first, again = report(tmp_path).read_bytes(), report(tmp_path).read_bytes()
+        assert first == again
+
+    def test_figures_are_files_of_both_kinds(self, everything: tuple[Path, Page]) -> None:
+        folder, _ = everything
+        names = {path.stem for path in (folder / "report-figures").glob("*.svg")}
+        assert {"overview", "collateral-mim", "curves-nats_cat", "maps-nats_0"} <= names
+        assert sum(name.startswith("collateral-") for name in names) == 7  # one per method, whatever its name
+        for name in names:
+            with Image.open(folder / "report-figures" / f"{name}.png") as picture:
+                assert min(picture.size) > 100
+
+
+class TestFolder:
+    def test_what_is_below_is_found_by_what_it_holds(self, everything: tuple[Path, Page]) -> None:
+        folder, _ = everything
+        found = read(folder)
+        assert [len(part) for part in (found.benches, found.erasures, found.audits, found.measurements)] == [1, 2, 2, 2]
+        assert len(found.benches[0].cells) == 49
+
+    def test_other_files_models_and_links_are_left_alone(self, tmp_path: Path) -> None:
+        pages.write_erasure(tmp_path / "e")
+        pages.write_json(tmp_path / "e" / "notes.json", ["anything"])
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "model_index.json").write_text("{not json", encoding="utf-8")
+        (tmp_path / ".hidden").mkdir()
+        (tmp_path / ".hidden" / "result.json").write_text("{not json", encoding="utf-8")
+        (tmp_path / "again").symlink_to(tmp_path / "e", target_is_directory=True)
+        assert len(read(tmp_path).erasures) == 1
+
+    def test_out_elsewhere(self, tmp_path: Path) -> None:
+        pages.write_measurement(tmp_path / "r" / "nats.json")
+        before = set((tmp_path / "r").iterdir())
+        assert report(tmp_path / "r", out=tmp_path / "o" / "cat.html") == tmp_path / "o" / "cat.html"
+        assert (tmp_path / "o" / "cat-figures" / "maps-nats.png").is_file() and set((tmp_path / "r").iterdir()) == before
+
+
+class TestErrors:
+    """One line on stderr that names what is wrong, exit code 2, and an old page left as it was."""
+
+    @pytest.mark.parametrize(
+        ("damage", "words"),
+        [
+            ("{", "is not whole JSON"),
+            ('"text"', "should hold|damaged"),
+            ("[]", "damaged|should hold"),
+            ("[" * 100_000, "is not whole JSON"),
+            ('{"entrant": "m"}', "damaged or of another version"),
+            (
+                '{"entrant": "m", "concepts": ["object:cat"], "seed": 0, "ua": "x", "neutral": 0}',
+                "damaged or of another version",
+            ),
+        ],
+    )
+    def test_a_damaged_cell(self, damage: str, words: str, tmp_path: Path) -> None:
+        pages.write_bench(tmp_path, ("mim",), ("object:cat", "object:dog"), sheets=False)
+        page = report(tmp_path)
+        before = page.read_bytes()
+        path = tmp_path / "cells" / "m00" / "c00-s0.json"
+        path.write_text(damage, encoding="utf-8")
+        code, output = call(tmp_path)
+        assert code == 2 and re.search(words, output) and str(path) in output
+        assert output.count("\n") == 1 and page.read_bytes() == before
+
+    @pytest.mark.parametrize("name", ["result.json", "edit.json", "audit.json", "attacks/guidance.json", "nats.json"])
+    @pytest.mark.parametrize("keep", [0.5, 0.0])
+    def test_other_damaged_files(self, name: str, keep: float, tmp_path: Path) -> None:
+        pages.write_erasure(tmp_path)
+        pages.write_audit(tmp_path)
+        pages.write_measurement(tmp_path / "nats.json")
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text[: int(keep * len(text))], encoding="utf-8")
+        code, output = call(tmp_path)
+        assert code == 2 and str(tmp_path / name) in output and output.count("\n") == 1
+
+    @pytest.mark.parametrize("key", ["attacks", "plain", "concept"])
+    def test_an_audit_that_lacks_something(self, key: str, tmp_path: Path) -> None:
+        path = pages.write_audit(tmp_path) / "audit.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        del content[key]
+        pages.write_json(path, content)
+        code, output = call(tmp_path)
+        assert code == 2 and "audit.json is damaged" in output and key in output
+
+    def test_a_damaged_picture(self, tmp_path: Path) -> None:
+        (pages.write_erasure(tmp_path) / "before_after.png").write_bytes(b"\x89PNG no picture")
+        code, output = call(tmp_path)
+        assert code == 2 and "before_after.png is not a picture that can be read" in output
+
+    def test_no_folder_a_file_and_nothing(self, tmp_path: Path) -> None:
+        assert call(tmp_path / "missing") == (2, f"excise: error: no such folder: {tmp_path / 'missing'}\n")
+        file = pages.write_json(tmp_path / "x.json", {})
+        assert call(file)[0] == 2 and "is a file; give the folder" in call(file)[1]
+        code, output = call(tmp_path)
+        assert code == 2 and "nothing to report in" in output and "excise bench" in output
+
+    def test_what_is_no_report_is_not_replaced(self, tmp_path: Path) -> None:
+        pages.write_erasure(tmp_path / "e")
+        mine = tmp_path / "mine.html"
+        mine.write_text("<p>my page</p>", encoding="utf-8")
+        code, output = call(tmp_path / "e", "--out", mine)
+        assert (
+            code == 2
+            and "is no report that could be replaced" in output
+            and mine.read_text(encoding="utf-8") == "<p>my page</p>"
+        )
+        assert call(tmp_path / "e", "--out", tmp_path / "e" / "result.json")[0] == 2
+        assert (
+            call(tmp_path / "e", "--out", tmp_path / "page.html")[0]
+            == 0
+            == call(tmp_path / "e", "--out", tmp_path / "page.html")[0]
+        )
+
+
+class TestJobs:
+    """What the jobs write is what the page reads: on a tiny real model."""
+
+    @pytest.fixture(autouse=True)
+    def own_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+
+    def test_a_benchmark_writes_its_report(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        from excise.jobs.bench import bench
+
+        options = {"target_pictures": 2, "other_pictures": 2, "budget": 700, "device": "cpu"}
+        bench(methods=["uce"], concepts=["cat"], model=tiny_canvas, out=tmp_path / "b", **options)
+        page = Page(tmp_path / "b" / "report.html")
+        cell = json.loads((tmp_path / "b" / "cells" / "uce" / "object-cat-s0.json").read_text(encoding="utf-8"))
+        shown = dict(zip((re.sub("[%].*", "", text) for text in page.row("method")), page.row("uce"), strict=True))
+        assert "sheet" not in cell and shown["UA"].startswith(f"{100 * cell['ua']:.1f}")
+        assert shown["nats left"].startswith(f"{100 * cell['information']['nats']['share_left']['value']:.1f}")
+        assert {"overview", "collateral-uce"} == {path.stem for path in (tmp_path / "b" / "report-figures").iterdir()}
+        with Image.open(tmp_path / "b" / "cells" / "uce" / "object-cat-s0.png") as sheet:
+            assert sheet.height > 2 * 128
+        assert len(page.attributes("img")) == 2 and cell["base_fingerprint"]["float32"] in page.text
+
+    def test_erasure_audit_and_measurement(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        from excise.jobs.audit import audit
+        from excise.jobs.erase import erase
+        from excise.jobs.measure import measure
+
+        folder = tmp_path / "out"
+        erase("cat", model=tiny_canvas, method="uce", out=folder / "cat", evaluate=False, device="cpu")
+        audit(folder / "cat", model=tiny_canvas, attacks=["seeds:tries=1"], prompts=2, budget=40, device="cpu")
+        measure(edit=folder / "cat", model=tiny_canvas, budget=700, json=folder / "nats.json", device="cpu")
+        page = Page(report(folder))
+        told = json.loads((folder / "cat-audit" / "audit.json").read_text(encoding="utf-8"))["attacks"][0]["models"]["erased"]
+        assert page.row("seeds")[-2] == str(told["calls"])
+        assert len(page.attributes("img")) == 4  # before and after, the attack's sheet, curves, maps
+        assert "object:cat removed from tiny canvas" in page.text and "Not measured: no evaluation was asked for." in page.text
+        assert load_edit(folder / "cat").manifest.weights_sha256 in page.text
+
+
+def test_it_loads_no_torch(tmp_path: Path) -> None:
+    pages.write_bench(tmp_path / "b", ("mim", "uce"), ("object:cat",))
+    pages.write_measurement(tmp_path / "nats.json")
+    pages.write_audit(tmp_path / "a")
+    code = (
+        "import sys; from typer.testing import CliRunner; from excise.cli import app\n"
+        "result = CliRunner().invoke(app, ['report', sys.argv[1]]); assert result.exit_code == 0, result.output\n"
+        "print([name for name in ('torch', 'diffusers', 'transformers', 'peft') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    result = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(SRC)}, capture_output=True, text=True, timeout=600)
+    assert result.stdout == "[]\n", result.stderr
