@@ -98,6 +98,12 @@ def test_collateral_names_the_worst(exact: ExactModel) -> None:
     assert found.mean.value == pytest.approx(0.25, rel=1e-3)
 
 
+def test_louder_words_make_up_for_no_lost_ones(exact: ExactModel) -> None:
+    found = measure(exact, "cat", edit=Change(dog=1.5), against=["dog"], budget=SMALL).collateral  # type: ignore[arg-type]
+    assert found is not None and found.kept["object:dog"].value == pytest.approx(2.25, rel=1e-3)
+    assert found.mean.value == found.mean.low == found.mean.high == 1
+
+
 def test_erased_model_without_an_edit_is_compared_with_its_base(exact: ExactModel) -> None:
     erased = ExactModel.of(exact)
     erased.lam = 0.5

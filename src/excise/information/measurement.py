@@ -141,7 +141,8 @@ class Example:
 class Collateral:
     """The share of the base model's nats that other concepts keep (orthogonal form, given the rest of the prompt).
 
-    kept  label -> share, for the others of which the base model knows something; mean over them; the worst, by name
+    kept  label -> share, for the others of which the base model knows something; mean over them, each counted as at
+          most 1; the worst, by name
     """
 
     kept: dict[str, Estimate]

@@ -31,13 +31,16 @@ def summarise(found: Integrals, random: Generator) -> tuple[dict[str, Any], Tens
 
 
 def collateral(kept: dict[str, tuple[Estimate, Tensor]]) -> Collateral | None:
-    """Mean and worst of the shares that other concepts keep, from each one's estimate and resamples; None if there are none."""
+    """Mean and worst of the shares that other concepts keep, from each one's estimate and resamples; None if there are none.
+
+    In the mean a share counts as at most 1: words that say more than before make up for no word that says less.
+    """
     if not kept:
         return None
     shares = {label: estimate for label, (estimate, _) in kept.items()}
     n = sum(estimate.n for estimate in shares.values())
-    draws = torch.stack([draw for _, draw in kept.values()]).mean(0)
-    value = sum(estimate.value for estimate in shares.values()) / len(shares)
+    draws = torch.stack([draw.clamp(max=1) for _, draw in kept.values()]).mean(0)
+    value = sum(min(1.0, estimate.value) for estimate in shares.values()) / len(shares)
     return Collateral(shares, Estimate(value, *interval(draws, n), n), min(shares, key=lambda label: shares[label].value))
 
 
