@@ -233,6 +233,7 @@ TOY = {
     "lr": 0.05,
     "guidance_scale": 1.0,
     "eta": 1.0,
+    "metric": "none",
 }
 
 
@@ -367,7 +368,14 @@ def asked(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     yield prompts
 
 
-@pytest.mark.parametrize("values", [{}, {"target": "exclude", "anchor_rest": True}, {"states": "forward", "phrasings": "all"}])
+OWN_PROMPTS: list[dict[str, Any]] = [
+    {"metric": "rest"},
+    {"metric": "none", "target": "exclude", "anchor_rest": True},
+    {"metric": "rest", "states": "forward", "phrasings": "all"},
+]
+
+
+@pytest.mark.parametrize("values", OWN_PROMPTS)
 def test_m6_nothing_to_be_kept_is_named(canvas: Model, asked: set[str], values: dict[str, Any]) -> None:
     concept = canvas.catalog.resolve("cat")
     _erase(canvas, "cat", **values)
@@ -375,6 +383,24 @@ def test_m6_nothing_to_be_kept_is_named(canvas: Model, asked: set[str], values: 
     assert asked <= allowed
     words = {word for prompt in asked for word in prompt.replace(",", "").split()}
     assert not words & {"dog", "dogs", "puppy", "hound", "bird", "birds", "owl"} and "cat" in words
+
+
+def test_m6_the_network_is_asked_about_nothing_else(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random words in the metric too: they meet the text encoder alone."""
+    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")])
+    known = torch.cat([bank.empty, bank.masked, bank.conditioned]).flatten(1)
+    predict, asked = Model.predict, 0
+
+    def watched(self: Model, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
+        nonlocal asked
+        asked += len(conditioning)
+        distances = torch.cdist(conditioning.flatten(1), known, compute_mode="donot_use_mm_for_euclid_dist")
+        assert distances.amin(1).max() < 1e-4
+        return predict(self, latents, t, conditioning)
+
+    monkeypatch.setattr(Model, "predict", watched)
+    _erase(canvas, "cat", phrasings="all", metric="vocabulary")
+    assert asked > 20
 
 
 # M7 and the weights

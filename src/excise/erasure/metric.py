@@ -79,7 +79,10 @@ class Steepest(torch.optim.Optimizer):
 
     def _move(self, parameter: nn.Parameter, lr: float, first: float, second: float) -> None:
         assert parameter.grad is not None
-        gradient = parameter.grad @ self.inverse if parameter in self.text else parameter.grad
+        gradient = parameter.grad
+        if parameter in self.text:
+            with torch.autocast(gradient.device.type, enabled=False):
+                gradient = gradient @ self.inverse
         state: dict[str, Any] = self.state[parameter]
         if not state:
             state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.tensor(0.0)}

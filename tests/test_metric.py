@@ -1,0 +1,127 @@
+"""The metric of text rows and the descent in it, against numpy and the closed form that they must reach."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, nn
+
+from excise.erasure.metric import STRINGS, WORDS, Steepest, inverse_metric, random_strings
+from excise.erasure.prompts import PromptBank
+from excise.erasure.run import Run
+from excise.methods import get
+from excise.models import Model
+from steps import CAT, settings_of
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def test_the_inverse_against_numpy(canvas: Model) -> None:
+    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")])
+    rows = np.concatenate([part.flatten(0, 1).double().numpy() for part in (bank.empty, bank.masked)])
+    moment = rows.T @ rows / len(rows)
+    expected = np.linalg.inv(moment + 0.01 * np.trace(moment) / len(moment) * np.eye(len(moment)))
+    expected /= np.linalg.eigvalsh(expected)[-1]
+    found = inverse_metric(canvas, bank, "rest", 0.01, seeded())
+    assert found is not None and np.abs(found.numpy() - expected).max() < 1e-5
+    assert inverse_metric(canvas, bank, "none", 0.01, seeded()) is None
+
+
+def test_vocabulary_is_the_moment_of_random_words(canvas: Model) -> None:
+    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")])
+    found = inverse_metric(canvas, bank, "vocabulary", 0.1, seeded())
+    rows = torch.cat([bank.empty, canvas.encode(random_strings(canvas, bank, seeded()))]).flatten(0, 1).double()
+    moment = rows.T @ rows / len(rows) + 0.1 * rows.square().mean() * torch.eye(rows.shape[1])
+    assert found is not None
+    product = found.double() @ moment
+    assert torch.allclose(product, product.trace() / len(product) * torch.eye(len(product), dtype=torch.float64), atol=1e-4)
+    rest = inverse_metric(canvas, bank, "rest", 0.1, seeded())
+    assert rest is not None and not torch.allclose(found, rest, atol=1e-2)
+
+
+def test_random_strings_name_nothing_to_erase(canvas: Model) -> None:
+    cat = canvas.catalog.resolve("cat")
+    bank = PromptBank.of(canvas, [cat])
+    strings = random_strings(canvas, bank, seeded())
+    words = [string.split() for string in strings]
+    assert len(strings) == STRINGS and {len(each) for each in words} == set(range(1, WORDS + 1))
+    used = {word for each in words for word in each}
+    vocabulary = {token.removesuffix("</w>") for token in canvas.pipeline.tokenizer.get_vocab() if token.endswith("</w>")}
+    assert used <= vocabulary and len(used) > 20
+    own = {word for phrase in cat.phrases for word in phrase.split()}
+    masked = {word for pair in bank.pairs for word in pair.masked.lower().replace(",", " ").split()}
+    assert not used & (own - masked)
+    assert random_strings(canvas, bank, seeded()) == strings != random_strings(canvas, bank, seeded(1))
+
+
+def test_a_step_against_numpy() -> None:
+    """Two tensors, of which one reads text; three steps with changing gradients and rates."""
+    torch.manual_seed(0)
+    reading, other = nn.Parameter(torch.randn(4, 3).double()), nn.Parameter(torch.randn(5).double())
+    inverse = torch.randn(3, 3).double()
+    inverse = inverse @ inverse.T
+    optimizer = Steepest([reading, other], 0.1, inverse, [True, False])
+    expected = [p.detach().numpy().copy() for p in (reading, other)]
+    mean, square = [np.zeros_like(e) for e in expected], [0.0, 0.0]
+    for step in range(1, 4):
+        optimizer.param_groups[0]["lr"] = lr = 0.1 / step
+        reading.grad, other.grad = torch.randn(4, 3).double(), torch.randn(5).double()
+        for i, gradient in enumerate((reading.grad.numpy() @ inverse.numpy(), other.grad.numpy())):
+            mean[i] = 0.9 * mean[i] + 0.1 * gradient
+            square[i] = 0.99 * square[i] + 0.01 * (gradient**2).mean()
+            expected[i] -= lr * mean[i] / (1 - 0.9**step) / np.sqrt(square[i] / (1 - 0.99**step))
+        optimizer.step()
+    for parameter, value in zip((reading, other), expected, strict=True):
+        assert np.abs(parameter.detach().numpy() - value).max() < 1e-6
+
+
+def test_no_gradient_no_step() -> None:
+    parameter = nn.Parameter(torch.ones(2, 3))
+    optimizer = Steepest([parameter], 0.1, torch.eye(3), [True])
+    parameter.grad = torch.zeros(2, 3)
+    optimizer.step()
+    assert torch.equal(parameter.detach(), torch.ones(2, 3))
+
+
+def test_it_descends_to_the_change_that_others_feel_least() -> None:
+    """dW C = A in the end, with the closed form's dW; plain gradient steps end with another one, which random rows feel more."""
+    torch.manual_seed(0)
+    shared = 3 * torch.randn(8).double()  # as text rows have
+    others, rows, wanted = (
+        shared + torch.randn(500, 8).double(),
+        shared + torch.randn(2, 8).double(),
+        torch.randn(4, 2).double(),
+    )
+    moment = others.T @ others / len(others)
+    inverse = torch.linalg.inv(moment)
+
+    def descend(inverse: torch.Tensor) -> torch.Tensor:
+        change = nn.Parameter(torch.zeros(4, 8).double())
+        optimizer = Steepest([change], 1.0, inverse / torch.linalg.matrix_norm(inverse, 2), [True])
+        for step in range(4000):
+            optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 4000)
+            change.grad = 2 * (change.detach() @ rows.T - wanted) @ rows
+            optimizer.step()
+        return change.detach()
+
+    steep, plain = descend(inverse), descend(torch.eye(8).double())
+    closed = wanted @ torch.linalg.inv(rows @ inverse @ rows.T) @ rows @ inverse
+    assert torch.allclose(closed @ rows.T, wanted) and torch.allclose(plain @ rows.T, wanted, atol=1e-2)
+    assert torch.allclose(steep, closed, atol=1e-2 * float(closed.abs().max()))
+    felt = [float((others @ change.T).square().mean()) for change in (steep, plain)]
+    assert felt[0] < 0.8 * felt[1]
+
+
+@pytest.mark.parametrize("metric", ["vocabulary", "rest", "none"])
+def test_erasing_in_every_metric(metric: str, sd1: Model) -> None:
+    def change(**more: object) -> torch.Tensor:
+        settings = settings_of("mim", rounds=1, steps=2, batch=2, trajectories=2, sampler_steps=2, **more)
+        deltas = get("mim").erase(sd1, [CAT], settings, Run()).deltas
+        return torch.cat([deltas[name].dense().flatten() for name in sorted(deltas)])
+
+    found = change(metric=metric)
+    assert torch.isfinite(found).all() and found.abs().max() > 0
+    assert torch.equal(found, change(metric=metric, ridge=0.3)) == (metric == "none")
