@@ -38,8 +38,8 @@ class MimSettings(Divergent):
     space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
     anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
     rounds: int = Field(8, ge=1, description="how often states are collected anew")
-    steps: int = Field(40, ge=1, description="gradient steps in a round")
-    batch: int = Field(32, ge=1, description="states in a step")
+    steps: int = Field(30, ge=1, description="gradient steps in a round")
+    batch: int = Field(16, ge=1, description="states in a step")
     metric: Literal["vocabulary", "rest", "none"] = Field(
         "vocabulary",
         description="keys and values descend along what random words of the vocabulary, or the prompts without the concept, feel least (ours)"
@@ -48,8 +48,8 @@ class MimSettings(Divergent):
     ridge: float = Field(
         0.003, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
     )
-    lr: float = Field(3e-3, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
-    trajectories: int = Field(32, ge=1, description="pictures whose states a round collects")
+    lr: float = Field(6e-3, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
+    trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
     eta: float = Field(0.0, ge=0, le=1, description="noise of that sampler: 0 deterministic, 1 the path measure of the bound")
