@@ -14,7 +14,9 @@ Edits = Annotated[list[Path] | None, typer.Option("--edit", help="Folder of an e
 Scale = Annotated[float, typer.Option("--scale", help="Strength of the edits: 0 is the base model, 1 as trained.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps, ...; default the best there is.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="float32, float16, bfloat16, or mixed: float32 weights, bfloat16 arithmetic.")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="float32, float16, bfloat16, or mixed: float32 weights, bfloat16 arithmetic.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the measured numbers to this file.")]
 Kind = Annotated[str | None, typer.Option("--kind", help="What the concept is: object, member, style, identity or unsafe.")]
