@@ -119,7 +119,7 @@ def picture(path: Path, alt: str, caption: str = "") -> Picture:
     packed = io.BytesIO()
     try:
         with Image.open(path) as found:
-            found.convert("RGB").save(packed, "WEBP", quality=88)
+            found.convert("RGB").save(packed, "WEBP", quality=75)
             width, height = found.size
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not a picture that can be read ({error}); write it again, or remove it") from None
