@@ -104,6 +104,14 @@ def test_louder_words_make_up_for_no_lost_ones(exact: ExactModel) -> None:
     assert found.mean.value == found.mean.low == found.mean.high == 1
 
 
+def test_single_pictures_have_no_interval(canvas: Model) -> None:
+    deltas = {n: Dense(-0.5 * p.detach()) for n, p in named_tensors(canvas).items() if "attn2.to_v" in n}
+    edit = WeightEdit(deltas, Manifest(model=canvas.name, base=base_fingerprint(canvas), method="hand", concepts=[]))
+    found = measure(canvas, "cat", edit=edit, against=["dog", "bird"], budget=450).collateral
+    assert found is not None and {each.n for each in found.kept.values()} == {1}
+    assert found.mean.to_dict()["low"] is None and found.mean.value > 0
+
+
 def test_erased_model_without_an_edit_is_compared_with_its_base(exact: ExactModel) -> None:
     erased = ExactModel.of(exact)
     erased.lam = 0.5
