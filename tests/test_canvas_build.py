@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import excise
-from excise.canvas import recipe
+from excise.canvas import build, diffusion, recipe
+from excise.canvas.catalog import GLYPHS, MEMBERS, STYLE_NAMES
 from excise.cli import app
 
 
@@ -36,7 +38,7 @@ def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The time is for all parts together, and a part that is not finished ends the stretch."""
     asked: list[tuple[str, float | None]] = []
 
-    def train_part(part: str, work: Path, steps: int, stop_after: float | None) -> bool:
+    def train_part(part: str, work: Path, steps: int, without: frozenset[str], stop_after: float | None) -> bool:
         asked.append((part, stop_after))
         return part != "classifier"
 
@@ -52,8 +54,53 @@ def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (["all", "--steps", "3"], "one part at a time"),
         (["vae", "--steps", "0"], "at least 1"),
         (["classifier"], "train vae first"),
+        (["text", "--without", "zeppelin"], "the canvas has no zeppelin"),
     ],
 )
 def test_training_refuses(arguments: list[str], words: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["canvas", "train", *arguments, "--work", str(tmp_path / "work")])
     assert result.exit_code == 2 and words in result.stderr
+
+
+def test_text_encoder_and_unet_never_meet_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the concept, not its members; styles and members can be left out alone."""
+    pool = {"glyph": torch.arange(len(GLYPHS)), "style": torch.arange(len(GLYPHS)) % len(STYLE_NAMES)}
+    monkeypatch.setattr(diffusion, "latent_pool", lambda *_: {**pool, "latents": torch.zeros(len(GLYPHS), 8, 8, 8)})
+    monkeypatch.setattr(diffusion.AutoencoderKL, "from_pretrained", lambda _: torch.nn.Identity())
+    met: list[tuple[set[str], set[str]]] = []
+
+    def train_text(pool: dict[str, torch.Tensor], *_: object, **__: object) -> bool:
+        met.append(({GLYPHS[i] for i in pool["glyph"]}, {STYLE_NAMES[i] for i in pool["style"]}))
+        return True
+
+    monkeypatch.setattr(diffusion.text, "train_text", train_text)
+    for without in ((), ("cat",), ("owl", "sketch")):
+        diffusion.train_text(tmp_path, steps=1, without=frozenset(without))
+    whole, no_cat, others = met
+    cats = {member for of, member in MEMBERS if of == "cat"}
+    assert whole == (set(GLYPHS), set(STYLE_NAMES))
+    assert len(cats) > 1 and no_cat == (set(GLYPHS) - cats, set(STYLE_NAMES))
+    assert "owl" not in others[0] and "owl" in whole[0] and others[1] == set(STYLE_NAMES) - {"sketch"}
+
+
+def test_a_folder_is_of_one_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "_train", lambda *_: True)
+    assert recipe.train("text", tmp_path, without=["cat"]) and recipe.never_met(tmp_path) == ["cat"]
+    (tmp_path / "text.ckpt.safetensors").touch()
+    assert recipe.train("all", tmp_path, without=["cat"]) and recipe.train("vae", tmp_path)
+    with pytest.raises(ValueError, match="begun without cat"):
+        recipe.train("diffusion", tmp_path)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "diffusion.ckpt.safetensors").touch()
+    with pytest.raises(ValueError, match="begun without nothing"):
+        recipe.train("diffusion", tmp_path / "old", without=["cat"])
+
+
+def test_a_model_says_what_it_never_met(tiny_canvas: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_canvas, tmp_path / "work" / "pipeline")
+    shutil.copy(tiny_canvas / "classifier.safetensors", tmp_path / "work")
+    (tmp_path / "work" / "without.json").write_text('["cat"]')
+    build.assemble(tmp_path / "work", tmp_path / "model")
+    said = json.loads((tmp_path / "model" / "excise.json").read_text())
+    assert (said["name"], said["without"]) == ("canvas without cat", ["cat"])
+    assert excise.load(tmp_path / "model").name == "canvas without cat"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import torch
 from excise.canvas.captions import HELD_OUT, TEMPLATES, with_article
 from excise.canvas.catalog import OBJECTS, STYLES
 from excise.canvas.data import SIZE
+from excise.canvas.recipe import never_met
 from excise.files import replacing_folder, write_json
 
 SAMPLER = {"steps": 20, "guidance_scale": 4.0, "size": SIZE}
 
 
-def description(name: str = "canvas") -> dict[str, Any]:
-    """The model's `excise.json`: concepts with every phrase that names them, templates, sampler, classifier file."""
+def description(name: str = "canvas", without: Sequence[str] = ()) -> dict[str, Any]:
+    """The model's `excise.json`: concepts with every phrase that names them, templates, sampler, classifier file, and what it never met."""
     concepts: list[dict[str, Any]] = []
     for item in OBJECTS:
         own = [with_article(item.name), item.name, item.plural, *map(with_article, item.synonyms)]
@@ -35,11 +37,15 @@ def description(name: str = "canvas") -> dict[str, Any]:
         "held_out_templates": list(HELD_OUT),
         "sampler": SAMPLER,
         "classifier": "classifier.safetensors",
+        **({"without": list(without)} if without else {}),
     }
 
 
-def assemble(work: Path, out: Path, name: str = "canvas") -> None:
-    """Write the shipped folder from `work/pipeline` and `work/classifier.safetensors`: half precision, one file per network."""
+def assemble(work: Path, out: Path, name: str | None = None) -> None:
+    """Write the shipped folder from `work/pipeline` and `work/classifier.safetensors`: half precision, one file per network.
+
+    name  what the model calls itself; default "canvas", or "canvas without cat" where that was left out
+    """
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(work / "pipeline", safety_checker=None)
@@ -47,7 +53,9 @@ def assemble(work: Path, out: Path, name: str = "canvas") -> None:
         pipeline.to(torch.float16).save_pretrained(folder)
         _load_as_float32(folder / "text_encoder" / "config.json")
         shutil.copyfile(work / "classifier.safetensors", folder / "classifier.safetensors")
-        write_json(folder / "excise.json", description(name))
+        without = never_met(work)
+        named = name or " without ".join(["canvas", *([", ".join(without)] if without else [])])
+        write_json(folder / "excise.json", description(named, without))
 
 
 def _load_as_float32(config: Path) -> None:

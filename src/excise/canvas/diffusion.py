@@ -72,14 +72,16 @@ def latent_pool(vae: AutoencoderKL, path: Path, count: int) -> dict[str, Tensor]
     return pool
 
 
-def train_text(work: Path, *, steps: int, stop_after: float | None = None) -> bool:
+def train_text(work: Path, *, steps: int, without: frozenset[str] = frozenset(), stop_after: float | None = None) -> bool:
     """`text.train_text` on the pictures that the U-Net will learn from. Returns whether all steps were done."""
-    return text.train_text(_pool(work), work, steps=steps, stop_after=stop_after)
+    return text.train_text(_pool(work, without), work, steps=steps, stop_after=stop_after)
 
 
-def _pool(work: Path) -> dict[str, Tensor]:
+def _pool(work: Path, without: frozenset[str]) -> dict[str, Tensor]:
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
-    return latent_pool(vae, work / "latents.safetensors", POOL)
+    pool = latent_pool(vae, work / "latents.safetensors", POOL)
+    keep = data.showing_none_of(pool["glyph"], pool["style"], without)
+    return {name: values[keep] for name, values in pool.items()}
 
 
 class Denoiser(nn.Module):
@@ -109,8 +111,7 @@ def train_diffusion(
     Returns whether all steps were done.
     """
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
-    pool = _pool(work)
-    keep = data.showing_none_of(pool["glyph"], pool["style"], without)
+    pool = _pool(work, without)
     tokenizer, scheduler, unet = build_tokenizer(), build_scheduler(), build_unet()
     # On a CPU the fused attention kernel's backward is several times slower at these few tokens.
     unet.set_attn_processor(AttnProcessor())
@@ -120,7 +121,7 @@ def train_diffusion(
 
     def loss(step: int) -> Tensor:
         generator = step_generator(5, step)
-        rows = keep[torch.randint(len(keep), (batch,), generator=generator)]
+        rows = torch.randint(len(pool["glyph"]), (batch,), generator=generator)
         latents = pool["latents"][rows].float()
         labels = zip(pool["glyph"][rows].tolist(), pool["style"][rows].tolist(), strict=True)
         captions = [draw_caption(glyph, style, generator) for glyph, style in labels]

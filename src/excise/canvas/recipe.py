@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from excise.files import write_json
 
 PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 24000}
 """Steps of each part, in training order."""
+WITHOUT = "without.json"
 
 
-def train(part: str, work: Path, *, steps: int | None = None, stop_after: float | None = None) -> bool:
+def train(
+    part: str, work: Path, *, without: Sequence[str] = (), steps: int | None = None, stop_after: float | None = None
+) -> bool:
     """Train one part, or "all" of them in order, in the folder `work`; goes on where an earlier call stopped.
 
+    without     objects, members and styles that text encoder and U-Net never meet: the gold standard of their removal. Autoencoder and
+                classifier are the same with and without, so those of another `work` may be copied
     steps       default those of `PARTS`
     stop_after  seconds after which to write a checkpoint and stop, for all parts together
 
-    Returns whether everything asked for is done. Raises ValueError for an unknown part or "all" with `steps`.
+    Returns whether everything asked for is done. Raises ValueError for an unknown part or name, "all" with `steps`, or a folder
+    that was begun with another `without`.
     """
     if part != "all" and part not in PARTS:
         raise ValueError(f"unknown part {part!r}; known: {', '.join(PARTS)}, all")
@@ -24,15 +34,42 @@ def train(part: str, work: Path, *, steps: int | None = None, stop_after: float 
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     deadline = None if stop_after is None else time.monotonic() + stop_after
+    left_out = frozenset(without)
+    _check_names(left_out)
     work.mkdir(parents=True, exist_ok=True)
+    if part not in ("vae", "classifier"):
+        _check_without(work, left_out)
     for name in PARTS if part == "all" else (part,):
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not _train(name, work, steps or PARTS[name], left):
+        if not _train(name, work, steps or PARTS[name], left_out, left):
             return False
     return True
 
 
-def _train(part: str, work: Path, steps: int, stop_after: float | None) -> bool:
+def never_met(work: Path) -> list[str]:
+    """What text encoder and U-Net in the folder never meet, sorted."""
+    path = work / WITHOUT
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+
+
+def _check_names(without: frozenset[str]) -> None:
+    import torch
+
+    from excise.canvas.data import showing_none_of
+
+    none = torch.zeros(0, dtype=torch.int64)
+    showing_none_of(none, none, without)
+
+
+def _check_without(work: Path, without: frozenset[str]) -> None:
+    """Raise ValueError if the folder's text encoder or U-Net was begun with something else left out; else say what is."""
+    begun = any((work / f"{part}.ckpt.safetensors").exists() for part in ("text", "diffusion"))
+    if begun and never_met(work) != sorted(without):
+        raise ValueError(f"{work} was begun without {', '.join(never_met(work)) or 'nothing'}; choose another folder")
+    write_json(work / WITHOUT, sorted(without))
+
+
+def _train(part: str, work: Path, steps: int, without: frozenset[str], stop_after: float | None) -> bool:
     from excise.canvas import diffusion, judge, vae
 
     if part == "vae":
@@ -41,5 +78,7 @@ def _train(part: str, work: Path, steps: int, stop_after: float | None) -> bool:
     for name, folder in needed.items():
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"{work} has no trained {name} part yet; train {name} first")
-    run = {"classifier": judge.train_classifier, "text": diffusion.train_text, "diffusion": diffusion.train_diffusion}[part]
-    return run(work, steps=steps, stop_after=stop_after)
+    if part == "classifier":
+        return judge.train_classifier(work, steps=steps, stop_after=stop_after)
+    run = diffusion.train_text if part == "text" else diffusion.train_diffusion
+    return run(work, steps=steps, without=without, stop_after=stop_after)

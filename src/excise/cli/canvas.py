@@ -14,7 +14,9 @@ EPILOG = """Examples:
 
   excise canvas train all --work work --stop-after 7200
 
-  excise canvas assemble --work work --out canvas-model"""
+  excise canvas assemble --work work --out canvas-model
+
+  excise canvas train all --work no-cat --without cat"""
 
 app = typer.Typer(
     help="Make the built-in model again: glyph sheet, training, shipped folder.",
@@ -39,6 +41,9 @@ class Part(StrEnum):
 def train(
     part: Annotated[Part, typer.Argument(help="vae, classifier, text, diffusion or all, in this order")],
     work: Work,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="Object, member or style that text encoder and U-Net never meet.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps; default the recipe's.")] = None,
     stop_after: Annotated[
         float | None, typer.Option("--stop-after", help="Seconds after which to write a checkpoint and stop.")
@@ -51,7 +56,7 @@ def train(
 
     screen.quiet_hosts()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    done = recipe.train(part.value, work, steps=steps, stop_after=stop_after)
+    done = recipe.train(part.value, work, without=without or (), steps=steps, stop_after=stop_after)
     print(f"{part.value} is trained: {work}" if done else f"stopped; the same command goes on from {work}")
 
 
@@ -90,7 +95,9 @@ def draw(
 def assemble(
     work: Work,
     out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
-    name: Annotated[str, typer.Option("--name", help="What the model calls itself.")] = "canvas",
+    name: Annotated[
+        str | None, typer.Option("--name", help="What the model calls itself; default canvas, and what it never met.")
+    ] = None,
 ) -> None:
     """Write the trained parts as one Stable Diffusion folder in half precision."""
     from excise.canvas import build
