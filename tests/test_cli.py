@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import excise
-from excise.cli import app, apply, erase, evaluate, generate
+from excise.cli import app, apply, erase, evaluate, generate, vary
 from excise.cli.errors import explain
 from excise.erasure import training
 from excise.jobs.apply import apply as apply_job
@@ -31,6 +31,7 @@ from excise.jobs.erase import erase as erase_job
 from excise.jobs.evaluate import evaluate as evaluate_job
 from excise.jobs.generate import generate as generate_job
 from excise.jobs.request import EraseRequest
+from excise.jobs.vary import vary as vary_job
 
 QUICK = {"rounds": 2, "steps": 1, "batch": 4, "trajectories": 2, "sampler_steps": 2}
 
@@ -469,6 +470,7 @@ class TestFlags:
             (generate.generate, generate_job, set()),
             (evaluate.evaluate, evaluate_job, set()),
             (apply.apply, apply_job, set()),
+            (vary.vary, vary_job, set()),
         ],
     )
     def test_every_flag_is_an_argument_of_the_same_name(
@@ -484,7 +486,7 @@ class TestFlags:
                 assert parameters[name].default == field.default, name
         assert set(parameters) - {"json", "progress"} == set(EraseRequest.model_fields)
 
-    @pytest.mark.parametrize("command", ["erase", "generate", "evaluate", "list", "info", "apply", "canvas"])
+    @pytest.mark.parametrize("command", ["erase", "generate", "evaluate", "list", "info", "apply", "canvas", "vary"])
     def test_help_ends_with_two_examples(self, command: str) -> None:
         printed = ok(command, "--help")
         _, _, examples = printed.partition("Examples:")

@@ -12,11 +12,9 @@ from excise.cli import screen
 
 EPILOG = """Examples:
 
-  excise canvas train all --work work --stop-after 7200
+  excise canvas train all --work no-cat --without cat --stop-after 7200
 
-  excise canvas assemble --work work --out canvas-model
-
-  excise canvas train all --work no-cat --without cat"""
+  excise canvas assemble --work no-cat --out canvas-without-cat"""
 
 app = typer.Typer(
     help="Make the built-in model again: glyph sheet, training, shipped folder.",

@@ -1,0 +1,157 @@
+"""Whether an erasure holds when the question is put otherwise: other words, guidance, steps, samplers, or from a picture of the concept.
+
+Every condition asks three times with the same seeds: the base model with the concept's words, the edited model with the same prompts, and the
+base model with the words taken out (neutral: where perfect removal ends under that very condition).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from excise.concepts import Concept, PromptPair
+from excise.edits import Edit
+from excise.erasure.run import Progress, silent
+from excise.evaluation.intervals import wilson
+from excise.models import Model
+
+GUIDANCE = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+STEPS = (10, 20, 50)
+SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler")
+STRENGTHS = (0.3, 0.5, 0.7)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to ask.
+
+    group    wording, guidance, steps, sampler or image to image
+    pairs    prompts with and without the concept's words, asked in turn
+    strength share of the sampler's steps that are made, from the base model's own picture of the concept; None: from noise
+    """
+
+    group: str
+    name: str
+    pairs: tuple[PromptPair, ...]
+    guidance_scale: float | None = None
+    steps: int | None = None
+    sampler: str | None = None
+    strength: float | None = None
+
+
+def conditions(model: Model, concept: Concept) -> list[Condition]:
+    """Every condition for a concept of the model.
+
+    Wordings: each phrase that names it in the first template, the plain phrase in each template, also those held out from every training,
+    and in capitals. Whatever else is varied is asked in plain words.
+    """
+    plain = Condition("wording", "plain", concept.plain_pairs())
+    first, name = concept.templates[0], concept.phrases[0]
+    found = [plain]
+    for phrase in concept.phrases[1:]:
+        found.append(replace(plain, name=f"as {phrase!r}", pairs=_asked(concept, first, phrase)))
+    for template in concept.templates[1:]:
+        found.append(replace(plain, name=f"as {template!r}", pairs=_asked(concept, template, name)))
+    for template in model.catalog.held_out:
+        found.append(replace(plain, name=f"held out {template!r}", pairs=_asked(concept, template, name)))
+    capitals = tuple(PromptPair(pair.prompt.upper(), pair.masked.upper()) for pair in plain.pairs)
+    found.append(replace(plain, name="in capitals", pairs=capitals))
+    found += [replace(plain, group="guidance", name=f"{scale:g}", guidance_scale=scale) for scale in GUIDANCE]
+    found += [replace(plain, group="steps", name=str(steps), steps=steps) for steps in STEPS]
+    found += [replace(plain, group="sampler", name=name.removesuffix("Scheduler"), sampler=name) for name in SAMPLERS]
+    found += [replace(plain, group="image to image", name=f"{share:g}", strength=share) for share in STRENGTHS]
+    return [condition for condition in found if condition.pairs]
+
+
+def _asked(concept: Concept, template: str, phrase: str) -> tuple[PromptPair, ...]:
+    pairs = (concept.pair(template, phrase, context) for context in ("", *concept.contexts))
+    return tuple(dict.fromkeys(pair for pair in pairs if pair.prompt and pair.prompt != pair.masked))
+
+
+def vary(
+    model: Model,
+    concept: Concept,
+    edit: Edit,
+    shows: Callable[[Tensor], tuple[Tensor, Tensor]],
+    *,
+    pictures: int = 64,
+    seed: int = 0,
+    among: Sequence[Condition] | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """How often the concept is recognised under each condition: base, edited, neutral.
+
+    shows     tells of pictures (n, 3, h, w) which show the concept, (n,) bool, and how likely, such as `attacks._detector.Judge`
+    pictures  of each condition and model
+    among     conditions; default all of `conditions`
+
+    Returns for each condition its group, name, what it sets, an example prompt, n, and for each of the three the share and Wilson's 95 %
+    interval.
+    """
+    found, among = [], conditions(model, concept) if among is None else among
+    for index, condition in enumerate(among):
+        progress("conditions", index, len(among))
+        pairs = [condition.pairs[i % len(condition.pairs)] for i in range(pictures)]
+        seeds = range(seed, seed + pictures)
+        with_words, without = [pair.prompt for pair in pairs], [pair.masked for pair in pairs]
+        start = None
+        if condition.strength is not None:
+            start = model.encode_pictures(model.sample(with_words, seeds))
+        shown = {}
+        for who, prompts in (("base", with_words), ("edited", with_words), ("neutral", without)):
+            with edit.applied(model) if who == "edited" else nullcontext():
+                made = _sample(model, condition, prompts, seeds, start)
+            hits = int(shows(made)[0].sum())
+            shown[who] = {"value": hits / pictures, "ci": list(wilson(hits, pictures))}
+        sets = {key: value for key, value in asdict(condition).items() if value is not None and key != "pairs"}
+        found.append({**sets, "prompt": with_words[0], "n": pictures, **shown})
+    progress("conditions", len(among), len(among))
+    return found
+
+
+@torch.no_grad()
+def _sample(
+    model: Model, condition: Condition, prompts: Sequence[str], seeds: Sequence[int], start: Tensor | None, batch: int = 32
+) -> Tensor:
+    """Pictures (n, 3, h, w) under a condition; `start` (n, c, h, w) clean latents to begin from."""
+    steps = condition.steps or model.sampler.steps
+    parts = []
+    with _sampler(model, condition.sampler):
+        for first in range(0, len(prompts), batch):
+            rows = slice(first, first + batch)
+            latents, skipped = model.start_noise(seeds[rows]), 0
+            if start is not None and condition.strength is not None:
+                skipped = steps - max(1, round(condition.strength * steps))
+                latents = model.schedule.add_noise(start[rows], latents, _timestep(model, steps, skipped, len(latents)))
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds[rows]]
+            *_, last = model.trajectory(
+                model.encode(prompts[rows]), latents, steps=steps, guidance_scale=condition.guidance_scale,
+                generators=generators, start=skipped,
+            )  # fmt: skip
+            parts.append(model.decode(last.latents))
+    return torch.cat(parts)
+
+
+def _timestep(model: Model, steps: int, index: int, count: int) -> Tensor:
+    scheduler = type(model.pipeline.scheduler).from_config(model.pipeline.scheduler.config)
+    scheduler.set_timesteps(steps)
+    return scheduler.timesteps[index].long().expand(count)
+
+
+@contextmanager
+def _sampler(model: Model, name: str | None) -> Iterator[None]:
+    """Another diffusers scheduler inside the block, with the model's own schedule."""
+    import diffusers
+
+    before = model.pipeline.scheduler
+    if name is not None:
+        model.pipeline.scheduler = getattr(diffusers, name).from_config(before.config)
+    try:
+        yield
+    finally:
+        model.pipeline.scheduler = before

@@ -1,0 +1,64 @@
+"""Whether an edit holds when the concept is asked for otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from excise.erasure.run import Progress, silent
+from excise.files import write_json
+from excise.jobs.files import check_new_file, read_edits
+from excise.models.names import describe, resolve
+
+
+def vary(
+    edit: str | Path | Sequence[str | Path],
+    *,
+    model: str | Path = "canvas",
+    concept: str | None = None,
+    kind: str | None = None,
+    pictures: int = 64,
+    seed: int = 0,
+    json: str | Path | None = None,
+    overwrite: bool = False,
+    device: str | None = None,
+    dtype: str = "float32",
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """How often base and edited model show the concept under other wordings, guidance, steps, samplers, and from pictures of it.
+
+    edit      folders of edits, measured together
+    concept   default what the edits say they erase, if that is one concept
+    pictures  of each condition and model
+    json      file for the figures
+
+    Returns "concept", "model", "seed", "dtype" and "conditions" (`evaluation.conditions.vary`). Raises ValueError if there is no
+    concept or several, or the model brings no classifier, FileExistsError if `json` is there.
+    """
+    check_new_file(json, overwrite)
+    if pictures < 1:
+        raise ValueError("pictures must be at least 1")
+    description = describe(resolve(model))
+    edits = read_edits(edit)
+    labels = [concept] if concept else list(dict.fromkeys(label for each in edits for label in each.manifest.names))
+    if len(labels) != 1:
+        raise ValueError(f"say which concept to ask for; the edits erase {', '.join(labels) or 'none'}")
+    target = description.catalog.resolve(labels[0], kind)
+    if description.classifier is None:
+        raise ValueError(f"the model {description.name!r} brings no classifier, so nothing can be measured")
+
+    from excise.attacks._detector import Judge
+    from excise.edits import compose
+    from excise.evaluation import Classifier
+    from excise.evaluation.conditions import vary as run
+    from excise.models import load
+
+    judge = Judge(Classifier.load(description.classifier), target)
+    loaded = load(model, device=device, dtype=dtype)
+    found = run(loaded, target, compose(edits), judge, pictures=pictures, seed=seed, progress=progress)
+    about = {"concept": target.label, "model": description.name, "edits": [each.manifest.method for each in edits]}
+    result = {**about, "seed": seed, "dtype": loaded.precision, "conditions": found}
+    if json is not None:
+        write_json(Path(json), result)
+    return result
