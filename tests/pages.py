@@ -175,6 +175,27 @@ def write_measurement(path: Path, name: str = "cat") -> Path:
     )  # fmt: skip
 
 
+def write_variation(path: Path, name: str = "cat") -> Path:
+    """What `excise vary --json` writes."""
+
+    def share(value: float) -> dict[str, Any]:
+        return {"value": value, "ci": [value / 2, (1 + value) / 2]}
+
+    rows = [
+        ("wording", "plain", 0.95, 0.05, 0.04),
+        ("guidance", "10", 0.98, 0.2, 0.05),
+        ("image to image", "0.3", 1.0, 0.9, 0.95),
+    ]
+    conditions = [
+        {"group": group, "name": how, "prompt": f"a {name}", "n": 64, "base": share(a), "edited": share(b), "neutral": share(c)}
+        for group, how, a, b, c in rows
+    ]
+    about = {"concept": f"object:{name}", "model": "canvas", "edits": ["mim"], "seed": 0, "dtype": "float32"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**about, "conditions": conditions}), encoding="utf-8")
+    return path
+
+
 def write_everything(folder: Path) -> Path:
     """One of each, a concept and a method of every hostile name among them."""
     write_bench(folder / "bench", (*ENTRANTS, *HOSTILE), (*CONCEPTS, *(f"object:{name}" for name in HOSTILE)))
@@ -183,6 +204,7 @@ def write_everything(folder: Path) -> Path:
         write_erasure(folder / f"edit {number}", name)
         write_audit(folder / f"edit {number}-audit", name)
         write_measurement(folder / f"nats {number}.json", name)
+        write_variation(folder / f"asked {number}.json", name)
     return folder
 
 

@@ -266,6 +266,13 @@ class TestPage:
             f"{name}-nats.{kind}" for name in ("curves", "maps") for kind in ("png", "svg")
         }
 
+    def test_a_concept_asked_for_otherwise(self, tmp_path: Path) -> None:
+        pages.write_variation(tmp_path / "asked.json")
+        page = Page(report(tmp_path))
+        assert page.row("guidance: 10")[1:] == ["98.0 (49.0–99.0)", "20.0 (10.0–60.0)", "5.0 (2.5–52.5)", "+15.0"]
+        assert "most is left by guidance 10: +15.0 points, 64 pictures" in page.text.lower()
+        assert "+3.7 points in the mean of 3 ways" in page.text
+
     def test_the_same_files_give_the_same_page(self, tmp_path: Path) -> None:
         pages.write_bench(tmp_path, ("mim",), ("object:cat",))
         pages.write_measurement(tmp_path / "nats.json")
@@ -286,7 +293,8 @@ class TestFolder:
     def test_what_is_below_is_found_by_what_it_holds(self, everything: tuple[Path, Page]) -> None:
         folder, _ = everything
         found = read(folder)
-        assert [len(part) for part in (found.benches, found.erasures, found.audits, found.measurements)] == [1, 2, 2, 2]
+        parts = (found.benches, found.erasures, found.audits, found.measurements, found.variations)
+        assert [len(part) for part in parts] == [1, 2, 2, 2, 2]
         assert len(found.benches[0].cells) == 49
 
     def test_other_files_models_and_links_are_left_alone(self, tmp_path: Path) -> None:
@@ -333,12 +341,15 @@ class TestErrors:
         assert code == 2 and re.search(words, output) and str(path) in output
         assert output.count("\n") == 1 and page.read_bytes() == before
 
-    @pytest.mark.parametrize("name", ["result.json", "edit.json", "audit.json", "attacks/guidance.json", "nats.json"])
+    @pytest.mark.parametrize(
+        "name", ["result.json", "edit.json", "audit.json", "attacks/guidance.json", "nats.json", "asked.json"]
+    )
     @pytest.mark.parametrize("keep", [0.5, 0.0])
     def test_other_damaged_files(self, name: str, keep: float, tmp_path: Path) -> None:
         pages.write_erasure(tmp_path)
         pages.write_audit(tmp_path)
         pages.write_measurement(tmp_path / "nats.json")
+        pages.write_variation(tmp_path / "asked.json")
         text = (tmp_path / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text[: int(keep * len(text))], encoding="utf-8")
         code, output = call(tmp_path)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from excise.cli import options, screen
+from excise.report import variations
 
 EPILOG = """Examples:
 
@@ -40,14 +41,6 @@ def vary(
             edit, model=model, concept=concept, kind=kind, pictures=pictures, seed=seed, json=json, overwrite=overwrite,
             device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
-    rows = [
-        [row["group"], row["name"], *(_share(row[who]) for who in ("base", "edited", "neutral"))]
-        for row in result["conditions"]
-    ]
-    screen.table(("asked by", "", "base", "edited", "neutral"), rows, title=f"pictures that show {result['concept']}")
-    print(f"per cent, 95 % intervals in brackets; {pictures} pictures each; neutral: the base model without the words")
-
-
-def _share(told: dict[str, Any]) -> str:
-    low, high = told["ci"]
-    return f"{100 * told['value']:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+    screen.table(variations.COLUMNS, variations.table(result), title=result["concept"])
+    for line in (*variations.lines(result), variations.NOTE):
+        print(line)

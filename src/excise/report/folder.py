@@ -1,4 +1,4 @@
-"""What a folder holds that can be reported: benchmarks, erasures, audits, measurements, suites. From files alone, no torch."""
+"""What a folder holds that can be reported: benchmarks, erasures, audits, measurements, variations, suites. From files alone, no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.report import audit as audits
-from excise.report import collateral, methods, nats, numbers, suites
+from excise.report import collateral, methods, nats, numbers, suites, variations
 
 FILES = {"cells": "excise bench", "audit.json": "excise audit", "edit.json": "excise erase", "*.json": "excise measure --json"}
 """What is looked for, and what writes it."""
@@ -59,17 +59,18 @@ class Audit:
 
 @dataclass(frozen=True)
 class Found:
-    """Everything that a folder holds, in the order of its paths; measurements and suites by path."""
+    """Everything that a folder holds, in the order of its paths; measurements, variations and suites by path."""
 
     root: Path
     benches: list[Bench] = field(default_factory=list)
     erasures: list[Erasure] = field(default_factory=list)
     audits: list[Audit] = field(default_factory=list)
     measurements: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    variations: dict[Path, dict[str, Any]] = field(default_factory=dict)
     suites: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any((self.benches, self.erasures, self.audits, self.measurements, self.suites))
+        return any((self.benches, self.erasures, self.audits, self.measurements, self.variations, self.suites))
 
 
 def read(root: Path) -> Found:
@@ -117,6 +118,9 @@ def _read_numbers(path: Path, found: Found) -> None:
         if content.get("unit") == "nats per picture":
             nats.table(content), nats.lines(content)
             found.measurements[path] = content
+        elif "conditions" in content and "concept" in content:
+            variations.table(content), variations.lines(content)
+            found.variations[path] = content
         elif "metrics" in content and "protocol" in content:
             suites.table(suites.rows_of([content]))
             found.suites[path] = content

@@ -61,6 +61,7 @@ def _sections(found: Found, draw: Drawer) -> list[Section]:
         *(results.erasure(each, found.root) for each in found.erasures),
         *(results.audit(each, found.root) for each in found.audits),
         *(results.measurement(content, path, found.root, draw) for path, content in found.measurements.items()),
+        *(results.variation(content, path, found.root) for path, content in found.variations.items()),
         *([results.protocols(found.suites, found.root)] if found.suites else []),
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.report import audit as audits
-from excise.report import nats, numbers, suites
+from excise.report import nats, numbers, suites, variations
 from excise.report.folder import Audit, Erasure
 from excise.report.parts import Drawer, Section, Table, picture, sentence, where
 
@@ -85,6 +85,20 @@ def measurement(content: Mapping[str, Any], path: Path, root: Path, draw: Drawer
         [Table("Residual information", nats.columns(content), nats.table(content))],
         ["Nats per picture, given the rest of the prompt; 95 % intervals in brackets."],
         {key: content.get(key) for key in ("model", "edits", "settings")},
+    )
+
+
+def variation(content: Mapping[str, Any], path: Path, root: Path) -> Section:
+    """The concept asked for in other words, with other samplers, from its pictures."""
+    facts = {key: value for key, value in content.items() if key != "conditions"}
+    return Section(
+        f"Asked otherwise: {content['concept']}",
+        "wording and sampling",
+        where(path, root),
+        [sentence(line) for line in variations.lines(content)],
+        tables=[Table("Ways to ask", variations.COLUMNS, variations.table(content))],
+        notes=[variations.NOTE],
+        facts=facts,
     )
 
 
