@@ -33,6 +33,7 @@ call(0, "erase", "cat", "--model", model, "--dry-run", "--set", "rounds=2")
 call(2, "erase", "cat", "--model", model, "--set", "rouns=2")
 call(2, "erase", "cta", "--model", model)
 call(2, "erase", "cat", "--model", model + "-missing")
+call(2, "erase", "cat", "--model", model, "--harden", model)
 print([name for name in sys.argv[2:] if name in sys.modules])
 """
 

@@ -68,7 +68,8 @@ class Attacked:
     """What came of an attack on one model.
 
     result  as `outcome` describes it
-    tensors what it found; "best" holds the latents of the best picture of every prompt (zeros: none tried)
+    tensors what it found; "best" holds the latents of the best picture of every prompt (zeros: none tried), "told" the text
+            embeddings that made them, if no words spell those
     """
 
     result: dict[str, Any]
@@ -101,13 +102,14 @@ def assault(
             raise RuntimeError(f"the attack {chosen.attack.name} did not put the weights back as they were")
     progress(stage, chosen.budget, chosen.budget)
     result = outcome(chosen, plain.cases, plain.hits, victim.records, victim, time.perf_counter() - began)
-    best = plain.latents.clone().zero_()
+    tensors = {name: tensor.detach().cpu() for name, tensor in victim.kept.items()}
+    tensors["best"] = plain.latents.clone().zero_().half()
     for place, record in zip(standing, victim.records, strict=True):
         if record.best is not None:
-            best[place] = record.best
-    return Attacked(
-        {**result, "weights": before}, {**{name: t.detach().cpu() for name, t in victim.kept.items()}, "best": best.half()}
-    )
+            tensors["best"][place] = record.best
+        if record.told is not None:
+            tensors.setdefault("told", record.told.new_zeros(len(plain.cases), *record.told.shape))[place] = record.told
+    return Attacked({**result, "weights": before}, tensors)
 
 
 def best_rows(attacked: Attacked, count: int) -> list[int]:

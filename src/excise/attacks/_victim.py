@@ -59,7 +59,8 @@ class Record:
     """What became of one prompt.
 
     calls    U-Net calls that the attack had spent, over all prompts, when the concept first appeared
-    best     finished latents (c, h, w) of the first picture that shows the concept, else of the likeliest
+    best     finished latents (c, h, w) of the likeliest picture, of those that show the concept if any does
+    told     (tokens, width), the text embedding that it was asked for by, where no words spell it
     """
 
     attempts: int = 0
@@ -68,6 +69,7 @@ class Record:
     probability: float = -1.0
     note: Mapping[str, Any] = field(default_factory=dict)
     best: Tensor | None = None
+    told: Tensor | None = None
 
 
 class Victim:
@@ -163,12 +165,15 @@ class Victim:
         return self.sample(self.encode(prompts), self.starts(rows, shift), guidance=guidance, seeds=seeds)
 
     def submit(
-        self, rows: Sequence[int], latents: Tensor, notes: Mapping[str, Any] | Sequence[Mapping[str, Any]], pictures: Tensor | None = None
+        self, rows: Sequence[int], latents: Tensor, notes: Mapping[str, Any] | Sequence[Mapping[str, Any]], pictures: Tensor | None = None,
+        told: Tensor | None = None,
     ) -> list[bool]:  # fmt: skip
         """Show finished latents to the detector; whether each shows the concept.
 
-        notes    how they came about: one for all, or one each
+        notes    how they came about: one for all, or one each; where a prompt made them, "prompt", and in "masked" the prompt that it
+                 should be taken for: the attacked one without the concept's words, or the empty one if nothing of it was kept
         pictures what the detector should look at, if it is not the whole picture
+        told     (rows, tokens, width), text embeddings that made them, where no words spell those
 
         Latents that are not finite show nothing.
         """
@@ -178,16 +183,19 @@ class Victim:
         found, likely = self.detector(shown)
         hits: list[bool] = (found.cpu() & finite).tolist()
         each = [notes] * len(rows) if isinstance(notes, Mapping) else notes
-        for row, hit, probability, note, latent in zip(rows, hits, likely.tolist(), each, latents, strict=True):
-            self._record(self.records[row], hit, probability, note, latent)
+        asked: list[Tensor | None] = [None] * len(rows) if told is None else list(told.detach().float().cpu())
+        for row, hit, probability, note, latent, by in zip(rows, hits, likely.tolist(), each, latents, asked, strict=True):
+            self._record(self.records[row], hit, probability, note, latent, by)
         return hits
 
-    def _record(self, record: Record, hit: bool, probability: float, note: Mapping[str, Any], latent: Tensor) -> None:
+    def _record(
+        self, record: Record, hit: bool, probability: float, note: Mapping[str, Any], latent: Tensor, told: Tensor | None
+    ) -> None:
         record.attempts += 1
         if hit and not record.hit:
             record.hit, record.calls, record.probability = True, self.meter.spent, -1.0
         if hit >= record.hit and probability > record.probability:
-            record.probability, record.note, record.best = probability, note, latent.float().cpu()
+            record.probability, record.note, record.best, record.told = probability, note, latent.float().cpu(), told
 
     @contextmanager
     def original(self) -> Iterator[None]:

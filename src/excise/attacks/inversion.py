@@ -147,4 +147,5 @@ def _test(victim: Victim, row: Tensor, step: int) -> None:
     asked = [_Wording.of(victim, [concept.pair(concept.templates[0], MARK, victim.cases[i].context)]) for i in rows]
     with torch.no_grad():
         told = conditioning(victim, torch.cat([a.ids for a in asked]), torch.cat([a.marked for a in asked]), row)
-    victim.submit(rows, victim.sample(told, victim.starts(rows)), {"step": step, "prompt": f"{MARK} = learned row"})
+    notes = [{"step": step, "prompt": f"{MARK} = learned row", "masked": victim.cases[row].masked} for row in rows]
+    victim.submit(rows, victim.sample(told, victim.starts(rows)), notes, told=told)

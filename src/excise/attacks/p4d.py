@@ -159,5 +159,9 @@ def _test(victim: Victim, rows: list[int], ids: Tensor, free: Tensor, found: Ten
     full = ids.masked_scatter(free, found.to(ids.device))
     texts = [_tokens.text(victim.model, full[place].tolist()) for place in here]
     latents = victim.ask([rows[place] for place in here], texts)
-    notes = [{"prompt": text, "variant": variant, "iteration": iteration} for text in texts]
+    masked = ["" if variant == "n" else victim.cases[rows[place]].masked for place in here]
+    notes = [
+        {"prompt": text, "masked": rest, "variant": variant, "iteration": iteration}
+        for text, rest in zip(texts, masked, strict=True)
+    ]
     victim.submit([rows[place] for place in here], latents, notes)

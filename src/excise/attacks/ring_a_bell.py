@@ -176,4 +176,4 @@ def _try(victim: Victim, rows: list[int], tokens: Tensor, note: dict[str, Any]) 
     from excise.attacks import _tokens
 
     texts = [_tokens.text(victim.model, row.tolist()) for row in tokens]
-    victim.submit(rows, victim.ask(rows, texts), [{"prompt": text, **note} for text in texts])
+    victim.submit(rows, victim.ask(rows, texts), [{"prompt": text, "masked": "", **note} for text in texts])

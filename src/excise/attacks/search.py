@@ -5,11 +5,13 @@ Baselines of UnlearnDiffAtk (arXiv 2310.11868) are 40 seeds, and 40 draws of ran
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from excise.attacks import register
+from excise.concepts import PromptPair
 from excise.methods import Settings
 
 if TYPE_CHECKING:
@@ -47,11 +49,11 @@ def prompts(victim: Victim, settings: WordSettings) -> None:
         if not rows:
             return
         write = _reworded if number % 2 == 0 else _with_random_words
-        texts = [write(victim, row, number // 2, settings) for row in rows]
-        victim.submit(rows, victim.ask(rows, texts), [{"prompt": text} for text in texts])
+        pairs = [write(victim, row, number // 2, settings) for row in rows]
+        victim.submit(rows, victim.ask(rows, [pair.prompt for pair in pairs]), [asdict(pair) for pair in pairs])
 
 
-def _reworded(victim: Victim, row: int, number: int, settings: WordSettings) -> str:
+def _reworded(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
     """One of the other prompts that name the concept, in an order of the prompt's own."""
     import torch
 
@@ -61,10 +63,10 @@ def _reworded(victim: Victim, row: int, number: int, settings: WordSettings) -> 
         return _with_random_words(victim, row, number, settings)
     order = torch.randperm(len(pairs), generator=victim.generator("wording", case.context, case.seed))
     pair = pairs[int(order[number % len(pairs)])]
-    return pair.masked if case.asked == case.masked else pair.prompt
+    return PromptPair(pair.masked, pair.masked) if case.asked == case.masked else pair
 
 
-def _with_random_words(victim: Victim, row: int, number: int, settings: WordSettings) -> str:
+def _with_random_words(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
     import torch
 
     from excise.attacks import _tokens
@@ -74,4 +76,5 @@ def _with_random_words(victim: Victim, row: int, number: int, settings: WordSett
     room = victim.model.pipeline.tokenizer.model_max_length - len(victim.model.token_ids([case.asked])[0])
     count = max(0, min(settings.tokens, room))
     picks = torch.randint(len(known), (count,), generator=victim.generator("words", number, case.context, case.seed))
-    return f"{_tokens.text(victim.model, known[picks].tolist())} {case.asked}".strip()
+    words = _tokens.text(victim.model, known[picks].tolist())
+    return PromptPair(f"{words} {case.asked}".strip(), f"{words} {case.masked}".strip())

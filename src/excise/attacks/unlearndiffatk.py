@@ -95,8 +95,9 @@ def _test(victim: Victim, rows: list[int], tokens: Tensor, iteration: int) -> No
         return
     asked = [victim.cases[rows[place]].asked for place in here]
     texts = [f"{_tokens.text(victim.model, tokens[place].tolist())} {ask}" for place, ask in zip(here, asked, strict=True)]
-    latents = victim.ask([rows[place] for place in here], texts)
-    victim.submit([rows[place] for place in here], latents, [{"prompt": text, "iteration": iteration} for text in texts])
+    cases = [victim.cases[rows[place]] for place in here]
+    notes = [{"prompt": text, "masked": case.masked, "iteration": iteration} for text, case in zip(texts, cases, strict=True)]
+    victim.submit([rows[place] for place in here], victim.ask([rows[place] for place in here], texts), notes)
 
 
 def sampled(chances: Tensor, generator: Generator) -> Tensor:

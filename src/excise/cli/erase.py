@@ -33,6 +33,9 @@ def erase(
     also: Annotated[list[str] | None, typer.Option("--also", help="A further phrase that names the concept.")] = None,
     model: options.Model = "canvas",
     method: Annotated[str, typer.Option("--method", help="Erasure method; see: excise list methods.")] = "mim",
+    harden: Annotated[
+        list[Path] | None, typer.Option("--harden", help="Folder of an audit: what revived the concept there is erased too.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the result; default out/CONCEPT.")] = None,
     seed: options.Seed = 0,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting of the method, key=value.")] = None,

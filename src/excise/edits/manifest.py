@@ -16,6 +16,7 @@ class Manifest(BaseModel):
 
     kind         what is in the other file: changes of weights, or adapters whose strength depends on the prompt
     base         fingerprints of the model the edit was made for, by dtype
+    hardened     what was found in audits and erased too: how many artefacts each attack gave, and their SHA-256
     ledger       manifests of the edits that this one contains or was trained on top of, oldest first
     restored     concepts that were erased and given back
     measurements what was measured on base and edited model
@@ -31,6 +32,7 @@ class Manifest(BaseModel):
     concepts: list[dict[str, Any]]
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
+    hardened: dict[str, Any] | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     weights_sha256: str = ""
     measurements: dict[str, Any] = Field(default_factory=dict)

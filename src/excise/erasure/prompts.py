@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
 from excise.concepts import Concept, PromptPair
+from excise.erasure.artefacts import Artefact
 from excise.erasure.wording import Wording, worded
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PromptBank:
-    """Encoded prompt pairs of one or more concepts.
+    """Encoded prompt pairs of one or more concepts, and artefacts of attacks after them.
 
-    pairs       what the rows are, in order
-    owner       (pairs,) int64, index of the concept a row belongs to
-    conditioned (pairs, tokens, width), with the concept
-    masked      (pairs, tokens, width), without
+    pairs       what the first rows are, in order; artefacts have none, since their words are not the concept's
+    owner       (rows,) int64, index of the concept a row belongs to; n more for artefacts of it, where there are n concepts
+    conditioned (rows, tokens, width), with the concept
+    masked      (rows, tokens, width), without
     empty       (1, tokens, width), the empty prompt
     """
 
@@ -65,11 +66,25 @@ class PromptBank:
             encoded[[0]],
         )
 
+    def with_artefacts(self, model: Model, concepts: Sequence[Concept], artefacts: Sequence[Artefact]) -> PromptBank:
+        """The bank with a row more for each artefact; the artefacts of a concept have turns of their own when rows are drawn."""
+        if not artefacts:
+            return self
+        labels = [concept.label for concept in concepts]
+        texts = list(dict.fromkeys(text for a in artefacts for text in (a.told, a.masked) if isinstance(text, str)))
+        encoded = dict(zip(texts, model.encode(texts), strict=True))
+        told = [encoded[a.told] if isinstance(a.told, str) else a.told.to(self.empty) for a in artefacts]
+        return replace(
+            self,
+            owner=torch.cat([self.owner, torch.tensor([len(labels) + labels.index(a.concept) for a in artefacts])]),
+            conditioned=torch.cat([self.conditioned, torch.stack(told)]),
+            masked=torch.cat([self.masked, torch.stack([encoded[a.masked] for a in artefacts])]),
+        )
+
     def draw(self, count: int, generator: Generator, first: int = 0) -> Tensor:
-        """`count` random rows, the concepts in turn from number `first` on, (count,) int64."""
-        concepts = int(self.owner.max()) + 1
-        rows = [(self.owner == index).nonzero().squeeze(1) for index in range(concepts)]
-        turns = [rows[(first + i) % concepts] for i in range(count)]
+        """`count` random rows, the owners in turn from number `first` on, (count,) int64."""
+        rows = [(self.owner == index).nonzero().squeeze(1) for index in self.owner.unique()]
+        turns = [rows[(first + i) % len(rows)] for i in range(count)]
         return torch.cat([turn[torch.randint(len(turn), (1,), generator=generator)] for turn in turns])
 
 

@@ -9,6 +9,7 @@ from excise.concepts import Concept
 from excise.edits import Delta, Manifest, WeightEdit, applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Kind, versions
+from excise.erasure.artefacts import record
 from excise.erasure.run import Run
 from excise.methods import Settings
 
@@ -35,6 +36,7 @@ def manifest(
         concepts=[concept.to_dict() for concept in concepts],
         settings=settings.model_dump(),
         seed=run.seed,
+        hardened=record(run.artefacts),
         versions=versions(),
         ledger=[edit.manifest.model_dump() for edit, _ in applied_edits(model)],
     )

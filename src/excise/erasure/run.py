@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from excise.erasure.artefacts import Artefact
+
 if TYPE_CHECKING:
     from torch import Generator
 
@@ -20,11 +22,12 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """Seed, where checkpoints go (None: none are written), and whom to tell how far the work is."""
+    """Seed, where checkpoints go (None: none are written), whom to tell how far the work is, and what revived the concepts before."""
 
     seed: int = 0
     checkpoint: Path | None = None
     progress: Progress = field(default=silent)
+    artefacts: tuple[Artefact, ...] = ()
 
     def generator(self, *stream: int) -> Generator:
         """A CPU generator that depends on the seed and on the stream's numbers alone."""

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from excise.erasure.artefacts import record
 from excise.erasure.budget import Trained
 from excise.erasure.run import Run
 from excise.files import read_tensors, write_tensors
@@ -126,7 +127,7 @@ def train_in_rounds(
 
 
 def _identity(trainee: Trainable, settings: Settings, run: Run) -> str:
-    text = json.dumps([sorted(trainee.parameters), settings.model_dump(), run.seed])
+    text = json.dumps([sorted(trainee.parameters), settings.model_dump(), run.seed, record(run.artefacts)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
+from excise.erasure.artefacts import Artefact, record
 from excise.erasure.run import Progress, Run, silent
 from excise.files import replacing_folder, write_json, write_text
 from excise.jobs.files import check_new_file
+from excise.jobs.harden import Audited, artefacts, read_audits
 from excise.jobs.request import EraseRequest
 from excise.jobs.workplace import Workplace
-from excise.methods import Method, Settings, get, parse_settings
+from excise.methods import Method, Settings, get, methods, parse_settings
 from excise.models.names import BUILT_IN, Description, describe, resolve
 from excise.report import card, numbers
 from excise.schemas import parse
@@ -36,6 +38,7 @@ class Plan:
     concepts: tuple[Concept, ...]
     method: Method
     settings: Settings
+    audits: tuple[Audited, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def erase(
     also: Sequence[str] = (),
     model: str | Path = "canvas",
     method: str = "mim",
+    harden: str | Path | Sequence[str | Path] = (),
     out: str | Path | None = None,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
@@ -82,6 +86,7 @@ def erase(
     concepts   "cat", "style:sketch", "member:owl", ...; free text for models without a list of concepts
     kind       what they are, where neither the text nor the model says so
     also       further phrases that name the concept (one concept only)
+    harden     folders of audits of earlier edits: the prompts and embeddings that revived the concept are erased too
     out        folder for edit.safetensors, edit.json, result.json, README.md and before_after.png; None writes nothing
     settings   of the method; `preset=NAME` chooses a published set
     resume     go on with the run that was stopped, to the same bits
@@ -95,9 +100,9 @@ def erase(
     FloatingPointError if the method diverges; OSError if a file cannot be written.
     """
     values: dict[str, Any] = {
-        "concepts": concepts, "kind": kind, "also": also, "model": str(model), "method": method, "out": out, "seed": seed,
-        "settings": dict(settings or {}), "resume": resume, "overwrite": overwrite, "evaluate": evaluate, "measure": measure,
-        "device": device, "dtype": dtype,
+        "concepts": concepts, "kind": kind, "also": also, "model": str(model), "method": method, "harden": harden, "out": out,
+        "seed": seed, "settings": dict(settings or {}), "resume": resume, "overwrite": overwrite, "evaluate": evaluate,
+        "measure": measure, "device": device, "dtype": dtype,
     }  # fmt: skip
     plan = make_plan(parse(EraseRequest, values, "option"))
     check_new_file(json, overwrite)
@@ -125,9 +130,13 @@ def make_plan(request: EraseRequest) -> Plan:
         raise ValueError(f"a concept is named twice: {', '.join(labels)}")
     method = get(request.method)
     settings = parse_settings(method, request.settings)
+    if request.harden and not method.hardens:
+        able = ", ".join(name for name, other in methods().items() if other.hardens)
+        raise ValueError(f"method {method.name!r} takes no audit to harden against; those that do: {able}")
+    audits = read_audits(request.harden, concepts)
     if request.out is not None:
         Workplace(request.out).check(resume=request.resume, overwrite=request.overwrite)
-    return Plan(request, model, concepts, method, settings)
+    return Plan(request, model, concepts, method, settings, audits)
 
 
 def run(plan: Plan, progress: Progress = silent) -> EraseResult:
@@ -136,8 +145,9 @@ def run(plan: Plan, progress: Progress = silent) -> EraseResult:
     workplace = Workplace(request.out) if request.out is not None else None
     with workplace.opened(resume=request.resume) if workplace else nullcontext():
         model = _load(plan, progress)
-        spent = workplace.claim(_identity(plan, model)) if workplace else 0.0
-        edit, cost = _erased(plan, model, workplace, progress)
+        found = artefacts(plan.audits, model)
+        spent = workplace.claim(_identity(plan, model, found)) if workplace else 0.0
+        edit, cost = _erased(plan, model, found, workplace, progress)
         cost["seconds"] += spent
         measured = {**_evaluated(plan, model, edit, progress), **_informed(plan, model, edit, progress)}
         result = EraseResult(edit.with_measurements({**measured, **cost}), request.out)
@@ -155,7 +165,7 @@ def _load(plan: Plan, progress: Progress) -> Model:
     return model
 
 
-def _identity(plan: Plan, model: Model) -> dict[str, Any]:
+def _identity(plan: Plan, model: Model, found: Sequence[Artefact]) -> dict[str, Any]:
     """What must be the same for a run to go on to the same bits."""
     from excise.edits.applied import base_fingerprint
 
@@ -166,14 +176,17 @@ def _identity(plan: Plan, model: Model) -> dict[str, Any]:
         "settings": plan.settings.model_dump(),
         "seed": plan.request.seed,
         "dtype": plan.request.dtype,
+        "hardened": record(found),
     }
 
 
-def _erased(plan: Plan, model: Model, workplace: Workplace | None, progress: Progress) -> tuple[Edit, dict[str, float]]:
+def _erased(
+    plan: Plan, model: Model, found: tuple[Artefact, ...], workplace: Workplace | None, progress: Progress
+) -> tuple[Edit, dict[str, float]]:
     """The edit, and the seconds and MiB that it took."""
     checkpoint = workplace.checkpoint if workplace else None
     began = time.perf_counter()
-    edit = plan.method.erase(model, plan.concepts, plan.settings, Run(plan.request.seed, checkpoint, progress))
+    edit = plan.method.erase(model, plan.concepts, plan.settings, Run(plan.request.seed, checkpoint, progress, found))
     return edit, {"seconds": time.perf_counter() - began, "peak_mb": _peak_mb(model.device)}
 
 

@@ -15,10 +15,11 @@ from excise.schemas import parse
 
 
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str | Path) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
 Dtype = Literal["float32", "float16", "bfloat16", "mixed"]
 
 
@@ -32,6 +33,7 @@ class EraseRequest(BaseModel):
     also: Names = Field((), description="further phrases that name the concept")
     model: str = Field("canvas", description="built-in name, diffusers folder, .safetensors checkpoint or hub id")
     method: str = Field("mim", description="erasure method")
+    harden: Paths = Field((), description="audits of earlier edits, whose finds are erased too")
     out: Path | None = Field(None, description="folder for the result")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")

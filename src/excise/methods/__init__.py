@@ -38,25 +38,29 @@ Erase = Callable[["Model", Sequence[Concept], Any, "Run"], "Edit"]
 
 @dataclass(frozen=True)
 class Method:
-    """A published algorithm: (model, concepts, settings, run) -> edit."""
+    """A published algorithm: (model, concepts, settings, run) -> edit.
+
+    hardens  whether it also erases what revived a concept in an audit (`run.artefacts`)
+    """
 
     name: str
     title: str
     paper: str
     settings: type[Settings]
     erase: Erase
+    hardens: bool = False
 
 
 _methods: dict[str, Method] = {}
 
 
-def register(name: str, *, title: str, paper: str, settings: type[Settings]) -> Callable[[Erase], Erase]:
+def register(name: str, *, title: str, paper: str, settings: type[Settings], hardens: bool = False) -> Callable[[Erase], Erase]:
     """Decorator that enters a method. Raises ValueError for a taken or not lower-case name."""
 
     def enter(function: Erase) -> Erase:
         if name in _methods or name != name.lower():
             raise ValueError(f"method name {name!r} is taken or not lower-case")
-        _methods[name] = Method(name, title, paper, settings, function)
+        _methods[name] = Method(name, title, paper, settings, function, hardens)
         return function
 
     return enter

@@ -74,11 +74,11 @@ class MimSettings(Divergent):
     )
 
 
-@register("mim", title="MiM-MU", paper="arXiv 2603.00992", settings=MimSettings)
+@register("mim", title="MiM-MU", paper="arXiv 2603.00992", settings=MimSettings, hardens=True)
 def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run: Run) -> WeightEdit:
     """Train until prompts with the concept predict what the frozen model predicts without its words.
 
-    No picture and no prompt of anything to be kept is used.
+    No picture and no prompt of anything to be kept is used. What revived the concepts in an audit is trained beside their own prompts.
     """
     import torch
 
@@ -89,8 +89,8 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train_in_rounds
 
-    bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain")
-    priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts], dtype=torch.float64)
+    bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain").with_artefacts(model, concepts, run.artefacts)
+    priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
     inverse = inverse_metric(model, bank, settings.metric, settings.ridge, run.generator(2))
     names = subspaces.select(model.unet, settings.parameters)
     descent = None

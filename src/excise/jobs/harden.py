@@ -1,0 +1,86 @@
+"""Audits that are fed back into an erasure: the prompts and embeddings that revived the concept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from excise.concepts import Concept
+from excise.erasure.artefacts import Artefact
+from excise.files import read_tensors
+from excise.jobs.audit import MARKER
+
+if TYPE_CHECKING:
+    from excise.models import Model
+
+
+@dataclass(frozen=True)
+class Audited:
+    """An audit that revived a concept.
+
+    base  fingerprint of the model that was audited, without its edits
+    found of each attack that revived it: its name, its file of tensors, and what broke which prompts, by their numbers
+    """
+
+    path: Path
+    concept: str
+    base: str
+    found: tuple[tuple[str, Path, dict[int, dict[str, Any]]], ...]
+
+
+def read_audits(paths: Sequence[Path], concepts: Sequence[Concept]) -> tuple[Audited, ...]:
+    """The audits in these folders (or of these `audit.json`), as far as can be known without torch.
+
+    Raises FileNotFoundError for what is no audit, ValueError for one of another concept or in which no prompt or embedding revived it.
+    """
+    audits = tuple(_read(path) for path in paths)
+    labels = [concept.label for concept in concepts]
+    for audit in audits:
+        if audit.concept not in labels:
+            raise ValueError(f"{audit.path} is an audit of {audit.concept}, not of {', '.join(labels)}")
+    return audits
+
+
+def _read(path: Path) -> Audited:
+    folder = path.parent if path.name == MARKER else path
+    if not (folder / MARKER).is_file():
+        raise FileNotFoundError(f"{path} is not the folder of an audit: it has no {MARKER}")
+    try:
+        about = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        files = [(file, json.loads(file.read_text(encoding="utf-8"))) for file in sorted(folder.glob("attacks/*.json"))]
+        revived = [(file, attack) for file, attack in files if attack.get("verdict") == "revived"]
+        found = [(attack["attack"], file.with_suffix(".safetensors"), _broke(attack)) for file, attack in revived]
+        audit = Audited(path, about["concept"], about["about"]["base"], tuple(one for one in found if one[2]))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a whole audit ({type(error).__name__}: {error})") from None
+    if not audit.found:
+        others = f"; what did ({', '.join(attack['text'] for _, attack in revived)}) left neither" if revived else ""
+        raise ValueError(f"nothing to harden against: no prompt and no embedding revived {audit.concept} in {path}{others}")
+    return audit
+
+
+def _broke(attack: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """What broke prompts of the erased model and says what it should be taken for."""
+    cases = enumerate(attack["models"]["erased"]["cases"])
+    return {row: case["found"] for row, case in cases if case["success"] and "masked" in case.get("found", {})}
+
+
+def artefacts(audits: Sequence[Audited], model: Model) -> tuple[Artefact, ...]:
+    """Everything that revived a concept, in the order of the audits.
+
+    Raises ValueError for an audit of another base, or whose tensors are not there.
+    """
+    from excise.edits.applied import base_fingerprint
+
+    gathered: list[Artefact] = []
+    for audit in audits:
+        if audit.base not in base_fingerprint(model).values():
+            raise ValueError(f"{audit.path} is an audit of another model than {model.name}, or of one in another precision")
+        for attack, file, found in audit.found:
+            told = read_tensors(file)[0].get("erased.told")
+            for row, note in found.items():
+                gathered.append(Artefact(audit.concept, attack, note["prompt"] if told is None else told[row], note["masked"]))
+    return tuple(gathered)
