@@ -188,7 +188,7 @@ def test_adapters_are_given_back_alike(canvas: Model, tmp_path: Path) -> None:
         parts = {}
         for label in labels:
             factors = {f"unet.{KEY[5:-7]}": Factors(torch.full((16, 1), float(SEEDS[label])), torch.ones(1, 32))}
-            parts[label] = Adapter(factors, Transport.always(32))
+            parts[label] = Adapter(factors, Transport.always(24, 32))
         return AdapterEdit.of_parts(parts, manifest(canvas, *labels).model_copy(update={"kind": "adapter"}))
 
     never = file_of(adapters(CAT), tmp_path / "never")
