@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from excise.concepts import Concept, PromptPair
-from excise.erasure import subspaces
+from excise.erasure import anchors, subspaces
 from excise.erasure.attention import cross_attentions, start_token_detached
 from excise.erasure.pictures import Learning
 from excise.erasure.prompts import PromptBank, redirected
@@ -107,22 +107,22 @@ def test_the_start_token_gives_no_gradient_and_changes_nothing(sd1: Model) -> No
 def test_captions_become_prompts() -> None:
     grumpy = Concept("grumpy cat", "object", ("grumpy cat",))
     with pytest.warns(UserWarning, match="1 captions do not contain 'cat'"):
-        pairs = ca.captioned(grumpy, "cat", ["A Cat on a mat", "a caterpillar"])
+        pairs = anchors.captioned(grumpy, "cat", ["A Cat on a mat", "a caterpillar"])
     assert pairs == [PromptPair("A grumpy cat on a mat", "A Cat on a mat")]
     with pytest.raises(ValueError, match="no caption contains the anchor"):
-        ca.captioned(grumpy, "dog", ["a cat"])
+        anchors.captioned(grumpy, "dog", ["a cat"])
     gogh = Concept("van gogh", "style", ("van gogh",))
-    found = [pair.prompt for pair in ca.captioned(gogh, "painting", ["a", "b", "c"])]
+    found = [pair.prompt for pair in anchors.captioned(gogh, "painting", ["a", "b", "c"])]
     assert found == ["a, in the style of van gogh", "in van gogh's style, b", "in van gogh's style, c"]
 
 
 def test_captions_are_read_from_a_file_and_used(sd1: Model, tmp_path: Path) -> None:
     path = tmp_path / "captions.txt"
     with pytest.raises(FileNotFoundError, match="no such file of captions"):
-        ca.read_captions(str(path))
+        anchors.read_captions(str(path))
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has no captions"):
-        ca.read_captions(str(path))
+        anchors.read_captions(str(path))
     path.write_text("a dog on a mat\n\na dog in the sun\n", encoding="utf-8")
     values = {**PICTURED, "rounds": 1, "steps": 1, "captions": str(path), "anchor": "a dog"}
     edit = get("ca").erase(sd1, [CAT], settings_of("ca", **values), Run())

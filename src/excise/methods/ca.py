@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.concepts import Concept, PromptPair
-from excise.erasure.budget import Pictured
+from excise.concepts import Concept
+from excise.erasure.anchors import Anchored, anchored
 from excise.erasure.divergences import Divergent, judged
 from excise.methods import register
 
@@ -33,7 +30,7 @@ _NUDITY = {"parameters": "attn", "lr": 6.4e-5, "rounds": 4, "prior_weight": 1.0}
 _F_DMU = {**_PAPER, "rounds": 5, "batch": 4, "lr": 2.8e-4, "clip": None, "teacher": "base", "divergence": "hellinger"}
 
 
-class CaSettings(Pictured, Divergent):
+class CaSettings(Anchored, Divergent):
     """Published values are presets for Stable Diffusion 1.x (lr as it was used, 2e-6 x batch 4 x 2 GPUs); the defaults are for the canvas."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -47,19 +44,8 @@ class CaSettings(Pictured, Divergent):
     teacher: Literal["current", "base"] = Field(
         "current", description="whose prediction the anchor's is: the model as trained so far (published), or the base (f-DMU)"
     )
-    anchor: str = Field(
-        "masked",
-        description="what the concept should be taken for: masked (the prompt without its words), next (declared concept), empty, or a phrase",
-    )
-    captions: str | None = Field(
-        None,
-        description="file of anchor captions, one a line, to make prompts of instead of templates; anchor is then its word in them",
-    )
     parameters: Literal["kv", "attn", "full"] = Field("kv", description="which weights may change")
     prior_weight: float = Field(0.0, ge=0, description="weight of the ordinary training loss on the anchor's pictures")
-    detach_start: bool = Field(
-        True, description="no gradient through keys and values of the start token, as in the authors' code"
-    )
 
 
 @register("ca", title="Concept Ablation", paper="arXiv 2303.13516", settings=CaSettings)
@@ -68,16 +54,11 @@ def erase(model: Model, concepts: Sequence[Concept], settings: CaSettings, run: 
     from excise.erasure import subspaces
     from excise.erasure.attention import start_token_detached
     from excise.erasure.pictures import learning_pictures
-    from excise.erasure.prompts import PromptBank, redirected
     from excise.erasure.result import finish
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train
 
-    if settings.captions is not None:
-        groups = [captioned(concept, settings.anchor, read_captions(settings.captions)) for concept in concepts]
-    else:
-        groups = redirected(model, concepts, settings.wording, settings.anchor)
-    bank = PromptBank.of_pairs(model, groups)
+    bank = anchored(model, concepts, settings)
     anchors = learning_pictures(model, bank, settings, run, shows="masked")
     with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
         with start_token_detached(model.unet) if settings.detach_start else nullcontext():
@@ -111,36 +92,3 @@ def _round(
         return total + settings.prior_weight * denoising_error(model, clean, bank.masked[rows], generator).mean()
 
     return loss
-
-
-def captioned(concept: Concept, anchor: str, captions: Sequence[str]) -> list[PromptPair]:
-    """Prompts of the concept made from captions of the anchor: its word is replaced; a style is put before or behind.
-
-    Captions without the anchor's word would stay as they are; they are left out, with a warning. Raises ValueError if none is left.
-    """
-    name = concept.phrases[0]
-    if concept.kind == "style":
-        return [
-            PromptPair(f"{caption}, in the style of {name}" if number % 3 == 0 else f"in {name}'s style, {caption}", caption)
-            for number, caption in enumerate(captions)
-        ]
-    word = re.compile(rf"\b{re.escape(anchor)}\b", re.IGNORECASE)
-    pairs = [PromptPair(word.sub(name, caption), caption) for caption in captions if word.search(caption)]
-    if not pairs:
-        raise ValueError(
-            f"no caption contains the anchor {anchor!r}; give the word that stands in them for what {name!r} is to become"
-        )
-    if len(pairs) < len(captions):
-        warnings.warn(f"{len(captions) - len(pairs)} captions do not contain {anchor!r} and are left out", stacklevel=2)
-    return pairs
-
-
-def read_captions(path: str) -> list[str]:
-    """The lines of a file that are not empty. Raises FileNotFoundError, or ValueError if there are none."""
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise FileNotFoundError(f"no such file of captions: {file}")
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not lines:
-        raise ValueError(f"{file} has no captions")
-    return lines

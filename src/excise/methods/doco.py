@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from excise.concepts import Concept
-from excise.erasure.budget import Pictured
+from excise.erasure.anchors import Anchored, anchored
 from excise.methods import register
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PAPER = {"wording": "name", "rounds": 27, "steps": 37, "warm_up": 1001, "batch"
 }  # fmt: skip
 
 
-class DocoSettings(Pictured):
+class DocoSettings(Anchored):
     """Published values are presets for Stable Diffusion 1.x (lr as it was used, 6e-6 x batch 8); the defaults are for the canvas.
 
     The anchor and captions of an instance are the user's to choose: "airplane" for parachutes. The authors' augmentation (rescaled and
@@ -43,14 +43,6 @@ class DocoSettings(Pictured):
         "nudity": {**_PAPER, "anchor": "clothed"},
     }
 
-    anchor: str = Field(
-        "masked",
-        description="what the concept should pass for: masked (the prompt without its words), next (declared concept), empty, or a phrase",
-    )
-    captions: str | None = Field(
-        None,
-        description="file of anchor captions, one a line, to make prompts of instead of templates; anchor is then its word in them",
-    )
     parameters: Literal["kv", "full"] = Field("kv", description="which weights may change")
     lr: float = Field(5e-4, gt=0, description="learning rate of AdamW")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
@@ -63,9 +55,6 @@ class DocoSettings(Pictured):
     )
     surgery_strength: float = Field(1.0, ge=0, description="lambda_s: 1 as published, 0 no surgery")
     entangled: bool = Field(False, description="critic's steps also carry the adversarial gradient, as in the authors' code")
-    detach_start: bool = Field(
-        True, description="no gradient through keys and values of the start token, as in the authors' code"
-    )
 
 
 @register("doco", title="DoCo", paper="arXiv 2405.15304", settings=DocoSettings)
@@ -75,17 +64,11 @@ def erase(model: Model, concepts: Sequence[Concept], settings: DocoSettings, run
     from excise.erasure.attention import start_token_detached
     from excise.erasure.critic import Critic
     from excise.erasure.pictures import learning_pictures
-    from excise.erasure.prompts import PromptBank, redirected
     from excise.erasure.result import finish
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train_in_rounds
-    from excise.methods.ca import captioned, read_captions
 
-    if settings.captions is not None:
-        groups = [captioned(concept, settings.anchor, read_captions(settings.captions)) for concept in concepts]
-    else:
-        groups = redirected(model, concepts, settings.wording, settings.anchor)
-    bank = PromptBank.of_pairs(model, groups)
+    bank = anchored(model, concepts, settings)
     anchors = learning_pictures(model, bank, settings, run, shows="masked")
     critic = Critic(anchors.latents, settings.critic_lr, run.generator(3), entangled=settings.entangled)
     with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:

@@ -1,0 +1,80 @@
+"""Anchors: what a concept should be taken for, in prompts from templates or from a file of captions (no torch at import)."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from excise.concepts import Concept, PromptPair
+from excise.erasure.budget import Pictured
+
+if TYPE_CHECKING:
+    from excise.erasure.prompts import PromptBank
+    from excise.models import Model
+
+
+class Anchored(Pictured):
+    """Methods that send a concept to an anchor, on pictures of the anchor."""
+
+    anchor: str = Field(
+        "masked",
+        description="what the concept should be taken for: masked (the prompt without its words), next (declared concept), empty, or a phrase",
+    )
+    captions: str | None = Field(
+        None,
+        description="file of anchor captions, one a line, to make prompts of instead of templates; anchor is then its word in them",
+    )
+    detach_start: bool = Field(
+        True, description="no gradient through keys and values of the start token, as in the authors' code"
+    )
+
+
+def anchored(model: Model, concepts: Sequence[Concept], settings: Anchored) -> PromptBank:
+    """The concepts' prompts, each with the anchor's as `masked`.
+
+    Raises FileNotFoundError for captions that are not there, ValueError if none of them or no declared concept serves as anchor.
+    """
+    from excise.erasure.prompts import PromptBank, redirected
+
+    if settings.captions is None:
+        return PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.anchor))
+    captions = read_captions(settings.captions)
+    return PromptBank.of_pairs(model, [captioned(concept, settings.anchor, captions) for concept in concepts])
+
+
+def captioned(concept: Concept, anchor: str, captions: Sequence[str]) -> list[PromptPair]:
+    """Prompts of the concept made from captions of the anchor: its word is replaced; a style is put before or behind.
+
+    Captions without the anchor's word would stay as they are; they are left out, with a warning. Raises ValueError if none is left.
+    """
+    name = concept.phrases[0]
+    if concept.kind == "style":
+        return [
+            PromptPair(f"{caption}, in the style of {name}" if number % 3 == 0 else f"in {name}'s style, {caption}", caption)
+            for number, caption in enumerate(captions)
+        ]
+    word = re.compile(rf"\b{re.escape(anchor)}\b", re.IGNORECASE)
+    pairs = [PromptPair(word.sub(name, caption), caption) for caption in captions if word.search(caption)]
+    if not pairs:
+        raise ValueError(
+            f"no caption contains the anchor {anchor!r}; give the word that stands in them for what {name!r} is to become"
+        )
+    if len(pairs) < len(captions):
+        warnings.warn(f"{len(captions) - len(pairs)} captions do not contain {anchor!r} and are left out", stacklevel=2)
+    return pairs
+
+
+def read_captions(path: str) -> list[str]:
+    """The lines of a file that are not empty. Raises FileNotFoundError, or ValueError if there are none."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"no such file of captions: {file}")
+    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{file} has no captions")
+    return lines
