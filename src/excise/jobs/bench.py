@@ -23,6 +23,7 @@ from excise.erasure.run import Progress, Run, silent
 from excise.files import replacing, write_json
 from excise.jobs.cluster import check_ray, on_ray
 from excise.jobs.measure import BESIDE, residual
+from excise.jobs.memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
 from excise.jobs.request import Dtype
 from excise.methods import Method, Settings, get, parse_settings
@@ -289,9 +290,10 @@ def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress
     """Erase and measure."""
     from excise.evaluation import evaluate
 
+    forget_peak(model.device)
     began = time.perf_counter()
     edit = cell.entrant.method.erase(model, (cell.concept,), cell.entrant.settings, Run(cell.seed, progress=progress))
-    seconds = time.perf_counter() - began
+    cost = {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device), "edit_mb": edit.nbytes / 2**20}
     evaluation = evaluate(
         model,
         (cell.concept,),
@@ -302,7 +304,7 @@ def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress
         quality=common["quality"],
         progress=progress,
     )
-    found = {**evaluation.to_dict(), "seconds": seconds, "edit_mb": edit.nbytes / 2**20, **_machine()}
+    found = {**evaluation.to_dict(), **cost, **_machine()}
     found["sheet"] = _png(pictures.sheet(model, edit, (cell.concept,), cell.seed, progress))
     if common["information"]:
         told = residual(model, (cell.concept,), edit, budget=common["information"], seed=cell.seed, progress=progress)

@@ -15,6 +15,7 @@ from excise.erasure.run import Progress, Run, silent
 from excise.files import replacing_folder, write_json, write_text
 from excise.jobs.files import check_new_file
 from excise.jobs.harden import Audited, artefacts, read_audits
+from excise.jobs.memory import peak_mb
 from excise.jobs.request import EraseRequest
 from excise.jobs.workplace import Workplace
 from excise.methods import Method, Settings, get, methods, parse_settings
@@ -23,8 +24,6 @@ from excise.report import card, numbers
 from excise.schemas import parse
 
 if TYPE_CHECKING:
-    from torch import device as Device
-
     from excise.edits import Edit
     from excise.models import Model
 
@@ -187,7 +186,7 @@ def _erased(
     checkpoint = workplace.checkpoint if workplace else None
     began = time.perf_counter()
     edit = plan.method.erase(model, plan.concepts, plan.settings, Run(plan.request.seed, checkpoint, progress, found))
-    return edit, {"seconds": time.perf_counter() - began, "peak_mb": _peak_mb(model.device)}
+    return edit, {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device)}
 
 
 def _evaluated(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
@@ -232,15 +231,3 @@ def _write(plan: Plan, model: Model, result: EraseResult, out: Path, progress: P
         write_json(folder / "result.json", result.to_dict())
         write_text(folder / "README.md", text)
         sheet.save(folder / "before_after.png")
-
-
-def _peak_mb(device: Device) -> float:
-    import resource
-    import sys
-
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

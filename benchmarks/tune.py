@@ -1,0 +1,81 @@
+"""The same budget of trials for every peer on the built-in model: which of its settings erases most and keeps most.
+
+    python benchmarks/tune.py --out docs/benchmark/tuning [--jobs 2]
+
+Every method is tried with `TRIALS` of its settings, its defaults first, on one object and one style that no later benchmark uses.
+A score is the harmonic mean of what is gone (1 where the concept shows no more often than without its words), IRA and CRA relative to the
+base model, averaged over the two concepts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from excise.files import write_json, write_text
+from excise.jobs.bench import Entrant, bench
+
+TRIALS = 4
+CONCEPTS = ("cat", "style:sketch")
+PICTURES = {"target_pictures": 40, "other_pictures": 8}
+SPACE: dict[str, tuple[str, ...]] = {
+    "uce": ("", "ridge=0.1", "tokens=last", "ridge=0.1,tokens=last"),
+    "rece": ("", "rounds=1", "base_ridge=0.1", "regeneration_ridge=0.01"),
+    "cure": ("", "alpha=1", "alpha=5", "centre=project"),
+    "esd": ("", "lr=3e-4", "variant=x-strict", "variant=x-strict,lr=3e-4"),
+    "sdd": ("", "lr=3e-4", "parameters=kv", "parameters=kv,lr=3e-4"),
+    "ca": ("", "lr=3e-4", "lr=3e-3", "parameters=attn,lr=3e-4"),
+    "salun": ("", "lr=3e-5", "lr=3e-4", "retain_weight=2"),
+    "erasediff": ("", "lr=3e-5", "lr=3e-4", "balance=bome"),
+    "fmn": ("", "lr=3e-5", "lr=1e-5", "parameters=attn2,lr=3e-5"),
+    "spm": ("", "lr=3e-4", "lr=3e-3", "anchor_weight=100"),
+    "doco": ("", "lr=1.5e-4", "lr=1.5e-3", "surgery=released"),
+    "sepme": ("", "lr=0.03", "lr=0.3", "exact=plain"),
+}
+"""What is tried: learning rates about three times smaller and larger, and what the paper or its release leaves open."""
+
+
+def entrants() -> dict[str, list[str]]:
+    """By method, its trials as `bench` writes them."""
+    found = {method: [f"{method}:{text}" if text else method for text in texts] for method, texts in SPACE.items()}
+    assert all(len(set(texts)) == TRIALS for texts in found.values())
+    return found
+
+
+def score(cell: dict[str, Any]) -> float:
+    """0 (erased nothing, or a failed run) to 1."""
+    if "error" in cell:
+        return 0.0
+    gone = 1 - max(0.0, cell["erased"] - cell["neutral"]) / (1 - cell["neutral"])
+    parts = [gone, cell["ira_of_base"], cell["cra_of_base"]]
+    return len(parts) / sum(1 / part for part in parts) if min(parts) > 0 else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--dtype", default="mixed")
+    options = parser.parse_args()
+    trials = entrants()
+    cells = bench(
+        methods=[text for texts in trials.values() for text in texts],
+        concepts=CONCEPTS, out=options.out, quality=False, information=False, jobs=options.jobs, dtype=options.dtype, **PICTURES,
+    )  # fmt: skip
+    scores = {text: [score(cell) for cell in cells if cell["entrant"] == text] for texts in trials.values() for text in texts}
+    best = {method: max(texts, key=lambda text: sum(scores[text])) for method, texts in trials.items()}
+    settings = {text: json.loads(Entrant.parse(text).settings.model_dump_json()) for text in best.values()}
+    write_json(options.out / "tuning.json", {"concepts": CONCEPTS, **PICTURES, "seed": 0, "scores": scores, "best": best, "settings": settings})
+    lines = [f"| settings | {' | '.join(CONCEPTS)} | mean | |", "|---|---|---|---|---|"]
+    for method, texts in trials.items():
+        for text in texts:
+            numbers = " | ".join(f"{100 * value:.1f}" for value in [*scores[text], sum(scores[text]) / len(CONCEPTS)])
+            lines.append(f"| `{text}` | {numbers} | {'best' if text == best[method] else ''} |")
+    write_text(options.out / "tuning.md", "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
