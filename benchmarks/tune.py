@@ -67,7 +67,10 @@ def main() -> None:
     scores = {text: [score(cell) for cell in cells if cell["entrant"] == text] for texts in trials.values() for text in texts}
     best = {method: max(texts, key=lambda text: sum(scores[text])) for method, texts in trials.items()}
     settings = {text: json.loads(Entrant.parse(text).settings.model_dump_json()) for text in best.values()}
-    write_json(options.out / "tuning.json", {"concepts": CONCEPTS, **PICTURES, "seed": 0, "scores": scores, "best": best, "settings": settings})
+    write_json(
+        options.out / "tuning.json",
+        {"concepts": CONCEPTS, **PICTURES, "seed": 0, "scores": scores, "best": best, "settings": settings},
+    )
     lines = [f"| settings | {' | '.join(CONCEPTS)} | mean | |", "|---|---|---|---|---|"]
     for method, texts in trials.items():
         for text in texts:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import device as Device  # noqa: N812
+    from torch import device as Device
 
 
 def forget_peak(device: Device) -> None:
