@@ -11,13 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from excise.attacks import Chosen
-from excise.attacks._detector import Detector
 from excise.attacks._meter import Meter
 from excise.attacks._outcome import outcome
 from excise.attacks._victim import Case, Victim, make_cases
 from excise.concepts import Concept
 from excise.edits import Edit
 from excise.erasure.run import Progress, Run, silent
+from excise.evaluation.detector import Detector
 from excise.evaluation.digests import digest_tensors
 from excise.models import Model
 from excise.models.fingerprint import named_tensors

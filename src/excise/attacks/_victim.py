@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from excise.attacks._detector import Detector
 from excise.attacks._meter import Meter
 from excise.concepts import Concept
 from excise.edits import applied_edits
 from excise.erasure.pictures import generated_latents
 from excise.erasure.run import Run
+from excise.evaluation.detector import Detector
 from excise.information.pictures import stream
 from excise.models import Model
 

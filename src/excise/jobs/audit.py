@@ -21,9 +21,9 @@ from excise.models.names import describe, resolve
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from excise.attacks._detector import Judge
     from excise.attacks._subject import Attacked, Plain, Subject
     from excise.edits import Edit
+    from excise.evaluation.detector import Judge
     from excise.models import Model
 
 MARKER = "audit.json"
@@ -170,12 +170,12 @@ class _Job:
         cls, model: str | Path, base: str | Path | None, gold: str | Path | None, edits: list[Edit], concept: Concept,
         prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
     ) -> _Job:  # fmt: skip
-        from excise.attacks._detector import Judge
         from excise.attacks._subject import Plain, Subject
         from excise.edits.applied import base_fingerprint
         from excise.edits.importing import import_edit
         from excise.erasure.pictures import generated_latents
         from excise.evaluation.classifier import Classifier
+        from excise.evaluation.detector import Judge
         from excise.jobs.measure import _load
         from excise.models import load
 

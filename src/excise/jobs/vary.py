@@ -48,10 +48,10 @@ def vary(
     if description.classifier is None:
         raise ValueError(f"the model {description.name!r} brings no classifier, so nothing can be measured")
 
-    from excise.attacks._detector import Judge
     from excise.edits import compose
     from excise.evaluation import Classifier
     from excise.evaluation.conditions import vary as run
+    from excise.evaluation.detector import Judge
     from excise.models import load
 
     judge = Judge(Classifier.load(description.classifier), target)

@@ -1,4 +1,4 @@
-"""Whether a picture shows the concept: the one test of success of every attack."""
+"""Whether a picture shows the concept: the one test of success of every attack and of every other way to ask for it."""
 
 from __future__ import annotations
 
