@@ -368,6 +368,16 @@ def asked(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     yield prompts
 
 
+def test_the_mirror_is_only_of_exclude(canvas: Model) -> None:
+    def change(**values: Any) -> Tensor:
+        deltas = _erase(canvas, "cat", **values).deltas
+        return torch.cat([deltas[name].dense().flatten() for name in sorted(deltas)])
+
+    assert torch.equal(change(mirror=0.01), change(mirror=4.0))
+    near, far = (change(target="exclude", prior=0.9, mirror=mirror) for mirror in (0.01, 4.0))
+    assert not torch.allclose(near, far)
+
+
 OWN_PROMPTS: list[dict[str, Any]] = [
     {"metric": "rest"},
     {"metric": "none", "target": "exclude", "anchor_rest": True},

@@ -187,6 +187,8 @@ def test_exclude_is_clamped_and_spares_what_does_not_show_the_concept() -> None:
     rest, concept = torch.zeros(4, 1, 1, 1), torch.ones(4, 1, 1, 1)
     found = exclude(rest, concept, torch.tensor([0.0, 0.5, 0.9999, 1.0]))
     assert found.flatten().tolist() == pytest.approx([0.0, -1.0, -4.0, -4.0])
+    nearer = exclude(rest, concept, torch.tensor([0.2, 0.5, 0.9999, 1.0]), limit=0.5)
+    assert nearer.flatten().tolist() == pytest.approx([-0.25, -0.5, -0.5, -0.5])
 
 
 def test_guided_by_hand() -> None:

@@ -66,6 +66,11 @@ class MimSettings(Divergent):
     phrasings: Literal["all", "plain"] = Field(
         "all", description="templates, synonyms, plurals and members; or the plain prompt only"
     )
+    mirror: float = Field(
+        1.0,
+        gt=0,
+        description="target=exclude: how far at most to go beyond the prompt without the words; 1: as far as the words lead away from it",
+    )
     prior: float | None = Field(
         None,
         gt=0,
@@ -159,7 +164,7 @@ def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, set
     if settings.target == "exclude":
         with_concept = _ask(model, states, bank.conditioned[states.row])
         shown = targets.posterior(model, states, answer, with_concept, priors[bank.owner[states.row]])
-        answer = targets.exclude(answer, with_concept, shown)
+        answer = targets.exclude(answer, with_concept, shown, settings.mirror)
     if settings.space == "guided":
         answer = targets.guided(_ask(model, states, bank.empty), answer, settings.guidance_scale)
     return answer
