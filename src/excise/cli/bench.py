@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +46,12 @@ def bench(
         bool, typer.Option("--information/--no-information", help="Also how many nats the words still carry.")
     ] = True,
     budget: Annotated[int, typer.Option("--budget", help="Network evaluations for that, in each cell.")] = 8_000,
+    gold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gold", help="CONCEPT=MODEL: a model that was trained without it, as a row and to measure distances to."
+        ),
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Also run the cells that failed before.")] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", help="Processes that share the cells, each with its own copy of the model.")
@@ -61,7 +68,18 @@ def bench(
             methods=[name for text in methods for name in text.split()],
             concepts=[name.replace("_", " ") for text in concepts for name in text.split()],
             out=out, model=model, seeds=seeds or (0,), target_pictures=target_pictures, other_pictures=other_pictures,
-            quality=quality, information=information, budget=budget, retry=retry, jobs=jobs, runner=runner.value,
+            quality=quality, information=information, budget=budget, gold=_pairs(gold or ()), retry=retry, jobs=jobs, runner=runner.value,
             device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
     typer.echo((out / "results.md").read_text(encoding="utf-8"))
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    """CONCEPT=MODEL, each. Raises ValueError for a text without the sign, or a concept named twice."""
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, model in pairs:
+        if not (name and equals and model):
+            raise ValueError(f"expected CONCEPT=MODEL for --gold, got {name + equals + model!r}")
+    if len({name for name, *_ in pairs}) < len(pairs):
+        raise ValueError("two gold standards for one concept")
+    return {name.replace("_", " "): model for name, _, model in pairs}

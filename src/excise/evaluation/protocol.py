@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from excise.concepts import Concept
@@ -27,6 +28,7 @@ from excise.edits import Edit, applied_edits
 from excise.erasure.run import Progress, silent
 from excise.evaluation.answers import Answer, Item, Judge, read, to_answers
 from excise.evaluation.classifier import Classifier
+from excise.evaluation.gold import Group, distances
 from excise.evaluation.intervals import macro_interval, wilson
 from excise.evaluation.quality import Quality, QualityOptions
 from excise.models import Model
@@ -100,6 +102,7 @@ class Evaluation:
     """Base and edited model on the same prompts and seeds.
 
     about  what else makes the numbers: template, sampler, classifier
+    gold   distances of the edited model to the gold standard (`gold.distances`), and under "base" those of the base model
     """
 
     targets: tuple[Concept, ...]
@@ -111,6 +114,7 @@ class Evaluation:
     pictures: dict[str, int] = field(default_factory=dict)
     quality: Quality | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    gold: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures by name; shares 0–1, None where there is nothing to measure.
@@ -144,6 +148,7 @@ class Evaluation:
                 for label, share in self.edited.targets.items()
             },
             "variants": {name: self._variant(name) for name in VARIANTS},
+            "gold": self.gold,
             "protocol": {"name": "catalog", "variant": VARIANT, **self.about, **(quality.about() if quality else {})},
         }
 
@@ -186,6 +191,7 @@ def evaluate(
     target_pictures: int = 200,
     other_pictures: int = 24,
     quality: bool | QualityOptions = False,
+    gold: Model | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure a model with and without an edit.
@@ -197,6 +203,7 @@ def evaluate(
     other_pictures   pictures of each other object, at least
     quality          also compare the retained concepts' pictures of edited and base model: FID, KID, change of pixels; with options
                      also with real pictures, in CLIP's eyes, by LPIPS
+    gold             a model that was trained without the targets: also measure how near base and edited model come to it
 
     Raises ValueError if the model brings no classifier or catalog to measure with, carries an edit already, or if its classifier does not
     know a concept; MissingWeightsError for a file of the quality options that is not there.
@@ -215,9 +222,9 @@ def evaluate(
     judge = Judge(classifier)
     shown = (asked.target, [judge]), (asked.retained, [judge, *(instruments.readers() if instruments else [])])
 
-    def look(stage: str) -> list[dict[str, Tensor]]:
+    def look(stage: str, at: Model = model) -> list[dict[str, Tensor]]:
         """What the readers make of the target's pictures and of the others."""
-        return [read(model, [q.item for q in part], readers, stage=stage, progress=progress) for part, readers in shown if part]
+        return [read(at, [q.item for q in part], readers, stage=stage, progress=progress) for part, readers in shown if part]
 
     base = look("base pictures")
     neutral = read(model, asked.neutral, [judge], stage="neutral pictures", progress=progress)
@@ -225,6 +232,7 @@ def evaluate(
     if edit is not None:
         with edit.applied(model):
             edited = look("edited pictures")
+    exact = look("gold standard's pictures", gold) if gold else None
     compared = None
     if instruments:
         prompts = [question.item.prompt for question in asked.retained]
@@ -239,6 +247,7 @@ def evaluate(
         pictures={"target": len(asked.target), "retained": len(asked.retained), "neutral": len(asked.neutral)},
         quality=compared,
         about={"template": model.catalog.templates[0], "sampler": vars(model.sampler), "classifier": classifier.identity},
+        gold=_distances(asked, base, edited, exact, judge) if exact else None,
     )
 
 
@@ -339,6 +348,25 @@ def _check_heads(classifier: Classifier, asked: _Asked, model: Model) -> None:
 
 def _answers(parts: Sequence[dict[str, Tensor]], classifier: Classifier) -> list[Answer]:
     return [answer for part in parts for answer in to_answers(classifier, part["answers"])]
+
+
+def _distances(
+    asked: _Asked,
+    base: Sequence[dict[str, Tensor]],
+    edited: Sequence[dict[str, Tensor]],
+    exact: Sequence[dict[str, Tensor]],
+    judge: Judge,
+) -> dict[str, Any]:
+    """Of edited and base model to the gold standard."""
+    rows: dict[str, list[int]] = {}
+    for index, question in enumerate(asked.all):
+        rows.setdefault(question.shows[0][2], []).append(index)
+    targets = {question.shows[0][2] for question in asked.target}
+    groups = [Group(torch.tensor(each), label in targets) for label, each in rows.items()]
+    whole = [
+        {name: torch.cat([part[name] for part in parts]) for name in ("answers", judge.key)} for parts in (base, edited, exact)
+    ]
+    return {**distances(whole[1], whole[2], groups, judge), "base": distances(whole[0], whole[2], groups, judge)}
 
 
 def _score(asked: _Asked, answers: Sequence[Answer], classifier: Classifier) -> Scores:

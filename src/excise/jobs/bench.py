@@ -34,6 +34,7 @@ from excise.report.page import build
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from excise.edits import Edit
     from excise.models import Model
 
 GRID = "bench.json"
@@ -43,6 +44,9 @@ Runner = Literal["local", "ray"]
 
 EARLIER = {"dtype": "float32", "information": None}
 """What was so in all cells before `GRID` said it."""
+
+RETRAINED = "retrained"
+"""The entrant that a gold standard is: a model trained from scratch without the concept, which no method can beat at being without it."""
 
 SETS = {"objects": "object", "styles": "style", "members": "member"}
 """Words that stand for every declared concept of a kind."""
@@ -71,12 +75,32 @@ class Entrant:
 
 
 @dataclass(frozen=True)
+class Retrained:
+    """Stands where a method erases: what was changed in the base to make the gold standard."""
+
+    gold: str | Path
+
+    def __call__(self, model: Model, concepts: Sequence[Concept], settings: Settings, run: Run) -> Edit:
+        from excise.edits import import_edit
+        from excise.models import load
+
+        return import_edit(
+            model, load(self.gold, device=str(model.device)), concepts=tuple(each.to_dict() for each in concepts)
+        )
+
+    @property
+    def entrant(self) -> Entrant:
+        return Entrant(RETRAINED, Method(RETRAINED, "Retrained without it", "", Settings, self), Settings())
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One erasure of the grid and the file that holds its result."""
+    """One erasure of the grid and the file that holds its result; gold is a model that was trained without the concept."""
 
     entrant: Entrant
     concept: Concept
     seed: int
+    gold: str | Path | None = None
 
     def path(self, out: Path) -> Path:
         """Readable; where a name has letters that files cannot have, made distinct by its digest."""
@@ -99,10 +123,17 @@ class Cell:
         }
 
 
-def grid(methods: Sequence[str], concepts: Sequence[str], seeds: Sequence[int], catalog: Catalog) -> list[Cell]:
+def grid(
+    methods: Sequence[str],
+    concepts: Sequence[str],
+    seeds: Sequence[int],
+    catalog: Catalog,
+    gold: Mapping[str, str | Path] | None = None,
+) -> list[Cell]:
     """Every cell, concepts outermost, so that all methods are compared early; what is named twice is there once.
 
-    concepts: names, or "objects", "styles", "members" for all of a kind. Raises ValueError for unknown names.
+    concepts: names, or "objects", "styles", "members" for all of a kind; gold: name -> a model trained without it, which is a row of its
+    own. Raises ValueError for unknown names.
     """
     entrants = [Entrant.parse(text) for text in dict.fromkeys(methods)]
     wanted: dict[str, Concept] = {}
@@ -111,8 +142,14 @@ def grid(methods: Sequence[str], concepts: Sequence[str], seeds: Sequence[int], 
         wanted |= {concept.label: concept for concept in found}
     if not entrants or not wanted or not seeds:
         raise ValueError("a grid needs at least one method, one concept and one seed")
+    exact = {catalog.resolve(name).label: where for name, where in (gold or {}).items()}
+    if unasked := exact.keys() - wanted.keys():
+        raise ValueError(f"a gold standard for {min(unasked)}, which is not among the concepts of the grid")
     cells = [
-        Cell(entrant, concept, seed) for concept in wanted.values() for seed in dict.fromkeys(seeds) for entrant in entrants
+        Cell(entrant, concept, seed, exact.get(label))
+        for label, concept in wanted.items()
+        for seed in dict.fromkeys(seeds)
+        for entrant in [*entrants, *([Retrained(exact[label]).entrant] if label in exact else [])]
     ]
     if len({cell.path(Path()) for cell in cells}) < len(cells):
         raise ValueError("two methods or concepts of the grid have names that differ only in signs that files cannot have")
@@ -131,6 +168,7 @@ def bench(
     quality: bool = True,
     information: bool = True,
     budget: int = BESIDE,
+    gold: Mapping[str, str | Path] | None = None,
     retry: bool = False,
     jobs: int = 1,
     runner: Runner = "local",
@@ -143,6 +181,7 @@ def bench(
     quality     also how much the kept concepts' pictures have changed (FID, KID, pixels)
     information also how many nats the words still carry: the concept's, and those of the other objects and styles
     budget      network evaluations for that, in each cell
+    gold        concept -> a model that was trained from scratch without it: a row of its own, and how near the others come to it
     retry       also run the cells that failed before
     jobs        processes that share the cells, each with its own copy of the model; one that dies costs only the cell it was at
     runner      "local", or "ray": the processes are actors of a Ray cluster, where excise is installed and `model` is found
@@ -162,7 +201,9 @@ def bench(
         check_ray()
     out = Path(out)
     described = describe(resolve(model))
-    cells = grid(methods, concepts, seeds, described.catalog)
+    cells = grid(methods, concepts, seeds, described.catalog, gold)
+    for where in (gold or {}).values():
+        resolve(where)
     if described.classifier is None:
         raise ValueError(f"the model {described.name!r} brings no classifier, so nothing can be measured")
     common = {
@@ -211,7 +252,11 @@ def _done(cell: Cell, out: Path, retry: bool) -> bool:
     if not path.is_file():
         return False
     content = json.loads(path.read_text(encoding="utf-8"))
-    return all(content.get(key) == value for key, value in cell.about.items()) and not (retry and "error" in content)
+    if "error" in content:
+        complete = not retry
+    else:
+        complete = not cell.gold or bool(content.get("gold"))
+    return complete and all(content.get(key) == value for key, value in cell.about.items())
 
 
 @dataclass
@@ -289,11 +334,13 @@ def _results(
 def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Erase and measure."""
     from excise.evaluation import evaluate
+    from excise.models import load
 
     forget_peak(model.device)
     began = time.perf_counter()
     edit = cell.entrant.method.erase(model, (cell.concept,), cell.entrant.settings, Run(cell.seed, progress=progress))
     cost = {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device), "edit_mb": edit.nbytes / 2**20}
+    gold = load(cell.gold, device=str(model.device), dtype=common["dtype"]) if cell.gold else None
     evaluation = evaluate(
         model,
         (cell.concept,),
@@ -302,9 +349,10 @@ def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress
         target_pictures=common["target_pictures"],
         other_pictures=common["other_pictures"],
         quality=common["quality"],
+        gold=gold,
         progress=progress,
     )
-    found = {**evaluation.to_dict(), **cost, **_machine()}
+    found = {**evaluation.to_dict(), **({} if cell.entrant.text == RETRAINED else cost), **_machine()}
     found["sheet"] = _png(pictures.sheet(model, edit, (cell.concept,), cell.seed, progress))
     if common["information"]:
         told = residual(model, (cell.concept,), edit, budget=common["information"], seed=cell.seed, progress=progress)

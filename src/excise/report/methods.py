@@ -79,6 +79,9 @@ COLUMNS: tuple[Column, ...] = (
         "information.destruction", "destruction", "nats", 1, 2,
         "likelihood that pictures of the concept lost without any words: above 0, knowledge was destroyed and not only unlinked", 0.0,
     ),
+    Column("gold.target", "to retrained", "classes, erased", 100, 1, "how unlike the classes are that its prompts show"),
+    Column("gold.kept", "to retrained", "classes, kept", 100, 1, "the same of the other prompts"),
+    Column("gold.fid", "to retrained", "FID", 1, 1, "distance of all pictures to those of a model trained from scratch without it"),
     Column("seconds", "time", "s", 1, 1, "to make the edit"),
     Column("peak_mb", "memory", "MiB", 1, 0, "most in use until the edit was made"),
     Column("edit_mb", "edit", "MiB", 1, 2, "size of the edit's file"),
@@ -166,7 +169,9 @@ def row(cells: Sequence[Cell], name: str) -> Row:
 def _base(cells: Sequence[Cell], columns: Iterable[Column]) -> Row:
     """The base model, of which some figures are measured and some are so by definition."""
     measured = [
-        {**cell, **cell["base"], "erased": 1 - cell["base"]["ua"]} for cell in cells if isinstance(cell.get("base"), dict)
+        {**cell, **cell["base"], "erased": 1 - cell["base"]["ua"], "gold": lookup(cell, "gold.base")}
+        for cell in cells
+        if isinstance(cell.get("base"), dict)
     ]
     own = {column.key: column.own for column in columns}
     found = {

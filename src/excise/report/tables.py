@@ -19,11 +19,11 @@ from excise.report.numbers import NOT_MEASURED, UNITS
 FIGURES = (
     "erased", "neutral", "ua", "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base",
     "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score", "nats_base", "nats_left", "nats_share_left", "steering",
-    "destruction", "nats_kept", "nats_kept_worst", "seconds", "edit_mb",
+    "destruction", "nats_kept", "nats_kept_worst", "gold_target", "gold_kept", "gold_fid", "seconds", "peak_mb", "edit_mb",
 )  # fmt: skip
 INTERVALS = (
     "ua", "neutral", "ira", "cra", "nra", "ora", "fid_base", "kid_base", "pixel_change", "nats_base", "nats_left", "nats_share_left",
-    "steering", "destruction", "nats_kept", "nats_kept_worst",
+    "steering", "destruction", "nats_kept", "nats_kept_worst", "gold_fid",
 )  # fmt: skip
 """Figures whose intervals are columns of `results.csv` as well."""
 
@@ -42,7 +42,8 @@ CAVEAT = (
     "Means over cells; worst columns are of the worst cell. UA, IRA, CRA, the change of pixels, nats left and nats kept in per cent; "
     "FID and KID (x 1000) of the kept concepts' pictures to the base model's own, on the classifier's features: compare them only inside "
     "one table, at the same number of pictures. Nats left: what the erased words still tell about the picture, of what they told before; "
-    "nats kept: the same of the other words. Steering: 1 as before, 0 ignored, negative: the model does the opposite."
+    "nats kept: the same of the other words. Steering: 1 as before, 0 ignored, negative: the model does the opposite. "
+    "FID to retrained: over the concepts for which a model was trained from scratch without them."
 )
 
 
@@ -52,8 +53,8 @@ def read_cells(out: Path) -> list[dict[str, Any]]:
 
 
 def flat(cell: dict[str, Any]) -> dict[str, Any]:
-    """The cell with the figures of `INFORMATION` beside the others, as NAME and NAME_ci."""
-    found = dict(cell)
+    """The cell with the figures of `INFORMATION`, and the distances to a gold standard, beside the others, as NAME and NAME_ci."""
+    found = {**cell, **{f"gold_{name}": value for name, value in (cell.get("gold") or {}).items() if name != "base"}}
     for name, place in INFORMATION.items():
         estimate = cell.get("information")
         for key in place.split("."):
@@ -82,7 +83,7 @@ def markdown(cells: Sequence[dict[str, Any]]) -> str:
 
 _COLUMNS = (
     "method", "cells", "erased − neutral (points)", "UA", "IRA of base", "CRA of base", "worst IRA", "worst CRA", "FID", "KID",
-    "pixels", "nats left", "steering", "destruction", "nats kept", "worst nats kept", "seconds",
+    "pixels", "nats left", "steering", "destruction", "nats kept", "worst nats kept", "FID to retrained", "seconds",
 )  # fmt: skip
 
 
@@ -105,6 +106,7 @@ def _table(cells: Sequence[dict[str, Any]]) -> str:
             *(_cell(_mean(cell.get(name) for cell in good), 1, 2) for name in ("steering", "destruction")),
             _cell(_mean(cell.get("nats_kept") for cell in good), 100, 1),
             _cell(_worst(cell.get("nats_kept_worst") for cell in good), 100, 1),
+            _cell(_mean(cell.get("gold_fid") for cell in good), 1, 1),
             _cell(_mean(cell.get("seconds") for cell in good), 1, 0),
         ]
         rows.append(f"| {' | '.join(shown)} |")
