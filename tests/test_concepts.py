@@ -156,3 +156,10 @@ def test_nearest_lists_at_most_thirty() -> None:
     hint = nearest("w7", [f"word{i}" for i in range(40)])
     assert hint.count("word") in (30, 31) and hint.endswith(", ...")
     assert nearest("CAT", ["cat"]) == "did you mean 'cat'? known: cat"
+
+
+def test_beside_drops_contexts_only() -> None:
+    cat = Concept("cat", "object", ("a cat", "cats"), ("photo", "sketch"))
+    other = cat.beside({"sketch", "a cat"})
+    assert other.contexts == ("photo",) and other.phrases == cat.phrases and other.label == cat.label
+    assert cat.beside(()) == cat

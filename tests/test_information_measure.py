@@ -339,3 +339,12 @@ def test_the_least_budget_is_just_enough(canvas: Model) -> None:
     assert plan.total == least and plan.counts == {"object:cat": 4, "member:owl": 4, "object:dog": 1}
     with pytest.raises(ValueError, match=f"at least {least} are needed"):
         make_plan(least - 1, targets, others, **options)
+
+
+def test_no_prompt_names_what_is_erased_beside_what_it_is_about(canvas: Model) -> None:
+    found = measure(canvas, ["cat", "style:photo"], against=["sketch", "dog"], budget=4 * SMALL)
+    prompts = {reading.label: set(reading.prompts) for reading in (*found.concepts, *found.others)}
+    assert any("dog" in prompt for prompt in prompts["style:sketch"]) and any("sketch" in p for p in prompts["object:dog"])
+    for label, asked in prompts.items():
+        assert label == "object:cat" or not any("cat" in prompt.split() for prompt in asked), label
+        assert label == "style:photo" or not any("photo" in prompt.split() for prompt in asked), label

@@ -218,7 +218,10 @@ class TestPage:
         assert page.row("mim")[:2] == ["mim1 erasure", "97.594.5–99.5"] and "12.3" in page.row("mim")
         assert page.row("base model")[1] == "4.02.0–8.0"
         assert page.row("UCE")[1] == "94.3" and "published, other model" in page.row("UCE")[0]
-        assert "Not measured in these cells: NRA, ORA, nats left, steering, nats kept, destruction, to retrained, memory." in page.text
+        assert (
+            "Not measured in these cells: NRA, ORA, nats left, steering, nats kept, destruction, to retrained, memory."
+            in page.text
+        )
 
     def test_what_one_cell_lacks_is_a_dash(self, tmp_path: Path) -> None:
         for name, fid in (("mim", 3.25), ("uce", None)):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 Kind = Literal["object", "member", "style", "identity", "unsafe"]
@@ -115,6 +116,10 @@ class Concept:
             for template in self.templates
         }
         return tuple(pair for pair in found if pair.prompt != pair.masked and pair.prompt)
+
+    def beside(self, phrases: Collection[str]) -> Concept:
+        """The same in no context that is among `phrases`: where "cat" is erased, "a cat in sketch style" is no test of sketch."""
+        return replace(self, contexts=tuple(context for context in self.contexts if context not in phrases))
 
     def plain_pairs(self) -> tuple[PromptPair, ...]:
         """The plain phrase in the first template with every context and none: what evaluations ask for."""

@@ -8,7 +8,7 @@ of other methods stay as they are and count as part of the base.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch import Tensor
@@ -35,10 +35,7 @@ class Request(Generic[S]):
 
     def without(self, erased: Set[str]) -> Request[S]:
         """The same, without contexts that are to be erased too: "a cat in sketch style" must not become "something in sketch style"."""
-        concepts = [
-            replace(c, contexts=tuple(context for context in c.contexts if context not in erased)) for c in self.concepts
-        ]
-        return Request(tuple(concepts), self.settings)
+        return Request(tuple(concept.beside(erased) for concept in self.concepts), self.settings)
 
 
 @dataclass(frozen=True)

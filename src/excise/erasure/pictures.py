@@ -125,8 +125,7 @@ def _retained_prompts(model: Model, concepts: Sequence[Concept], retain: str | S
     kept = []
     for other in (*model.catalog.of_kind("object"), *model.catalog.of_kind("style")):
         if not erased & set(other.phrases):
-            contexts = tuple(context for context in other.contexts if context not in erased)
-            kept.append([pair.prompt for pair in replace(other, contexts=contexts).plain_pairs()])
+            kept.append([pair.prompt for pair in other.beside(erased).plain_pairs()])
     if not kept:
         raise ValueError(
             f"{model.name} declares nothing else to keep; list it, such as retain='a dog; a house', or retain=masked"

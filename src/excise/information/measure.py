@@ -62,14 +62,16 @@ def measure(
     batch          network evaluations at a time
     progress       called as progress("measuring", evaluations done, total)
 
-    Base and edited model see the same pictures, noise levels and noise.
+    Base and edited model see the same pictures, noise levels and noise. No prompt names one of `concepts` beside what it is about.
     Raises ValueError for an unknown concept, a budget that is too small, an edit of another base or one that only acts while sampling, or
     a base whose latents or schedule are not the model's.
     """
     started = time.perf_counter()
     targets = _resolve(model, [concepts] if isinstance(concepts, str | Concept) else concepts)
     labels = {concept.label for concept in targets}
-    others = [concept for concept in _resolve(model, against) if concept.label not in labels]
+    erased = {phrase for concept in targets for phrase in concept.phrases}
+    targets = [concept.beside(erased) for concept in targets]
+    others = [concept.beside(erased) for concept in _resolve(model, against) if concept.label not in labels]
     edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)
     before, after = _subjects(model, edits, base)
     given = pictures or {}

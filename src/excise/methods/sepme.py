@@ -147,8 +147,7 @@ def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSet
 def _prompts(other: Concept, concept: Concept, settings: SepmeSettings) -> list[str]:
     """What the shift of a concept may not touch of another one."""
     if settings.exact == "plain":
-        contexts = tuple(context for context in other.contexts if context not in concept.phrases)
-        return [pair.prompt for pair in replace(other, contexts=contexts).plain_pairs()]
+        return [pair.prompt for pair in other.beside(concept.phrases).plain_pairs()]
     return list(other.phrases[: 1 if settings.exact == "name" else None])
 
 
