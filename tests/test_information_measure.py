@@ -15,12 +15,13 @@ from exact import Change, ExactModel
 from excise.edits import Dense, Manifest, WeightEdit
 from excise.edits.applied import applied_edits, base_fingerprint
 from excise.information import PictureSet, make_pictures, measure, read_pictures
-from excise.information.figures import curve_figure, heat_map_figure, save_figure
+from excise.information.figures import heat_map_figure, save_figure
 from excise.information.measurement import Measurement
 from excise.information.pictures import all_wordings, plain_wordings
 from excise.information.plan import least_budget, make_plan
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
+from excise.report.figures import curves
 
 SMALL = 1500
 
@@ -314,12 +315,14 @@ def test_pictures_and_prompts_must_fit(canvas: Model) -> None:
 def test_figures_are_drawn(canvas: Model, tmp_path: Path) -> None:
     found = measure(canvas, ["cat", "dog"], edit=edit_of(canvas, "attn2.to_v", 0.5), budget=4000)
     save_figure(heat_map_figure(found), tmp_path / "map.png")
-    save_figure(curve_figure(found), tmp_path / "curve.svg")
+    drawn = curves(found.to_dict())
+    assert drawn is not None
+    save_figure(drawn, tmp_path / "curve.svg")
     with Image.open(tmp_path / "map.png") as picture:
         assert min(picture.size) > 300
     assert "<svg" in (tmp_path / "curve.svg").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match=r"\.png or \.svg"):
-        save_figure(curve_figure(found), tmp_path / "curve.txt")
+        save_figure(drawn, tmp_path / "curve.txt")
 
 
 def test_half_precision_reads_as_single(tiny_canvas: Path) -> None:

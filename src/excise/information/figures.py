@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excise.files import replacing
-from excise.information.measurement import ConceptReading, Forms, Measurement
+from excise.information.measurement import Forms, Measurement
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"base": "#4c72b0", "edited": "#c44e52"}
 MAP = "magma"
 
 
@@ -45,17 +42,6 @@ def heat_map_figure(measurement: Measurement) -> Figure:
     return figure
 
 
-def curve_figure(measurement: Measurement) -> Figure:
-    """Nats per unit of log-SNR for each measured concept, orthogonal form solid and plain form dashed."""
-    from matplotlib.figure import Figure
-
-    readings = measurement.concepts
-    figure = Figure(figsize=(4.2 * len(readings), 3), layout="constrained")
-    for axis, reading in zip(figure.subplots(1, len(readings), squeeze=False)[0], readings, strict=True):
-        _curves(axis, reading)
-    return figure
-
-
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure to a .png or .svg file, all or nothing. Raises ValueError for another kind of file."""
     path = Path(path)
@@ -66,26 +52,6 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, format=kind, dpi=150)
 
 
-def _curves(axis: Axes, reading: ConceptReading) -> None:
-    edges = reading.curve.edges
-    for name, values in reading.curve.curves.items():
-        model, form = name.split()
-        style = "-" if form == "orthogonal" else "--"
-        axis.stairs(values, edges, color=COLOURS[model], linestyle=style, label=f"{model}, {form}")
-    axis.axhline(0, color="black", linewidth=0.5)
-    axis.set_xlim(*_shown(reading))
-    axis.set_xlabel("log-SNR")
-    axis.set_ylabel("nats per unit of log-SNR")
-    axis.set_title(f"{reading.label}: {_total(reading.conditional.base, reading.conditional.edited)}", fontsize=9)
-    axis.legend(fontsize=7, frameon=False)
-
-
 def _total(base: Forms, edited: Forms | None) -> str:
     after = "" if edited is None else f" → {edited.orthogonal.value:.2f}"
     return f"{base.orthogonal.value:.2f}{after} nats"
-
-
-def _shown(reading: ConceptReading) -> tuple[float, float]:
-    """The part of the axis that holds nearly all of the law: the outermost bins reach far out and are almost empty."""
-    edges: Sequence[float] = reading.curve.edges
-    return edges[1] - 1, edges[-2] + 1

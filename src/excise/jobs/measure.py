@@ -195,9 +195,10 @@ def _measure(
 def _draw(found: Measurement, figure: str | Path | None, curves: str | Path | None) -> None:
     if figure is None and curves is None:
         return
-    from excise.information.figures import curve_figure, heat_map_figure, save_figure
+    from excise.information.figures import heat_map_figure, save_figure
+    from excise.report.figures import curves as curve_figure
 
     if figure is not None:
         save_figure(heat_map_figure(found), figure)
-    if curves is not None:
-        save_figure(curve_figure(found), curves)
+    if curves is not None and (drawn := curve_figure(found.to_dict())):
+        save_figure(drawn, curves)
