@@ -347,7 +347,7 @@ def test_m5_resumed_is_uninterrupted_bit_for_bit(canvas: Model, tmp_path: Path, 
 def test_m5_a_checkpoint_of_another_run_is_refused(canvas: Model, tmp_path: Path) -> None:
     checkpoint = tmp_path / "run.safetensors"
     _erase(canvas, run=Run(checkpoint=checkpoint))
-    for other in ({"run": Run(seed=1, checkpoint=checkpoint)}, {"run": Run(checkpoint=checkpoint), "lr": 2e-3}):
+    for other in ({"run": Run(seed=1, checkpoint=checkpoint)}, {"run": Run(checkpoint=checkpoint), "lr": 3e-3}):
         with pytest.raises(ValueError, match="belongs to a run with other settings"):
             _erase(canvas, **other)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
