@@ -32,8 +32,7 @@ class MimSettings(Divergent):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
-            "target": "null", "states": "forward", "weight": "simple", "metric": "none", "lr": 1e-3, "rounds": 8, "steps": 40,
-            "batch": 32, "trajectories": 32,
+            "target": "null", "states": "forward", "metric": "none", "lr": 1e-3, "steps": 40, "batch": 32, "trajectories": 32,
         },
     }  # fmt: skip
 
@@ -45,10 +44,10 @@ class MimSettings(Divergent):
         "forward", description="states of the current model's own sampler, or noised pictures of a forgetting set"
     )
     parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
-    weight: Literal["simple", "log_snr", "high_noise"] = Field("log_snr", description="weight of a timestep")
+    weight: Literal["simple", "log_snr", "high_noise"] = Field("simple", description="weight of a timestep")
     space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
     anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
-    rounds: int = Field(6, ge=1, description="how often states are collected anew")
+    rounds: int = Field(8, ge=1, description="how often states are collected anew")
     steps: int = Field(60, ge=1, description="gradient steps in a round")
     batch: int = Field(8, ge=1, description="states in a step")
     metric: Literal["vocabulary", "rest", "none"] = Field(
@@ -59,7 +58,7 @@ class MimSettings(Divergent):
     ridge: float = Field(
         0.0005, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
     )
-    lr: float = Field(2e-3, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
+    lr: float = Field(4e-3, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
     trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
