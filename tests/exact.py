@@ -77,7 +77,7 @@ class Change:
         self.manifest = Manifest(model="exact", base={}, method="change", concepts=[{"kind": "object", "name": "cat"}])
 
     @contextmanager
-    def applied(self, model: ExactModel) -> Iterator[None]:
+    def applied(self, model: ExactModel, scale: float = 1.0) -> Iterator[None]:
         before = SimpleNamespace(**{name: getattr(model, name) for name in self.values})
         for name, value in self.values.items():
             setattr(model, name, value)

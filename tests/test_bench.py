@@ -87,7 +87,7 @@ class TestGrid:
     def test_every_cell_once_concepts_outermost(self, tiny_canvas: Path) -> None:
         catalog = describe(tiny_canvas).catalog
         cells = grid(["quick", "idle", "quick"], ["styles", "sketch", "cat"], [0, 1, 0], catalog)
-        labels = [cell.concept.label for cell in cells]
+        labels = [cell.task.label for cell in cells]
         assert labels == [label for label in ("style:photo", "style:sketch", "style:pixel art", "object:cat") for _ in range(4)]
         assert [(cell.seed, cell.entrant.text) for cell in cells[:4]] == [(0, "quick"), (0, "idle"), (1, "quick"), (1, "idle")]
 
@@ -120,7 +120,7 @@ class TestCells:
         cell = run(tiny_canvas, tmp_path / "b", ["quick:strength=2"], seeds=[5])[0]
         assert cell["method"] == "quick" and cell["entrant"] == "quick:strength=2" and cell["concepts"] == ["object:cat"]
         assert cell["settings"] == {"strength": 2.0, "words": ["a", "b"], "fails": ""} and cell["seed"] == 5
-        assert cell["n"]["seeds_from"] == 5 and cell["seconds"] >= 0 and "float32" in cell["base_fingerprint"]
+        assert cell["n"]["seeds_from"] == 5 * 2**16 and cell["seconds"] >= 0 and "float32" in cell["base_fingerprint"]
         assert cell["ira"] == pytest.approx((2 / 3 + 1) / 2) and cell["erased"] == 1
         assert cell["protocol"]["sampler"]["size"] == 16 and len(cell["protocol"]["classifier"]) == 64
         assert list(files(tmp_path / "b")) == ["cells/quick_strength=2/object-cat-s5.json"]
@@ -289,7 +289,7 @@ class TestJobs:
         """Two of four cells kill their process."""
         deadly = job.Entrant("deadly", Method("deadly", "Deadly", "ours", Quick, _die), Quick())
         catalog = describe(tiny_canvas).catalog
-        cells = [job.Cell(deadly, catalog.resolve(name), seed) for name in ("cat", "dog") for seed in (0, 1)]
+        cells = [job.Cell(deadly, job.Task((catalog.resolve(name),)), seed) for name in ("cat", "dog") for seed in (0, 1)]
         common = {"model": "tiny canvas", "dtype": "float32", "quality": False, "information": None, **SMALL}
         job._fill(out, cells, job._Worker(tiny_canvas, common, 2, "cpu", runner), lambda *told: None)
         errors = [json.loads(cell.path(out).read_text(encoding="utf-8")).get("error", "") for cell in cells]

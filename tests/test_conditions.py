@@ -111,7 +111,7 @@ def test_who_is_asked_what(canvas: Model, edit: WeightEdit) -> None:
 
     pair = canvas.catalog.resolve("cat").plain_pairs()[0]
     plain = Condition("wording", "plain", (pair,))
-    told = vary(canvas, canvas.catalog.resolve("cat"), edit, shows, pictures=3, seed=5, among=[plain])
+    told = vary(canvas, canvas.catalog.resolve("cat"), [edit], shows, pictures=3, seed=5, among=[plain])
     prompts, seeds = [pair.prompt] * 3, [5, 6, 7]
     with edit.applied(canvas):
         edited = canvas.sample(prompts, seeds)

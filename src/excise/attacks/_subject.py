@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from excise.attacks._meter import Meter
 from excise.attacks._outcome import outcome
 from excise.attacks._victim import Case, Victim, make_cases
 from excise.concepts import Concept
-from excise.edits import Edit
+from excise.edits import Edit, all_applied
 from excise.erasure.run import Progress, Run, silent
 from excise.evaluation.detector import Detector
 from excise.evaluation.digests import digest_tensors
@@ -39,9 +39,7 @@ class Subject:
     @contextmanager
     def on(self, model: Model) -> Iterator[None]:
         """The network is this model inside the block."""
-        with ExitStack() as edits:
-            for edit in self.edits:
-                edits.enter_context(edit.applied(model))
+        with all_applied(model, self.edits):
             yield
 
 

@@ -31,7 +31,12 @@ def add_to(app: typer.Typer) -> None:
 
 def bench(
     methods: Annotated[list[str], typer.Option("--methods", help="Methods, with settings after a colon: mim:lr=1e-3.")],
-    concepts: Annotated[list[str], typer.Option("--concepts", help="Concepts; objects, styles, members for all of a kind.")],
+    concepts: Annotated[
+        list[str],
+        typer.Option(
+            "--concepts", help="Concepts: cat, cat+dog (together), cat>dog (in turn); objects, styles, members for each."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the grid: cells, results.csv, results.md, collateral.csv, report.html.")
     ],

@@ -2,7 +2,7 @@
 
 from excise.edits.adapter import AdapterEdit
 from excise.edits.applied import applied_edits, original_tensors
-from excise.edits.edit import Delta, Dense, Edit, LowRank, WeightEdit, check_weights, compose, load_edit
+from excise.edits.edit import Delta, Dense, Edit, LowRank, WeightEdit, all_applied, check_weights, compose, load_edit
 from excise.edits.importing import import_edit
 from excise.edits.manifest import Manifest
 from excise.edits.restoring import members, restored
@@ -15,6 +15,7 @@ __all__ = [
     "LowRank",
     "Manifest",
     "WeightEdit",
+    "all_applied",
     "applied_edits",
     "check_weights",
     "compose",

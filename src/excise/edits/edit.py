@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -237,6 +237,15 @@ def load_edit(folder: str | Path) -> Edit:
     manifest, tensors = _read(Path(folder))
     kinds: dict[Kind, type[Edit]] = {kind.kind: kind for kind in (WeightEdit, AdapterEdit)}
     return kinds[manifest.kind].parse(tensors, manifest, Path(folder) / TENSORS)
+
+
+@contextmanager
+def all_applied(model: Any, edits: Sequence[Edit], scale: float = 1.0) -> Iterator[None]:
+    """All edits are on inside the block, of whatever kinds, each `scale` times as strong. Raises ValueError for one of another base."""
+    with ExitStack() as on:
+        for edit in edits:
+            on.enter_context(edit.applied(model, scale))
+        yield
 
 
 def check_weights(edits: Sequence[Edit], wish: str) -> None:

@@ -7,7 +7,7 @@ base model with the words taken out (neutral: where perfect removal ends under t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from excise.concepts import Concept, PromptPair
-from excise.edits import Edit
+from excise.edits import Edit, all_applied
 from excise.erasure.run import Progress, silent
 from excise.evaluation.intervals import wilson
 from excise.models import Model
@@ -76,7 +76,7 @@ def _asked(concept: Concept, template: str, phrase: str) -> tuple[PromptPair, ..
 def vary(
     model: Model,
     concept: Concept,
-    edit: Edit,
+    edits: Sequence[Edit],
     shows: Callable[[Tensor], tuple[Tensor, Tensor]],
     *,
     pictures: int = 64,
@@ -86,7 +86,8 @@ def vary(
 ) -> list[dict[str, Any]]:
     """How often the concept is recognised under each condition: base, edited, neutral.
 
-    shows     tells of pictures (n, 3, h, w) which show the concept, (n,) bool, and how likely, such as `attacks._detector.Judge`
+    edits     on together
+    shows     tells of pictures (n, 3, h, w) which show the concept, (n,) bool, and how likely, such as `detector.Judge`
     pictures  of each condition and model
     among     conditions; default all of `conditions`
 
@@ -104,7 +105,7 @@ def vary(
             start = model.encode_pictures(model.sample(with_words, seeds))
         shown = {}
         for who, prompts in (("base", with_words), ("edited", with_words), ("neutral", without)):
-            with edit.applied(model) if who == "edited" else nullcontext():
+            with all_applied(model, edits if who == "edited" else ()):
                 made = _sample(model, condition, prompts, seeds, start)
             hits = int(shows(made)[0].sum())
             shown[who] = {"value": hits / pictures, "ci": list(wilson(hits, pictures))}

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from excise.concepts import Concept
-from excise.edits import Edit, applied_edits
+from excise.edits import Edit, all_applied, applied_edits
 from excise.erasure.run import Progress, silent
 from excise.evaluation.answers import Answer, Item, Judge, read, to_answers
 from excise.evaluation.classifier import Classifier
@@ -41,6 +41,10 @@ VARIANTS = {
     "a style's over its pictures of all objects",
 }
 """Denominators of IRA and CRA. UA is the same in both; `VARIANT` is the one behind `ira`, `cra` and everything derived from them."""
+
+
+APART = 2**16
+"""Pictures of one seed begin so far from those of the next that none is in both."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class Evaluation:
             "erased": 1 - edited["ua"],
             **neutral,
             **(quality.edited() if quality else {}),
-            "n": {**self.pictures, "seeds_from": self.seed},
+            "n": {**self.pictures, "seeds_from": self.seed * APART},
             "base": {**self._figures(self.base), **neutral, **(quality.base() if quality else {}), "n": self.pictures},
             "per_concept": {
                 label: {"base": self.base.retained[label].value, "edited": share.value, "n": share.n}
@@ -185,7 +189,7 @@ class Evaluation:
 def evaluate(
     model: Model,
     targets: Sequence[Concept],
-    edit: Edit | None = None,
+    edit: Edit | Sequence[Edit] | None = None,
     *,
     seed: int = 0,
     target_pictures: int = 200,
@@ -198,7 +202,7 @@ def evaluate(
 
     model            the base model, without edits on it
     targets          what was erased
-    edit             None measures the base against itself
+    edit             one or several, which are on together; None measures the base against itself
     target_pictures  pictures of each target, at least (rounded up to a whole number per style or object)
     other_pictures   pictures of each other object, at least
     quality          also compare the retained concepts' pictures of edited and base model: FID, KID, change of pixels; with options
@@ -214,6 +218,7 @@ def evaluate(
         raise ValueError("nothing to evaluate: give at least one concept")
     if applied_edits(model):
         raise ValueError(f"{model.name} carries an edit already; take it off and give it to evaluate instead")
+    edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)
     classifier = Classifier.load(model.classifier)
     asked = _questions(model, targets, target_pictures, other_pictures, seed)
     _check_heads(classifier, asked, model)
@@ -229,8 +234,8 @@ def evaluate(
     base = look("base pictures")
     neutral = read(model, asked.neutral, [judge], stage="neutral pictures", progress=progress)
     edited = base
-    if edit is not None:
-        with edit.applied(model):
+    if edits:
+        with all_applied(model, edits):
             edited = look("edited pictures")
     exact = look("gold standard's pictures", gold) if gold else None
     compared = None
@@ -285,6 +290,7 @@ def _questions(model: Model, targets: Sequence[Concept], per_target: int, per_ot
     styles = [c for c in model.catalog.of_kind("style") if c.label not in labels]
     near = _near(model, targets)
     asked = _Asked([], [], [], _groups(model, targets, objects, styles, near))
+    first = seed * APART
     template = model.catalog.templates[0]
     each_other = -(-per_other // max(1, len(styles)))
     for concept in targets:
@@ -295,13 +301,13 @@ def _questions(model: Model, targets: Sequence[Concept], per_target: int, per_ot
             shows = ((_head(concept), concept.name, concept.label),)
             beside = ((_head(other), other.name, other.label),) if other else ()
             for s in range(each):
-                asked.target.append(_Question(Item(pair.prompt, seed + s), shows, beside if s < each_other else ()))
-                asked.neutral.append(Item(pair.masked, seed + s))
+                asked.target.append(_Question(Item(pair.prompt, first + s), shows, beside if s < each_other else ()))
+                asked.neutral.append(Item(pair.masked, first + s))
     for concept in [*objects, *near]:
         for style in styles or _NONE:
             prompt = concept.pair(template, concept.phrases[0], style.phrases[0] if style else "").prompt
             shown = [(_head(c), c.name, c.label) for c in (concept, style) if c]
-            asked.retained.extend(_Question(Item(prompt, seed + s), tuple(shown)) for s in range(each_other))
+            asked.retained.extend(_Question(Item(prompt, first + s), tuple(shown)) for s in range(each_other))
     return asked
 
 

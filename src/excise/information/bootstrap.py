@@ -54,15 +54,19 @@ def bootstrap(statistic: Callable[..., Tensor], samples: Sequence[Tensor], picks
     return Estimate(value, *interval(draws, picks.shape[1]), picks.shape[1]), draws
 
 
-def interval(draws: Tensor, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def interval(draws: Tensor, n: int, confidence: float = CONFIDENCE, *, degrees: int | None = None) -> tuple[float, float]:
     """Ends of the expanded percentile interval (Hesterberg, arXiv 1411.5279, section 5.2): wider than the percentiles for small n.
 
-    draws (resamples,) values of the statistic; n the pictures in a resample. NaN for n = 1 or if no draw is finite.
+    draws   (resamples,) values of the statistic
+    n       the pictures in a resample; of a statistic over groups that are resampled apart, those of the smallest
+    degrees of freedom of the spread, default n - 1; over groups, all pictures less the number of groups
+
+    NaN for n = 1 or if no draw is finite.
     """
     finite = draws[draws.isfinite()]
     if n < 2 or not len(finite):
         return math.nan, math.nan
-    tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * student_quantile((1 + confidence) / 2, n - 1))
+    tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * student_quantile((1 + confidence) / 2, degrees or n - 1))
     low, high = torch.quantile(finite.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64))
     return float(low), float(high)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -125,28 +125,22 @@ def _resolve(model: Model, concepts: Sequence[str | Concept]) -> list[Concept]:
 
 def _subjects(model: Model, edits: Sequence[Edit], base: Model | None) -> tuple[Subject, Subject | None]:
     """The base, and the edited model if there is one."""
+    from excise.edits import all_applied
+
     for edit in edits:
         if edit.manifest.kind == "sampler":
             raise ValueError(
                 f"{edit.manifest.method} acts while sampling and leaves the network's answers as they are: there is nothing to measure"
             )
     if base is None:
-        return Subject(model, nullcontext), Subject(model, lambda: _all_on(model, edits)) if edits else None
+        return Subject(model, nullcontext), Subject(model, lambda: all_applied(model, edits)) if edits else None
     if base.latent_shape != model.latent_shape:
         raise ValueError(
             f"the base's latents are {base.latent_shape}, the model's {model.latent_shape}: not the same kind of model"
         )
     if not torch.equal(base.schedule.alphas_cumprod, model.schedule.alphas_cumprod):
         raise ValueError("the base and the model have different noise schedules; they cannot be asked about the same states")
-    return Subject(base, nullcontext), Subject(model, lambda: _all_on(model, edits))
-
-
-@contextmanager
-def _all_on(model: Model, edits: Sequence[Edit]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for edit in edits:
-            stack.enter_context(edit.applied(model))
-        yield
+    return Subject(base, nullcontext), Subject(model, lambda: all_applied(model, edits))
 
 
 def _levels(model: Model) -> Tensor:

@@ -18,6 +18,8 @@ MOST_PILOTS = 16
 """Noise levels and pictures of the pilot that finds where on the noise path the words matter (ours)."""
 
 MOST_PICTURES = 96
+"""Of a concept, at the default budget (ours): with few concepts it is not spent, more would take longer than the interval is worth."""
+
 TARGET_SHARE = 4
 """Pictures of a measured concept for every picture of another one (ours)."""
 
@@ -81,7 +83,8 @@ def make_plan(
         raise ValueError(
             f"a budget of {budget} evaluations is too small for {len(costs)} concepts: at least {least} are needed"
         )
-    counts = {label: min(MOST_PICTURES, share * each, given.get(label, MOST_PICTURES)) for label, share in shares.items()}
+    most = MOST_PICTURES * max(1, budget // BUDGET)
+    counts = {label: min(most, share * each, given.get(label, most)) for label, share in shares.items()}
     return Plan(counts, pilot, ahead + sum(costs[label] * count for label, count in counts.items()))
 
 

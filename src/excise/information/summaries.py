@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -42,8 +41,8 @@ def collateral(kept: dict[str, tuple[Estimate, Tensor]]) -> Collateral | None:
     n = sum(estimate.n for estimate in shares.values())
     draws = torch.stack([draw.clamp(max=1) for _, draw in kept.values()]).mean(0)
     value = sum(min(1.0, estimate.value) for estimate in shares.values()) / len(shares)
-    alone = any(estimate.n == 1 for estimate in shares.values())  # a single picture does not vary in its resamples
-    ends = (math.nan, math.nan) if alone else interval(draws, n)
+    fewest = min(estimate.n for estimate in shares.values())  # a single picture does not vary in its resamples: no interval
+    ends = interval(draws, fewest, degrees=n - len(shares))
     return Collateral(shares, Estimate(value, *ends, n), min(shares, key=lambda label: shares[label].value))
 
 

@@ -13,14 +13,14 @@ import re
 import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from excise.concepts import Catalog, Concept, nearest
 from excise.erasure.run import Progress, Run, silent
-from excise.files import replacing, write_json
+from excise.files import check_replaceable, replacing, write_json
 from excise.jobs.cluster import check_ray, on_ray
 from excise.jobs.measure import BESIDE, residual
 from excise.jobs.memory import forget_peak, peak_mb
@@ -29,6 +29,7 @@ from excise.jobs.request import Dtype
 from excise.methods import Method, Settings, get, parse_settings
 from excise.models.names import describe, resolve
 from excise.report import nats, pictures
+from excise.report.methods import RETRAINED
 from excise.report.page import build
 
 if TYPE_CHECKING:
@@ -44,9 +45,6 @@ Runner = Literal["local", "ray"]
 
 EARLIER = {"dtype": "float32", "information": None}
 """What was so in all cells before `GRID` said it."""
-
-RETRAINED = "retrained"
-"""The entrant that a gold standard is: a model trained from scratch without the concept, which no method can beat at being without it."""
 
 SETS = {"objects": "object", "styles": "style", "members": "member"}
 """Words that stand for every declared concept of a kind."""
@@ -75,17 +73,32 @@ class Entrant:
 
 
 @dataclass(frozen=True)
+class Gold:
+    """A model that was trained without a concept: where it is, and which weights are there."""
+
+    model: str | Path
+    fingerprint: Mapping[str, str]
+
+    @classmethod
+    def read(cls, model: str | Path) -> Gold:
+        from excise.edits.applied import base_fingerprint
+        from excise.models import load
+
+        return cls(model, base_fingerprint(load(model, device="cpu")))
+
+
+@dataclass(frozen=True)
 class Retrained:
     """Stands where a method erases: what was changed in the base to make the gold standard."""
 
-    gold: str | Path
+    gold: Gold
 
     def __call__(self, model: Model, concepts: Sequence[Concept], settings: Settings, run: Run) -> Edit:
         from excise.edits import import_edit
         from excise.models import load
 
         return import_edit(
-            model, load(self.gold, device=str(model.device)), concepts=tuple(each.to_dict() for each in concepts)
+            model, load(self.gold.model, device=str(model.device)), concepts=tuple(each.to_dict() for each in concepts)
         )
 
     @property
@@ -94,22 +107,43 @@ class Retrained:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a cell erases: concepts, all at once or one after another."""
+
+    concepts: tuple[Concept, ...]
+    in_turn: bool = False
+
+    @classmethod
+    def parse(cls, text: str, catalog: Catalog) -> Task:
+        """Read "cat", "cat+dog" (together) or "cat>dog" (in turn). Raises ValueError for unknown names, or one named twice."""
+        if "+" in text and ">" in text:
+            raise ValueError(f"{text!r} mixes + (together) and > (one after another)")
+        concepts = tuple(catalog.resolve(name) for name in re.split("[+>]", text))
+        if len({concept.label for concept in concepts}) < len(concepts):
+            raise ValueError(f"{text!r} names a concept twice")
+        return cls(concepts, ">" in text)
+
+    @property
+    def label(self) -> str:
+        return (">" if self.in_turn else "+").join(concept.label for concept in self.concepts)
+
+    @property
+    def file_name(self) -> str:
+        return ("_then_" if self.in_turn else "+").join(f"{each.kind}-{_file_name(each.name)}" for each in self.concepts)
+
+
+@dataclass(frozen=True)
 class Cell:
     """One erasure of the grid and the file that holds its result; gold is a model that was trained without the concept."""
 
     entrant: Entrant
-    concept: Concept
+    task: Task
     seed: int
-    gold: str | Path | None = None
+    gold: Gold | None = None
 
     def path(self, out: Path) -> Path:
         """Readable; where a name has letters that files cannot have, made distinct by its digest."""
-        return (
-            out
-            / "cells"
-            / _file_name(self.entrant.text)
-            / f"{self.concept.kind}-{_file_name(self.concept.name)}-s{self.seed}.json"
-        )
+        return out / "cells" / _file_name(self.entrant.text) / f"{self.task.file_name}-s{self.seed}.json"
 
     @property
     def about(self) -> dict[str, Any]:
@@ -117,7 +151,8 @@ class Cell:
         return {
             "method": self.entrant.method.name,
             "entrant": self.entrant.text,
-            "concepts": [self.concept.label],
+            "concepts": [concept.label for concept in self.task.concepts],
+            "in_turn": self.task.in_turn,
             "seed": self.seed,
             "settings": json.loads(json.dumps(self.entrant.settings.model_dump(mode="json"))),
         }
@@ -128,26 +163,24 @@ def grid(
     concepts: Sequence[str],
     seeds: Sequence[int],
     catalog: Catalog,
-    gold: Mapping[str, str | Path] | None = None,
+    gold: Mapping[str, Gold] | None = None,
 ) -> list[Cell]:
     """Every cell, concepts outermost, so that all methods are compared early; what is named twice is there once.
 
-    concepts: names, or "objects", "styles", "members" for all of a kind; gold: name -> a model trained without it, which is a row of its
-    own. Raises ValueError for unknown names.
+    concepts: names; several to erase together ("cat+dog") or one after another ("cat>dog"); "objects", "styles", "members" for each of a kind.
+    gold: name -> a model trained without it, which is a row of its own. Raises ValueError for unknown names.
     """
     entrants = [Entrant.parse(text) for text in dict.fromkeys(methods)]
-    wanted: dict[str, Concept] = {}
+    wanted: dict[str, Task] = {}
     for text in concepts:
-        found = catalog.of_kind(SETS[text]) if text in SETS else (catalog.resolve(text),)
-        wanted |= {concept.label: concept for concept in found}
+        found = [Task((concept,)) for concept in catalog.of_kind(SETS[text])] if text in SETS else [Task.parse(text, catalog)]
+        wanted |= {task.label: task for task in found}
     if not entrants or not wanted or not seeds:
         raise ValueError("a grid needs at least one method, one concept and one seed")
-    exact = {catalog.resolve(name).label: where for name, where in (gold or {}).items()}
-    if unasked := exact.keys() - wanted.keys():
-        raise ValueError(f"a gold standard for {min(unasked)}, which is not among the concepts of the grid")
+    exact = {Task.parse(name, catalog).label: model for name, model in (gold or {}).items()}
     cells = [
-        Cell(entrant, concept, seed, exact.get(label))
-        for label, concept in wanted.items()
+        Cell(entrant, task, seed, exact.get(label))
+        for label, task in wanted.items()
         for seed in dict.fromkeys(seeds)
         for entrant in [*entrants, *([Retrained(exact[label]).entrant] if label in exact else [])]
     ]
@@ -201,15 +234,17 @@ def bench(
         check_ray()
     out = Path(out)
     described = describe(resolve(model))
-    cells = grid(methods, concepts, seeds, described.catalog, gold)
-    for where in (gold or {}).values():
-        resolve(where)
+    cells = grid(methods, concepts, seeds, described.catalog)
     if described.classifier is None:
         raise ValueError(f"the model {described.name!r} brings no classifier, so nothing can be measured")
     common = {
         "model": described.name, "dtype": dtype, "target_pictures": target_pictures, "other_pictures": other_pictures,
         "quality": quality, "information": budget if information else None,
     }  # fmt: skip
+    if gold:
+        cells = grid(methods, concepts, seeds, described.catalog, _read_gold(gold, cells, described.catalog))
+    check_replaceable(out, GRID, overwrite=True)  # cells are added to a grid's folder, to nothing else
+    _check_settings(out, cells)
     common = _check_common(out, common)
     missing = [cell for cell in cells if not _done(cell, out, retry)]
     try:
@@ -221,6 +256,16 @@ def bench(
             write_tables(out)
     build(out)
     return [json.loads(cell.path(out).read_text(encoding="utf-8")) for cell in cells]
+
+
+def _read_gold(gold: Mapping[str, str | Path], cells: Sequence[Cell], catalog: Catalog) -> dict[str, Gold]:
+    """The gold standards by name. Raises ValueError or FileNotFoundError, before any is loaded, for wrong names."""
+    asked = {cell.task.label for cell in cells}
+    for name, model in gold.items():
+        if (label := Task.parse(name, catalog).label) not in asked:
+            raise ValueError(f"a gold standard for {label}, which is not among the concepts of the grid")
+        resolve(model)
+    return {name: Gold.read(model) for name, model in gold.items()}
 
 
 def _check_common(out: Path, common: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,6 +281,21 @@ def _check_common(out: Path, common: Mapping[str, Any]) -> dict[str, Any]:
     if changed:
         raise ValueError(f"the cells in {out} cannot be compared with these: {'; '.join(changed)}; choose another folder")
     return before
+
+
+def _check_settings(out: Path, cells: Sequence[Cell]) -> None:
+    """Raise ValueError if the folder has other cells of a method that were made with other settings: one row cannot show both."""
+    paths = {cell.path(out) for cell in cells}
+    asked = {cell.entrant.text: cell.about["settings"] for cell in cells}
+    for path in sorted((out / "cells").glob("*/*.json")):
+        content = json.loads(path.read_text(encoding="utf-8")) if path not in paths else {}
+        then, now = content.get("settings") or {}, asked.get(content.get("entrant", ""))
+        if now is not None and then != now:
+            changed = [f"{key} {then.get(key)}, now {value}" for key, value in now.items() if then.get(key) != value]
+            raise ValueError(
+                f"{path} was made with other settings of {content['entrant']} ({', '.join(changed) or 'fewer of them'}); "
+                f"ask for {', '.join(content['concepts'])} too, or choose another folder"
+            )
 
 
 def _check_base(common: Mapping[str, Any], found: Mapping[str, str]) -> None:
@@ -255,8 +315,8 @@ def _done(cell: Cell, out: Path, retry: bool) -> bool:
     if "error" in content:
         complete = not retry
     else:
-        complete = not cell.gold or bool(content.get("gold"))
-    return complete and all(content.get(key) == value for key, value in cell.about.items())
+        complete = not cell.gold or (content.get("gold") or {}).get("fingerprint") == cell.gold.fingerprint
+    return complete and {"in_turn": False, **content}.items() >= cell.about.items()
 
 
 @dataclass
@@ -312,10 +372,10 @@ def _write(path: Path, result: dict[str, Any]) -> None:
     """A cell's file, and beside it the picture of before and after."""
     sheet = result.pop("sheet", None)
     path.with_suffix(".png").unlink(missing_ok=True)  # of an earlier run
-    write_json(path, result)
     if sheet:
         with replacing(path.with_suffix(".png")) as temporary:
             temporary.write_bytes(sheet)
+    write_json(path, result)  # last: it says that the cell is done
 
 
 def _results(
@@ -338,12 +398,12 @@ def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress
 
     forget_peak(model.device)
     began = time.perf_counter()
-    edit = cell.entrant.method.erase(model, (cell.concept,), cell.entrant.settings, Run(cell.seed, progress=progress))
+    edit = _erase(model, cell, progress)
     cost = {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device), "edit_mb": edit.nbytes / 2**20}
-    gold = load(cell.gold, device=str(model.device), dtype=common["dtype"]) if cell.gold else None
+    gold = load(cell.gold.model, device=str(model.device), dtype=common["dtype"]) if cell.gold else None
     evaluation = evaluate(
         model,
-        (cell.concept,),
+        cell.task.concepts,
         edit,
         seed=cell.seed,
         target_pictures=common["target_pictures"],
@@ -353,11 +413,28 @@ def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress
         progress=progress,
     )
     found = {**evaluation.to_dict(), **({} if cell.entrant.text == RETRAINED else cost), **_machine()}
-    found["sheet"] = _png(pictures.sheet(model, edit, (cell.concept,), cell.seed, progress))
+    if cell.gold:
+        found["gold"]["fingerprint"] = cell.gold.fingerprint
+    found["sheet"] = _png(pictures.sheet(model, edit, cell.task.concepts, cell.seed, progress))
     if common["information"]:
-        told = residual(model, (cell.concept,), edit, budget=common["information"], seed=cell.seed, progress=progress)
+        told = residual(model, cell.task.concepts, edit, budget=common["information"], seed=cell.seed, progress=progress)
         found["information"] = nats.figures(told)
     return found
+
+
+def _erase(model: Model, cell: Cell, progress: Progress) -> Edit:
+    """The edit; of concepts in turn the composition of one edit for each, made with the earlier ones on the model."""
+    from excise.edits import compose
+
+    run, entrant = Run(cell.seed, progress=progress), cell.entrant
+    if not cell.task.in_turn:
+        return entrant.method.erase(model, cell.task.concepts, entrant.settings, run)
+    edits: list[Edit] = []
+    with ExitStack() as on:
+        for concept in cell.task.concepts:
+            edits.append(entrant.method.erase(model, (concept,), entrant.settings, run))
+            on.enter_context(edits[-1].applied(model))
+    return compose(edits)
 
 
 def _file_name(text: str) -> str:

@@ -85,14 +85,13 @@ def _measure(
     model: str | Path, targets: Sequence[Concept], edits: Sequence[Edit], seed: int, target_pictures: int,
     other_pictures: int, quality: QualityOptions | None, device: str | None, dtype: str, progress: Progress,
 ) -> Evaluation:  # fmt: skip
-    from excise.edits import compose
     from excise.evaluation import evaluate
     from excise.models import load
 
     return evaluate(
         load(model, device=device, dtype=dtype),
         targets,
-        compose(edits) if edits else None,
+        edits,
         seed=seed,
         target_pictures=target_pictures,
         other_pictures=other_pictures,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +85,11 @@ def _sample(
     model: Model, edits: Sequence[Edit], scale: float, wanted: Sequence[tuple[str, int]],
     steps: int | None, guidance: float | None, progress: Progress,
 ) -> list[Image.Image]:  # fmt: skip
+    from excise.edits import all_applied
     from excise.report.pictures import batch, to_image
 
     pictures: list[Image.Image] = []
-    with ExitStack() as on:
-        for edit in edits:
-            on.enter_context(edit.applied(model, scale))
+    with all_applied(model, edits, scale):
         for start in range(0, len(wanted), batch(model)):
             progress("pictures", start, len(wanted))
             prompts, seeds = zip(*wanted[start : start + batch(model)], strict=True)

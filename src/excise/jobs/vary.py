@@ -48,7 +48,6 @@ def vary(
     if description.classifier is None:
         raise ValueError(f"the model {description.name!r} brings no classifier, so nothing can be measured")
 
-    from excise.edits import compose
     from excise.evaluation import Classifier
     from excise.evaluation.conditions import vary as run
     from excise.evaluation.detector import Judge
@@ -56,7 +55,7 @@ def vary(
 
     judge = Judge(Classifier.load(description.classifier), target)
     loaded = load(model, device=device, dtype=dtype)
-    found = run(loaded, target, compose(edits), judge, pictures=pictures, seed=seed, progress=progress)
+    found = run(loaded, target, edits, judge, pictures=pictures, seed=seed, progress=progress)
     about = {"concept": target.label, "model": description.name, "edits": [each.manifest.method for each in edits]}
     result = {**about, "seed": seed, "dtype": loaded.precision, "conditions": found}
     if json is not None:

@@ -18,7 +18,7 @@ def section(bench: Bench, root: Path, draw: Drawer) -> Section:
 
     cells = bench.cells
     entrants = list(dict.fromkeys(cell["entrant"] for cell in cells))
-    concepts = list(dict.fromkeys(concept_of(cell) for cell in cells))
+    concepts = list(dict.fromkeys(methods.concept_of(cell) for cell in cells))
     model = bench.common.get("model") or cells[0].get("model", "a model")
     groups = methods.groups(cells)
     overview = draw(
@@ -49,11 +49,6 @@ ACROSS = (("ua", "Gone: UA, per cent"), ("worst", "Kept: the other concept that 
 """Figures that are shown for every concept and method, and what they are called."""
 
 
-def concept_of(cell: methods.Cell) -> str:
-    """What a cell erased, in one label."""
-    return " ".join(cell["concepts"])
-
-
 def _counts(cells: Sequence[methods.Cell], entrants: Sequence[str], concepts: Sequence[str], model: str) -> str:
     seeds = sorted({cell["seed"] for cell in cells})
     failed = sum("error" in cell for cell in cells)
@@ -64,7 +59,7 @@ def _counts(cells: Sequence[methods.Cell], entrants: Sequence[str], concepts: Se
 
 def _leaders(group: methods.Group) -> list[str]:
     """Who removed most and who kept most, in words; nothing where there is no choice."""
-    rows = [row for row in group.rows if {"left", "worst"} <= row.numbers.keys()]
+    rows = [row for row in group.rows if {"left", "worst"} <= row.numbers.keys() and row.name != methods.RETRAINED]
     if len(rows) < 2:
         return []
     gone = min(rows, key=lambda row: abs(row.numbers["left"].value))
@@ -80,7 +75,7 @@ def _across(cells: Sequence[methods.Cell], entrants: Sequence[str], concepts: Se
     """A line per concept, a column per method."""
     found: dict[tuple[str, str], list[methods.Cell]] = {}
     for cell in cells:
-        found.setdefault((concept_of(cell), cell["entrant"]), []).append(cell)
+        found.setdefault((methods.concept_of(cell), cell["entrant"]), []).append(cell)
     rows = [(each, [_square(found.get((each, entrant), []), key) for entrant in entrants]) for each in concepts]
     return Heat(name, "erased", entrants, rows)
 
@@ -96,7 +91,7 @@ def _sheets(bench: Bench) -> list[tuple[str, list[Picture]]]:
     """By concept, the pictures of every method's first seed that has some."""
     found: dict[str, dict[str, Picture]] = {}
     for cell, path in zip(bench.cells, bench.pictures, strict=True):
-        concept, name = concept_of(cell), cell["entrant"]
+        concept, name = methods.concept_of(cell), cell["entrant"]
         if path is not None and name not in found.setdefault(concept, {}):
             alt = f"{concept} erased by {name}: base model above, edited model below, same prompts and seeds"
             found[concept][name] = picture(path, alt, f"{name}, seed {cell['seed']}")
@@ -114,14 +109,15 @@ def _entrant(name: str, cells: Sequence[methods.Cell], draw: Drawer) -> dict[str
     columns = [column for column in methods.COLUMNS if any(methods.number(cell, column.key) for cell in good)]
     heads = ("concept", "seed", *(f"{column.head}{f', {column.unit}' if column.unit else ''}" for column in columns))
     rows = [
-        (concept_of(c), str(c["seed"]), *(_text(column, methods.number(c, column.key)) for column in columns)) for c in good
+        (methods.concept_of(c), str(c["seed"]), *(_text(column, methods.number(c, column.key)) for column in columns))
+        for c in good
     ]
     return {
         "name": name,
         "cells": len(cells),
         "heat": _heat(matrix, name) if matrix.cells else None,
         "table": Table(f"Erasures by {name}", heads, rows),
-        "failures": [f"{concept_of(cell)}, seed {cell['seed']}: {cell['error']}" for cell in cells if "error" in cell],
+        "failures": [f"{methods.concept_of(cell)}, seed {cell['seed']}: {cell['error']}" for cell in cells if "error" in cell],
         "settings": _first(cells, "settings"),
     }
 

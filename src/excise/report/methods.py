@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("edit_mb", "edit", "MiB", 1, 2, "size of the edit's file"),
 )  # fmt: skip
 
+SHARED = ("ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "fid_base", "kid_base", "gold.fid")
+"""Figures of pictures that the cells of one seed have in common."""
+
+RETRAINED = "retrained"
+"""The row of the gold standard: a model trained from scratch without the concept, which no method can beat at being without it."""
+
 PUBLISHED = {
     "ua": "ua",
     "ira": "ira",
@@ -162,16 +169,17 @@ def row(cells: Sequence[Cell], name: str) -> Row:
     good = [cell for cell in cells if "error" not in cell]
     found = {column.key: mean(good, column.key) for column in COLUMNS}
     failed = f", {len(cells) - len(good)} failed" if len(good) < len(cells) else ""
-    note = f"{len(good)} erasure{'s' * (len(good) != 1)}{failed}"
+    mixed = ", of different settings" if len({json.dumps(cell.get("settings"), sort_keys=True) for cell in good}) > 1 else ""
+    note = f"{len(good)} erasure{'s' * (len(good) != 1)}{mixed}{failed}"
     return Row(name, {key: each for key, each in found.items() if each is not None}, note)
 
 
 def _base(cells: Sequence[Cell], columns: Iterable[Column]) -> Row:
-    """The base model, of which some figures are measured and some are so by definition."""
+    """The base model, of which some figures are measured (in every method's cell the same) and some are so by definition."""
+    whole = [cell for cell in cells if isinstance(cell.get("base"), dict)]
+    once = {(concept_of(cell), cell["seed"]): cell for cell in sorted(whole, key=lambda cell: bool(cell.get("gold")))}
     measured = [
-        {**cell, **cell["base"], "erased": 1 - cell["base"]["ua"], "gold": lookup(cell, "gold.base")}
-        for cell in cells
-        if isinstance(cell.get("base"), dict)
+        {**cell, **cell["base"], "erased": 1 - cell["base"]["ua"], "gold": lookup(cell, "gold.base")} for cell in once.values()
     ]
     own = {column.key: column.own for column in columns}
     found = {
@@ -206,9 +214,10 @@ def mean(cells: Sequence[Cell], key: str) -> Number | None:
     """The mean of a figure over cells, seeds of one concept first; None if no cell has it.
 
     Its interval is the wider of two: the bootstrap over concepts (percentiles, fixed seed), which sees that concepts differ; and what the
-    cells' own intervals leave of chance within them. The worst of something is not averaged, and has no interval.
+    cells' own intervals leave of chance within them. Pictures of kept concepts are the same in the cells of one seed, so chance does not
+    cancel between those. The worst of something is not averaged, and has no interval.
     """
-    found = [(" ".join(cell["concepts"]), each) for cell in cells if (each := number(cell, key)) is not None]
+    found = [(concept_of(cell), each) for cell in cells if (each := number(cell, key)) is not None]
     if not found:
         return None
     if key in ("worst", "information.kept.worst"):
@@ -218,9 +227,14 @@ def mean(cells: Sequence[Cell], key: str) -> Number | None:
         by_concept.setdefault(concept, []).append(each.value)
     values = [sum(each) / len(each) for each in by_concept.values()]
     middle = sum(values) / len(values)
-    spans = [_within(middle, [each for _, each in found]), _over(values)]
+    spans = [_within(middle, [each for _, each in found], shared=key in SHARED), _over(values)]
     ends = [each for each in spans if each is not None]
     return Number(middle, (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None)
+
+
+def concept_of(cell: Cell) -> str:
+    """What was erased, in words: "object:cat", "object:cat + object:dog", "object:cat then object:dog"."""
+    return (" then " if cell.get("in_turn") else " + ").join(cell["concepts"])
 
 
 def number(cell: Cell, key: str) -> Number | None:
@@ -277,15 +291,16 @@ def _worst(cell: Cell) -> Number | None:
     if not kept:
         return None
     label = min(kept, key=lambda each: kept[each])
-    return Number(kept[label], note=f"{label}, erasing {', '.join(cell['concepts'])}")
+    return Number(kept[label], note=f"{label}, erasing {concept_of(cell)}")
 
 
-def _within(middle: float, found: Sequence[Number]) -> tuple[float, float] | None:
+def _within(middle: float, found: Sequence[Number], *, shared: bool) -> tuple[float, float] | None:
     if any(each.ends is None for each in found):
         return None
     ends = [(each.value, *each.ends) for each in found if each.ends is not None]
-    low = math.hypot(*(value - low for value, low, _ in ends)) / len(ends)
-    high = math.hypot(*(high - value for value, _, high in ends)) / len(ends)
+    together: Callable[..., float] = (lambda *widths: sum(widths)) if shared else math.hypot
+    low = together(*(value - low for value, low, _ in ends)) / len(ends)
+    high = together(*(high - value for value, _, high in ends)) / len(ends)
     return middle - low, middle + high
 
 
@@ -306,5 +321,5 @@ def _picks(count: int) -> ndarray:
 
 
 def kind(cell: Cell) -> str:
-    """What was erased: "object", "style", ..."""
-    return str(cell["concepts"][0]).split(":")[0]
+    """What was erased: "object", "style", ..., or a "joint erasure" of several concepts."""
+    return "joint erasure" if len(cell["concepts"]) > 1 else str(cell["concepts"][0]).split(":")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,8 +50,8 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a measurement of one edited concept, by name; None where one is undefined."""
-    (reading,) = result["concepts"]
+    """The figures of a measurement of an edit by name, of several concepts those of the one that most is left of; None: undefined."""
+    reading = max(result["concepts"], key=lambda each: _share(each["conditional"], -math.inf))
     kept = result["collateral"]
     return {
         "nats": _left(reading["conditional"]),
@@ -146,9 +147,9 @@ def _short(estimate: Mapping[str, Any] | str) -> str:
     return estimate if isinstance(estimate, str) else f"{estimate['value']:.2f}"
 
 
-def _share(words: Mapping[str, Any]) -> float:
+def _share(words: Mapping[str, Any], undefined: float = math.inf) -> float:
     share = words.get("share_left", "undefined")
-    return float("inf") if isinstance(share, str) else float(share["value"])
+    return undefined if isinstance(share, str) else float(share["value"])
 
 
 def _compared(result: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.files import write_text
-from excise.report import collateral
+from excise.report import collateral, methods
 from excise.report.numbers import NOT_MEASURED, UNITS
 
 FIGURES = (
@@ -74,8 +74,8 @@ def write_tables(out: Path) -> None:
 
 def markdown(cells: Sequence[dict[str, Any]]) -> str:
     """A table per kind of concept and one over all: a row per method, means over cells; worst columns are the smallest of any cell."""
-    kinds = sorted({_kind(cell) for cell in cells})
-    groups = [(kind, [cell for cell in cells if _kind(cell) == kind]) for kind in kinds]
+    kinds = sorted({methods.kind(cell) for cell in cells})
+    groups = [(kind, [cell for cell in cells if methods.kind(cell) == kind]) for kind in kinds]
     if len(kinds) > 1:
         groups.insert(0, ("all", list(cells)))
     return "\n\n".join([*(f"### {title}\n\n{_table(group)}" for title, group in groups), CAVEAT]) + "\n"
@@ -136,14 +136,10 @@ def _csv(cells: Sequence[dict[str, Any]]) -> str:
         figures = [_blank(cell.get(name)) for name in FIGURES]
         intervals = [_blank(end) for name in INTERVALS for end in (cell.get(f"{name}_ci") or (None, None))]
         counts = [cell.get("n", {}).get(part, "") for part in ("target", "retained")]
-        about = [cell["entrant"], " ".join(cell["concepts"]), cell["seed"]]
+        about = [cell["entrant"], methods.concept_of(cell), cell["seed"]]
         writer.writerow([*about, *figures, *intervals, *counts, cell.get("error", "")])
     return text.getvalue()
 
 
 def _blank(value: Any) -> Any:
     return "" if value is None else value
-
-
-def _kind(cell: dict[str, Any]) -> str:
-    return str(cell["concepts"][0]).split(":")[0]

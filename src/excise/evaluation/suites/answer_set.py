@@ -10,7 +10,6 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -134,13 +133,13 @@ class AnswerSet:
 
     def generate(self, model: Model, edits: Sequence[Edit], progress: Progress, stage: str = "pictures") -> None:
         """Make what is missing, with the edits on. Stopping it loses some seconds' work."""
+        from excise.edits import all_applied
+
         missing = self.missing
         self.write()
         written, made = time.monotonic(), 0
         try:
-            with ExitStack() as on:
-                for edit in edits:
-                    on.enter_context(edit.applied(model))
+            with all_applied(model, edits):
                 for chunk in _chunks(missing, model):
                     progress(stage, made, len(missing))
                     for item, picture in zip(chunk, _make(model, chunk), strict=True):
