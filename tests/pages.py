@@ -190,7 +190,7 @@ def write_variation(path: Path, name: str = "cat") -> Path:
         {"group": group, "name": how, "prompt": f"a {name}", "n": 64, "base": share(a), "edited": share(b), "neutral": share(c)}
         for group, how, a, b, c in rows
     ]
-    about = {"concept": f"object:{name}", "model": "canvas", "edits": ["mim"], "seed": 0, "dtype": "float32"}
+    about = {"concept": f"object:{name}", "model": "canvas", "edits": [{"name": "mim"}], "seed": 0, "dtype": "float32"}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**about, "conditions": conditions}), encoding="utf-8")
     return path

@@ -468,3 +468,27 @@ def _csv_rows(out: Path, entrant: str) -> list[dict[str, str]]:
     """Without the seconds, which no two runs share."""
     with open(out / "results.csv", encoding="utf-8") as file:
         return [{**r, "seconds": ""} for r in csv.DictReader(file) if r["entrant"] == entrant]
+
+
+class TestFolder:
+    def test_other_settings_of_a_row_are_refused(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        """A method's defaults may change between two runs: its row would show both."""
+        out = tmp_path / "b"
+        run(tiny_canvas, out, concepts=["cat", "dog"])
+        old = out / "cells" / "quick" / "object-dog-s0.json"
+        old.write_text(old.read_text().replace('"strength": 1.0', '"strength": 0.5'))
+        before = files(out)
+        with pytest.raises(
+            ValueError, match=r"object-dog-s0.json was made with other settings of quick \(strength 0.5, now 1.0\)"
+        ):
+            run(tiny_canvas, out, concepts=["cat", "bird"])
+        assert files(out) == before
+        ran.clear()
+        run(tiny_canvas, out, concepts=["cat", "dog"])
+        assert ran == [("1", "object:dog", 0)]
+
+    def test_a_folder_of_something_else_is_left_alone(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        (tmp_path / "results.csv").write_text("mine")
+        with pytest.raises(FileExistsError, match=r"no bench\.json"):
+            run(tiny_canvas, tmp_path)
+        assert os.listdir(tmp_path) == ["results.csv"]

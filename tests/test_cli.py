@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import inspect
 import json
 import os
@@ -196,8 +197,26 @@ class TestEvaluate:
         printed = ok("evaluate", "--edit", edit, *few, "--json", tmp_path / "n.json")
         numbers = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
         assert set(numbers["per_target"]) == {"object:cat"} and numbers["n"]["target"] == 6
+        keys = "ua ira cra neutral ua_ci ira_ci cra_ci n base seconds peak_mb seed model method concepts base_fingerprint dtype versions"
+        assert set(keys.split()) <= numbers.keys() and numbers["method"] == "mim" and numbers["concepts"] == ["object:cat"]
+        assert (
+            numbers["seconds"] > 0
+            and numbers["edits"][0]["artefact_hash"] == hashlib.sha256((edit / "edit.safetensors").read_bytes()).hexdigest()
+        )
         assert "UA" in printed
         assert "exists" in refused(2, "evaluate", "--edit", edit, *few, "--json", tmp_path / "n.json")
+
+    def test_edits_of_different_kinds_together(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+        quick = [
+            word for text in ("rounds=1", "steps=1", "batch=1", "trajectories=1", "sampler_steps=2") for word in ("--set", text)
+        ]
+        made = ("--method", "spm", "--model", tiny_canvas, "--out", tmp_path / "dog", "--no-evaluate", "--no-measure")
+        ok("erase", "dog", *made, *quick)
+        few = ("--target-pictures", 3, "--other-pictures", 3, "--model", tiny_canvas)
+        ok("evaluate", "--edit", edit, "--edit", tmp_path / "dog", *few, "--json", tmp_path / "n.json")
+        numbers = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
+        assert numbers["method"] == "mim+spm" and set(numbers["per_target"]) == {"object:cat", "object:dog"}
+        assert numbers["seconds"] is None
 
     def test_the_base_alone(self, tiny_canvas: Path) -> None:
         ok("evaluate", "--concept", "dog", "--model", tiny_canvas, "--target-pictures", "3", "--other-pictures", "3")

@@ -139,6 +139,7 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         told = json.loads(out.read_text())
         assert told["concept"] == "object:cat" and len(told["conditions"]) > 20
+        assert told["edits"][0]["name"] == "mim" and "float32" in told["base_fingerprint"]
         assert "EulerDiscrete" in result.output and "image to image" in result.output
         again = CliRunner().invoke(app, command)
         assert again.exit_code == 2 and "exists" in again.stderr

@@ -66,6 +66,7 @@ def test_measure_an_edit(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     told = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
     assert told["edits"] == ["hand object:cat"]
+    assert told["provenance"]["edits"][0]["name"] == "hand" and told["provenance"]["seed"] == 0
     assert [reading["concept"] for reading in told["concepts"]] == ["object:cat"]
     others = ["object:dog", "object:bird", "style:photo", "style:sketch", "style:pixel art"]
     assert [reading["concept"] for reading in told["others"]] == others

@@ -368,3 +368,12 @@ def test_pictures_and_an_edit_exclude_each_other(edit: Path, prompts: Path, tmp_
 
 def test_published_rows_are_not_of_this_model() -> None:
     assert all(row.protocol and row.evidence for row in uc.published())
+
+
+def test_what_is_not_a_suites_result_is_kept(prompts: Path, tiny_sd1: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cat"
+    out.mkdir()
+    (out / "result.json").write_text('{"ua": 0.9}')
+    with pytest.raises(FileExistsError, match="not the result of a suite"):
+        suite("coco", settings={"prompts": str(prompts)}, model=tiny_sd1, out=out)
+    assert (out / "result.json").read_text() == '{"ua": 0.9}'

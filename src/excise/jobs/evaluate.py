@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
 from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
 if TYPE_CHECKING:
     from excise.edits import Edit
     from excise.evaluation import Evaluation
-    from excise.evaluation.quality import QualityOptions
+    from excise.models import Model
 
 
 def evaluate(
@@ -71,30 +72,30 @@ def evaluate(
         from excise.evaluation.quality import QualityOptions
 
         options = QualityOptions(features, real, inception, clip, lpips)
-    evaluation = _measure(model, targets, edits, seed, target_pictures, other_pictures, options, device, dtype, progress)
+    from excise.evaluation import evaluate as run
+    from excise.models import load
+
+    loaded = load(model, device=device, dtype=dtype)
+    evaluation = run(
+        loaded, targets, edits,
+        seed=seed, target_pictures=target_pictures, other_pictures=other_pictures, quality=options or False, progress=progress,
+    )  # fmt: skip
     if json is not None:
-        write_json(Path(json), evaluation.to_dict())
+        write_json(Path(json), {**evaluation.to_dict(), **_about(loaded, targets, edits, seed)})
     return evaluation
+
+
+def _about(model: Model, targets: Sequence[Concept], edits: Sequence[Edit], seed: int) -> dict[str, Any]:
+    """What was measured, with the keys of an erasure's `result.json`; cost only of a single edit, whose manifest says it."""
+    cost = edits[0].manifest.measurements if len(edits) == 1 else {}
+    return {
+        **provenance(model, edits, seed),
+        "method": "+".join(dict.fromkeys(edit.manifest.method for edit in edits)) or None,
+        "concepts": [target.label for target in targets],
+        "seconds": cost.get("seconds"),
+        "peak_mb": cost.get("peak_mb"),
+    }
 
 
 def _erased(edits: Sequence[Edit]) -> list[str]:
     return list(dict.fromkeys(label for edit in edits for label in edit.manifest.names))
-
-
-def _measure(
-    model: str | Path, targets: Sequence[Concept], edits: Sequence[Edit], seed: int, target_pictures: int,
-    other_pictures: int, quality: QualityOptions | None, device: str | None, dtype: str, progress: Progress,
-) -> Evaluation:  # fmt: skip
-    from excise.evaluation import evaluate
-    from excise.models import load
-
-    return evaluate(
-        load(model, device=device, dtype=dtype),
-        targets,
-        edits,
-        seed=seed,
-        target_pictures=target_pictures,
-        other_pictures=other_pictures,
-        quality=quality or False,
-        progress=progress,
-    )

@@ -10,6 +10,7 @@ from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
 from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def measure(
     loaded, edits = _load(model, base, edits, device, dtype, progress)
     found = _measure(loaded, targets, others, edits, pictures, phrasings, budget, seed, progress)
     if json is not None:
-        write_json(Path(json), found.to_dict())
+        write_json(Path(json), {**found.to_dict(), "provenance": provenance(loaded, edits, seed)})
     _draw(found, figure, curves)
     return found
 

@@ -14,6 +14,7 @@ from excise.evaluation.suites.prompts import PromptItem
 from excise.evaluation.weights import check_names
 from excise.files import write_json
 from excise.jobs.files import read_edits
+from excise.jobs.provenance import identity
 from excise.models.names import resolve
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def suite(
     parsed = parse_settings(chosen, settings or {})
     items = chosen.items(parsed)
     edits = read_edits(edit)
+    _check_own(Path(out) / RESULT)
     if pictures is not None and edits:
         raise ValueError("give pictures that were made elsewhere, or an edit to make them with, not both")
     where = resolve(model) if pictures is None else None
@@ -68,10 +70,16 @@ def suite(
         sets["edited"] = AnswerSet.adopt(pictures, items)
     made = time.perf_counter() - began
     result = _score(chosen, parsed, tools, sets, progress, allow_partial)
-    result["method"] = [_method(e) for e in edits] or None
+    result["method"] = [identity(e) for e in edits] or None
     result["timings"] = {"gen_s": made, "eval_s": time.perf_counter() - began - made}
     write_json(Path(out) / RESULT, result)
     return result
+
+
+def _check_own(path: Path) -> None:
+    """Raise FileExistsError if the result would take the place of something else's, such as an erasure's."""
+    if path.exists() and "metrics" not in path.read_text(encoding="utf-8", errors="replace"):
+        raise FileExistsError(f"{path} is not the result of a suite; choose another folder")
 
 
 def _make(
@@ -104,24 +112,12 @@ def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]
         "model": model.name,
         "base": base_fingerprint(model),
         "autoencoder": digest_tensors(model.pipeline.vae.state_dict()),
-        "edits": [_method(edit) for edit in edits],
+        "edits": [identity(edit) for edit in edits],
         "sampler": {"scheduler": type(scheduler).__name__, "config": dict(scheduler.config), **vars(model.sampler), "eta": 0.0},
         "dtype": model.precision,
         "rng": "per_image",
         "image_format": "PNG",
         "versions": versions(),
-    }
-
-
-def _method(edit: Edit) -> dict[str, Any]:
-    from excise.evaluation.digests import digest_tensors
-
-    manifest = edit.manifest
-    return {
-        "name": manifest.method,
-        "concepts": manifest.names,
-        "params": manifest.settings,
-        "artefact_hash": manifest.weights_sha256 or digest_tensors(edit.tensors()),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
 from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
 
@@ -33,7 +34,7 @@ def vary(
     pictures  of each condition and model
     json      file for the figures
 
-    Returns "concept", "model", "seed", "dtype" and "conditions" (`evaluation.conditions.vary`). Raises ValueError if there is no
+    Returns "concept", `provenance`, and "conditions" (`evaluation.conditions.vary`). Raises ValueError if there is no
     concept or several, or the model brings no classifier, FileExistsError if `json` is there.
     """
     check_new_file(json, overwrite)
@@ -56,8 +57,7 @@ def vary(
     judge = Judge(Classifier.load(description.classifier), target)
     loaded = load(model, device=device, dtype=dtype)
     found = run(loaded, target, edits, judge, pictures=pictures, seed=seed, progress=progress)
-    about = {"concept": target.label, "model": description.name, "edits": [each.manifest.method for each in edits]}
-    result = {**about, "seed": seed, "dtype": loaded.precision, "conditions": found}
+    result = {"concept": target.label, **provenance(loaded, edits, seed), "conditions": found}
     if json is not None:
         write_json(Path(json), result)
     return result
