@@ -175,6 +175,17 @@ def test_bad_input_is_refused(options: dict[str, Any], message: str, tiny_canvas
     assert not (tmp_path / "x").exists()
 
 
+def test_a_damaged_file_is_named(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": tiny_canvas, "attacks": FAST[1], "out": tmp_path / "x", **FEW}
+    whole = audit(edit, **options).to_dict()
+    for name in ("attacks/seeds_tries=1.json", "audit.json"):
+        (tmp_path / "x" / name).write_text("{", encoding="utf-8")
+        with pytest.raises(ValueError, match=f"{name} is not a whole JSON file"):
+            audit(edit, **options)
+    again = audit(edit, overwrite=True, **options).to_dict()
+    assert again["attacks"][0]["verdict"] == whole["attacks"][0]["verdict"], "it can be made anew"
+
+
 def test_one_concept_must_be_meant(tiny_canvas: Path, tiny_sd1: Path) -> None:
     with pytest.raises(ValueError, match="name what was erased"):
         audit(model=tiny_canvas, attacks="seeds")

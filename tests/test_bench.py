@@ -170,6 +170,13 @@ class TestCells:
         assert run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])[0] == before[0] and len(ran) == 1
         assert json.loads(grid_file.read_text())["dtype"] == "float32"
 
+    def test_a_damaged_file_is_named(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b")
+        for name in (next(name for name in files(tmp_path / "b") if name.endswith("s0.json")), "bench.json"):
+            (tmp_path / "b" / name).write_text("{", encoding="utf-8")
+            with pytest.raises(ValueError, match=f"{name} is not a whole JSON file"):
+                run(tiny_canvas, tmp_path / "b")
+
     def test_the_precision_is_that_of_the_model(
         self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -90,6 +90,9 @@ def test_a_folder_is_of_one_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert recipe.train("all", tmp_path, without=["cat"]) and recipe.train("vae", tmp_path)
     with pytest.raises(ValueError, match="begun without cat"):
         recipe.train("diffusion", tmp_path)
+    (tmp_path / "without.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"without\.json is not a whole JSON file"):
+        recipe.train("diffusion", tmp_path)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "diffusion.ckpt.safetensors").touch()
     with pytest.raises(ValueError, match="begun without nothing"):

@@ -213,6 +213,20 @@ def test_reading_what_is_not_a_whole_safetensors_file(tmp_path: Path) -> None:
             files.read_tensors(tmp_path / "t")
 
 
+def test_reading_what_is_not_a_whole_json_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="missing"):
+        files.read_json(tmp_path / "missing")
+    files.write_json(tmp_path / "t.json", {"a": ["ü", None]})
+    assert files.read_json(tmp_path / "t.json") == {"a": ["ü", None]}
+    whole = (tmp_path / "t.json").read_bytes()
+    for content in (b"", whole[:-3], whole + b"}", b"\xff\xfe", b"[" * 100_000, b"[1]", b"3", b"null"):
+        (tmp_path / "t.json").write_bytes(content)
+        with pytest.raises(ValueError, match=r"/t\.json is not a whole JSON file \(.+\)$"):
+            files.read_json(tmp_path / "t.json")
+    files.write_json(tmp_path / "t.json", [1])
+    assert files.read_json(tmp_path / "t.json", list) == [1]
+
+
 def test_only_a_result_may_be_replaced(tmp_path: Path) -> None:
     files.check_replaceable(tmp_path / "new", "edit.json", overwrite=False)
     files.check_replaceable(tmp_path, "edit.json", overwrite=False)

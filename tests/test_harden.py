@@ -282,7 +282,7 @@ def test_what_does_not_fit_is_refused(audited: Path, tiny_canvas: Path, tmp_path
     elsewhere = change(audited, tmp_path / "elsewhere", about={**base, "base": "0" * 64})
     for folder, concept, error, message in [
         (tmp_path, "cat", FileNotFoundError, "is not the folder of an audit: it has no audit.json"),
-        (torn, "cat", ValueError, "not a whole audit"),
+        (torn, "cat", ValueError, r"torn/audit\.json is not a whole JSON file"),
         (audited, "dog", ValueError, "is an audit of object:cat, not of object:dog"),
         (nothing, "cat", ValueError, "no prompt and no embedding revived object:cat in .*nothing$"),
         (sampler, "cat", ValueError, r"what did \(seeds:tries=1\) left neither"),

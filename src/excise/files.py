@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, and reading tensors safely."""
+"""Writing files so that a kill at any moment leaves the old file or the new one, and reading JSON and tensors safely."""
 
 from __future__ import annotations
 
@@ -97,6 +97,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write indented JSON atomically."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """What a JSON file holds: an object as a dict, or with `kind=list` an array as a list.
+
+    Raises FileNotFoundError if it is not there, ValueError if it is not a whole JSON file of that kind.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a whole JSON file ({error})") from None
+    if not isinstance(data, kind):
+        raise ValueError(f"{path} is not a whole JSON file (it holds a {type(data).__name__} instead of a {kind.__name__})")
+    return data
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

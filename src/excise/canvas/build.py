@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from excise.canvas.captions import HELD_OUT, TEMPLATES, with_article
 from excise.canvas.catalog import OBJECTS, STYLES
 from excise.canvas.data import SIZE
 from excise.canvas.recipe import never_met
-from excise.files import replacing_folder, write_json
+from excise.files import read_json, replacing_folder, write_json
 
 SAMPLER = {"steps": 20, "guidance_scale": 4.0, "size": SIZE}
 
@@ -60,4 +59,4 @@ def assemble(work: Path, out: Path, name: str | None = None) -> None:
 
 def _load_as_float32(config: Path) -> None:
     """Let plain loading widen the text encoder, as it does the other networks: they would not fit together otherwise."""
-    write_json(config, {**json.loads(config.read_text(encoding="utf-8")), "dtype": "float32"})
+    write_json(config, {**read_json(config), "dtype": "float32"})

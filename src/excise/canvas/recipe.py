@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from excise.files import write_json
+from excise.files import read_json, write_json
 
 PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 24000}
 """Steps of each part, in training order."""
@@ -49,7 +48,7 @@ def train(
 def never_met(work: Path) -> list[str]:
     """What text encoder and U-Net in the folder never meet, sorted."""
     path = work / WITHOUT
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    return read_json(path, list) if path.is_file() else []
 
 
 def _check_names(without: frozenset[str]) -> None:

@@ -18,7 +18,7 @@ from excise.edits.applied import base_fingerprint
 from excise.erasure.budget import Pictured
 from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Progress, Run
-from excise.files import cache_folder, read_tensors, write_tensors
+from excise.files import cache_folder, read_json, read_tensors, write_tensors
 from excise.information.pictures import SUFFIXES, read_picture
 
 if TYPE_CHECKING:
@@ -214,9 +214,10 @@ def _listed(path: Path) -> dict[str, str]:
     """Prompts by file name."""
     if not path.is_file():
         return {}
+    listed = read_json(path)
     try:
-        return {entry["file"]: entry["prompt"] for entry in json.loads(path.read_text(encoding="utf-8"))["pictures"]}
-    except (KeyError, TypeError, ValueError) as error:
+        return {entry["file"]: entry["prompt"] for entry in listed["pictures"]}
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path} does not tell what the pictures show: {error!r}") from None
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from excise.files import check_replaceable, replacing_folder, write_json
+from excise.files import check_replaceable, read_json, replacing_folder, write_json
 from excise.jobs.files import read_edits
 
 if TYPE_CHECKING:
@@ -86,6 +85,6 @@ def _copy_without(base: Path, folder: Path, changed: set[str], keep: set[str]) -
 def _rename(path: Path, edits: Sequence[Edit]) -> None:
     """Let the copy's description say what is not in it."""
     if path.is_file():
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
         missing = ", ".join(name for edit in edits for name in edit.manifest.names)
         write_json(path, {**description, "name": f"{description['name']} without {missing}"})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from excise.attacks import Chosen, choose
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run, silent
-from excise.files import cache_folder, check_replaceable, read_tensors, write_json, write_tensors
+from excise.files import cache_folder, check_replaceable, read_json, read_tensors, write_json, write_tensors
 from excise.jobs.files import read_edits
 from excise.models.names import describe, resolve
 
@@ -133,21 +133,21 @@ def _slug(text: str) -> str:
 
 def _claim(folder: Path, about: dict[str, Any], overwrite: bool) -> None:
     """Make the folder this audit's. Raises ValueError if it holds another one's results."""
-    about = json.loads(json.dumps(about))
-    if (folder / MARKER).is_file():
-        before = json.loads((folder / MARKER).read_text(encoding="utf-8")).get("about", {})
+    if overwrite:
+        shutil.rmtree(folder / "attacks", ignore_errors=True)
+    elif (folder / MARKER).is_file():
+        about = json.loads(json.dumps(about))
+        before = read_json(folder / MARKER).get("about", {})
         differing = [key for key in about if before.get(key) != about[key]]
-        if differing and not overwrite:
+        if differing:
             told = "; ".join(f"{key} was {before.get(key)!r}, now {about[key]!r}" for key in differing)
             raise ValueError(f"{folder} holds another audit ({told}); choose another folder, or pass overwrite to start anew")
-        if overwrite:
-            shutil.rmtree(folder / "attacks", ignore_errors=True)
 
 
 def _done(path: Path, chosen: Chosen) -> bool:
     if not path.is_file():
         return False
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     return found["settings"] == json.loads(chosen.settings.model_dump_json()) and found["budget"] == chosen.budget
 
 
@@ -242,7 +242,7 @@ class _Job:
         cached = None if subject.edits or not subject.neutral else self._cache(chosen)
         if cached is not None and cached.with_suffix(".json").is_file():
             tensors, _ = read_tensors(cached.with_suffix(".safetensors"))
-            return Attacked(json.loads(cached.with_suffix(".json").read_text(encoding="utf-8")), tensors)
+            return Attacked(read_json(cached.with_suffix(".json")), tensors)
         found = assault(
             chosen, self.model, subject, self.concept, self.plain[subject.name], self.detector,
             shown=self.shown, seed=self.seed, progress=self.progress,
@@ -297,7 +297,7 @@ class _Job:
         from excise.report.audit import LIMITS
 
         order = list(attacks())
-        files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "attacks").glob("*.json"))]
+        files = [read_json(path) for path in sorted((folder / "attacks").glob("*.json"))]
         files.sort(key=lambda found: (order.index(found["attack"]), found["text"]))
         for found in files:
             for result in found.get("models", {}).values():

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from excise.concepts import Catalog, Concept, nearest
 from excise.erasure.run import Progress, Run, silent
-from excise.files import check_replaceable, replacing, write_json
+from excise.files import check_replaceable, read_json, replacing, write_json
 from excise.jobs.cluster import check_ray, on_ray
 from excise.jobs.measure import BESIDE, residual
 from excise.jobs.memory import forget_peak, peak_mb
@@ -255,7 +255,7 @@ def bench(
 
             write_tables(out)
     build(out)
-    return [json.loads(cell.path(out).read_text(encoding="utf-8")) for cell in cells]
+    return [read_json(cell.path(out)) for cell in cells]
 
 
 def _read_gold(gold: Mapping[str, str | Path], cells: Sequence[Cell], catalog: Catalog) -> dict[str, Gold]:
@@ -276,7 +276,7 @@ def _check_common(out: Path, common: Mapping[str, Any]) -> dict[str, Any]:
     path = out / GRID
     if not path.is_file():
         write_json(path, dict(common))
-    before = {**EARLIER, **json.loads(path.read_text(encoding="utf-8"))}
+    before = {**EARLIER, **read_json(path)}
     changed = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in common.items() if before.get(key) != value]
     if changed:
         raise ValueError(f"the cells in {out} cannot be compared with these: {'; '.join(changed)}; choose another folder")
@@ -288,7 +288,7 @@ def _check_settings(out: Path, cells: Sequence[Cell]) -> None:
     paths = {cell.path(out) for cell in cells}
     asked = {cell.entrant.text: cell.about["settings"] for cell in cells}
     for path in sorted((out / "cells").glob("*/*.json")):
-        content = json.loads(path.read_text(encoding="utf-8")) if path not in paths else {}
+        content = read_json(path) if path not in paths else {}
         then, now = content.get("settings") or {}, asked.get(content.get("entrant", ""))
         if now is not None and then != now:
             changed = [f"{key} {then.get(key)}, now {value}" for key, value in now.items() if then.get(key) != value]
@@ -311,7 +311,7 @@ def _done(cell: Cell, out: Path, retry: bool) -> bool:
     path = cell.path(out)
     if not path.is_file():
         return False
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     if "error" in content:
         complete = not retry
     else:

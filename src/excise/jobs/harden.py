@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
 from excise.erasure.artefacts import Artefact
-from excise.files import read_tensors
+from excise.files import read_json, read_tensors
 from excise.jobs.audit import MARKER
 
 if TYPE_CHECKING:
@@ -48,13 +47,13 @@ def _read(path: Path) -> Audited:
     folder = path.parent if path.name == MARKER else path
     if not (folder / MARKER).is_file():
         raise FileNotFoundError(f"{path} is not the folder of an audit: it has no {MARKER}")
+    about = read_json(folder / MARKER)
+    files = [(file, read_json(file)) for file in sorted(folder.glob("attacks/*.json"))]
     try:
-        about = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        files = [(file, json.loads(file.read_text(encoding="utf-8"))) for file in sorted(folder.glob("attacks/*.json"))]
         revived = [(file, attack) for file, attack in files if attack.get("verdict") == "revived"]
         found = [(attack["attack"], file.with_suffix(".safetensors"), _broke(attack)) for file, attack in revived]
         audit = Audited(path, about["concept"], about["about"]["base"], tuple(one for one in found if one[2]))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole audit ({type(error).__name__}: {error})") from None
     if not audit.found:
         others = f"; what did ({', '.join(attack['text'] for _, attack in revived)}) left neither" if revived else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from excise.files import check_replaceable, write_json
+from excise.files import check_replaceable, read_json, write_json
 
 MARKER = "edit.json"
 """The file that makes a folder a result of ours: nothing else is ever replaced."""
@@ -69,7 +69,7 @@ class Workplace:
         """
         identity, spent = json.loads(json.dumps(identity)), 0.0
         if self.checkpoint.exists():
-            before = json.loads(self.identity.read_text(encoding="utf-8"))
+            before = read_json(self.identity)
             differing = [
                 f"{key} was {before.get(key)!r}, now {identity[key]!r}" for key in identity if before.get(key) != identity[key]
             ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from excise.concepts import Catalog
+from excise.files import read_json
 
 BUILT_IN: dict[str, Path] = {"canvas": Path(__file__).parents[1] / "canvas" / "model"}
 """Models that ship with the package, by name."""
@@ -49,8 +49,8 @@ def describe(folder: Path | str) -> Description:
     path = Path(folder) / "excise.json"
     if not path.is_file():
         return Description(Path(folder).name or str(folder), Catalog(), {}, None)
+    data = read_json(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
         classifier = path.parent / data["classifier"] if "classifier" in data else None
         if classifier is not None and classifier.resolve().parent != path.parent.resolve():
             raise ValueError("the classifier must lie in the model's own folder")
