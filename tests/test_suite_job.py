@@ -174,6 +174,16 @@ class TestUnlearnCanvas:
         assert missing.exit_code == 2 and "style50_cls.pth" in missing.stderr and missing.stderr.count("\n") == 1
         nowhere = CliRunner().invoke(app, ["suite", "table", str(tmp_path / "nowhere")])
         assert nowhere.exit_code == 2 and "no such result" in nowhere.stderr
+        other = tmp_path / "other.json"
+        for content, words in (
+            ('{"ua": 0.9, "method": "mim"}', "not what excise suite run writes (KeyError: 'metrics')"),
+            ('{"metrics": {"base": [1]}, "protocol": "coco"}', "not what excise suite run writes"),
+            ('{"metrics": ', "not a whole JSON file"),
+            ("[1]", "not a whole JSON file"),
+        ):
+            other.write_text(content, encoding="utf-8")
+            refused = CliRunner().invoke(app, ["suite", "table", str(out), str(other)])
+            assert refused.exit_code == 2 and f"{other} is {words}" in refused.stderr and refused.stderr.count("\n") == 1
 
 
 def test_the_list_of_suites() -> None:
