@@ -434,7 +434,9 @@ def test_wrong_tensors(saved: Path, change: Any, message: str) -> None:
     [
         ({"method": None}, r"edit\.json is not the manifest of an edit: method"),
         ({"surprise": 1}, "surprise: Extra inputs"),
-        ({"format": 99}, "has format 99; this version of excise reads up to 1"),
+        ({"format": 2}, r"edit\.json has format 2; this version of excise reads format 1"),
+        ({"format": 2, "surprise": 1, "method": None}, "has format 2; this version of excise reads format 1"),
+        ({"format": "new"}, "has format new"),
         ({"kind": "spell"}, "manifest of an edit: kind"),
         ({"base": "abc"}, "base"),
     ],
@@ -450,7 +452,7 @@ def test_wrong_manifests(saved: Path, change: dict[str, Any], message: str) -> N
 def test_a_manifest_that_is_not_json(saved: Path) -> None:
     for content in (b"", b"{", b"\xff\xfe", b"[]"):
         (saved / "edit.json").write_bytes(content)
-        with pytest.raises(ValueError, match="is not the manifest of an edit"):
+        with pytest.raises(ValueError, match=r"edit\.json is not a whole JSON file"):
             load_edit(saved)
 
 

@@ -265,7 +265,7 @@ def _read(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
     for name in (MANIFEST, TENSORS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is not an edit: it has no {name}")
-    manifest = Manifest.parse((folder / MANIFEST).read_text(encoding="utf-8", errors="replace"), str(folder / MANIFEST))
+    manifest = Manifest.read(folder / MANIFEST)
     tensors, _ = read_tensors(folder / TENSORS)
     if hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest() != manifest.weights_sha256:
         raise ValueError(f"{folder / TENSORS} is not the file that {MANIFEST} describes (its SHA-256 differs)")

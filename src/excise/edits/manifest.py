@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from excise.files import read_json
 
 FORMAT = 1
 Kind = Literal["weights", "adapter"]
@@ -40,17 +43,18 @@ class Manifest(BaseModel):
     restored: list[dict[str, Any]] = Field(default_factory=list)
 
     @classmethod
-    def parse(cls, text: str, where: str) -> Manifest:
-        """Read JSON. Raises ValueError in one line if it is not a manifest or of a newer format."""
+    def read(cls, path: Path) -> Manifest:
+        """Read `edit.json`. Raises ValueError in one line if it is of another format, or not a manifest."""
+        data = read_json(path)
+        found = data.get("format", FORMAT)
+        if found != FORMAT:
+            raise ValueError(f"{path} has format {found}; this version of excise reads format {FORMAT}")
         try:
-            manifest = cls.model_validate_json(text)
+            return cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "file"
-            raise ValueError(f"{where} is not the manifest of an edit: {place}: {first['msg']}") from None
-        if manifest.format > FORMAT:
-            raise ValueError(f"{where} has format {manifest.format}; this version of excise reads up to {FORMAT}")
-        return manifest
+            place = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"{path} is not the manifest of an edit: {place}: {first['msg']}") from None
 
     @property
     def names(self) -> list[str]:
