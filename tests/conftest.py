@@ -10,6 +10,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at import: must come first
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,20 @@ def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_canvas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny model with `excise.json` (three objects, three styles, five members) and a random classifier."""
     return tiny.save_canvas(tmp_path_factory.mktemp("models") / "tiny-canvas")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], None]:
+    """Call it with a hub id and a folder: as if that had been downloaded. There is no network, so nothing else is on the hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name: str, folder: Path) -> None:
+        cache, commit = tmp_path / "hub" / f"models--{name.replace('/', '--')}", "0" * 40
+        shutil.copytree(folder, cache / "snapshots" / commit)
+        (cache / "refs").mkdir()
+        (cache / "refs" / "main").write_text(commit)
+
+    return put
 
 
 @pytest.fixture

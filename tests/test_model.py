@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import diffusers
@@ -242,8 +243,28 @@ def test_another_kind_of_pipeline_is_refused(tiny_sd1: Path, tmp_path: Path) -> 
     with pytest.raises(ValueError, match="FluxPipeline; supported: StableDiffusionPipeline"):
         load(folder)
     (folder / "model_index.json").write_text("{")
-    with pytest.raises(ValueError, match=r"model_index\.json"):
+    with pytest.raises(ValueError, match=r"model_index\.json is not a whole JSON file"):
         load(folder)
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument")  # diffusers gives it
+def test_the_hub_is_asked_for_the_kind_of_pipeline_first(
+    hub: Callable[[str, Path], None], tiny_sd1: Path, tmp_path: Path
+) -> None:
+    hub("somebody/sd", tiny_sd1)
+    pictures = [load(model, device="cpu").sample(["a cat"], [0], steps=2) for model in ("somebody/sd", tiny_sd1)]
+    assert torch.equal(*pictures)
+    (tmp_path / "sdxl").mkdir()
+    (tmp_path / "sdxl" / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    hub("somebody/sdxl", tmp_path / "sdxl")
+    with pytest.raises(
+        ValueError, match=r"^somebody/sdxl holds a StableDiffusionXLPipeline; supported: StableDiffusionPipeline"
+    ):
+        load("somebody/sdxl")
+    with pytest.raises(
+        FileNotFoundError, match=r"no such model: 'somebody/nothing' is no folder here, and the hub gives no .+\)$"
+    ):
+        load("somebody/nothing")
 
 
 def test_damaged_weights_are_refused(tiny_sd1: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from excise.models.model import Model, Sampler
-from excise.models.names import describe, resolve
+from excise.models.names import describe, model_index, resolve
 from excise.models.single_file import load_checkpoint
 
 
@@ -82,8 +81,7 @@ def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
     import diffusers
     import transformers
 
-    if isinstance(where, Path):
-        _check_folder(where)
+    _check_kind(where)
     kinds = {"unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL, "text_encoder": transformers.CLIPTextModel}
     options = {"dtype": dtype, "use_safetensors": True}
     try:
@@ -103,20 +101,16 @@ def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
         raise ValueError(f"{where} has a file that is damaged or missing: {_first_line(error)}") from None
 
 
-def _check_folder(folder: Path) -> None:
-    """Raise ValueError unless the folder looks like a Stable Diffusion pipeline with safetensors weights."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise ValueError(f"{folder} is not a model folder: it has no model_index.json")
-    try:
-        kind = dict(json.loads(index.read_text(encoding="utf-8"))).get("_class_name")
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{index} is damaged: {error}") from None
+def _check_kind(where: Path | str) -> None:
+    """Raise ValueError unless it is a Stable Diffusion pipeline, and a folder holds its weights as safetensors; loads none of them."""
+    kind = model_index(where).get("_class_name")
     if kind != "StableDiffusionPipeline":
-        raise ValueError(f"{folder} holds a {kind}; supported: StableDiffusionPipeline (SD 1.x and 2.x)")
+        raise ValueError(f"{where} holds a {kind}; supported: StableDiffusionPipeline (SD 1.x and 2.x)")
+    if isinstance(where, str):
+        return  # diffusers is told to take nothing but safetensors from the hub
     for part in ("unet", "vae", "text_encoder"):
-        if not list((folder / part).glob("*.safetensors")):
-            raise ValueError(f"{folder / part} has no .safetensors weights; pickle files are never loaded: convert them first")
+        if not list((where / part).glob("*.safetensors")):
+            raise ValueError(f"{where / part} has no .safetensors weights; pickle files are never loaded: convert them first")
 
 
 def _check_weights(pipeline: Any, model: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Names of models and their description files, without loading any weight (no torch here)."""
+"""Names of models and the files that describe them, without loading any weight (no torch here)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from excise.files import read_json
 
 BUILT_IN: dict[str, Path] = {"canvas": Path(__file__).parents[1] / "canvas" / "model"}
 """Models that ship with the package, by name."""
+
+INDEX = "model_index.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,30 @@ def resolve(model: str | Path) -> Path | str:
     raise FileNotFoundError(
         f"no such model: {text!r} is not a file or folder here; built in: {', '.join(BUILT_IN)}; for the hub write owner/name"
     )
+
+
+def model_index(where: Path | str) -> dict[str, Any]:
+    """What `model_index.json` says of a diffusers folder or a hub id ("owner/name"): which pipeline it is (`_class_name`), of which parts.
+
+    Raises FileNotFoundError if the hub does not give it, ValueError for a folder without it, or a damaged one.
+    """
+    path = where / INDEX if isinstance(where, Path) else _from_hub(where)
+    if not path.is_file():
+        raise ValueError(f"{where} is not a model folder: it has no {INDEX}")
+    return read_json(path)
+
+
+def _from_hub(model: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+
+    try:
+        return Path(hf_hub_download(model, INDEX))
+    except (OSError, EntryNotFoundError, HFValidationError) as error:
+        why = " ".join(str(error).split())
+        raise FileNotFoundError(
+            f"no such model: {model!r} is no folder here, and the hub gives no {INDEX} of it ({why})"
+        ) from None
 
 
 def describe(folder: Path | str) -> Description:
