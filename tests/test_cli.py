@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -21,6 +22,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import excise
@@ -33,6 +35,7 @@ from excise.jobs.evaluate import evaluate as evaluate_job
 from excise.jobs.generate import generate as generate_job
 from excise.jobs.request import EraseRequest
 from excise.jobs.vary import vary as vary_job
+from excise.methods import get as get_method
 
 QUICK = {"rounds": 2, "steps": 1, "batch": 4, "trajectories": 2, "sampler_steps": 2}
 
@@ -479,6 +482,11 @@ class TestFailures:
         error.add_note("a note\nof two lines")
         line, found = explain(error)
         assert found == code and "a note of two lines" in line
+
+    def test_what_is_advised_for_want_of_memory_exists(self) -> None:
+        flags = {flag for command in get_command(app).commands.values() for param in command.params for flag in param.opts}  # type: ignore[attr-defined]
+        advised = set(re.findall(r"--\w+", explain(MemoryError())[0]))
+        assert "--dtype" in advised <= flags and "batch" in get_method("mim").settings.model_fields
 
 
 class TestFlags:

@@ -47,7 +47,10 @@ def _line(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"error: the disk is full ({error.filename or 'while writing'}); nothing was half-written", 1
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "error: out of memory; try a smaller batch, or --dtype bfloat16", 1
+        return (
+            "error: out of memory; try --dtype bfloat16, fewer pictures, a smaller --budget, or another --device; erase: --set batch=4",
+            1,
+        )
     if isinstance(error, USAGE):
         return f"error: {error}", 2
     if isinstance(error, OSError | FloatingPointError):
