@@ -26,6 +26,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import excise
+from excise.attacks import attacks
 from excise.cli import app, apply, erase, evaluate, generate, vary
 from excise.cli.errors import explain
 from excise.erasure import training
@@ -232,6 +233,10 @@ class TestEvaluate:
 class TestShow:
     def test_lists(self, tiny_canvas: Path, tiny_sd1: Path) -> None:
         assert "MiM-MU" in ok("list", "methods")
+        rows = {line.split()[0]: line for line in ok("list", "attacks").splitlines()}
+        assert rows.keys() >= attacks().keys()
+        assert re.search(r"Ring-A-Bell +arXiv 2310\.10012 +40,000 +-", rows["ring-a-bell"])
+        assert re.search(r"Seed search +arXiv 2310\.11868 +40,000 +8,000", rows["seeds"])
         assert "canvas" in ok("list", "models")
         assert "member:owl" in ok("list", "concepts", "--model", tiny_canvas)
         assert "any free text" in ok("list", "concepts", "--model", tiny_sd1)

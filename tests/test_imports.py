@@ -26,7 +26,7 @@ model = sys.argv[1]
 call(0, "--help")
 for command in ("erase", "generate", "evaluate", "list", "info", "apply", "canvas"):
     call(0, command, "--help")
-for what in ("methods", "models", "concepts"):
+for what in ("methods", "attacks", "models", "concepts"):
     call(0, "list", what, "--model", model)
 call(0, "info", model)
 call(0, "erase", "cat", "--model", model, "--dry-run", "--set", "rounds=2")

@@ -27,6 +27,7 @@ class Listed(StrEnum):
     """What can be listed."""
 
     methods = "methods"
+    attacks = "attacks"
     models = "models"
     concepts = "concepts"
 
@@ -37,11 +38,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_(
-    what: Annotated[Listed, typer.Argument(help="methods, models or concepts")],
+    what: Annotated[Listed, typer.Argument(help="methods, attacks, models or concepts")],
     model: options.Model = "canvas",
 ) -> None:
-    """List erasure methods, built-in models, or the concepts that a model declares."""
-    {Listed.methods: _methods, Listed.models: _models}.get(what, lambda: _concepts(model))()
+    """List erasure methods, attacks of an audit, built-in models, or the concepts that a model declares."""
+    {Listed.methods: _methods, Listed.attacks: _attacks, Listed.models: _models}.get(what, lambda: _concepts(model))()
 
 
 def info(
@@ -62,6 +63,16 @@ def _methods() -> None:
     from excise.methods import methods
 
     screen.table(("method", "title", "paper"), [(m.name, m.title, m.paper) for m in methods().values()])
+
+
+def _attacks() -> None:
+    from excise.attacks import BUDGET, QUICK_BUDGET, attacks
+
+    rows = [
+        (a.name, a.title, a.paper, f"{BUDGET:,}", "-" if a.quick is None else f"{QUICK_BUDGET:,}") for a in attacks().values()
+    ]
+    screen.table(("attack", "title", "paper", "U-Net calls", "in a quick audit"), rows)
+    print("U-Net calls are of one attack on one model; excise audit --budget sets another number for all")
 
 
 def _models() -> None:
