@@ -245,7 +245,16 @@ class TestShow:
         printed = ok("info", edit)
         for word in ("object:cat", "tiny canvas", "mim", "lr=0.05", "not measured: no evaluation was asked for"):
             assert word in printed
+        assert "hardened" not in printed
         assert "3 of kind style" in ok("info", tiny_canvas)
+
+    def test_info_shows_what_erase_printed(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        printed = ok("erase", "cat", "--model", tiny_canvas, "--out", tmp_path / "cat", *SETS)
+        measured, _, _ = printed.partition("erased object:cat in ")
+        assert "95 % intervals" in measured and "nats left" in measured and "network evaluations" in measured
+        assert ok("info", tmp_path / "cat").endswith(f"\n\n{measured}")
+
+    def test_info_of_what_is_none(self, tmp_path: Path) -> None:
         assert "neither an edit" in refused(2, "info", tmp_path)
         assert "no such folder" in refused(2, "info", tmp_path / "nothing")
 

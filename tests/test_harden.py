@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +219,8 @@ def test_an_erasure_says_what_it_was_hardened_against(audited: Path, tiny_canvas
     found = read(load(tiny_canvas, device="cpu"), audited)
     assert edit.manifest.hardened == record(found)
     assert edit.manifest.hardened["attacks"] == {"inversion": 2, "p4d": 2} and edit.manifest.ledger == []
+    printed = CliRunner().invoke(app, ["info", str(tmp_path / "hard")]).stdout
+    assert re.search("hardened against +2 by inversion, 2 by p4d", printed)
     assert "(2 by inversion, 2 by p4d)" in (tmp_path / "hard" / "README.md").read_text(encoding="utf-8")
     assert "Hardened" not in (tmp_path / "plain" / "README.md").read_text(encoding="utf-8")
 

@@ -65,10 +65,7 @@ def erase(
         from excise.files import write_json
 
         write_json(json, result.to_dict())
-    screen.measured(result.to_dict())
-    if result.to_dict()["information"]:
-        print()
-        screen.information(result.to_dict()["information"])
+    screen.evidence(result.to_dict())
     print(f"erased {', '.join(result.edit.manifest.names)} in {result.to_dict()['seconds']:.0f} s: {result.out}")
     print(f"before and after: {result.out}/before_after.png")
 

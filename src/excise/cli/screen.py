@@ -62,6 +62,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     Console(width=None if sys.stdout.isatty() else 160).print(grid)
 
 
+def evidence(result: Mapping[str, Any]) -> None:
+    """All that was measured of an erasure: base and edited model, and what the words still say if that was measured."""
+    measured(result)
+    if result.get("information"):
+        print()
+        information(result["information"])
+
+
 def measured(result: Mapping[str, Any]) -> None:
     """The measured numbers of base and edited model, or why there are none."""
     if result.get("note"):

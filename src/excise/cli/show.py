@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -115,13 +116,19 @@ def _edit_info(folder: Path) -> None:
             ("put together from" if manifest.composed else "made on top of", f"{', '.join(m.names)} ({m.method})")
             for m in map(Manifest.model_validate, manifest.ledger)
         ),
+        *([("hardened against", _hardened(manifest.hardened))] if manifest.hardened else []),
         *([("kept apart", ", ".join(edit.parts))] if edit.parts and not manifest.composed else []),
         *(("given back", f"{concept['kind']}:{concept['name']}") for concept in manifest.restored),
     ]
     screen.table(("edit", str(folder)), rows)
     if manifest.measurements:
         print()
-        screen.measured(manifest.measurements)
+        screen.evidence(manifest.measurements)
+
+
+def _hardened(record: Mapping[str, Any]) -> str:
+    """What revived the concept in audits of earlier edits and was erased too."""
+    return ", ".join(f"{count} by {attack}" for attack, count in record["attacks"].items())
 
 
 def _model_info(folder: Path) -> None:
