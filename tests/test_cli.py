@@ -37,6 +37,7 @@ from excise.jobs.generate import generate as generate_job
 from excise.jobs.request import EraseRequest
 from excise.jobs.vary import vary as vary_job
 from excise.methods import get as get_method
+from excise.models import single_file
 
 QUICK = {"rounds": 2, "steps": 1, "batch": 4, "trajectories": 2, "sampler_steps": 2}
 
@@ -254,9 +255,25 @@ class TestShow:
         assert "95 % intervals" in measured and "nats left" in measured and "network evaluations" in measured
         assert ok("info", tmp_path / "cat").endswith(f"\n\n{measured}")
 
+    def test_info_of_every_kind_of_model(
+        self, tiny_canvas: Path, tiny_sd1: Path, hub: Callable[[str, Path], None], tmp_path: Path
+    ) -> None:
+        assert re.search(r"name +canvas *\n.*StableDiffusionPipeline *\n.* of kind object", ok("info", "canvas"))
+        assert re.search(r"name +tiny canvas *\n", ok("info", tiny_canvas))
+        hub("somebody/sd", tiny_sd1)
+        assert re.search(r"name +sd *\n.*StableDiffusionPipeline *\n.*any free text", ok("info", "somebody/sd"))
+        for width, words in ((768, "Stable Diffusion 1.x"), (1024, "Stable Diffusion 2.x"), (32, "text of width 32")):
+            save_file({single_file._WIDTH_KEY: torch.zeros(4, width)}, tmp_path / "model.safetensors")
+            assert f"{words}, all in one file" in ok("info", tmp_path / "model.safetensors")
+
     def test_info_of_what_is_none(self, tmp_path: Path) -> None:
         assert "neither an edit" in refused(2, "info", tmp_path)
-        assert "no such folder" in refused(2, "info", tmp_path / "nothing")
+        assert "is not a file or folder here" in refused(2, "info", tmp_path / "nothing")
+        assert "'out/nothing' is no folder here, and the hub" in refused(2, "info", "out/nothing")
+        (tmp_path / "a.ckpt").touch()
+        assert "pickles are never loaded" in refused(2, "info", tmp_path / "a.ckpt")
+        (tmp_path / "model_index.json").write_text("{", encoding="utf-8")
+        assert "model_index.json is not a whole JSON file" in refused(2, "info", tmp_path)
 
 
 class TestApply:

@@ -21,7 +21,7 @@ INFO_EPILOG = """Examples:
 
   excise info out/cat
 
-  excise info ./stable-diffusion-v1-5"""
+  excise info canvas"""
 
 
 class Listed(StrEnum):
@@ -47,17 +47,25 @@ def list_(
 
 
 def info(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an edit or of a model.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="EDIT|MODEL",
+            help="Folder of an edit; or a model: built-in name, diffusers folder, .safetensors checkpoint or hub id (owner/name).",
+        ),
+    ],
 ) -> None:
     """Say what an edit or a model is."""
-    if (folder / "edit.json").is_file():
-        _edit_info(folder)
-    elif (folder / "model_index.json").is_file():
-        _model_info(folder)
-    elif not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
+    from excise.models.names import resolve
+
+    screen.quiet_hosts()
+    where = resolve(what)
+    if isinstance(where, Path) and (where / "edit.json").is_file():
+        _edit_info(where)
+    elif isinstance(where, str) or where.is_file() or (where / "model_index.json").is_file():
+        _model_info(where)
     else:
-        raise ValueError(f"{folder} is neither an edit (no edit.json) nor a model (no model_index.json)")
+        raise ValueError(f"{where} is neither an edit (no edit.json) nor a model (no model_index.json)")
 
 
 def _methods() -> None:
@@ -99,7 +107,6 @@ def _concepts(model: str) -> None:
 
 
 def _edit_info(folder: Path) -> None:
-    screen.quiet_hosts()
     from excise.edits import Manifest, load_edit
 
     edit = load_edit(folder)
@@ -131,20 +138,27 @@ def _hardened(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{count} by {attack}" for attack, count in record["attacks"].items())
 
 
-def _model_info(folder: Path) -> None:
-    import json
-
+def _model_info(where: Path | str) -> None:
     from excise.models.names import describe
 
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    description = describe(folder)
+    description = describe(where)
     kinds = [concept.kind for concept in description.catalog.concepts]
     counted = ", ".join(f"{kinds.count(kind)} of kind {kind}" for kind in dict.fromkeys(kinds))
     rows = [
         ("name", description.name),
-        ("pipeline", str(index.get("_class_name"))),
+        ("pipeline", _pipeline(where)),
         ("concepts", counted or "any free text"),
         ("sampler", ", ".join(f"{key} {value}" for key, value in description.sampler.items()) or "the pipeline's own"),
         ("classifier", description.classifier.name if description.classifier else "none: erasures cannot be measured"),
     ]
-    screen.table(("model", str(folder)), rows)
+    screen.table(("model", str(where)), rows)
+
+
+def _pipeline(where: Path | str) -> str:
+    from excise.models.names import model_index
+
+    if isinstance(where, str) or where.is_dir():
+        return str(model_index(where).get("_class_name"))
+    from excise.models.single_file import generation
+
+    return f"{generation(where)}, all in one file"

@@ -18,6 +18,15 @@ _PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 _CONFIGS = Path(__file__).parent / "configs"
 _WIDTH_KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
+GENERATIONS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
+"""What has text embeddings of which width."""
+
+
+def generation(path: Path) -> str:
+    """What a checkpoint file holds. Raises ValueError for a pickle, or a file that is no whole checkpoint of these models."""
+    width, _ = _inspect(path)
+    return GENERATIONS.get(width, f"Stable Diffusion with text of width {width}")
+
 
 def load_checkpoint(
     path: Path, dtype: torch.dtype, config_from: str | Path | None = None, prediction: str | None = None
@@ -30,17 +39,13 @@ def load_checkpoint(
 
     Raises ValueError for a pickle, a file that is no whole checkpoint of these models, or an unknown prediction.
     """
-    if path.suffix in _PICKLES:
-        raise ValueError(f"{path} is a pickle file and pickles are never loaded; convert it to .safetensors first")
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path} is not a .safetensors checkpoint")
     if prediction not in (None, *PREDICTIONS):
         raise ValueError(f"unknown prediction {prediction!r}; known: {', '.join(PREDICTIONS)}")
     width, metadata = _inspect(path)
     if config_from is not None:
         pipeline = _read(path, Path(config_from), dtype)
         return _set_prediction(pipeline, prediction) if prediction else pipeline
-    if width not in (768, 1024):
+    if width not in GENERATIONS:
         raise ValueError(
             f"{path} takes text of width {width}, which is neither Stable Diffusion 1.x (768) nor 2.x (1024); "
             "give config_from, a diffusers folder that describes it"
@@ -95,6 +100,10 @@ def _set_prediction(pipeline: Any, prediction: str) -> Any:
 
 def _inspect(path: Path) -> tuple[int, dict[str, str]]:
     """Width of the text embeddings, and metadata. Raises ValueError if it is no whole SD 1.x/2.x checkpoint."""
+    if path.suffix in _PICKLES:
+        raise ValueError(f"{path} is a pickle file and pickles are never loaded; convert it to .safetensors first")
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} is not a .safetensors checkpoint")
     try:
         with safe_open(str(path), "pt") as file:
             if _WIDTH_KEY not in file.keys():
