@@ -236,13 +236,9 @@ def test_bad_input_is_refused(canvas: Model, options: dict[str, object], message
         measure(canvas, **options)  # type: ignore[arg-type]
 
 
-def test_base_of_another_kind_and_sampling_edits_are_refused(canvas: Model, sd1: Model) -> None:
+def test_a_base_of_another_kind_is_refused(canvas: Model, sd1: Model) -> None:
     with pytest.raises(ValueError, match="different noise schedules"):
         measure(canvas, "cat", base=sd1, budget=SMALL)
-    edit = Change()
-    edit.manifest = edit.manifest.model_copy(update={"kind": "sampler"})
-    with pytest.raises(ValueError, match="acts while sampling"):
-        measure(canvas, "cat", edit=edit, budget=SMALL)  # type: ignore[arg-type]
 
 
 def test_plan_stays_within_the_budget_and_says_what_is_needed(canvas: Model) -> None:

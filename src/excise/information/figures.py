@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excise.files import replacing
-from excise.information.measurement import Forms, Measurement
+from excise.information.measurement import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,8 +50,3 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         raise ValueError(f"{path} should end in .png or .svg")
     with replacing(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=150)
-
-
-def _total(base: Forms, edited: Forms | None) -> str:
-    after = "" if edited is None else f" → {edited.orthogonal.value:.2f}"
-    return f"{base.orthogonal.value:.2f}{after} nats"

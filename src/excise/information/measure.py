@@ -63,8 +63,8 @@ def measure(
     progress       called as progress("measuring", evaluations done, total)
 
     Base and edited model see the same pictures, noise levels and noise. No prompt names one of `concepts` beside what it is about.
-    Raises ValueError for an unknown concept, a budget that is too small, an edit of another base or one that only acts while sampling, or
-    a base whose latents or schedule are not the model's.
+    Raises ValueError for an unknown concept, a budget that is too small, an edit of another base, or a base whose latents or schedule
+    are not the model's.
     """
     started = time.perf_counter()
     targets = _resolve(model, [concepts] if isinstance(concepts, str | Concept) else concepts)
@@ -127,11 +127,6 @@ def _subjects(model: Model, edits: Sequence[Edit], base: Model | None) -> tuple[
     """The base, and the edited model if there is one."""
     from excise.edits import all_applied
 
-    for edit in edits:
-        if edit.manifest.kind == "sampler":
-            raise ValueError(
-                f"{edit.manifest.method} acts while sampling and leaves the network's answers as they are: there is nothing to measure"
-            )
     if base is None:
         return Subject(model, nullcontext), Subject(model, lambda: all_applied(model, edits)) if edits else None
     if base.latent_shape != model.latent_shape:
