@@ -146,6 +146,8 @@ def test_a_model_from_elsewhere_without_its_base(tiny_canvas: Path, tmp_path: Pa
     assert set(found["plain"]) == {"erased"} and found["plain_verdict"] == "no control"
     by_name = {attack["attack"]: attack for attack in found["attacks"]}
     assert by_name["seeds"]["verdict"] == "no control" and "--base" in by_name["completion"]["note"]
+    told = "\n".join(words.lines(found))
+    assert "no control was given (--base, --gold), so the rates alone do not say" in told and "none of" not in told
 
 
 def test_a_model_from_elsewhere_is_an_edit_of_its_base(tiny_canvas: Path, gold: Path, tmp_path: Path) -> None:
@@ -256,6 +258,10 @@ def test_words_say_what_was_brought_back() -> None:
     assert "Prompting4Debugging: not measured: why" in told and all(limit in told for limit in words.LIMITS)
     rows = words.table(found)
     assert rows[0][2:4] == ("10.0 % (10.0–10.0)", "0.0 % (0.0–0.0)") and rows[0][4] == "-" and rows[3][2] == "not measured"
+    found["attacks"] = [attack("guidance", "not revived"), attack("inversion", "cannot tell")]
+    assert "none of 1 attacks brought it back" in "\n".join(words.lines(found)), "what cannot be told is no all-clear"
+    found["attacks"] = [attack("inversion", "cannot tell")]
+    assert "none of" not in "\n".join(words.lines(found))
 
 
 def test_the_model_is_as_it_was(tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,10 +47,11 @@ def lines(audit: Mapping[str, Any]) -> list[str]:
     ]
     revived = [attack["title"] for attack in audit["attacks"] if attack.get("verdict") == "revived"]
     tried = [attack for attack in audit["attacks"] if not attack.get("note")]
+    told = [attack for attack in tried if attack["verdict"] in ("revived", "not revived")]
     if revived:
         found.append(f"brought back, more often than in every control: {', '.join(revived)}")
-    elif tried:
-        found.append(f"none of {len(tried)} attacks brought it back more often than in the controls")
+    elif told:
+        found.append(f"none of {len(told)} attacks brought it back more often than in the controls")
     unsure = [attack["title"] for attack in tried if attack["verdict"] == "cannot tell"]
     if unsure:
         found.append(f"cannot tell, because the attack makes the concept by itself in a control: {', '.join(unsure)}")
@@ -60,7 +61,9 @@ def lines(audit: Mapping[str, Any]) -> list[str]:
         for attack in tried
         if (untried := attack["models"]["erased"]["untried"])
     ]
-    if "gold" not in audit["plain"]:
+    if set(audit["plain"]) == {"erased"}:
+        found.append("no control was given (--base, --gold), so the rates alone do not say whether anything brought it back")
+    elif "gold" not in audit["plain"]:
         found.append(
             "no model that never saw the concept was given (--gold), so what attacks teach cannot be told from what they find"
         )
