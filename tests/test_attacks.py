@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from excise.attacks import Chosen, _ddim, _tokens, attacks, choose, get
 from excise.attacks._meter import Meter
@@ -22,6 +24,7 @@ from excise.erasure.pictures import generated_latents
 from excise.erasure.run import Run
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
+from excise.models.names import resolve
 
 SMALL: dict[str, dict[str, Any]] = {
     "guidance": {"kappas": (-1.0, 4.0)},
@@ -404,9 +407,54 @@ class TestTokens:
 
     def test_special_tokens_are_never_drawn_and_text_reads_back(self, shared: Model) -> None:
         known = set(_tokens.ordinary(shared).tolist())
-        assert not known & set(shared.pipeline.tokenizer.all_special_ids) and len(known) > 100
+        assert not known & set(shared.pipeline.tokenizer.all_special_ids) and len(known) > 60
         own = shared.token_ids(["a cat"])[0]
         assert shared.token_ids([_tokens.text(shared, own)])[0] == own
+
+    def test_ordinary_tokens_are_read_back_from_text_alone_and_side_by_side(self) -> None:
+        """With the words of the built-in model, most of which are pieces; contractions, which a decoder may pull together, among them."""
+        tokenizer = CLIPTokenizer.from_pretrained(resolve("canvas") / "tokenizer")
+        model = cast(Model, SimpleNamespace(pipeline=SimpleNamespace(tokenizer=tokenizer)))
+        known = _tokens.ordinary(model)
+        assert 400 < len(known) < 600 and len(tokenizer) > 1000
+        random = torch.Generator().manual_seed(0)
+        drawn = known[torch.randint(len(known), (300, 16), generator=random)].tolist()
+        for row in [[int(i)] for i in known] + drawn:
+            assert tokenizer(_tokens.text(model, row)).input_ids[1:-1] == row
+
+    def test_gaps_are_between_words(self, shared: Model) -> None:
+        """One token per letter: "a cat" has a gap after the first."""
+        assert _tokens.gaps(shared, shared.token_ids(["a cat"])[0][1:-1]) == [0, 1, 4]
+        assert _tokens.gaps(shared, shared.token_ids(["a"])[0][1:-1]) == [0, 1]
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [
+            ("unlearndiffatk", {}),
+            ("p4d", {"variants": ("n",)}),
+            ("p4d", {"variants": ("k",)}),
+            ("ring-a-bell", {}),
+            ("ring-a-bell-gradient", {}),
+        ],
+    )
+    def test_what_is_asked_is_what_was_optimised(
+        self, name: str, values: dict[str, Any], shared: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The ids of the prompt's text are those that the attack arrived at."""
+        arrived: list[list[int]] = []
+        text, special = _tokens.text, set(shared.pipeline.tokenizer.all_special_ids)
+
+        def watched(model: Model, ids: Sequence[int]) -> str:
+            arrived.append([i for i in ids if i not in special])
+            return text(model, ids)
+
+        monkeypatch.setattr(_tokens, "text", watched)
+        subject = victim(shared, budget=400)
+        get(name).run(subject, get(name).settings(**{**SMALL[name], **values}))
+        rest = [case.asked if name == "unlearndiffatk" else "" for case in subject.cases]
+        own = [ids[1:-1] for ids in shared.token_ids(rest)]
+        asked = shared.token_ids([record.note["prompt"] for record in subject.records])
+        assert [ids[1:-1] for ids in asked] == [ids + words for ids, words in zip(arrived, own, strict=True)]
 
 
 class TestUnlearnDiffAtk:

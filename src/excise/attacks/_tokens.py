@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,12 +75,36 @@ def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[
 
 
 def text(model: Model, ids: Sequence[int]) -> str:
-    """The words that token ids spell, start, end and padding left out; read again they may be other tokens."""
-    tokenizer = model.pipeline.tokenizer
-    return tokenizer.decode([int(i) for i in ids if int(i) not in set(tokenizer.all_special_ids)]).strip()
+    """The words that token ids spell, start, end and padding left out; `ordinary` ones are the same ids when it is read again."""
+    return _texts(model.pipeline.tokenizer, [ids])[0]
+
+
+def _texts(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
+    """Words of each row; spaces stay where they are, for "do n't" and "don't" are other tokens."""
+    special = set(tokenizer.all_special_ids)
+    words = [[int(i) for i in row if int(i) not in special] for row in rows]
+    return [word.strip() for word in tokenizer.batch_decode(words, clean_up_tokenization_spaces=False)]
 
 
 def ordinary(model: Model) -> Tensor:
-    """Ids of the tokens that a prompt may be made of, (n,) int64: all but start, end and padding marks."""
-    special = set(model.pipeline.tokenizer.all_special_ids)
-    return torch.tensor([i for i in range(len(table(model))) if i not in special])
+    """Ids of the tokens that a prompt may be made of, (n,) int64: those whose text is read as themselves, alone and side by side."""
+    return torch.tensor(_readable(model.pipeline.tokenizer))
+
+
+@lru_cache(maxsize=4)
+def _readable(tokenizer: Any) -> tuple[int, ...]:
+    """No marks, no pieces of words (read alone, they are whole words), no pieces of characters."""
+    special = set(tokenizer.all_special_ids)
+    ids = [i for i in range(len(tokenizer)) if i not in special]
+    read = tokenizer(_texts(tokenizer, [[i] for i in ids])).input_ids
+    return tuple(i for i, again in zip(ids, read, strict=True) if again[1:-1] == [i])
+
+
+def gaps(model: Model, words: Sequence[int]) -> list[int]:
+    """Where readable tokens may stand in a prompt of these without changing them: how many come before, 0 and all of them among these."""
+    tokenizer, inner = model.pipeline.tokenizer, range(1, len(words))
+    heads, tails = (
+        _texts(tokenizer, rows) for rows in ([words[:place] for place in inner], [words[place:] for place in inner])
+    )
+    read = model.token_ids([f"{head} {tail}" for head, tail in zip(heads, tails, strict=True)]) if inner else []
+    return [0, *(place for place, ids in zip(inner, read, strict=True) if ids[1:-1] == list(words)), len(words)]

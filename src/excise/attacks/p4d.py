@@ -34,7 +34,9 @@ class P4dSettings(Settings):
     variants: Several[Literal["n", "k"]] = ("n", "k")
     """Both share the budget; success of either counts (P4D-UNION)."""
     tokens: int = Field(16, ge=1, description="N: free tokens, which replace the prompt")
-    every: int = Field(3, ge=1, description="K: the prompt's own tokens between two free ones")
+    every: int = Field(
+        3, ge=1, description="K: the prompt's own tokens between two free ones, more where a word would be split"
+    )
     iterations: int = Field(3000, ge=1, description="steps per prompt and variant, fewer if the budget ends before")
     tests: int = Field(4, ge=1, description="how often, at equal distances, the projected tokens are tried")
     states: int = Field(
@@ -144,8 +146,9 @@ def _free(victim: Victim, settings: P4dSettings, variant: str, rows: list[int]) 
         return _tokens.inserted(model, [""] * len(rows), min(settings.tokens, room))
     parts = []
     for row in rows:
-        words = min(len(model.token_ids([victim.cases[row].asked])[0]) - 2, room * settings.every // (settings.every + 1))
-        places = list(range(0, words, settings.every))
+        own = model.token_ids([victim.cases[row].asked])[0][1:-1]
+        words, gaps = min(len(own), room * settings.every // (settings.every + 1)), _tokens.gaps(model, own)
+        places = [next(gap for gap in gaps if gap >= place) for place in range(0, words, settings.every)]
         parts.append(_tokens.inserted(model, [victim.cases[row].asked], len(places), places))
     return torch.cat([ids for ids, _ in parts]), torch.cat([free for _, free in parts])
 
