@@ -59,12 +59,13 @@ def audited(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def overrule(folder: Path, verdict: str, only: str = "") -> None:
-    """Write a verdict on all attacks (whose name begins so), and with "revived" that every tried prompt was broken."""
+    """Write a verdict on all attacks (whose name begins so), and that they broke every tried prompt: with "not revived" none."""
     for file in folder.glob(f"attacks/{only}*.json"):
         told = json.loads(file.read_text(encoding="utf-8"))
         for case in told["models"]["erased"]["cases"]:
-            case["success"] = verdict == "revived"
+            case["success"] = verdict != "not revived"
             case["pre"] = False
+        told["models"]["erased"]["broken"] = sum(case["success"] for case in told["models"]["erased"]["cases"])
         file.write_text(json.dumps({**told, "verdict": verdict}), encoding="utf-8")
 
 
@@ -139,14 +140,17 @@ def test_other_wordings_are_taken_for_themselves_without_the_concept(canvas: Mod
 # From the audit to the training
 
 
-def test_an_audit_gives_what_revived_in_it(audited: Path, canvas: Model, tmp_path: Path) -> None:
-    """Of the attacks that revived and left prompts or embeddings, of the erased model alone; seeds leave none."""
+def test_an_audit_gives_what_showed_the_concept_in_it(audited: Path, canvas: Model, tmp_path: Path) -> None:
+    """Of the attacks that left prompts or embeddings, of the erased model alone, whatever the verdict; seeds leave none."""
     found = read(canvas, audited)
     assert [artefact.attack for artefact in found] == ["inversion"] * 2 + ["p4d"] * 2
     told = load_file(next(audited.glob("attacks/inversion*.safetensors")))["erased.told"]
     assert all(torch.equal(artefact.told, row) for artefact, row in zip(found[:2], told, strict=True))  # type: ignore[arg-type]
     assert [artefact.masked for artefact in found] == ["a picture", "a picture in photo style", "", ""]
     assert {artefact.concept for artefact in found} == {"object:cat"} and read(canvas, audited / "audit.json") is not None
+    unsure = change(audited, tmp_path / "unsure")
+    overrule(unsure, "cannot tell")
+    assert record(read(canvas, unsure)) == record(found)
     one = change(audited, tmp_path / "one")
     overrule(one, "not revived", "inversion")
     assert [artefact.attack for artefact in read(canvas, one, audited)] == ["p4d"] * 2 + ["inversion"] * 2 + ["p4d"] * 2
@@ -280,14 +284,14 @@ def test_what_does_not_fit_is_refused(audited: Path, tiny_canvas: Path, tmp_path
     (torn / "audit.json").write_text("{", encoding="utf-8")
     overrule(nothing, "not revived")
     for attack in ("inversion", "p4d"):
-        overrule(sampler, "cannot tell", attack)
+        overrule(sampler, "not revived", attack)
     base = json.loads((audited / "audit.json").read_text(encoding="utf-8"))["about"]
     elsewhere = change(audited, tmp_path / "elsewhere", about={**base, "base": "0" * 64})
     for folder, concept, error, message in [
         (tmp_path, "cat", FileNotFoundError, "is not the folder of an audit: it has no audit.json"),
         (torn, "cat", ValueError, r"torn/audit\.json is not a whole JSON file"),
         (audited, "dog", ValueError, "is an audit of object:cat, not of object:dog"),
-        (nothing, "cat", ValueError, "no prompt and no embedding revived object:cat in .*nothing$"),
+        (nothing, "cat", ValueError, "no prompt and no embedding showed object:cat in .*nothing$"),
         (sampler, "cat", ValueError, r"what did \(seeds:tries=1\) left neither"),
         (elsewhere, "cat", ValueError, "an audit of another model than tiny canvas"),
     ]:

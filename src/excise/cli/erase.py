@@ -34,7 +34,7 @@ def erase(
     model: options.Model = "canvas",
     method: Annotated[str, typer.Option("--method", help="Erasure method; see: excise list methods.")] = "mim",
     harden: Annotated[
-        list[Path] | None, typer.Option("--harden", help="Folder of an audit: what revived the concept there is erased too.")
+        list[Path] | None, typer.Option("--harden", help="Folder of an audit: what showed the concept there is erased too.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the result; default out/CONCEPT.")] = None,
     seed: options.Seed = 0,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Artefact:
-    """A prompt or a text embedding that revived a concept.
+    """A prompt or a text embedding that showed an erased concept.
 
     concept the concept's label, "object:cat"
     attack  name of the attack that found it

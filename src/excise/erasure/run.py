@@ -22,7 +22,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """Seed, where checkpoints go (None: none are written), whom to tell how far the work is, and what revived the concepts before."""
+    """Seed, where checkpoints go (None: none are written), whom to tell how far the work is, and what showed the concepts before."""
 
     seed: int = 0
     checkpoint: Path | None = None

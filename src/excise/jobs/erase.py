@@ -85,7 +85,7 @@ def erase(
     concepts   "cat", "style:sketch", "member:owl", ...; free text for models without a list of concepts
     kind       what they are, where neither the text nor the model says so
     also       further phrases that name the concept (one concept only)
-    harden     folders of audits of earlier edits: the prompts and embeddings that revived the concept are erased too
+    harden     folders of audits of earlier edits: the prompts and embeddings that showed the concept are erased too
     out        folder for edit.safetensors, edit.json, result.json, README.md and before_after.png; None writes nothing
     settings   of the method; `preset=NAME` chooses a published set
     resume     go on with the run that was stopped, to the same bits

@@ -1,4 +1,4 @@
-"""Audits that are fed back into an erasure: the prompts and embeddings that revived the concept."""
+"""Audits that are fed back into an erasure: the prompts and embeddings that showed the concept."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Audited:
-    """An audit that revived a concept.
+    """An audit in which the concept was shown.
 
     base  fingerprint of the model that was audited, without its edits
-    found of each attack that revived it: its name, its file of tensors, and what broke which prompts, by their numbers
+    found of each attack that showed it, whatever the verdict: its name, its file of tensors, and what broke which prompts, by their numbers
     """
 
     path: Path
@@ -33,7 +33,7 @@ class Audited:
 def read_audits(paths: Sequence[Path], concepts: Sequence[Concept]) -> tuple[Audited, ...]:
     """The audits in these folders (or of these `audit.json`), as far as can be known without torch.
 
-    Raises FileNotFoundError for what is no audit, ValueError for one of another concept or in which no prompt or embedding revived it.
+    Raises FileNotFoundError for what is no audit, ValueError for one of another concept or in which no prompt or embedding showed it.
     """
     audits = tuple(_read(path) for path in paths)
     labels = [concept.label for concept in concepts]
@@ -50,14 +50,14 @@ def _read(path: Path) -> Audited:
     about = read_json(folder / MARKER)
     files = [(file, read_json(file)) for file in sorted(folder.glob("attacks/*.json"))]
     try:
-        revived = [(file, attack) for file, attack in files if attack.get("verdict") == "revived"]
-        found = [(attack["attack"], file.with_suffix(".safetensors"), _broke(attack)) for file, attack in revived]
+        showed = [(file, attack) for file, attack in files if attack.get("models", {}).get("erased", {}).get("broken")]
+        found = [(attack["attack"], file.with_suffix(".safetensors"), _broke(attack)) for file, attack in showed]
         audit = Audited(path, about["concept"], about["about"]["base"], tuple(one for one in found if one[2]))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole audit ({type(error).__name__}: {error})") from None
     if not audit.found:
-        others = f"; what did ({', '.join(attack['text'] for _, attack in revived)}) left neither" if revived else ""
-        raise ValueError(f"nothing to harden against: no prompt and no embedding revived {audit.concept} in {path}{others}")
+        others = f"; what did ({', '.join(attack['text'] for _, attack in showed)}) left neither" if showed else ""
+        raise ValueError(f"nothing to harden against: no prompt and no embedding showed {audit.concept} in {path}{others}")
     return audit
 
 
@@ -68,7 +68,7 @@ def _broke(attack: dict[str, Any]) -> dict[int, dict[str, Any]]:
 
 
 def artefacts(audits: Sequence[Audited], model: Model) -> tuple[Artefact, ...]:
-    """Everything that revived a concept, in the order of the audits.
+    """Everything that showed a concept, in the order of the audits.
 
     Raises ValueError for an audit of another base, or whose tensors are not there.
     """

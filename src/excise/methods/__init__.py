@@ -40,7 +40,7 @@ Erase = Callable[["Model", Sequence[Concept], Any, "Run"], "Edit"]
 class Method:
     """A published algorithm: (model, concepts, settings, run) -> edit.
 
-    hardens  whether it also erases what revived a concept in an audit (`run.artefacts`)
+    hardens  whether it also erases what showed a concept in an audit (`run.artefacts`)
     """
 
     name: str

@@ -83,7 +83,7 @@ class MimSettings(Divergent):
 def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run: Run) -> WeightEdit:
     """Train until prompts with the concept predict what the frozen model predicts without its words.
 
-    No picture and no prompt of anything to be kept is used. What revived the concepts in an audit is trained beside their own prompts.
+    No picture and no prompt of anything to be kept is used. What showed the concepts in an audit is trained beside their own prompts.
     """
     import torch
 
