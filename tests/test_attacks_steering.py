@@ -108,6 +108,23 @@ class TestPolicyOptimisation:
         torch.testing.assert_close(gain.sum(1), torch.zeros(4), atol=1e-5, rtol=0)
         assert float(_steering.advantages(rewards, torch.ones(3), 0.5).abs().max()) == 0.5
 
+    def test_a_reward_that_is_no_number_is_as_bad_as_the_worst_of_its_group(self) -> None:
+        """All rewards are at most 0 or near it: 0 would be the best of the group, not a neutral value."""
+        nan, inf = math.nan, math.inf
+        rewards = torch.tensor([[[-1.0, nan, -3.0], [-inf, -2.0, inf]], [[nan, nan, nan], [0.5, 0.25, 0.75]]])
+        expected = torch.tensor([[[-1.0, -3.0, -3.0], [-2.0, -2.0, -2.0]], [[0.0, 0.0, 0.0], [0.5, 0.25, 0.75]]])
+        assert torch.equal(_steering.finite(rewards), expected)
+
+    def test_a_picture_that_broke_is_not_what_is_learned(self) -> None:
+        """Turning far breaks it; the other rewards are negative."""
+
+        def rewards(actions: torch.Tensor) -> torch.Tensor:
+            turned = actions[..., 1].mean(1)
+            return torch.where(turned > 0.1, math.nan, turned - 5).view(1, 8, 8)
+
+        policy = list(itertools.islice(_steering.optimise(3, rewards, SETTINGS, self.random()), 30))[-1]
+        assert float(policy.mean.detach()[:, 1].mean()) < 0.12
+
     def test_one_reward_is_standardised_as_by_numpy(self) -> None:
         rewards = torch.randn(1, 2, 8, generator=self.random())
         values = rewards[0].double().numpy()

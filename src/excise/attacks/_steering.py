@@ -97,6 +97,13 @@ def advantages(rewards: Tensor, weights: Tensor, largest: float) -> Tensor:
     return _standardised(total).clamp(-largest, largest)
 
 
+def finite(rewards: Tensor) -> Tensor:
+    """Rewards (..., group) in which those that are not finite are as bad as the worst finite one of their group; 0 if none is."""
+    known = rewards.isfinite()
+    worst = rewards.masked_fill(~known, math.inf).amin(-1, keepdim=True)
+    return rewards.where(known, worst.where(worst.isfinite(), 0.0))
+
+
 def _standardised(values: Tensor) -> Tensor:
     return (values - values.mean(-1, keepdim=True)) / (values.std(-1, keepdim=True, correction=0) + 1e-6)
 
@@ -127,7 +134,7 @@ def optimise(
         actions = policy.draw(settings.prompts * settings.group, generator)
         with torch.no_grad():
             before = policy.log_prob(actions)
-            found = rewards(actions).nan_to_num(0.0, 0.0, 0.0)
+            found = finite(rewards(actions))
             gain = advantages(found, weights[: len(found)], settings.largest_advantage).flatten()
         for _ in range(settings.epochs):
             chosen = torch.randperm(steps, generator=generator)[: math.ceil(settings.share * steps)]
