@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from excise.attacks import Chosen, _ddim, _tokens, attacks, choose, get
+from excise.attacks import QUICK_BUDGET, Chosen, _ddim, _tokens, attacks, choose, get
 from excise.attacks._meter import Meter
 from excise.attacks._outcome import difference, share, verdict
 from excise.attacks._subject import Attacked, Plain, Subject, assault
@@ -172,6 +172,32 @@ class TestDriver:
         one, other = (assault(chosen, shared, subject, concept, each, Seen(NEVER)) for each in (plain, turned))
         torch.testing.assert_close(one.tensors["best"], other.tensors["best"].flip(0), rtol=1e-2, atol=1e-2)
 
+    @pytest.mark.parametrize("name", ["unlearndiffatk", "p4d", "ring-a-bell-gradient"])
+    def test_a_prompt_gets_the_same_tries_whichever_others_stand(self, name: str, shared: Model) -> None:
+        """As many iterations and the same draws, where another prompt shows the concept without attack."""
+        concept, subject = shared.catalog.resolve("cat"), Subject("erased")
+        plain = Plain.of(shared, subject, concept, Seen(NEVER), 2, 0)
+        shown = generated_latents(shared, [case.wanted for case in plain.cases], [0, 1], run=Run())
+        chosen = chosen_by(name, {**SMALL[name], **({} if "ring" in name else {"iterations": 50})}, 300)
+        alone, both = (
+            assault(chosen, shared, subject, concept, replace(plain, hits=(first, False)), Seen(NEVER), shown=shown)
+            for first in (True, False)
+        )
+        assert alone.result["facts"] == both.result["facts"] and alone.result["facts"].get("iterations", 1) > 0
+        assert alone.result["cases"][1]["found"] == both.result["cases"][1]["found"]
+        torch.testing.assert_close(alone.tensors["best"][1], both.tensors["best"][1], rtol=1e-2, atol=1e-2)
+
+    @pytest.mark.parametrize("name", ["inversion", "few-shot", "finetuning", "lora", "revam"])
+    def test_a_model_is_trained_as_long_however_many_prompts_stand(self, name: str, shared: Model) -> None:
+        settings = {**SMALL[name], "iterations" if name == "revam" else "steps": 5}
+        done = []
+        for standing in (1, 2):
+            attacked = victim(shared, standing, budget=130)
+            attacked.prompts = 2
+            get(name).run(attacked, get(name).settings(**settings))
+            done.append(attacked.facts["iterations"])
+        assert done[0] == done[1] > 0
+
     def test_the_neutral_control_is_asked_without_the_words(self, shared: Model) -> None:
         concept = shared.catalog.resolve("cat")
         for asked, neutral in zip(make_cases(concept, 8, 3), make_cases(concept, 8, 3, neutral=True), strict=True):
@@ -239,6 +265,23 @@ class TestChoice:
         assert {chosen.attack.name for chosen in choose(["all"])} == set(attacks())
         assert [chosen.budget for chosen in choose(["seeds:tries=3", "quick"], 77)] == [77] * 5
 
+    def test_a_quick_attack_is_another_than_the_full_one(self) -> None:
+        """Their results have files of their own, and a quick one can be asked for by itself."""
+        both = choose(["all", "quick"])
+        assert len(both) == len(attacks()) + 4 == len({chosen.text for chosen in both})
+        (alone,) = choose(["guidance:quick"])
+        assert alone == next(chosen for chosen in both if chosen.text == "guidance:quick") and alone.budget == QUICK_BUDGET
+        with pytest.raises(ValueError, match="not part of a quick audit; those that are: guidance, noise, seeds, inversion"):
+            choose(["p4d:quick"])
+
+    def test_a_quick_audit_of_three_models_stays_under_three_minutes(self) -> None:
+        """U-Net calls on the built-in model, of which two CPU cores make about 500 a second."""
+        quick = {chosen.attack.name: chosen.settings.model_dump() for chosen in choose(["quick"])}
+        pictures = len(quick["guidance"]["kappas"]) + quick["seeds"]["tries"] + quick["inversion"]["tests"]
+        pictures += len(quick["noise"]["etas"]) * len(quick["noise"]["boosts"])
+        calls = 24 * 40 * pictures + 3 * quick["inversion"]["steps"] * quick["inversion"]["batch"]
+        assert 3 * calls / 500 < 150
+
     def test_published_settings_are_presets(self) -> None:
         published: dict[str, dict[str, Any]] = {
             "unlearndiffatk:preset=published": {"tokens": 3, "iterations": 2000, "lr": 0.01, "weight_decay": 0.1},
@@ -247,6 +290,7 @@ class TestChoice:
             "inversion:preset=cce": {"steps": 5000, "batch": 16, "lr": 0.08, "pictures": 25, "init": "art"},
             "noise:preset=published": {"boosts": (1.0, 1.02, 1.03, 1.04)},
             "few-shot:preset=memora": {"steps": 10, "rank": 4, "lr": 1e-4},
+            "classifier-guidance:preset=published": {"negatives": 5000, "batch": 8, "lr": 1e-4, "steps": 48125},
         }
         for text, expected in published.items():
             settings = choose([text])[0].settings.model_dump()
@@ -496,12 +540,12 @@ class TestP4d:
         from excise.attacks.p4d import Pool
 
         subject, random = victim(shared), torch.Generator().manual_seed(0)
-        pool = Pool.of(subject, [0, 1], 2, random)
+        pool = Pool.of(subject, [0, 1], 2, [random] * 2)
         ids, free = _tokens.inserted(shared, [case.wanted for case in subject.cases], 0)
         free[:, 1:3] = True
         rows = _tokens.table(shared)[ids[free]].clone()
-        assert float(pool.loss(subject, slice(0, 2), ids, free, rows, random)) < 1e-8
-        assert float(pool.loss(subject, slice(0, 2), ids, free, rows.flip(0) + 1, random)) > 1e-8
+        assert float(pool.loss(subject, slice(0, 2), ids, free, rows, [random] * 2)) < 1e-8
+        assert float(pool.loss(subject, slice(0, 2), ids, free, rows.flip(0) + 1, [random] * 2)) > 1e-8
 
 
 class TestRingABell:
@@ -525,8 +569,39 @@ class TestRingABell:
             losses.append(float(distance(subject, found[None], goal[None])))
         assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
 
+    def test_each_pair_has_two_children(self) -> None:
+        """Parents that share no token: the children of a pair hold both tokens of it at every place."""
+        from excise.attacks.ring_a_bell import RingABellSettings, _crossed
+
+        for population in (10, 11):
+            settings = RingABellSettings(population=population, crossing=1.0)
+            parents = torch.arange(population // 2)[:, None].expand(-1, 6)
+            found = _crossed(parents, settings, torch.Generator().manual_seed(0))
+            assert len(found) == population and torch.equal(found[: len(parents)], parents)
+            children = found[len(parents) :]
+            pairs = (len(children) + 1) // 2
+            for one, other in zip(children[:pairs], children[pairs:], strict=False):
+                assert all({int(a), int(b)} == {int(one[0]), int(other[0])} for a, b in zip(one, other, strict=True))
+            assert any(len(set(child.tolist())) == 2 for child in children[pairs:])
+
+    def test_the_search_says_how_far_it_is(self, shared: Model) -> None:
+        told: list[tuple[int, int]] = []
+        subject = victim(shared)
+        subject.run = Run(progress=lambda stage, done, total: told.append((done, total)))
+        get("ring-a-bell").run(subject, get("ring-a-bell").settings(**SMALL["ring-a-bell"]))
+        assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
 
 class TestInversion:
+    def test_it_draws_no_global_randomness(self, canvas: Model) -> None:
+        """With a sampler that draws noise in every step."""
+        from diffusers import DDPMScheduler
+
+        canvas.pipeline.scheduler = DDPMScheduler.from_config(canvas.pipeline.scheduler.config)
+        subject, before = victim(canvas), torch.get_rng_state()
+        get("inversion").run(subject, get("inversion").settings(**SMALL["inversion"]))
+        assert subject.records[0].attempts == 1 and torch.equal(torch.get_rng_state(), before)
+
     def test_only_the_marked_place_gets_the_row(self, shared: Model) -> None:
         from excise.attacks.inversion import MARK, _Wording, conditioning
 

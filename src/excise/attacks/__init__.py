@@ -42,6 +42,8 @@ class Attack:
 
     means      what the attacker works with
     needs_base whether the model from before the erasure must be at hand
+    supplies   whether it brings the concept along (pictures, the base model's predictions, its direction): then the neutral control shows
+               it too, and only a gold standard tells what was supplied from what was found
     quick      settings in a quick audit; None: not part of one
     """
 
@@ -51,6 +53,7 @@ class Attack:
     settings: type[Settings]
     means: Means
     needs_base: bool
+    supplies: bool
     quick: Mapping[str, Any] | None
     run: Run
 
@@ -76,6 +79,7 @@ def register(
     settings: type[Settings],
     means: Means,
     needs_base: bool = False,
+    supplies: bool = False,
     quick: Mapping[str, Any] | None = None,
 ) -> Callable[[Run], Run]:
     """Decorator that enters an attack. Raises ValueError for a taken or not lower-case name."""
@@ -83,7 +87,7 @@ def register(
     def enter(function: Run) -> Run:
         if name in _attacks or name != name.lower() or name in ("all", "quick"):
             raise ValueError(f"attack name {name!r} is taken or not lower-case")
-        _attacks[name] = Attack(name, title, paper, settings, means, needs_base, quick, function)
+        _attacks[name] = Attack(name, title, paper, settings, means, needs_base, supplies, quick, function)
         return function
 
     return enter
@@ -107,9 +111,10 @@ def get(name: str) -> Attack:
 
 
 def choose(texts: Sequence[str], budget: int | None = None) -> list[Chosen]:
-    """The attacks that a user names: "all", "quick", or names, with settings after a colon ("p4d:preset=published,lr=0.05").
+    """The attacks that a user names: "all", "quick" (each is then called "NAME:quick"), or names, with settings after a colon
+    ("p4d:preset=published,lr=0.05").
 
-    budget  U-Net calls of each; default those of a quick audit for "quick", else the full ones
+    budget  U-Net calls of each; default those of a quick audit for quick ones, else the full ones
 
     Raises ValueError for unknown names or wrong settings, or if nothing is chosen.
     """
@@ -118,16 +123,26 @@ def choose(texts: Sequence[str], budget: int | None = None) -> list[Chosen]:
     found: dict[str, Chosen] = {}
     for text in texts:
         if text == "quick":
-            chosen = [_chosen(a.name, a, a.quick, budget or QUICK_BUDGET) for a in attacks().values() if a.quick is not None]
+            chosen = [_quick(attack, budget) for attack in attacks().values() if attack.quick is not None]
         elif text == "all":
             chosen = [_chosen(a.name, a, {}, budget or BUDGET) for a in attacks().values()]
         else:
             name, _, rest = text.partition(":")
-            chosen = [_chosen(text, get(name), _assignments(name, rest), budget or BUDGET)]
+            attack = get(name)
+            chosen = [
+                _quick(attack, budget) if rest == "quick" else _chosen(text, attack, _assignments(name, rest), budget or BUDGET)
+            ]
         found |= {one.text: one for one in chosen}
     if not found:
         raise ValueError(f"name at least one attack: all, quick, {', '.join(attacks())}")
     return list(found.values())
+
+
+def _quick(attack: Attack, budget: int | None) -> Chosen:
+    if attack.quick is None:
+        known = ", ".join(other.name for other in attacks().values() if other.quick is not None)
+        raise ValueError(f"attack {attack.name!r} is not part of a quick audit; those that are: {known}")
+    return _chosen(f"{attack.name}:quick", attack, attack.quick, budget or QUICK_BUDGET)
 
 
 def _chosen(text: str, attack: Attack, values: Mapping[str, Any], budget: int) -> Chosen:

@@ -60,8 +60,9 @@ def train(
     return probe.eval().requires_grad_(False)
 
 
-def of_concept(victim: Victim, *, positives: int, negatives: int, steps: int, lr: float, power: float) -> Probe:
+def of_concept(victim: Victim, *, positives: int, negatives: int, steps: int, batch: int, lr: float, power: float) -> Probe:
     """A probe of the victim's concept; what the attacker makes with the base model is not part of the budget."""
     _, shown = victim.concept_pictures(positives)
     generator = victim.generator("probe")
-    return train(shown, victim.other_pictures(negatives)[1], victim.model.schedule, generator, steps=steps, lr=lr, power=power)
+    others, schedule = victim.other_pictures(negatives)[1], victim.model.schedule
+    return train(shown, others, schedule, generator, steps=steps, lr=lr, power=power, batch=batch)

@@ -87,8 +87,8 @@ def assault(
     meter = Meter(chosen.budget, lambda spent, budget: progress(stage, spent, budget))
     standing = [place for place, hit in enumerate(plain.hits) if not hit]
     victim = Victim(
-        model, concept, [plain.cases[place] for place in standing], detector, meter, Run(seed),
-        None if shown is None else shown[standing],
+        model, concept, [plain.cases[place] for place in standing], detector, meter, Run(seed, progress=progress),
+        None if shown is None else shown[standing], len(plain.cases),
     )  # fmt: skip
     began = time.perf_counter()
     with subject.on(model):

@@ -78,6 +78,7 @@ class Victim:
     model      with its edits on
     cases      prompts whose plain picture does not show the concept
     meter      counts what the attack spends
+    prompts    how many there are in all, those included that show the concept anyway: the same for every model that is attacked
     shown      (cases, c, h, w) latents of the base model's pictures of the prompts with the concept's words, same seeds; None without one
     kept       tensors that the attack found (embeddings, policies), saved with its result
     facts      what else there is to say of it
@@ -85,10 +86,11 @@ class Victim:
 
     def __init__(
         self, model: Model, concept: Concept, cases: Sequence[Case], detector: Detector, meter: Meter, run: Run,
-        shown: Tensor | None = None,
+        shown: Tensor | None = None, prompts: int | None = None,
     ) -> None:  # fmt: skip
         self.model, self.concept, self.cases = model, concept, tuple(cases)
         self.detector, self.meter, self.run, self.shown = detector, meter, run, shown
+        self.prompts = len(cases) if prompts is None else prompts
         self.records = [Record() for _ in cases]
         self.kept: dict[str, Tensor] = {}
         self.facts: dict[str, Any] = {}
@@ -117,6 +119,16 @@ class Victim:
         """As many of the prompts as can be tried at that cost each, with `reserve` calls left over."""
         return list(rows[: max(0, self.meter.left - reserve) // cost])
 
+    def iterations(self, wanted: int, each: int, fixed: int, shares: int = 1) -> int:
+        """How many iterations one of equal shares of the budget pays for, at `each` calls, beside `fixed` others; `facts` says so.
+
+        Both are to be those of all `prompts`, not of the cases that stand, so that every model gets as many.
+        """
+        paid = min(wanted, max(0, self.meter.budget // shares - fixed) // each)
+        self.facts |= {"iterations": paid, "iterations asked": wanted}
+        self.facts |= {"least budget": shares * (fixed + each), "whole budget": shares * (fixed + wanted * each)}
+        return paid
+
     def batches(self, count: int) -> Iterator[slice]:
         """`count` rows in parts of a batch."""
         return (slice(start, start + self.batch) for start in range(0, count, self.batch))
@@ -134,14 +146,17 @@ class Victim:
         """Randomness that depends on the run's seed and these names alone, so that all models get the same."""
         return stream(self.run.seed, *map(str, names))
 
+    def generators(self, rows: Sequence[int], *names: object) -> list[Generator]:
+        """A generator for each case, so that what it gets does not depend on which others there are."""
+        return [self.generator(self.cases[row].context, self.cases[row].seed, *names) for row in rows]
+
     def noise(self, rows: Sequence[int], *names: object) -> Tensor:
         """Standard normal latents (rows, c, h, w); each depends on its own prompt and seed, the run's seed and the names."""
-        parts = [
-            torch.randn(
-                self.model.latent_shape, generator=self.generator(self.cases[row].context, self.cases[row].seed, *names)
-            )
-            for row in rows
-        ]
+        return self.normal(self.generators(rows, *names))
+
+    def normal(self, generators: Sequence[Generator]) -> Tensor:
+        """Standard normal latents (generators, c, h, w), one from each."""
+        parts = [torch.randn(self.model.latent_shape, generator=generator) for generator in generators]
         return torch.stack(parts).to(self.model.device, self.model.dtype)
 
     def starts(self, rows: Sequence[int], shift: int = 0) -> Tensor:
@@ -212,7 +227,7 @@ class Victim:
     def pictures(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """Latents that the model without its edits makes; kept in the cache folder, and not part of the budget."""
         with self.original(), self.meter.paused():
-            return generated_latents(self.model, prompts, seeds, run=Run(self.run.seed), stage="pictures of the base")
+            return generated_latents(self.model, prompts, seeds, run=self.run, stage="pictures of the base")
 
     def targets(self, rows: Sequence[int]) -> Tensor:
         """The base model's own pictures of these prompts with the concept's words, same seeds, as latents."""

@@ -20,17 +20,21 @@ if TYPE_CHECKING:
     from excise.attacks._victim import Victim
 
 _PUBLISHED = tuple(float(scale) for scale in range(25, 194, 7))
+_TRAINING = {"positives": 500, "negatives": 5000, "steps": 70 * 5500 // 8, "batch": 8, "lr": 1e-4}
 
 FAINT = 1e-3
 """Below this abar the latents are noise, in which the classifier sees nothing, and x = (z - sigma e) / alpha would blow an error up."""
 
 
 class ClassifierSettings(Settings):
-    """The authors train with 5,000 negatives for 70 epochs and try 25 scales; the combined probe has noise too."""
+    """Published: 500 pictures of the concept and 5,000 others, 70 epochs in batches of 8, 25 scales; the combined probe has noise too.
+
+    (The authors draw 7 noises for every picture in advance; here each step draws its own.)
+    """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "published": {"scales": _PUBLISHED},
-        "combined": {"scales": _PUBLISHED, "etas": (1.0, 1.17, 1.34, 1.51, 1.68, 1.85)},
+        "published": {"scales": _PUBLISHED, **_TRAINING},
+        "combined": {"scales": _PUBLISHED, **_TRAINING, "etas": (1.0, 1.17, 1.34, 1.51, 1.68, 1.85)},
     }
 
     scales: Several[float] = (5.0, 25.0, 53.0, 109.0, 193.0)
@@ -38,20 +42,22 @@ class ClassifierSettings(Settings):
     positives: int = Field(64, ge=2, description="pictures of the concept to train with")
     negatives: int = Field(128, ge=2, description="pictures without it")
     steps: int = Field(600, ge=1, description="training steps of the classifier")
+    batch: int = Field(64, ge=1, description="noised pictures per step")
     lr: float = Field(1e-3, gt=0, description="rate of AdamW")
 
 
 @register(
     "classifier-guidance", title="Classifier guidance", paper="arXiv 2505.17013", settings=ClassifierSettings,
-    means="pictures", needs_base=True,
+    means="pictures", needs_base=True, supplies=True,
 )  # fmt: skip
 def attack(victim: Victim, settings: ClassifierSettings) -> None:
     """The asked prompts from their own noise, once for every scale and eta, best of all as published."""
     from excise.attacks import _probe
 
     probe = _probe.of_concept(
-        victim, positives=settings.positives, negatives=settings.negatives, steps=settings.steps, lr=settings.lr, power=1 / 3
-    )
+        victim, positives=settings.positives, negatives=settings.negatives, steps=settings.steps, batch=settings.batch,
+        lr=settings.lr, power=1 / 3,
+    )  # fmt: skip
     shown: dict[str, list[int]] = {}
     for eta in settings.etas:
         for scale in settings.scales:

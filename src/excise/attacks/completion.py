@@ -37,7 +37,7 @@ class CompletionSettings(Settings):
 
 @register(
     "completion", title="Diffusion completion", paper="arXiv 2505.17013", settings=CompletionSettings, means="pictures",
-    needs_base=True,
+    needs_base=True, supplies=True,
 )  # fmt: skip
 def attack(victim: Victim, settings: CompletionSettings) -> None:
     """From the noise of the prompt's own seed; the base model is asked with the concept's words."""

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 
 class TuningSettings(Settings):
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "lora": {"mode": "lora"},
-        "memora": {"mode": "lora", "rank": 4, "lr": 1e-4, "batch": 4, "steps": 10, "pictures": 4, "tests": 1},
-    }
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"lora": {"mode": "lora"}}
 
     mode: Literal["full", "lora"] = Field(
         "full", description="train every weight of the U-Net, or additions to its attention layers"
@@ -44,6 +41,10 @@ class TuningSettings(Settings):
 
 
 class FewShotSettings(TuningSettings):
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "memora": {"mode": "lora", "rank": 4, "lr": 1e-4, "batch": 4, "steps": 10, "pictures": 4, "tests": 1}
+    }
+
     mode: Literal["full", "lora"] = "lora"
     steps: int = Field(80, ge=1, description="training steps, fewer if the budget ends before")
     batch: int = Field(4, ge=1, description="noised pictures per step")
@@ -62,7 +63,7 @@ def unrelated(victim: Victim, settings: TuningSettings) -> None:
 
 @register(
     "few-shot", title="Few-shot relearning", paper="arXiv 2510.03263", settings=FewShotSettings, means="weights",
-    needs_base=True,
+    needs_base=True, supplies=True,
 )  # fmt: skip
 def few_shot(victim: Victim, settings: FewShotSettings) -> None:
     """On a few pictures of the concept, named by its own words (in the neutral control too: there they are learned, and not asked)."""
@@ -74,8 +75,7 @@ def few_shot(victim: Victim, settings: FewShotSettings) -> None:
 
 def _revive(victim: Victim, settings: TuningSettings, prompts: list[str], latents: Tensor) -> None:
     """Train, and try the prompts on the way."""
-    trials = settings.tests * len(victim.cases) * victim.cost()
-    steps = min(settings.steps, max(0, victim.meter.left - trials) // (3 * settings.batch))
+    steps = victim.iterations(settings.steps, 3 * settings.batch, settings.tests * victim.prompts * victim.cost())
     tests = {max(1, steps >> number) for number in range(settings.tests)}
     told, random, shown = victim.encode(prompts), victim.generator("tuning"), {}
     with training(victim, settings.mode, settings.rank, random) as parameters:
@@ -86,7 +86,7 @@ def _revive(victim: Victim, settings: TuningSettings, prompts: list[str], latent
                 shown[f"{step}"] = [sum(victim.submit(rows, victim.ask(rows, asked), {"steps": step})), len(rows)]
         if settings.mode == "lora":
             victim.kept |= {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    victim.facts |= {"steps": steps, "shown of tried, by steps": shown}
+    victim.facts["shown of tried, by steps"] = shown
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class ImageSettings(Settings):
 
 @register(
     "image-to-image", title="Image to image", paper="arXiv 2108.01073", settings=ImageSettings, means="pictures",
-    needs_base=True,
+    needs_base=True, supplies=True,
 )  # fmt: skip
 def attack(victim: Victim, settings: ImageSettings) -> None:
     """From the base model's picture of the same prompt with the concept's words, same seed."""

@@ -28,7 +28,13 @@ class InpaintingSettings(Settings):
 
 
 @register(
-    "inpainting", title="Inpainting", paper="arXiv 2505.17013", settings=InpaintingSettings, means="pictures", needs_base=True
+    "inpainting",
+    title="Inpainting",
+    paper="arXiv 2505.17013",
+    settings=InpaintingSettings,
+    means="pictures",
+    needs_base=True,
+    supplies=True,
 )
 def attack(victim: Victim, settings: InpaintingSettings) -> None:
     """Blended diffusion, so that any U-Net can do it: after every step what is known is put back, noised to that step's level."""

@@ -42,7 +42,7 @@ class InversionSettings(Settings):
 
 @register(
     "inversion", title="Concept inversion", paper="arXiv 2308.01508", settings=InversionSettings, means="pictures",
-    needs_base=True, quick={"steps": 150},
+    needs_base=True, supplies=True, quick={"steps": 150},
 )  # fmt: skip
 def attack(victim: Victim, settings: InversionSettings) -> None:
     """Learn the row, and ask every prompt with it in the concept's place, at the prompt's own seed."""
@@ -53,8 +53,7 @@ def attack(victim: Victim, settings: InversionSettings) -> None:
     row = start(victim, settings)
     optimizer = torch.optim.Adam([row], lr=settings.lr)
     random = victim.generator("inversion")
-    trials = settings.tests * len(victim.cases) * victim.cost()
-    steps = min(settings.steps, max(0, victim.meter.left - trials) // (3 * settings.batch))
+    steps = victim.iterations(settings.steps, 3 * settings.batch, settings.tests * victim.prompts * victim.cost())
     tests = {round(steps * (number + 1) / settings.tests) for number in range(settings.tests)}
     for step in range(1, steps + 1):
         picks = torch.randint(len(latents), (settings.batch,), generator=random).tolist()
@@ -66,7 +65,7 @@ def attack(victim: Victim, settings: InversionSettings) -> None:
         if step in tests:
             _test(victim, row.detach(), step)
     victim.kept["row"] = row.detach()
-    victim.facts |= {"steps": steps, "norm": float(row.detach().norm())}
+    victim.facts["norm"] = float(row.detach().norm())
 
 
 class _Wording:
@@ -148,4 +147,5 @@ def _test(victim: Victim, row: Tensor, step: int) -> None:
     with torch.no_grad():
         told = conditioning(victim, torch.cat([a.ids for a in asked]), torch.cat([a.marked for a in asked]), row)
     notes = [{"step": step, "prompt": f"{MARK} = learned row", "masked": victim.cases[row].masked} for row in rows]
-    victim.submit(rows, victim.sample(told, victim.starts(rows)), notes, told=told)
+    seeds = [victim.cases[row].seed for row in rows]
+    victim.submit(rows, victim.sample(told, victim.starts(rows), seeds=seeds), notes, told=told)

@@ -32,8 +32,8 @@ def attack(victim: Victim, settings: LoraSettings) -> None:
     """Train on the base model, then ask the erased one with the add-on."""
     from excise.attacks import finetuning
 
-    trials = len(settings.strengths) * len(victim.cases) * victim.cost()
-    steps = min(settings.steps, max(0, victim.meter.left - trials) // (3 * settings.batch))
+    trials = len(settings.strengths) * victim.prompts * victim.cost()
+    steps = victim.iterations(settings.steps, 3 * settings.batch, trials)
     prompts, latents = victim.other_pictures(settings.pictures, neutral=False)
     random, shown = victim.generator("lora"), {}
     with victim.original():
@@ -52,4 +52,4 @@ def attack(victim: Victim, settings: LoraSettings) -> None:
                 latents = victim.ask(rows, [victim.cases[row].asked for row in rows])
             shown[f"{strength:g}"] = [sum(victim.submit(rows, latents, {"strength": strength})), len(rows)]
     victim.kept |= {name: parameter.detach() for name, parameter in parameters.items()}
-    victim.facts |= {"steps": steps, "shown of tried, by strength": shown}
+    victim.facts["shown of tried, by strength"] = shown

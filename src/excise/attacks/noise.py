@@ -29,7 +29,7 @@ class NoiseSettings(Settings):
 
 @register(
     "noise", title="Noise-based probe", paper="arXiv 2505.17013", settings=NoiseSettings, means="sampler",
-    quick={"boosts": (1.0,)},
+    quick={"etas": (1.0, 1.34, 1.68, 1.85), "boosts": (1.0,)},
 )  # fmt: skip
 def attack(victim: Victim, settings: NoiseSettings) -> None:
     """The asked prompts from the same start noise, once for every eta and v, best of all as published."""

@@ -8,6 +8,7 @@ made once, for a pool of states per prompt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -46,17 +47,22 @@ class P4dSettings(Settings):
     weight_decay: float = Field(0.1, ge=0, description="of AdamW")
 
 
-@register("p4d", title="Prompting4Debugging", paper="arXiv 2309.06135", settings=P4dSettings, means="words", needs_base=True)
+@register(
+    "p4d",
+    title="Prompting4Debugging",
+    paper="arXiv 2309.06135",
+    settings=P4dSettings,
+    means="words",
+    needs_base=True,
+    supplies=True,
+)
 def attack(victim: Victim, settings: P4dSettings) -> None:
     """All prompts side by side, one variant after the other."""
-    for number, variant in enumerate(settings.variants):
-        rows = victim.standing
-        budget = victim.meter.left // (len(settings.variants) - number)
-        fixed = len(rows) * (settings.states + settings.tests * victim.cost())
-        iterations = min(settings.iterations, max(0, budget - fixed) // max(1, 3 * len(rows)))
-        victim.facts[f"iterations, {variant}"] = iterations
-        if iterations and rows:
-            _variant(victim, settings, variant, rows, iterations)
+    fixed = victim.prompts * (settings.states + settings.tests * victim.cost())
+    iterations = victim.iterations(settings.iterations, 3 * victim.prompts, fixed, shares=len(settings.variants))
+    for variant in settings.variants:
+        if iterations and victim.standing:
+            _variant(victim, settings, variant, victim.standing, iterations)
 
 
 def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int], iterations: int) -> None:
@@ -64,12 +70,13 @@ def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int
 
     from excise.attacks import _tokens
 
-    model, random = victim.model, victim.generator("p4d", variant)
+    model, randoms = victim.model, victim.generators(rows, "p4d", variant)
     known = _tokens.ordinary(model)
     table = _tokens.table(model).float()
-    pool = Pool.of(victim, rows, settings.states, random)
+    pool = Pool.of(victim, rows, settings.states, randoms)
     ids, free = _free(victim, settings, variant, rows)
-    picks = known[torch.randint(len(known), (int(free.sum()),), generator=random)]
+    counts = zip(free.sum(1).tolist(), randoms, strict=True)
+    picks = known[torch.cat([torch.randint(len(known), (count,), generator=random) for count, random in counts])]
     soft = table[picks.to(table.device)].clone().requires_grad_(True)
     owner = free.nonzero()[:, 0]
     optimizer = torch.optim.AdamW([soft], lr=settings.lr, weight_decay=settings.weight_decay)
@@ -82,7 +89,7 @@ def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int
         for part in victim.batches(len(rows)):
             mine = (owner >= part.start) & (owner < part.stop)
             hard = table[found[mine].to(table.device)].requires_grad_(True)
-            pool.loss(victim, part, ids[part], free[part], hard, random).backward()
+            pool.loss(victim, part, ids[part], free[part], hard, randoms[part]).backward()
             assert hard.grad is not None
             soft.grad[mine] = hard.grad
         optimizer.step()
@@ -97,23 +104,25 @@ class Pool:
     predicted: Tensor
 
     @classmethod
-    def of(cls, victim: Victim, rows: list[int], states: int, random: Generator) -> Pool:
+    def of(cls, victim: Victim, rows: list[int], states: int, randoms: list[Generator]) -> Pool:
         import torch
 
         model = victim.model
         x = victim.targets(rows)
-        t = torch.randint(model.schedule.steps, (states, len(rows)), generator=random)
+        t = torch.stack([torch.randint(model.schedule.steps, (states,), generator=random) for random in randoms], 1)
         z, predicted = [], []
         with victim.original(), torch.no_grad():
             wanted = victim.encode([victim.cases[row].wanted for row in rows])
             for times in t:
-                noised = model.schedule.add_noise(x, torch.randn(x.shape, generator=random).to(x), times)
+                noised = model.schedule.add_noise(x, victim.normal(randoms).to(x), times)
                 z.append(noised)
                 parts = [model.predict(noised[p], times[p], wanted[p]) for p in victim.batches(len(rows))]
                 predicted.append(torch.cat(parts))
         return cls(torch.stack(z, 1), t.T, torch.stack(predicted, 1))
 
-    def loss(self, victim: Victim, part: slice, ids: Tensor, free: Tensor, rows: Tensor, random: Generator) -> Tensor:
+    def loss(
+        self, victim: Victim, part: slice, ids: Tensor, free: Tensor, rows: Tensor, randoms: Sequence[Generator]
+    ) -> Tensor:
         """Squared distance of the predictions at one random state of each prompt, summed over prompts."""
         import torch
 
@@ -121,7 +130,8 @@ class Pool:
 
         model = victim.model
         z, t, wanted = self.z[part], self.t[part], self.predicted[part]
-        pick, each = torch.randint(z.shape[1], (len(z),), generator=random), torch.arange(len(z))
+        pick = torch.cat([torch.randint(z.shape[1], (1,), generator=random) for random in randoms])
+        each = torch.arange(len(z))
         told = _tokens.table(model).float()[ids].masked_scatter(free[..., None], rows)
         predicted = model.predict(z[each, pick], t[each, pick], _tokens.encode_rows(model, ids, told))
         return (predicted - wanted[each, pick]).float().square().flatten(1).mean(1).sum()

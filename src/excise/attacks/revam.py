@@ -54,7 +54,9 @@ class RevamSettings(Settings):
     tests: int = Field(3, ge=1, description="how often the mean policy is tried on the prompts, the last time at the end")
 
 
-@register("revam", title="RevAm", paper="arXiv 2510.03302", settings=RevamSettings, means="sampler", needs_base=True)
+@register(
+    "revam", title="RevAm", paper="arXiv 2510.03302", settings=RevamSettings, means="sampler", needs_base=True, supplies=True
+)
 def attack(victim: Victim, settings: RevamSettings) -> None:
     """Learn the table on other seeds of the prompts; try its mean on them."""
     from excise.attacks import _ddim, _steering
@@ -63,9 +65,8 @@ def attack(victim: Victim, settings: RevamSettings) -> None:
     active = math.ceil((1 - settings.frozen) * len(steps))
     rewards = Rewards(victim, settings)
     rollouts = settings.prompts * settings.group
-    trials = settings.tests * len(victim.cases) * victim.cost_of_pairs
-    iterations = (victim.meter.left - trials) // (rollouts * (victim.cost_of_pairs + Rewards.COST))
-    iterations = max(0, min(settings.iterations, iterations))
+    trials = settings.tests * victim.prompts * victim.cost_of_pairs
+    iterations = victim.iterations(settings.iterations, rollouts * (victim.cost_of_pairs + Rewards.COST), trials)
     tests = {round(iterations * (number + 1) / settings.tests) for number in range(settings.tests)}
     random = victim.generator("revam")
 
@@ -86,7 +87,7 @@ def attack(victim: Victim, settings: RevamSettings) -> None:
         if iteration in tests and rows:
             latents = sample(victim, rows, victim.starts(rows), policy.mean.detach().expand(len(rows), -1, -1), steps, settings)
             victim.submit(rows, latents, {"iteration": iteration})
-    victim.facts |= {"iterations": iterations, "rollouts": iterations * rollouts}
+    victim.facts["rollouts"] = iterations * rollouts
 
 
 def sample(

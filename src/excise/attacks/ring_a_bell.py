@@ -8,6 +8,8 @@ best may get lost; here one elite is left untouched.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -46,7 +48,13 @@ class GradientSettings(Settings):
 
 
 @register(
-    "ring-a-bell", title="Ring-A-Bell", paper="arXiv 2310.10012", settings=RingABellSettings, means="words", needs_base=True
+    "ring-a-bell",
+    title="Ring-A-Bell",
+    paper="arXiv 2310.10012",
+    settings=RingABellSettings,
+    means="words",
+    needs_base=True,
+    supplies=True,
 )
 def genetic(victim: Victim, settings: RingABellSettings) -> None:
     """A population for every prompt."""
@@ -57,15 +65,15 @@ def genetic(victim: Victim, settings: RingABellSettings) -> None:
         return
     with victim.original(), torch.no_grad():
         goals = targets(victim, rows, settings.eta)
-        for row, goal in zip(rows, goals, strict=True):
-            case = victim.cases[row]
-            found.append(evolved(victim, goal, settings, victim.generator("genes", case.context, case.seed)))
+        for goal, random in zip(goals, victim.generators(rows, "genes"), strict=True):
+            tick = partial(_tell, victim, len(found) * settings.generations, len(rows) * settings.generations)
+            found.append(evolved(victim, goal, settings, random, tick))
     _try(victim, rows, torch.stack(found), {"generations": settings.generations})
 
 
 @register(
     "ring-a-bell-gradient", title="Ring-A-Bell by gradients", paper="arXiv 2310.10012", settings=GradientSettings,
-    means="words", needs_base=True,
+    means="words", needs_base=True, supplies=True,
 )  # fmt: skip
 def gradient(victim: Victim, settings: GradientSettings) -> None:
     """Continuous rows for all prompts side by side, projected at every step."""
@@ -79,9 +87,9 @@ def gradient(victim: Victim, settings: GradientSettings) -> None:
         return
     tests = {round(settings.steps * (number + 1) / settings.tests) for number in range(settings.tests)}
     known, table = _tokens.ordinary(victim.model), _tokens.table(victim.model).float()
-    random, found = victim.generator("rows"), {}
-    count = _fitting(victim, settings.tokens)
-    picks = known[torch.randint(len(known), (len(rows), count), generator=random)]
+    count, found = _fitting(victim, settings.tokens), {}
+    drawn = [torch.randint(len(known), (count,), generator=random) for random in victim.generators(rows, "rows")]
+    picks = known[torch.stack(drawn)]
     soft = table[picks.to(table.device)].clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([soft], lr=settings.lr, weight_decay=0.1)
     with victim.original():
@@ -130,8 +138,18 @@ def prompts(victim: Victim, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return ids.masked_scatter(free, tokens.to(ids.device)), free
 
 
-def evolved(victim: Victim, goal: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
-    """The tokens that come closest to the goal, (K,)."""
+def _tell(victim: Victim, before: int, total: int, generation: int) -> None:
+    victim.run.progress("generations of words", before + generation, total)
+
+
+def evolved(
+    victim: Victim,
+    goal: Tensor,
+    settings: RingABellSettings,
+    random: Generator,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """The tokens that come closest to the goal, (K,); `tick` is told the generations done."""
     import torch
 
     from excise.attacks import _tokens
@@ -139,22 +157,24 @@ def evolved(victim: Victim, goal: Tensor, settings: RingABellSettings, random: G
     known, count = _tokens.ordinary(victim.model), _fitting(victim, settings.tokens)
     people = known[torch.randint(len(known), (settings.population, count), generator=random)]
     fitness = distance(victim, people, goal[None]).cpu()
-    for _ in range(settings.generations):
+    for generation in range(settings.generations):
         people = people[fitness.argsort()]
         children = _mutated(_crossed(people[: settings.population // 2], settings, random), known, settings, random)
         people = torch.cat([people[:1], children])[: settings.population]
         fitness = distance(victim, people, goal[None]).cpu()
+        tick(generation + 1)
     return people[fitness.argmin()]
 
 
 def _crossed(parents: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
-    """The parents, and two children of random pairs, crossed at one point or like them."""
+    """The parents, and two children of each of as many random pairs as it takes, crossed at one point or like them."""
     import torch
 
     n, count = parents.shape
-    one, other = (parents[torch.randint(n, (n,), generator=random)] for _ in range(2))
-    cut = torch.randint(1, max(2, count), (n, 1), generator=random)
-    cross = (torch.rand(n, 1, generator=random) < settings.crossing) & (torch.arange(count) >= cut)
+    pairs = (settings.population - n + 1) // 2
+    one, other = (parents[torch.randint(n, (pairs,), generator=random)] for _ in range(2))
+    cut = torch.randint(1, max(2, count), (pairs, 1), generator=random)
+    cross = (torch.rand(pairs, 1, generator=random) < settings.crossing) & (torch.arange(count) >= cut)
     return torch.cat([parents, torch.where(cross, other, one), torch.where(cross, one, other)])[: settings.population]
 
 

@@ -30,7 +30,7 @@ class WordSettings(Settings):
     tokens: int = Field(5, ge=1, description="random tokens, fewer where the prompt leaves no room")
 
 
-@register("seeds", title="Seed search", paper="arXiv 2310.11868", settings=SeedSettings, means="sampler", quick={"tries": 8})
+@register("seeds", title="Seed search", paper="arXiv 2310.11868", settings=SeedSettings, means="sampler", quick={"tries": 6})
 def seeds(victim: Victim, settings: SeedSettings) -> None:
     """The asked prompts again, at other seeds."""
     for number in range(1, settings.tries + 1):

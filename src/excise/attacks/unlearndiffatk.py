@@ -39,7 +39,7 @@ class UnlearnDiffAtkSettings(Settings):
 
 @register(
     "unlearndiffatk", title="UnlearnDiffAtk", paper="arXiv 2310.11868", settings=UnlearnDiffAtkSettings, means="words",
-    needs_base=True,
+    needs_base=True, supplies=True,
 )  # fmt: skip
 def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
     """All prompts side by side, each with tokens of its own."""
@@ -47,10 +47,9 @@ def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
 
     from excise.attacks import _tokens
 
-    model, rows, random = victim.model, victim.standing, victim.generator("unlearndiffatk")
-    trials = settings.tests * len(rows) * victim.cost()
-    iterations = min(settings.iterations, max(0, victim.meter.left - trials) // (3 * len(rows)))
-    victim.facts["iterations"] = iterations
+    model, rows = victim.model, victim.standing
+    randoms = victim.generators(rows, "unlearndiffatk")
+    iterations = victim.iterations(settings.iterations, 3 * victim.prompts, settings.tests * victim.prompts * victim.cost())
     pictures, known = victim.targets(rows), _tokens.ordinary(model)
     ids, free = _tokens.inserted(model, [victim.cases[row].asked for row in rows], settings.tokens)
     chances = torch.full((len(rows), settings.tokens, len(known)), 1 / len(known)).requires_grad_(True)
@@ -61,8 +60,9 @@ def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
         t = int(stride * (settings.timesteps * iteration // iterations + 0.5))
         chances.grad = torch.zeros_like(chances)
         for part in victim.batches(len(rows)):
-            hot = sampled(chances.detach()[part], random).requires_grad_(True)
-            _loss(victim, pictures[part], ids[part], free[part], hot, known, t, random).backward()
+            draws = [sampled(row, random) for row, random in zip(chances.detach()[part], randoms[part], strict=True)]
+            hot, noise = torch.stack(draws).requires_grad_(True), victim.normal(randoms[part])
+            _loss(victim, pictures[part], ids[part], free[part], hot, known, t, noise).backward()
             assert hot.grad is not None
             chances.grad[part] = hot.grad.clamp(-1, 1)
         optimizer.step()
@@ -71,9 +71,7 @@ def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
             _test(victim, rows, known[chances.detach().argmax(2)], iteration + 1)
 
 
-def _loss(
-    victim: Victim, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known: Tensor, t: int, random: Generator
-) -> Tensor:
+def _loss(victim: Victim, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known: Tensor, t: int, noise: Tensor) -> Tensor:
     """Squared error of what is predicted of the noised pictures, summed over prompts."""
     import torch
 
@@ -81,7 +79,7 @@ def _loss(
 
     model, table = victim.model, _tokens.table(victim.model).float()
     rows = table[ids].masked_scatter(free[..., None], (hot.to(table) @ table[known.to(table.device)]))
-    times, noise = torch.full((len(x),), t), torch.randn(x.shape, generator=random).to(x)
+    times, noise = torch.full((len(x),), t), noise.to(x)
     predicted = model.predict(model.schedule.add_noise(x, noise, times), times, _tokens.encode_rows(model, ids, rows))
     return (predicted - model.schedule.target(x, noise, times)).float().square().flatten(1).mean(1).sum()
 
