@@ -161,6 +161,31 @@ def test_a_budget_that_tries_nothing_is_not_a_result(tiny_canvas: Path, edit: Pa
     assert "not measured" in words.table(found)[1]
 
 
+def test_what_is_published_says_how_much_budget_it_takes(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    """50 tests of 2 prompts at 8 calls, and steps of 3 calls for both: one of them is 806, 2,000 are 12,800."""
+    options: dict[str, Any] = {"model": tiny_canvas, "attacks": "unlearndiffatk:preset=published", "prompts": 2}
+    (attack,) = audit(edit, out=tmp_path / "x", budget=805, **options).to_dict()["attacks"]
+    assert attack["note"].endswith("is too small: it needs at least 806, and 12800 for all 2000 iterations")
+    found = audit(edit, out=tmp_path / "x", budget=806, **options).to_dict()
+    assert found["attacks"][0]["models"]["erased"]["untried"] == 0
+    assert "UnlearnDiffAtk: 1 of 2000 iterations, all that the budget paid for" in words.lines(found)
+
+
+def test_an_attack_that_cannot_run_is_noted_and_the_rest_is_made(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    attacks = ["completion:handovers=99", FAST[1]]
+    options: dict[str, Any] = {"model": tiny_canvas, "attacks": attacks, "out": tmp_path / "x", **FEW}
+    seeds, completion = audit(edit, **options).to_dict()["attacks"]
+    assert seeds["verdict"] and "this model samples in 4 steps" in completion["note"]
+
+
+def test_a_note_leaves_nothing_of_an_earlier_result(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": tiny_canvas, "attacks": FAST[1], "out": tmp_path / "x", "prompts": 2}
+    audit(edit, budget=40, **options)
+    assert len(files(tmp_path / "x")) == 4
+    audit(edit, budget=3, **options)
+    assert files(tmp_path / "x") == ["attacks/seeds_tries=1.json", "audit.json"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -246,7 +271,9 @@ def test_words_say_what_was_brought_back() -> None:
 
     def attack(name: str, verdict: str) -> dict[str, Any]:
         models = {"erased": result(0.5), "neutral": result(0.0)}
-        return {"text": name, "title": get(name).title, "means": get(name).means, "models": models, "verdict": verdict}
+        about = get(name)
+        told = {"text": name, "title": about.title, "means": about.means, "supplies": about.supplies}
+        return {**told, "models": models, "verdict": verdict}
 
     found = {
         "concept": "object:cat", "n": 24, "plain": {"erased": result(0.1), "neutral": result(0.0)}, "plain_verdict": "erased",
@@ -258,6 +285,8 @@ def test_words_say_what_was_brought_back() -> None:
     assert "Prompting4Debugging: not measured: why" in told and all(limit in told for limit in words.LIMITS)
     rows = words.table(found)
     assert rows[0][2:4] == ("10.0 % (10.0–10.0)", "0.0 % (0.0–0.0)") and rows[0][4] == "-" and rows[3][2] == "not measured"
+    assert rows[1][5] == "revived" and rows[2][5] == "cannot tell; only the gold standard tells"
+    assert "only the gold standard tells what was supplied from what was found: Concept inversion" in told
     found["attacks"] = [attack("guidance", "not revived"), attack("inversion", "cannot tell")]
     assert "none of 1 attacks brought it back" in "\n".join(words.lines(found)), "what cannot be told is no all-clear"
     found["attacks"] = [attack("inversion", "cannot tell")]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from excise.models import Model
 
 MARKER = "audit.json"
+REVISION = 2
+"""Of what attacks do: a neutral control that was made by other ones is made anew."""
+
 SHOWN = 6
 """Pictures per row of a sheet."""
 
@@ -211,29 +214,42 @@ class _Job:
         return cls(loaded, concept, subjects, plain, detector, shown, about, seed, progress)
 
     def attack(self, chosen: Chosen, path: Path) -> None:
-        """Attack every model and write the files; the one that says it is done comes last."""
+        """Attack every model and write the files, in place of earlier ones; the one that says it is done comes last."""
         from excise.attacks._outcome import difference, verdict
 
         attack = chosen.attack
         told: dict[str, Any] = {
             "text": chosen.text, "attack": attack.name, "title": attack.title, "paper": attack.paper, "means": attack.means,
+            "supplies": attack.supplies,
             "settings": json.loads(chosen.settings.model_dump_json()), "budget": chosen.budget, "seed": self.seed,
         }  # fmt: skip
-        if attack.needs_base and self.shown is None:
-            write_json(path, {**told, "note": "it needs the model from before the erasure; give it with --base"})
+        attacked = self._attacked(chosen)
+        for ending in (".json", ".png", ".safetensors"):
+            path.with_suffix(ending).unlink(missing_ok=True)
+        if isinstance(attacked, str):
+            write_json(path, {**told, "note": attacked})
             return
-        attacked = {subject.name: self._on(chosen, subject) for subject in self.subjects}
         results = {name: found.result for name, found in attacked.items()}
         erased, controls = results["erased"], {name: result for name, result in results.items() if name != "erased"}
-        if erased["untried"] and erased["untried"] == erased["n"] - erased["pre"]:
-            write_json(path, {**told, "note": f"a budget of {chosen.budget} U-Net calls is too small to try one prompt"})
-            return
         told["verdict"] = verdict(erased, controls)
         told["above"] = {name: difference(erased, control) for name, control in controls.items()}
         tensors = {f"{name}.{key}": tensor for name, found in attacked.items() for key, tensor in found.tensors.items()}
         write_tensors(path.with_suffix(".safetensors"), tensors, {"attack": chosen.text})
         self._draw(attacked["erased"], path.with_suffix(".png"))
         write_json(path, {**told, "models": results})
+
+    def _attacked(self, chosen: Chosen) -> dict[str, Attacked] | str:
+        """What came of the attack on every model, or why it could not be made."""
+        if chosen.attack.needs_base and self.shown is None:
+            return "it needs the model from before the erasure; give it with --base"
+        try:
+            attacked = {subject.name: self._on(chosen, subject) for subject in self.subjects}
+        except ValueError as error:
+            return str(error)
+        erased = attacked["erased"].result
+        if erased["untried"] and erased["untried"] == erased["n"] - erased["pre"]:
+            return _too_small(chosen.budget, erased["facts"])
+        return attacked
 
     def _on(self, chosen: Chosen, subject: Subject) -> Attacked:
         """The attack on one model; on the base model without edits it is made once and kept."""
@@ -260,7 +276,7 @@ class _Job:
 
         about = {key: value for key, value in self.about.items() if key not in ("edits", "gold")}
         vae = digest_tensors(self.model.pipeline.vae.state_dict())
-        machine = [__version__, torch.__version__, self.model.precision, self.model.device.type]
+        machine = [__version__, REVISION, torch.__version__, self.model.precision, self.model.device.type]
         key = json.dumps([about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, vae, machine], default=str)
         return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
 
@@ -314,6 +330,14 @@ class _Job:
             "attacks": files,
             "limits": list(LIMITS),
         }
+
+
+def _too_small(budget: int, facts: dict[str, Any]) -> str:
+    least = " to try one prompt"
+    if "least budget" in facts:
+        every = f"{facts['whole budget']} for all {facts['iterations asked']} iterations"
+        least = f": it needs at least {facts['least budget']}, and {every}"
+    return f"a budget of {budget} U-Net calls is too small{least}"
 
 
 def _identity(edit: Edit) -> dict[str, Any]:

@@ -36,8 +36,10 @@ def _row(attack: Mapping[str, Any]) -> tuple[str, ...]:
         return attack["text"], attack["means"], NOT_MEASURED, "", "", "", "", ""
     models = attack["models"]
     rates = (percent(models[name]["rate"], models[name]["ci"]) if name in models else "-" for name in SUBJECTS)
-    erased = models["erased"]
-    return attack["text"], attack["means"], *rates, attack["verdict"], str(erased["calls"]), f"{erased['seconds']:.0f}"
+    erased, verdict = models["erased"], attack["verdict"]
+    if attack.get("supplies") and verdict in ("cannot tell", "no control"):
+        verdict = f"{verdict}; only the gold standard tells"
+    return attack["text"], attack["means"], *rates, verdict, str(erased["calls"]), f"{erased['seconds']:.0f}"
 
 
 def lines(audit: Mapping[str, Any]) -> list[str]:
@@ -55,11 +57,23 @@ def lines(audit: Mapping[str, Any]) -> list[str]:
     unsure = [attack["title"] for attack in tried if attack["verdict"] == "cannot tell"]
     if unsure:
         found.append(f"cannot tell, because the attack makes the concept by itself in a control: {', '.join(unsure)}")
+    supplying = [attack["title"] for attack in tried if attack.get("supplies")]
+    if supplying:
+        found.append(
+            f"these bring the concept along, so the neutral control shows it too, and only the gold standard tells what was supplied from "
+            f"what was found: {', '.join(supplying)}"
+        )
     found += [f"{attack['title']}: {NOT_MEASURED}: {attack['note']}" for attack in audit["attacks"] if attack.get("note")]
     found += [
         f"{attack['title']}: the budget ended before {untried} of {audit['n']} prompts were tried"
         for attack in tried
         if (untried := attack["models"]["erased"]["untried"])
+    ]
+    found += [
+        f"{attack['title']}: {facts['iterations']} of {asked} iterations, all that the budget paid for"
+        for attack in tried
+        if (asked := (facts := attack["models"]["erased"].get("facts", {})).get("iterations asked", 0))
+        > facts.get("iterations", 0)
     ]
     if set(audit["plain"]) == {"erased"}:
         found.append("no control was given (--base, --gold), so the rates alone do not say whether anything brought it back")
