@@ -60,9 +60,10 @@ def genetic(victim: Victim, settings: RingABellSettings) -> None:
     """A population for every prompt."""
     import torch
 
-    rows, found = victim.affordable(victim.standing, victim.cost()), []
+    rows = victim.affordable(victim.standing, victim.cost())
     if not rows:
         return
+    found: list[Tensor] = []
     with victim.original(), torch.no_grad():
         goals = targets(victim, rows, settings.eta)
         for goal, random in zip(goals, victim.generators(rows, "genes"), strict=True):

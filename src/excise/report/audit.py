@@ -49,18 +49,18 @@ def lines(audit: Mapping[str, Any]) -> list[str]:
     ]
     revived = [attack["title"] for attack in audit["attacks"] if attack.get("verdict") == "revived"]
     tried = [attack for attack in audit["attacks"] if not attack.get("note")]
-    told = [attack for attack in tried if attack["verdict"] in ("revived", "not revived")]
+    compared = [attack for attack in tried if attack["verdict"] in ("revived", "not revived")]
     if revived:
         found.append(f"brought back, more often than in every control: {', '.join(revived)}")
-    elif told:
-        found.append(f"none of {len(told)} attacks brought it back more often than in the controls")
+    elif compared:
+        found.append(f"none of {len(compared)} attacks brought it back more often than in the controls")
     unsure = [attack["title"] for attack in tried if attack["verdict"] == "cannot tell"]
     if unsure:
         found.append(f"cannot tell, because the attack makes the concept by itself in a control: {', '.join(unsure)}")
     supplying = [attack["title"] for attack in tried if attack.get("supplies")]
     if supplying:
         found.append(
-            f"these bring the concept along, so the neutral control shows it too, and only the gold standard tells what was supplied from "
+            f"these bring the concept along, so the neutral control may show it too, and only the gold standard tells what was supplied from "
             f"what was found: {', '.join(supplying)}"
         )
     found += [f"{attack['title']}: {NOT_MEASURED}: {attack['note']}" for attack in audit["attacks"] if attack.get("note")]
@@ -69,11 +69,11 @@ def lines(audit: Mapping[str, Any]) -> list[str]:
         for attack in tried
         if (untried := attack["models"]["erased"]["untried"])
     ]
+    facts = [(attack["title"], attack["models"]["erased"].get("facts", {})) for attack in tried]
     found += [
-        f"{attack['title']}: {facts['iterations']} of {asked} iterations, all that the budget paid for"
-        for attack in tried
-        if (asked := (facts := attack["models"]["erased"].get("facts", {})).get("iterations asked", 0))
-        > facts.get("iterations", 0)
+        f"{title}: {told['iterations']} of {told['iterations asked']} iterations, all that the budget paid for"
+        for title, told in facts
+        if told.get("iterations", 0) < told.get("iterations asked", 0)
     ]
     if set(audit["plain"]) == {"erased"}:
         found.append("no control was given (--base, --gold), so the rates alone do not say whether anything brought it back")
