@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, UNet2DConditionModel
 from scipy import integrate
 from torch import Tensor, nn
 
@@ -366,6 +366,39 @@ def asked(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     monkeypatch.setattr(Model, "encode", lambda self, given, *rest: prompts.update(given) or encode(self, given, *rest))
     monkeypatch.setattr(Model, "encode_pictures", lambda *_: pytest.fail("no picture may be read"))
     yield prompts
+
+
+def test_concepts_erased_together_have_one_target_for_a_prompt(canvas: Model) -> None:
+    """A cat in sketch style must not become something in sketch style for the cat's sake and a cat for the style's."""
+    concepts = [canvas.catalog.resolve(name) for name in ("cat", "style:sketch")]
+    bank = PromptBank.of(canvas, concepts)
+    asked = [
+        {pair.prompt for pair, owner in zip(bank.pairs, bank.owner.tolist(), strict=True) if owner == number}
+        for number in (0, 1)
+    ]
+    assert min(map(len, asked)) > 10 and not asked[0] & asked[1]
+    words = [set(pair.masked.lower().replace(",", " ").split()) for pair in bank.pairs]
+    assert not any({"cat", "cats", "sketch"} & each for each in words)
+    alone = PromptBank.of(canvas, concepts[:1])
+    assert any("sketch" in pair.masked for pair in alone.pairs)
+
+
+@pytest.mark.parametrize("states", ["forward", "trajectory"])
+def test_m5_no_global_randomness_with_a_stochastic_sampler(canvas: Model, states: str) -> None:
+    canvas.pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(canvas.pipeline.scheduler.config)
+    edits = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        edits.append(_erase(canvas, "cat", states=states))
+    assert _same(*edits)
+
+
+def test_m5_a_checkpoint_knows_its_concept(canvas: Model, tmp_path: Path) -> None:
+    run = Run(checkpoint=tmp_path / "c.safetensors")
+    method = get("mim")
+    method.erase(canvas, [canvas.catalog.resolve("cat")], _settings(), run)
+    with pytest.raises(ValueError, match="belongs to a run with other settings"):
+        method.erase(canvas, [canvas.catalog.resolve("dog")], _settings(), run)
 
 
 def test_the_mirror_is_only_of_exclude(canvas: Model) -> None:

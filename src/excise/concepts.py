@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -128,6 +128,13 @@ class Concept:
     def to_dict(self) -> dict[str, Any]:
         """What a manifest records (templates and contexts are the model's)."""
         return {"name": self.name, "kind": self.kind, "phrases": list(self.phrases)}
+
+
+def apart(concepts: Sequence[Concept]) -> list[Concept]:
+    """Concepts to erase together, each in no context that names another: else one's "a cat in sketch style" would have to become "something
+    in sketch style" and the other's "a cat"."""
+    phrases = {phrase for concept in concepts for phrase in concept.phrases}
+    return [concept.beside(phrases) for concept in concepts]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Generator, Tensor
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.erasure.budget import Pictured
@@ -117,7 +117,7 @@ def retained_pictures(
 def _retained_prompts(model: Model, concepts: Sequence[Concept], retain: str | Sequence[str]) -> list[list[str]]:
     erased = {phrase for concept in concepts for phrase in concept.phrases}
     if retain == "masked":
-        return [[pair.masked for pair in concept.plain_pairs()] for concept in concepts]
+        return [[pair.masked for pair in concept.plain_pairs()] for concept in apart(concepts)]
     if retain != "catalog":
         if not retain:
             raise ValueError("there is nothing to keep in the list of prompts to retain; this method needs some")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from excise.concepts import Concept, PromptPair
+from excise.concepts import Concept, PromptPair, apart
 from excise.erasure.artefacts import Artefact
 from excise.erasure.wording import Wording, worded
 
@@ -40,7 +40,7 @@ class PromptBank:
 
         Raises ValueError if a prompt does not contain its concept (nothing could be learned from it).
         """
-        return cls.of_pairs(model, [concept.plain_pairs() if plain else concept.pairs() for concept in concepts])
+        return cls.of_pairs(model, [concept.plain_pairs() if plain else concept.pairs() for concept in apart(concepts)])
 
     @classmethod
     def of_pairs(cls, model: Model, groups: Sequence[Sequence[PromptPair]]) -> PromptBank:
@@ -96,6 +96,7 @@ def redirected(model: Model, concepts: Sequence[Concept], wording: Wording, to: 
 
     Raises ValueError for "next" where the model declares no other concept of the kind.
     """
+    concepts = apart(concepts)
     if to in ("masked", "empty"):
         return [worded(concept, wording, None if to == "masked" else "") for concept in concepts]
     return [_replaced(concept, wording, _next(model, concept, concepts) if to == "next" else to) for concept in concepts]

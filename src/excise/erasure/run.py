@@ -22,12 +22,16 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """Seed, where checkpoints go (None: none are written), whom to tell how far the work is, and what showed the concepts before."""
+    """Seed, where checkpoints go (None: none are written), whom to tell how far the work is, and what showed the concepts before.
+
+    task  method, concepts and base, which a checkpoint is good for; every method enters them itself
+    """
 
     seed: int = 0
     checkpoint: Path | None = None
     progress: Progress = field(default=silent)
     artefacts: tuple[Artefact, ...] = ()
+    task: str = ""
 
     def generator(self, *stream: int) -> Generator:
         """A CPU generator that depends on the seed and on the stream's numbers alone."""

@@ -155,6 +155,7 @@ def forgetting_set(
             steps=steps,
             guidance_scale=guidance_scale,
             unconditional=bank.empty,
+            generators=[torch.Generator().manual_seed(seed + 1) for seed in seeds],
         )
         finished.append(last.latents)
     return torch.cat(finished)

@@ -127,7 +127,7 @@ def train_in_rounds(
 
 
 def _identity(trainee: Trainable, settings: Settings, run: Run) -> str:
-    text = json.dumps([sorted(trainee.parameters), settings.model_dump(), run.seed, record(run.artefacts)])
+    text = json.dumps([sorted(trainee.parameters), settings.model_dump(), run.seed, record(run.artefacts), run.task])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

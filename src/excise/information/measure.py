@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.information.bootstrap import Estimate
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
 from excise.information.measurement import ConceptReading, Example, Measurement
@@ -70,7 +70,7 @@ def measure(
     targets = _resolve(model, [concepts] if isinstance(concepts, str | Concept) else concepts)
     labels = {concept.label for concept in targets}
     erased = {phrase for concept in targets for phrase in concept.phrases}
-    targets = [concept.beside(erased) for concept in targets]
+    targets = apart(targets)
     others = [concept.beside(erased) for concept in _resolve(model, against) if concept.label not in labels]
     edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)
     before, after = _subjects(model, edits, base)

@@ -7,9 +7,11 @@ settings stay instant.
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -60,10 +62,24 @@ def register(name: str, *, title: str, paper: str, settings: type[Settings], har
     def enter(function: Erase) -> Erase:
         if name in _methods or name != name.lower():
             raise ValueError(f"method name {name!r} is taken or not lower-case")
-        _methods[name] = Method(name, title, paper, settings, function, hardens)
-        return function
+
+        @wraps(function)
+        def erase(model: Model, concepts: Sequence[Concept], settings: Any, run: Run) -> Edit:
+            return function(model, concepts, settings, replace(run, task=_task(name, model, concepts, run)))
+
+        _methods[name] = Method(name, title, paper, settings, erase, hardens)
+        return erase
 
     return enter
+
+
+def _task(name: str, model: Model, concepts: Sequence[Concept], run: Run) -> str:
+    """What a checkpoint is good for; nothing where there is none, for large models take a while to be told apart."""
+    if run.checkpoint is None:
+        return ""
+    from excise.edits.applied import base_fingerprint
+
+    return json.dumps([name, [concept.to_dict() for concept in concepts], base_fingerprint(model)])
 
 
 def methods() -> dict[str, Method]:
