@@ -30,7 +30,7 @@ class SalUnSettings(Pictured):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "nudity": {**_PAPER, "rounds": 1, "retain_weight": 0.1, "retain": ("a photo of a person wearing clothes",)}
-        | {"pseudo": "a person wearing clothes"},
+        | {"pseudo": "a photo of a person wearing clothes"},
         "class": {**_PAPER, "rounds": 5, "retain_weight": 0.5},
     }
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MOMENTUM, EARLIEST = 0.9, 10
 """Of the running mean that stops the training (alpha), and the step (from 0) that it may stop after at the earliest."""
 
-_PAPER = {"wording": "name", "rounds": 20, "steps": 50, "batch": 1, "pictures": 1000, "beta": 1e-4} | {
-    "tau": 1e-4, "tau_unit": "absolute"
+_PAPER = {"wording": "name", "rounds": 20, "steps": 50, "batch": 1, "lr": 0.1, "schedule": "constant", "pictures": 1000} | {
+    "beta": 1e-4, "l1": 1e-6, "tau": 1e-4, "tau_unit": "absolute", "accumulate": True
 }  # fmt: skip
 
 
