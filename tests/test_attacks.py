@@ -303,6 +303,7 @@ class TestChoice:
             (["seeds:trees=3"], "unknown setting of seeds: 'trees'.*tries"),
             (["seeds:tries"], "expected key=value"),
             (["p4d:preset=fast"], "no preset 'fast'.*published"),
+            (["finetuning:preset=memora"], "no preset .memora.*lora"),
             (["completion:handovers=3;1"], "bad setting of completion.*ascending"),
             ([], "name at least one attack"),
         ],
