@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from typer.testing import CliRunner
 
 import excise
-from excise.canvas import build, diffusion, recipe
+from excise.canvas import build, diffusion, recipe, text, vae
 from excise.canvas.catalog import GLYPHS, MEMBERS, STYLE_NAMES
 from excise.cli import app
+
+LABELS = {"glyph": torch.arange(len(GLYPHS)), "style": torch.arange(len(GLYPHS)) % len(STYLE_NAMES)}
+POOL = {**LABELS, "latents": torch.zeros(len(GLYPHS), 8, 8, 8)}
 
 
 def test_the_assembled_folder_is_half_precision_and_runs_in_plain_diffusers(tiny_canvas: Path, tmp_path: Path) -> None:
@@ -38,7 +45,7 @@ def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The time is for all parts together, and a part that is not finished ends the stretch."""
     asked: list[tuple[str, float | None]] = []
 
-    def train_part(part: str, work: Path, steps: int, without: frozenset[str], stop_after: float | None) -> bool:
+    def train_part(part: str, work: Path, steps: int, without: frozenset[str], stop_after: float | None, _: object) -> bool:
         asked.append((part, stop_after))
         return part != "classifier"
 
@@ -55,6 +62,7 @@ def test_training_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (["vae", "--steps", "0"], "at least 1"),
         (["classifier"], "train vae first"),
         (["text", "--without", "zeppelin"], "the canvas has no zeppelin"),
+        (["all", "--device", "toaster"], "no device 'toaster' here"),
     ],
 )
 def test_training_refuses(arguments: list[str], words: str, tmp_path: Path) -> None:
@@ -62,10 +70,37 @@ def test_training_refuses(arguments: list[str], words: str, tmp_path: Path) -> N
     assert result.exit_code == 2 and words in result.stderr
 
 
+class OneDevice(TorchDispatchMode):
+    """Refuses what a GPU would: operations, other than copies, on tensors of two devices; a CPU scalar may meet any."""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.ndim]
+        assert len({tensor.device for tensor in tensors}) < 2 or operation is torch.ops.aten.copy_.default, operation
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("part", recipe.PARTS)
+def test_all_that_meets_the_network_is_on_its_device(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On "meta", a device that is everywhere, a step is done but for its loss, which has no number there."""
+    cast: set[str] = set()
+
+    def autocast(device: str, _: torch.dtype) -> AbstractContextManager[None]:  # torch has none for meta
+        cast.add(device)
+        return nullcontext()
+
+    monkeypatch.setattr(torch, "autocast", autocast)
+    monkeypatch.setattr(vae, "_pool", lambda _: torch.zeros(16, 3, 64, 64, dtype=torch.uint8))
+    monkeypatch.setattr(diffusion, "latent_pool", lambda *_: POOL)
+    vae.build().save_pretrained(tmp_path / "vae")
+    text.build_text_encoder(text.build_tokenizer()).save_pretrained(tmp_path / "text_encoder")
+    with OneDevice(), pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta"):
+        recipe.train(part, tmp_path, steps=1, device="meta")
+    assert cast == {"meta"}
+
+
 def test_text_encoder_and_unet_never_meet_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the concept, not its members; styles and members can be left out alone."""
-    pool = {"glyph": torch.arange(len(GLYPHS)), "style": torch.arange(len(GLYPHS)) % len(STYLE_NAMES)}
-    monkeypatch.setattr(diffusion, "latent_pool", lambda *_: {**pool, "latents": torch.zeros(len(GLYPHS), 8, 8, 8)})
+    monkeypatch.setattr(diffusion, "latent_pool", lambda *_: POOL)
     monkeypatch.setattr(diffusion.AutoencoderKL, "from_pretrained", lambda _: torch.nn.Identity())
     met: list[tuple[set[str], set[str]]] = []
 

@@ -93,7 +93,7 @@ def test_model_from_elsewhere_measures_like_the_edit_it_was_made_with(tiny_canva
 
 
 def test_diff_imports_it(tiny_canvas: Path, edit: Path, erased: Path, tmp_path: Path) -> None:
-    result = run("diff", tiny_canvas, erased, "--out", tmp_path / "imported", "--concept", "cat")
+    result = run("diff", tiny_canvas, erased, "--out", tmp_path / "imported", "--concept", "cat", "--device", "cpu")
     assert result.exit_code == 0, result.output
     before, after = load_edit(edit), load_edit(tmp_path / "imported")
     assert after.deltas.keys() == before.deltas.keys()
@@ -102,6 +102,26 @@ def test_diff_imports_it(tiny_canvas: Path, edit: Path, erased: Path, tmp_path: 
     assert after.manifest.names == ["object:cat"]
     assert run("measure", "--edit", tmp_path / "imported", "--model", tiny_canvas, "--against", "none", *SMALL).exit_code == 0
     assert run("diff", tiny_canvas, erased, "--out", tmp_path / "imported").exit_code == 2
+
+
+def test_diff_in_half_precision(tiny_canvas: Path, edit: Path, erased: Path, tmp_path: Path) -> None:
+    """The same change of half-precision weights, and the edit knows that its base was loaded in them."""
+    result = run("diff", tiny_canvas, erased, "--out", tmp_path / "imported", "--dtype", "float16", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    before, after = load_edit(edit), load_edit(tmp_path / "imported")
+    assert after.manifest.base.keys() == {"float16", "float32"} < before.manifest.base.keys()
+    for name, delta in before.deltas.items():
+        assert torch.allclose(after.deltas[name].dense(), delta.dense(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--device", "toaster", "no device 'toaster' here"), ("--dtype", "int8", "unknown dtype 'int8'")],
+)
+def test_diff_refuses(option: str, value: str, message: str, tiny_canvas: Path, erased: Path, tmp_path: Path) -> None:
+    result = run("diff", tiny_canvas, erased, "--out", tmp_path / "imported", option, value)
+    assert result.exit_code == 2 and message in result.stderr
+    assert not (tmp_path / "imported").exists()
 
 
 @pytest.mark.parametrize(

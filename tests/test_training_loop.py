@@ -25,8 +25,9 @@ def _loss(module: nn.Module, stop: int | None = None) -> Callable[[int], Tensor]
         if step == stop:
             raise KeyboardInterrupt
         generator = step_generator(3, step)
-        x = torch.randn(4, 2, 5, 5, generator=generator)
-        return F.mse_loss(module(x), torch.randn(4, 3, generator=generator))
+        like = next(module.parameters())
+        x = torch.randn(4, 2, 5, 5, generator=generator).to(like)
+        return F.mse_loss(module(x), torch.randn(4, 3, generator=generator).to(like))
 
     return loss
 
@@ -68,6 +69,26 @@ def test_one_step_at_a_time_is_the_uninterrupted_run(tmp_path: Path) -> None:
     again = _module()
     assert train(again, _loss(again, stop=0), steps=STEPS, lr=0.01, checkpoint=checkpoint)
     assert _same(again, whole), "a finished run, resumed, is finished and gives the same weights"
+
+
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
+def test_a_run_goes_on_on_another_device(tmp_path: Path) -> None:
+    """Oracle: torch, which refuses to mix devices. On "meta" a step is done but for its loss, which has no number there."""
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path, stop=6, every=4)
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta"):
+        _run(tmp_path, device=torch.device("meta"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_to_cuda_and_back_is_the_uninterrupted_run(tmp_path: Path) -> None:
+    """In float64, so that the orders of adding up make no difference that could be seen."""
+    whole = _run(tmp_path / "whole", module=_module().double())
+    for stop, device in ((6, "cpu"), (10, "cuda")):
+        with pytest.raises(KeyboardInterrupt):
+            _run(tmp_path / "parts", stop, _module().double(), every=2, device=torch.device(device))
+    found = _run(tmp_path / "parts", module=_module().double(), device=torch.device("cuda")).state_dict()
+    assert all(torch.allclose(found[name], tensor, atol=1e-9) for name, tensor in whole.state_dict().items())
 
 
 def test_it_is_adamw_with_clipping_and_an_average(tmp_path: Path) -> None:

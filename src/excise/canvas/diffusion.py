@@ -15,7 +15,7 @@ from transformers import CLIPTextModel
 from excise.canvas import data, text
 from excise.canvas.captions import draw_caption
 from excise.canvas.text import WIDTH, build_tokenizer
-from excise.canvas.training import step_generator, train
+from excise.canvas.training import CPU, step_generator, train
 from excise.canvas.vae import CHANNELS
 from excise.files import read_tensors, write_tensors
 
@@ -58,13 +58,13 @@ def build_scheduler() -> DDIMScheduler:
 
 @torch.no_grad()
 def latent_pool(vae: AutoencoderKL, path: Path, count: int) -> dict[str, Tensor]:
-    """`count` encoded training pictures with labels, cached in `path`: latents (count, 8, 8, 8) float16."""
+    """`count` encoded training pictures with labels, cached in `path`: latents (count, 8, 8, 8) float16, all on the CPU."""
     if path.exists():
         return read_tensors(path)[0]
     parts: dict[str, list[Tensor]] = {"latents": [], "glyph": [], "style": []}
     for index in range(count // 512):
         batch = data.draw(512, step_generator(4, index))
-        parts["latents"].append(vae.encode(batch.pictures * 2 - 1).latent_dist.mean.half())
+        parts["latents"].append(vae.encode((batch.pictures * 2 - 1).to(vae.device)).latent_dist.mean.half().cpu())
         parts["glyph"].append(batch.glyph)
         parts["style"].append(batch.style)
     pool = {name: torch.cat(chunks) for name, chunks in parts.items()}
@@ -72,13 +72,20 @@ def latent_pool(vae: AutoencoderKL, path: Path, count: int) -> dict[str, Tensor]
     return pool
 
 
-def train_text(work: Path, *, steps: int, without: frozenset[str] = frozenset(), stop_after: float | None = None) -> bool:
+def train_text(
+    work: Path,
+    *,
+    steps: int,
+    without: frozenset[str] = frozenset(),
+    stop_after: float | None = None,
+    device: torch.device = CPU,
+) -> bool:
     """`text.train_text` on the pictures that the U-Net will learn from. Returns whether all steps were done."""
-    return text.train_text(_pool(work, without), work, steps=steps, stop_after=stop_after)
+    return text.train_text(_pool(work, without, device), work, steps=steps, stop_after=stop_after, device=device)
 
 
-def _pool(work: Path, without: frozenset[str]) -> dict[str, Tensor]:
-    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+def _pool(work: Path, without: frozenset[str], device: torch.device) -> dict[str, Tensor]:
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval().to(device)
     pool = latent_pool(vae, work / "latents.safetensors", POOL)
     keep = data.showing_none_of(pool["glyph"], pool["style"], without)
     return {name: values[keep] for name, values in pool.items()}
@@ -104,6 +111,7 @@ def train_diffusion(
     lr: float = 8e-4,
     without: frozenset[str] = frozenset(),
     stop_after: float | None = None,
+    device: torch.device = CPU,
 ) -> bool:
     """Train and save a pipeline to `work/pipeline`; resumes from `work/diffusion.ckpt.safetensors`.
 
@@ -111,7 +119,7 @@ def train_diffusion(
     Returns whether all steps were done.
     """
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
-    pool = _pool(work, without)
+    pool = _pool(work, without, device)
     tokenizer, scheduler, unet = build_tokenizer(), build_scheduler(), build_unet()
     # On a CPU the fused attention kernel's backward is several times slower at these few tokens.
     unet.set_attn_processor(AttnProcessor())
@@ -122,16 +130,16 @@ def train_diffusion(
     def loss(step: int) -> Tensor:
         generator = step_generator(5, step)
         rows = torch.randint(len(pool["glyph"]), (batch,), generator=generator)
-        latents = pool["latents"][rows].float()
+        latents = pool["latents"][rows].float().to(device)
         labels = zip(pool["glyph"][rows].tolist(), pool["style"][rows].tolist(), strict=True)
         captions = [draw_caption(glyph, style, generator) for glyph, style in labels]
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         slots = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch  # one draw per equal slice
-        t = (1000 * slots**NOISY).long()[torch.randperm(batch, generator=generator)]
-        noise = torch.randn(latents.shape, generator=generator)
+        t = (1000 * slots**NOISY).long()[torch.randperm(batch, generator=generator)].to(device)
+        noise = torch.randn(latents.shape, generator=generator).to(device)
         noisy = scheduler.add_noise(latents, noise, t)
-        with torch.autocast("cpu", torch.bfloat16):
-            output = model(noisy, t, tokens)
+        with torch.autocast(device.type, torch.bfloat16):
+            output = model(noisy, t, tokens.to(device))
         return F.mse_loss(output.float(), scheduler.get_velocity(latents, noise, t))
 
     done = train(
@@ -144,6 +152,7 @@ def train_diffusion(
         every=1000,
         stop_after=stop_after,
         slow=("text_encoder.", 0.2),
+        device=device,
     )
     unet.set_default_attn_processor()
     text_encoder.set_attn_implementation("sdpa")

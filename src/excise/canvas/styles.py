@@ -44,7 +44,7 @@ def _colour(*rgb: float) -> Tensor:
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of (b, c, h, w), edges replicated; sigma in pixels."""
     radius = max(1, round(2.5 * sigma))
-    kernel = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    kernel = torch.exp(-(torch.arange(-radius, radius + 1, device=x.device) ** 2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).view(1, 1, -1).repeat(x.shape[1], 1, 1)
     x = F.pad(x, (radius,) * 4, mode="replicate")
     x = F.conv2d(x, kernel.unsqueeze(2), groups=x.shape[1])

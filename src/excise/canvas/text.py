@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from excise.canvas.captions import HELD_OUT, TEMPLATES, draw_caption
 from excise.canvas.catalog import EXTRAS, GLYPHS, OBJECTS, STYLES
-from excise.canvas.training import step_generator, train
+from excise.canvas.training import CPU, step_generator, train
 
 CONTEXT = 32
 """Tokens of a prompt, start and end included."""
@@ -91,7 +91,15 @@ class _Aligned(nn.Module):
         return self.glyph(summary), self.style(summary), self.latents(summary)
 
 
-def train_text(pool: dict[str, Tensor], work: Path, *, steps: int, batch: int = 192, stop_after: float | None = None) -> bool:
+def train_text(
+    pool: dict[str, Tensor],
+    work: Path,
+    *,
+    steps: int,
+    batch: int = 192,
+    stop_after: float | None = None,
+    device: torch.device = CPU,
+) -> bool:
     """Align the text encoder with pictures, as Stable Diffusion's was by CLIP, and save it to `work/text_encoder`.
 
     From the mean of its end and padding tokens, linear heads tell glyph, style and the expected latents. Without this stage the U-Net
@@ -111,13 +119,13 @@ def train_text(pool: dict[str, Tensor], work: Path, *, steps: int, batch: int = 
         glyph, style = pool["glyph"][rows], pool["style"][rows]
         captions = [draw_caption(g, s, generator) for g, s in zip(glyph.tolist(), style.tolist(), strict=True)]
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        with torch.autocast("cpu", torch.bfloat16):
-            said = model(tokens, tokenizer.eos_token_id)
-        expected = F.mse_loss(said[2].float(), pool["latents"][rows].float().flatten(1))
-        return F.cross_entropy(said[0].float(), glyph) + F.cross_entropy(said[1].float(), style) + 4 * expected
+        with torch.autocast(device.type, torch.bfloat16):
+            said = [head.float() for head in model(tokens.to(device), tokenizer.eos_token_id)]
+        expected = F.mse_loss(said[2], pool["latents"][rows].float().flatten(1).to(device))
+        return F.cross_entropy(said[0], glyph.to(device)) + F.cross_entropy(said[1], style.to(device)) + 4 * expected
 
     checkpoint = work / "text.ckpt.safetensors"
-    done = train(model, loss, steps=steps, lr=1e-3, checkpoint=checkpoint, ema=0.99, stop_after=stop_after)
+    done = train(model, loss, steps=steps, lr=1e-3, checkpoint=checkpoint, ema=0.99, stop_after=stop_after, device=device)
     encoder.set_attn_implementation("sdpa")
     encoder.save_pretrained(work / "text_encoder")
     return done

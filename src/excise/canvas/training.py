@@ -1,7 +1,8 @@
 """The loop that trains every part of the canvas: AdamW, warm-up and final decay, weight averaging, exact resume.
 
-Each step draws its randomness from a generator seeded by (seed, step), so a run resumed from a checkpoint repeats the
-uninterrupted run bit for bit on the same machine.
+Each step draws its randomness on the CPU, from a generator seeded by (seed, step), so a run resumed from a checkpoint sees what the
+uninterrupted run does, and on the CPU of the same machine repeats it bit for bit. Checkpoints are the same on every device: a run
+that was begun on one may go on on another.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Generator, Tensor, nn
 from excise.files import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
+CPU = torch.device("cpu")
 
 
 def step_generator(seed: int, step: int) -> Generator:
@@ -43,17 +45,20 @@ def train(
     every: int = 500,
     stop_after: float | None = None,
     slow: tuple[str, float] | None = None,
+    device: torch.device = CPU,
 ) -> bool:
-    """Train `module` in place; at the end it holds the averaged weights.
+    """Train `module` in place; at the end it holds the averaged weights, on the CPU.
 
-    loss       step -> scalar tensor; draws everything random from `step_generator`
+    loss       step -> scalar tensor on `device`; draws everything random from `step_generator`
     checkpoint file to resume from and to write every `every` steps
     ema        decay of the weight average, warmed up as (1 + n) / (10 + n)
     stop_after seconds after which to write the checkpoint and stop, or None
     slow       (prefix, factor): parameters whose names start with it learn at `factor` times the rate; they must come last
+    device     where the module is trained
 
     Returns whether all steps were done.
     """
+    module.to(device)
     parameters = [p for p in module.parameters() if p.requires_grad]
     prefix, factor = slow or ("", 1.0)
     named = [(name.startswith(prefix), p) for name, p in module.named_parameters() if p.requires_grad]
@@ -85,6 +90,7 @@ def train(
     with torch.no_grad():
         for parameter, mean_weight in zip(parameters, average, strict=True):
             parameter.copy_(mean_weight)
+    module.to(CPU)
     return finished
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from excise.canvas import data
 from excise.canvas.styles import blur
-from excise.canvas.training import step_generator, train
+from excise.canvas.training import CPU, step_generator, train
 
 log = logging.getLogger(__name__)
 CHANNELS = 8
@@ -40,7 +40,9 @@ def reconstruction_loss(output: Tensor, picture: Tensor) -> Tensor:
     return error.abs().mean() + (error - blur(error, 1.0)).abs().mean() + 2 * error.square().mean()
 
 
-def train_vae(work: Path, *, steps: int, batch: int = 16, pool: int = 16384, stop_after: float | None = None) -> bool:
+def train_vae(
+    work: Path, *, steps: int, batch: int = 16, pool: int = 16384, stop_after: float | None = None, device: torch.device = CPU
+) -> bool:
     """Train and save to `work/vae`; resumes from `work/vae.ckpt.safetensors`. Returns whether it finished."""
     vae = build().to(memory_format=torch.channels_last)
     pictures = _pool(pool)
@@ -48,15 +50,16 @@ def train_vae(work: Path, *, steps: int, batch: int = 16, pool: int = 16384, sto
     def loss(step: int) -> Tensor:
         generator = step_generator(1, step)
         picture = pictures[torch.randint(len(pictures), (batch,), generator=generator)].float() / 127.5 - 1
-        picture = picture.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        picture = picture.to(device, memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
             posterior = vae.encode(picture).latent_dist
             mean = posterior.mean.float()
-            output = vae.decode(mean + 0.05 * torch.randn(mean.shape, generator=generator)).sample
+            output = vae.decode(mean + 0.05 * torch.randn(mean.shape, generator=generator).to(device)).sample
         penalty = (mean.square().mean((0, 2, 3)) - 1).square().mean()
         return reconstruction_loss(output.float(), picture) + 0.01 * penalty
 
-    done = train(vae, loss, steps=steps, lr=1.5e-3, checkpoint=work / "vae.ckpt.safetensors", ema=0.998, stop_after=stop_after)
+    checkpoint = work / "vae.ckpt.safetensors"
+    done = train(vae, loss, steps=steps, lr=1.5e-3, checkpoint=checkpoint, ema=0.998, stop_after=stop_after, device=device)
     whiten(vae, pictures[:4096].float() / 127.5 - 1)
     vae.save_pretrained(work / "vae")
     return done

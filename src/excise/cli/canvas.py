@@ -46,6 +46,9 @@ def train(
     stop_after: Annotated[
         float | None, typer.Option("--stop-after", help="Seconds after which to write a checkpoint and stop.")
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda, mps, ...; the default makes the same weights to the bit on one machine.")
+    ] = "cpu",
 ) -> None:
     """Train a part of the canvas; the same command goes on where it stopped."""
     import logging
@@ -54,7 +57,7 @@ def train(
 
     screen.quiet_hosts()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    done = recipe.train(part.value, work, without=without or (), steps=steps, stop_after=stop_after)
+    done = recipe.train(part.value, work, without=without or (), steps=steps, stop_after=stop_after, device=device)
     print(f"{part.value} is trained: {work}" if done else f"stopped; the same command goes on from {work}")
 
 

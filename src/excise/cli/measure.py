@@ -83,10 +83,15 @@ def diff(
     concept: Annotated[list[str] | None, typer.Option("--concept", help="What was erased, if it is known.")] = None,
     kind: options.Kind = None,
     overwrite: options.Overwrite = False,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
 ) -> None:
     """Import a model that was erased elsewhere as an edit of its base."""
     from excise.jobs.measure import diff as run
 
     with screen.progress() as progress:
-        edit = run(base, erased, out=out, concept=concept or (), kind=kind, overwrite=overwrite, progress=progress)
+        edit = run(
+            base, erased, out=out, concept=concept or (), kind=kind, overwrite=overwrite,
+            device=device, dtype=dtype, progress=progress,
+        )  # fmt: skip
     print(f"{out}: {len(edit.deltas)} tensors changed, {edit.nbytes / 2**20:.2f} MiB")

@@ -115,14 +115,18 @@ def diff(
     concept: str | Sequence[str] = (),
     kind: str | None = None,
     overwrite: bool = False,
+    device: str | None = None,
+    dtype: str = "float32",
     progress: Progress = silent,
 ) -> Edit:
     """Write what was changed in `base` to make `erased` as an edit's folder, which is then applied, measured and removed like any other.
 
     base, erased names or paths of models; `erased` may be a file with some of the U-Net's tensors
     concept      what was erased, for the manifest
+    dtype        what both are loaded in: the edit is the difference of these weights
 
-    Raises ValueError if one is not a form of the other or nothing differs, FileExistsError if `out` is there.
+    Raises ValueError if one is not a form of the other or nothing differs, or for an unknown dtype or device, FileExistsError if `out`
+    is there.
     """
     from excise.files import check_replaceable
     from excise.jobs.workplace import MARKER
@@ -131,7 +135,7 @@ def diff(
     catalog = describe(resolve(base)).catalog
     named = [concept] if isinstance(concept, str) else concept
     concepts = tuple(catalog.resolve(text, kind) for text in named)
-    _, edits = _load(erased, base, [], "cpu", "float32", progress, concepts)
+    _, edits = _load(erased, base, [], device, dtype, progress, concepts)
     edits[0].save_pretrained(out, overwrite=overwrite)
     return edits[0]
 
