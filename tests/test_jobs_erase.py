@@ -69,7 +69,7 @@ def test_numbers_that_were_not_measured_are_null_with_a_note(tiny_sd1: Path, tmp
 
 
 def test_what_the_words_still_say_is_in_result_manifest_and_card(tiny_canvas: Path, tmp_path: Path) -> None:
-    strong = {**QUICK, "lr": 0.05}
+    strong = {**QUICK, "lr": 0.5}
     erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=2, evaluate=False, device="cpu")
     found = json.loads((tmp_path / "cat" / "result.json").read_text(encoding="utf-8"))["information"]
     model, edit = excise.load(tiny_canvas, device="cpu"), excise.load_edit(tmp_path / "cat")
@@ -114,7 +114,7 @@ def test_a_run_stopped_while_measuring_is_resumed(tiny_canvas: Path, tmp_path: P
 
 def test_the_picture_has_the_base_above_the_edited_model(tiny_canvas: Path, tmp_path: Path) -> None:
     """The upper row is what the model gives, the lower what it gives with the edit, seed by seed."""
-    strong = {**QUICK, "lr": 0.05}
+    strong = {**QUICK, "lr": 0.5}
     erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=5, evaluate=False)
     sheet = np.asarray(Image.open(tmp_path / "cat" / "before_after.png"))
     model = excise.load(tiny_canvas)
