@@ -141,9 +141,11 @@ class TestErase:
             signal.raise_signal(signal.SIGINT)
 
         command = ("erase", "cat", "--model", tiny_canvas, "--no-evaluate", *SETS)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         with monkeypatch.context() as patch:
             patch.setattr(training, "_store", store_and_stop)
             line = refused(130, *command, "--out", tmp_path / "x")
+        signal.signal(signal.SIGINT, before)
         assert "stopped" in line and "--resume" in line
         assert "unfinished run" in refused(2, *command, "--out", tmp_path / "x")
         ok(*command, "--out", tmp_path / "x", "--resume")
