@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from excise.files import write_json, write_text
-from excise.jobs.bench import Entrant, bench
+from excise.jobs.bench import bench
+from excise.jobs.grid import Entrant
 
 TRIALS = 4
 CONCEPTS = ("cat", "style:sketch")

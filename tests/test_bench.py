@@ -18,7 +18,8 @@ from excise import methods as registry
 from excise.cli import app
 from excise.edits import Edit
 from excise.jobs import bench as job
-from excise.jobs.bench import Entrant, bench, grid
+from excise.jobs.bench import bench
+from excise.jobs.grid import Cell, Entrant, Task, file_name, grid
 from excise.methods import Method, Settings
 from excise.models import Model
 from excise.models.names import describe
@@ -109,10 +110,10 @@ class TestGrid:
 
     def test_names_that_files_cannot_have(self, tmp_path: Path) -> None:
         names = ["AC/DC", "AC:DC", "../../etc", "..", "a b", "größe", "a|b"]
-        found = {job._file_name(name) for name in names}
+        found = {file_name(name) for name in names}
         assert len(found) == len(names)
         assert all("/" not in name and name not in (".", "..") and not name.startswith(".-") for name in found)
-        assert job._file_name("pixel art") == "pixel_art" and job._file_name("mim:lr=1e-3,t=a") == "mim_lr=1e-3,t=a"
+        assert file_name("pixel art") == "pixel_art" and file_name("mim:lr=1e-3,t=a") == "mim_lr=1e-3,t=a"
 
 
 class TestCells:
@@ -294,9 +295,9 @@ class TestJobs:
 
     def lose_two(self, tiny_canvas: Path, out: Path, runner: job.Runner) -> None:
         """Two of four cells kill their process."""
-        deadly = job.Entrant("deadly", Method("deadly", "Deadly", "ours", Quick, _die), Quick())
+        deadly = Entrant("deadly", Method("deadly", "Deadly", "ours", Quick, _die), Quick())
         catalog = describe(tiny_canvas).catalog
-        cells = [job.Cell(deadly, job.Task((catalog.resolve(name),)), seed) for name in ("cat", "dog") for seed in (0, 1)]
+        cells = [Cell(deadly, Task((catalog.resolve(name),)), seed) for name in ("cat", "dog") for seed in (0, 1)]
         common = {"model": "tiny canvas", "dtype": "float32", "quality": False, "information": None, **SMALL}
         job._fill(out, cells, job._Worker(tiny_canvas, common, 2, "cpu", runner), lambda *told: None)
         errors = [json.loads(cell.path(out).read_text(encoding="utf-8")).get("error", "") for cell in cells]

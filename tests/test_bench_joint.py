@@ -13,7 +13,8 @@ from excise.edits import Edit, compose
 from excise.edits.applied import applied_edits
 from excise.erasure.run import Run
 from excise.jobs import bench as job
-from excise.jobs.bench import Cell, Entrant, Task, bench, grid
+from excise.jobs.bench import bench
+from excise.jobs.grid import Cell, Entrant, Task, grid
 from excise.methods import get, parse_settings
 from excise.models import Model
 from excise.models.names import describe

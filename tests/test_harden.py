@@ -51,7 +51,7 @@ def audited(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("audited")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXCISE_CACHE", str(folder / "cache"))
-        patch.setattr("excise.evaluation.detector.Judge.__call__", lambda self, pictures: Seen(NEVER)(pictures))
+        patch.setattr("excise.evaluation.detector.ClassifierDetector.__call__", lambda self, pictures: Seen(NEVER)(pictures))
         random_edit(load(tiny_canvas, device="cpu")).save_pretrained(folder / "cat")
         audit(folder / "cat", model=tiny_canvas, attacks=FAST, prompts=2, budget=200, device="cpu")
     overrule(folder / "cat-audit", "revived")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Generator, nn
 
-from excise.erasure.metric import STRINGS, WORDS, Steepest, inverse_metric, random_strings
+from excise.erasure.metric import STRINGS, WORDS, Steepest, _declared, inverse_metric, random_strings
 from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Run
 from excise.methods import get
-from excise.models import Model
+from excise.models import Model, load
 from steps import CAT, settings_of
 
 
@@ -55,6 +57,29 @@ def test_random_strings_name_nothing_to_erase(canvas: Model) -> None:
     masked = {word for pair in bank.pairs for word in pair.masked.lower().replace(",", " ").split()}
     assert not used & (own - masked)
     assert random_strings(canvas, bank, seeded()) == strings != random_strings(canvas, bank, seeded(1))
+
+
+def test_undeclared_names_nothing_declared(canvas: Model) -> None:
+    """The control of docs/mim.md: the strings of the default name what is to be kept, these do not."""
+    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")])
+    declared = _declared(canvas)
+    assert {"dog", "bird", "sketch"} <= declared and not {"a", "an", "style", "picture"} & declared
+    found, plain = ({w for s in random_strings(canvas, bank, seeded(), avoid=a) for w in s.split()} for a in (declared, ()))
+    assert not found & declared and plain & declared and len(found) > 10
+    inverses = [inverse_metric(canvas, bank, kind, 0.01, seeded()) for kind in ("vocabulary", "undeclared")]
+    assert inverses[0] is not None and inverses[1] is not None and not torch.allclose(*inverses, atol=1e-3)
+
+
+def test_the_counts_in_the_docs() -> None:
+    """docs/mim.md says how much of the built-in model's small vocabulary is named by concepts."""
+    model = load("canvas", device="cpu")
+    declared = _declared(model)
+    tokens = {token.removesuffix("</w>") for token in model.pipeline.tokenizer.get_vocab() if token.endswith("</w>")}
+    words = {word for word in tokens if word.isalpha()}
+    strings = random_strings(model, PromptBank.of(model, [model.catalog.resolve("cat")]), Run(0).generator(2))
+    named = sum(bool(set(string.split()) & declared) for string in strings)
+    text = (Path(__file__).parents[1] / "docs" / "mim.md").read_text(encoding="utf-8")
+    assert f"{len(words & declared)} of its {len(words)} words" in text and f"{named} of the {len(strings)} strings" in text
 
 
 def test_a_step_against_numpy() -> None:
@@ -115,7 +140,7 @@ def test_it_descends_to_the_change_that_others_feel_least() -> None:
     assert felt[0] < 0.8 * felt[1]
 
 
-@pytest.mark.parametrize("metric", ["vocabulary", "rest", "none"])
+@pytest.mark.parametrize("metric", ["vocabulary", "undeclared", "rest", "none"])
 def test_erasing_in_every_metric(metric: str, sd1: Model) -> None:
     def change(**more: object) -> torch.Tensor:
         settings = settings_of("mim", rounds=1, steps=2, batch=2, trajectories=2, sampler_steps=2, **more)

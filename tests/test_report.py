@@ -323,10 +323,10 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("damage", "words"),
         [
-            ("{", "is not whole JSON"),
+            ("{", "is not a whole JSON file"),
             ('"text"', "should hold|damaged"),
             ("[]", "damaged|should hold"),
-            ("[" * 100_000, "is not whole JSON"),
+            ("[" * 100_000, "is not a whole JSON file"),
             ('{"entrant": "m"}', "damaged or of another version"),
             (
                 '{"entrant": "m", "concepts": ["object:cat"], "seed": 0, "ua": "x", "neutral": 0}',

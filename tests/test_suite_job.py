@@ -384,6 +384,6 @@ def test_what_is_not_a_suites_result_is_kept(prompts: Path, tiny_sd1: Path, tmp_
     out = tmp_path / "cat"
     out.mkdir()
     (out / "result.json").write_text('{"ua": 0.9}')
-    with pytest.raises(FileExistsError, match="not the result of a suite"):
+    with pytest.raises(FileExistsError, match="not what excise suite run writes"):
         suite("coco", settings={"prompts": str(prompts)}, model=tiny_sd1, out=out)
     assert (out / "result.json").read_text() == '{"ua": 0.9}'

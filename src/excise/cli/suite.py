@@ -82,26 +82,10 @@ def table(
     """Show results side by side; those that were not measured alike are marked."""
     from excise.report import suites
 
-    columns, rows, notes = suites.table(suites.rows_of([_read(path) for path in results]))
+    columns, rows, notes = suites.table(suites.rows_of([suites.read(path) for path in results]))
     screen.table(columns, rows)
     for note in notes:
         print(note)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The result in a file, or in a folder. Raises FileNotFoundError or ValueError, by name, for what is none of a suite."""
-    from excise.files import read_json
-    from excise.report import suites
-
-    file = path / "result.json" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"no such result of a suite: {file}")
-    result: dict[str, Any] = read_json(file)
-    try:
-        suites.table({"": result}), suites.rows_of([result])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is not what excise suite run writes ({type(error).__name__}: {error})") from None
-    return result
 
 
 def _show(result: dict[str, Any]) -> None:

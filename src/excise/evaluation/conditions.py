@@ -87,7 +87,7 @@ def vary(
     """How often the concept is recognised under each condition: base, edited, neutral.
 
     edits     on together
-    shows     tells of pictures (n, 3, h, w) which show the concept, (n,) bool, and how likely, such as `detector.Judge`
+    shows     tells of pictures (n, 3, h, w) which show the concept, (n,) bool, and how likely, such as `detector.ClassifierDetector`
     pictures  of each condition and model
     among     conditions; default all of `conditions`
 

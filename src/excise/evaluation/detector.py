@@ -22,7 +22,7 @@ class Detector(Protocol):
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
-class Judge:
+class ClassifierDetector:
     """A classifier whose most likely class is the concept: as evaluations count it. No attack is trained against it."""
 
     def __init__(self, classifier: Classifier, concept: Concept) -> None:

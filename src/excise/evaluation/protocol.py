@@ -26,11 +26,12 @@ from torch import Tensor
 from excise.concepts import Concept
 from excise.edits import Edit, all_applied, applied_edits
 from excise.erasure.run import Progress, silent
-from excise.evaluation.answers import Answer, Item, Judge, read, to_answers
+from excise.evaluation.answers import Answer, Judge, read, to_answers
 from excise.evaluation.classifier import Classifier
 from excise.evaluation.gold import Group, distances
 from excise.evaluation.intervals import macro_interval, wilson
 from excise.evaluation.quality import Quality, QualityOptions
+from excise.evaluation.questions import APART, Asked, Groups, check_heads, questions
 from excise.models import Model
 
 VARIANT = "uc-cross-excl"
@@ -41,10 +42,6 @@ VARIANTS = {
     "a style's over its pictures of all objects",
 }
 """Denominators of IRA and CRA. UA is the same in both; `VARIANT` is the one behind `ira`, `cra` and everything derived from them."""
-
-
-APART = 2**16
-"""Pictures of one seed begin so far from those of the next that none is in both."""
 
 
 @dataclass(frozen=True)
@@ -80,25 +77,6 @@ class Scores:
         if variant == "uc-cross-excl":
             return self.retained
         return {label: share + self.crossed.get(label, Share(0, 0)) for label, share in self.retained.items()}
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Labels of retained concepts.
-
-    own, other of the targets' kinds and of the other kind; both are all of them if the targets are of both kinds
-    near, far  if a target is a member: the other members of its object, and the other objects
-    """
-
-    own: tuple[str, ...]
-    other: tuple[str, ...]
-    near: tuple[str, ...] = ()
-    far: tuple[str, ...] = ()
-
-    def named(self) -> dict[str, tuple[str, ...]]:
-        """By the figure that is the mean over them."""
-        members = {"nra": self.near, "ora": self.far} if self.near or self.far else {}
-        return {"ira": self.own, "cra": self.other, **members}
 
 
 @dataclass(frozen=True)
@@ -220,8 +198,8 @@ def evaluate(
         raise ValueError(f"{model.name} carries an edit already; take it off and give it to evaluate instead")
     edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)
     classifier = Classifier.load(model.classifier)
-    asked = _questions(model, targets, target_pictures, other_pictures, seed)
-    _check_heads(classifier, asked, model)
+    asked = questions(model, targets, target_pictures, other_pictures, seed)
+    check_heads(classifier, asked, model)
     options = QualityOptions() if quality is True else quality or None
     instruments = options.load() if options and asked.retained else None
     judge = Judge(classifier)
@@ -256,108 +234,12 @@ def evaluate(
     )
 
 
-_NONE: tuple[None] = (None,)
-"""What stands in the other slot where the catalog has nothing for it."""
-
-Shows = tuple[str, str, str]
-"""What a picture should show: classifier head, class name, label it counts for."""
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A picture to ask for, what it should show, and what it shows beside a target."""
-
-    item: Item
-    shows: tuple[Shows, ...]
-    crossed: tuple[Shows, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Asked:
-    target: list[_Question]
-    retained: list[_Question]
-    neutral: list[Item]
-    groups: Groups
-
-    @property
-    def all(self) -> list[_Question]:
-        return self.target + self.retained
-
-
-def _questions(model: Model, targets: Sequence[Concept], per_target: int, per_other: int, seed: int) -> _Asked:
-    labels = {concept.label for concept in targets}
-    objects = [c for c in model.catalog.of_kind("object") if c.label not in labels]
-    styles = [c for c in model.catalog.of_kind("style") if c.label not in labels]
-    near = _near(model, targets)
-    asked = _Asked([], [], [], _groups(model, targets, objects, styles, near))
-    first = seed * APART
-    template = model.catalog.templates[0]
-    each_other = -(-per_other // max(1, len(styles)))
-    for concept in targets:
-        others: Sequence[Concept | None] = (objects if concept.kind == "style" else styles) or _NONE
-        each = -(-per_target // len(others))
-        for other in others:
-            pair = concept.pair(template, concept.phrases[0], other.phrases[0] if other else "")
-            shows = ((_head(concept), concept.name, concept.label),)
-            beside = ((_head(other), other.name, other.label),) if other else ()
-            for s in range(each):
-                asked.target.append(_Question(Item(pair.prompt, first + s), shows, beside if s < each_other else ()))
-                asked.neutral.append(Item(pair.masked, first + s))
-    for concept in [*objects, *near]:
-        for style in styles or _NONE:
-            prompt = concept.pair(template, concept.phrases[0], style.phrases[0] if style else "").prompt
-            shown = [(_head(c), c.name, c.label) for c in (concept, style) if c]
-            asked.retained.extend(_Question(Item(prompt, first + s), tuple(shown)) for s in range(each_other))
-    return asked
-
-
-def _groups(
-    model: Model, targets: Sequence[Concept], objects: Sequence[Concept], styles: Sequence[Concept], near: Sequence[Concept]
-) -> Groups:
-    kinds = {_domain(concept) for concept in targets}
-    shown = [*objects, *near, *styles] if objects or near else []
-    own = tuple(c.label for c in shown if _domain(c) in kinds)
-    other = tuple(c.label for c in shown if _domain(c) not in kinds or len(kinds) > 1)
-    members = [concept for concept in targets if concept.kind == "member"]
-    if not members:
-        return Groups(own, other)
-    whole = {obj.label for member in members if (obj := _object_of(model, member))}
-    return Groups(own, other, tuple(c.label for c in near), tuple(c.label for c in objects if c.label not in whole))
-
-
-def _near(model: Model, targets: Sequence[Concept]) -> list[Concept]:
-    """The other members of the target members' objects."""
-    labels = {concept.label for concept in targets}
-    found: dict[str, Concept] = {}
-    for concept in targets:
-        if concept.kind == "member" and (own := _object_of(model, concept)):
-            found |= {m.label: m for m in model.catalog.of_kind("member") if set(m.phrases) & set(own.phrases)}
-    return [member for label, member in found.items() if label not in labels]
-
-
-def _object_of(model: Model, member: Concept) -> Concept | None:
-    """The object whose phrases include the member's."""
-    return next((c for c in model.catalog.of_kind("object") if set(member.phrases) & set(c.phrases)), None)
-
-
-def _check_heads(classifier: Classifier, asked: _Asked, model: Model) -> None:
-    """Raise ValueError unless the classifier knows every class that is asked for."""
-    for head, name, label in {shows for question in asked.all for shows in (*question.shows, *question.crossed)}:
-        if head not in classifier.names:
-            raise ValueError(
-                f"{model.classifier} has no head {head!r}, so {label} cannot be measured; it has {', '.join(classifier.names)}"
-            )
-        if name not in classifier.names[head]:
-            known = ", ".join(classifier.names[head])
-            raise ValueError(f"{model.classifier} does not know {label}; its head {head!r} has {known}")
-
-
 def _answers(parts: Sequence[dict[str, Tensor]], classifier: Classifier) -> list[Answer]:
     return [answer for part in parts for answer in to_answers(classifier, part["answers"])]
 
 
 def _distances(
-    asked: _Asked,
+    asked: Asked,
     base: Sequence[dict[str, Tensor]],
     edited: Sequence[dict[str, Tensor]],
     exact: Sequence[dict[str, Tensor]],
@@ -375,7 +257,7 @@ def _distances(
     return {**distances(whole[1], whole[2], groups, judge), "base": distances(whole[0], whole[2], groups, judge)}
 
 
-def _score(asked: _Asked, answers: Sequence[Answer], classifier: Classifier) -> Scores:
+def _score(asked: Asked, answers: Sequence[Answer], classifier: Classifier) -> Scores:
     counts: tuple[dict[str, list[bool]], ...] = ({}, {}, {})
     for index, (question, said) in enumerate(zip(asked.all, answers, strict=True)):
         part = counts[0] if index < len(asked.target) else counts[1]
@@ -385,7 +267,7 @@ def _score(asked: _Asked, answers: Sequence[Answer], classifier: Classifier) -> 
     return Scores(*(_shares(part) for part in counts))
 
 
-def _neutral(asked: _Asked, answers: Sequence[Answer], classifier: Classifier) -> dict[str, Share]:
+def _neutral(asked: Asked, answers: Sequence[Answer], classifier: Classifier) -> dict[str, Share]:
     hits: dict[str, list[bool]] = {}
     for question, said in zip(asked.target, answers, strict=True):
         head, name, label = question.shows[0]
@@ -395,16 +277,6 @@ def _neutral(asked: _Asked, answers: Sequence[Answer], classifier: Classifier) -
 
 def _shares(hits: dict[str, list[bool]]) -> dict[str, Share]:
     return {label: Share(sum(found), len(found)) for label, found in hits.items()}
-
-
-def _head(concept: Concept) -> str:
-    """The classifier head that tells whether a concept is shown."""
-    return concept.kind if concept.kind in ("style", "member") else "object"
-
-
-def _domain(concept: Concept) -> str:
-    """Style or object; members are of the object's kind."""
-    return "style" if concept.kind == "style" else "object"
 
 
 def _mean(name: str, shares: Iterable[Share], *, macro: bool = True) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from excise.attacks._subject import Attacked, Plain, Subject
     from excise.edits import Edit
-    from excise.evaluation.detector import Judge
+    from excise.evaluation.detector import ClassifierDetector
     from excise.models import Model
 
 MARKER = "audit.json"
@@ -162,7 +162,7 @@ class _Job:
     concept: Concept
     subjects: list[Subject]
     plain: dict[str, Plain]
-    detector: Judge
+    detector: ClassifierDetector
     shown: Tensor | None
     about: dict[str, Any]
     seed: int
@@ -178,14 +178,14 @@ class _Job:
         from excise.edits.importing import import_edit
         from excise.erasure.pictures import generated_latents
         from excise.evaluation.classifier import Classifier
-        from excise.evaluation.detector import Judge
+        from excise.evaluation.detector import ClassifierDetector
         from excise.jobs.measure import _load
         from excise.models import load
 
         reference = bool(edits) or base is not None
         loaded, edits = _load(model, base, edits, device, dtype, progress)
         assert loaded.classifier is not None
-        detector = Judge(Classifier.load(loaded.classifier), concept)
+        detector = ClassifierDetector(Classifier.load(loaded.classifier), concept)
         subjects = [Subject("erased", tuple(edits))] + [Subject("neutral", neutral=True)] * reference
         if gold is not None:
             subjects.append(Subject("gold", (import_edit(loaded, load(gold, device=device, dtype=dtype)),)))

@@ -16,6 +16,7 @@ from excise.files import write_json
 from excise.jobs.files import read_edits
 from excise.jobs.provenance import identity
 from excise.models.names import resolve
+from excise.report import suites
 
 if TYPE_CHECKING:
     from excise.edits import Edit
@@ -78,8 +79,11 @@ def suite(
 
 def _check_own(path: Path) -> None:
     """Raise FileExistsError if the result would take the place of something else's, such as an erasure's."""
-    if path.exists() and "metrics" not in path.read_text(encoding="utf-8", errors="replace"):
-        raise FileExistsError(f"{path} is not the result of a suite; choose another folder")
+    if path.exists():
+        try:
+            suites.read(path)
+        except ValueError as error:
+            raise FileExistsError(f"{error}; choose another folder") from None
 
 
 def _make(

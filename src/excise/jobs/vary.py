@@ -51,12 +51,12 @@ def vary(
 
     from excise.evaluation import Classifier
     from excise.evaluation.conditions import vary as run
-    from excise.evaluation.detector import Judge
+    from excise.evaluation.detector import ClassifierDetector
     from excise.models import load
 
-    judge = Judge(Classifier.load(description.classifier), target)
+    detector = ClassifierDetector(Classifier.load(description.classifier), target)
     loaded = load(model, device=device, dtype=dtype)
-    found = run(loaded, target, edits, judge, pictures=pictures, seed=seed, progress=progress)
+    found = run(loaded, target, edits, detector, pictures=pictures, seed=seed, progress=progress)
     result = {"concept": target.label, **provenance(loaded, edits, seed), "conditions": found}
     if json is not None:
         write_json(Path(json), result)

@@ -50,10 +50,10 @@ class MimSettings(Divergent):
     rounds: int = Field(8, ge=1, description="how often states are collected anew")
     steps: int = Field(60, ge=1, description="gradient steps in a round")
     batch: int = Field(8, ge=1, description="states in a step")
-    metric: Literal["vocabulary", "rest", "none"] = Field(
+    metric: Literal["vocabulary", "undeclared", "rest", "none"] = Field(
         "vocabulary",
-        description="keys and values descend along what random words of the vocabulary, or the prompts without the concept, feel least (ours)"
-        ", or none: Adam",
+        description="keys and values descend along what random words of the vocabulary (undeclared: those that name no declared concept, a "
+        "control) or the prompts without the concept feel least (ours); or none: Adam",
     )
     ridge: float = Field(
         0.0005, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"

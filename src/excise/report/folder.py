@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from excise.files import read_json
 from excise.report import audit as audits
 from excise.report import collateral, methods, nats, numbers, suites, variations
 
@@ -111,7 +111,7 @@ def _read_folder(here: Path, files: set[str], folders: set[str], found: Found) -
 
 def _read_numbers(path: Path, found: Found) -> None:
     """A file of numbers goes where what it holds belongs; other JSON is nobody's and left out."""
-    content = _json(path)
+    content = read_json(path, object)
     if not isinstance(content, dict):
         return
     with _whole(path):
@@ -133,19 +133,19 @@ def _bench(here: Path, described: bool) -> Bench | None:
     paths = sorted((here / "cells").glob("*/*.json"))
     cells = []
     for path in paths:
-        cell = _json(path)
+        cell = read_json(path, object)
         with _whole(path):
             methods.check(cell)
             collateral.matrix([cell], cell["entrant"])
         cells.append(cell)
     pictures = [None if "error" in cell else _beside(path) for cell, path in zip(cells, paths, strict=True)]
-    common = _object(here / "bench.json") if described else {}
+    common = read_json(here / "bench.json") if described else {}
     return Bench(here, common, cells, pictures) if cells else None
 
 
 def _erasure(here: Path, files: set[str]) -> Erasure:
-    manifest = _object(here / "edit.json")
-    result = _object(here / "result.json") if "result.json" in files else dict(manifest.get("measurements") or {})
+    manifest = read_json(here / "edit.json")
+    result = read_json(here / "result.json") if "result.json" in files else dict(manifest.get("measurements") or {})
     picture = here / "before_after.png"
     erasure = Erasure(here, result, manifest, picture if picture.is_file() else None)
     with _whole(here / ("result.json" if "result.json" in files else "edit.json")):
@@ -161,10 +161,10 @@ def _try_result(result: dict[str, Any]) -> None:
 
 
 def _audit(here: Path) -> Audit:
-    found = _object(here / "audit.json")
+    found = read_json(here / "audit.json")
     pictures = {}
     for path in sorted((here / "attacks").glob("*.json")):
-        attack = _object(path)
+        attack = read_json(path)
         with _whole(path):
             picture = _beside(path)
             if picture:
@@ -177,20 +177,6 @@ def _audit(here: Path) -> Audit:
 def _beside(path: Path) -> Path | None:
     picture = path.with_suffix(".png")
     return picture if picture.is_file() else None
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not whole JSON ({error}); write it again, or take it out of the folder") from None
-
-
-def _object(path: Path) -> dict[str, Any]:
-    content = _json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold an object with names, not {type(content).__name__}; write it again")
-    return content
 
 
 @contextmanager

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from excise.files import read_json
 from excise.report.numbers import figure
 
 COMPARED = ("protocol", "prompts_hash", "n_images", "partial", "sampler", "rng", "image_format", "base_model", "scored_by")
 """What must be the same for two results to be comparable, beside the suite's settings."""
 
 MARK = "†"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The result in a file, or in a folder. Raises FileNotFoundError or ValueError, by name, for what is none of a suite."""
+    file = path / "result.json" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"no such result of a suite: {file}")
+    result: dict[str, Any] = read_json(file)
+    try:
+        table({"": result}), rows_of([result])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is not what excise suite run writes ({type(error).__name__}: {error})") from None
+    return result
 
 
 def differences(result: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

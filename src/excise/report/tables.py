@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from excise.files import write_text
+from excise.files import read_json, write_text
 from excise.report import collateral, methods
 from excise.report.numbers import NOT_MEASURED, UNITS
 
@@ -49,7 +48,7 @@ CAVEAT = (
 
 def read_cells(out: Path) -> list[dict[str, Any]]:
     """Every cell of a benchmark folder, in the order of their paths."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "cells").glob("*/*.json"))]
+    return [read_json(path) for path in sorted((out / "cells").glob("*/*.json"))]
 
 
 def flat(cell: dict[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from excise.evaluation.digests import digest_values
 from excise.evaluation.suites.answer_set import Answered, AnswerSet
-from excise.files import write_json
+from excise.files import read_json, write_json
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,7 +58,7 @@ def detect(
     """
     pictures = answers.check(allow_partial=allow_partial)
     path = answers.notes / f"{digest_values(detector.identity)[:16]}.json" if detector.identity else None
-    known: dict[str, Detection] = json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
+    known: dict[str, Detection] = read_json(path) if path and path.is_file() else {}
     new = list({picture.sha256: picture for picture in pictures if picture.sha256 not in known}.values())
     try:
         for start in range(0, len(new), BATCH):
