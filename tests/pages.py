@@ -17,6 +17,13 @@ ENTRANTS = ("mim", "uce", "esd:variant=x")
 CONCEPTS = ("object:cat", "object:dog", "style:sketch")
 KEPT = ("object:cat", "object:dog", "object:bird", "style:sketch", "style:pixel art")
 
+CURVE = {
+    "log_snr_edges": [-9, -4, -1, 1, 4, 9],
+    "base orthogonal": [0.1, 1, 3, 1, 0.1],
+    "edited orthogonal": [0, 0.1, 0.2, 0, 0],
+}
+MAPS = {"base": [[0.1, 0.4], [0.6, 0.2]], "edited": [[0.0, 0.02], [0.03, 0.0]]}
+
 
 def write_json(path: Path, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +53,7 @@ def cell(entrant: str, concept: str, seed: int = 0, *, ua: float = 0.95, kept: f
         "per_target": {concept: {"base": 0.96, "edited": 1 - ua, "neutral": 0.02, "n": 200}},
         "protocol": {"name": "catalog", "variant": "uc-cross-excl", "sampler": {"steps": 20, "size": 64}},
         "seconds": 12.5, "edit_mb": 2.06, "base_fingerprint": {"float32": "a" * 64}, "versions": {"excise": "0.1.0"},
-        "machine": "x86_64, 2 cores", **other,
+        "machine": "x86_64, 2 cores", "information": {"readings": [{"concept": concept, "curve": CURVE, "maps": MAPS}]}, **other,
     }  # fmt: skip
 
 
@@ -155,15 +162,9 @@ def write_measurement(path: Path, name: str = "cat") -> Path:
             **other,
         }
 
-    curve = {
-        "log_snr_edges": [-9, -4, -1, 1, 4, 9],
-        "base orthogonal": [0.1, 1, 3, 1, 0.1],
-        "edited orthogonal": [0, 0.1, 0.2, 0, 0],
-    }
-    maps = {"base": [[0.1, 0.4], [0.6, 0.2]], "edited": [[0.0, 0.02], [0.03, 0.0]]}
     others = [reading("object:dog", 9.7, 4.7), reading("style:sketch", 8.0, 7.9)]
     kept = {"object:dog": estimate(0.48), "style:sketch": estimate(0.99)}
-    measured = reading(f"object:{name}", 12.3, 0.18, curve=curve, maps=maps)
+    measured = reading(f"object:{name}", 12.3, 0.18, curve=CURVE, maps=MAPS)
     worst = {"concept": "object:dog", **estimate(0.48)}
     return write_json(
         path,

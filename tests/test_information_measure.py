@@ -311,7 +311,7 @@ def test_pictures_and_prompts_must_fit(canvas: Model) -> None:
 def test_figures_are_drawn(canvas: Model, tmp_path: Path) -> None:
     found = measure(canvas, ["cat", "dog"], edit=edit_of(canvas, "attn2.to_v", 0.5), budget=4000)
     save_figure(heat_map_figure(found), tmp_path / "map.png")
-    drawn = curves(found.to_dict())
+    drawn = curves(found.to_dict()["concepts"])
     assert drawn is not None
     save_figure(drawn, tmp_path / "curve.svg")
     with Image.open(tmp_path / "map.png") as picture:

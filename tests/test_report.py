@@ -207,9 +207,8 @@ class TestPage:
         shown = page.attributes("img")
         assert all(len(found["alt"]) > 10 and int(found["width"]) > 100 for found in shown)
         sheets = 7 * 7 - 1  # every cell of the grid but the one that failed
-        assert len(shown) == sheets + 1 + 2 * (
-            1 + 1 + 2
-        )  # overview; before and after, an attack, curves and maps, of two concepts
+        # overview, curves and maps of every method; before and after, an attack, curves and maps, of two concepts
+        assert len(shown) == sheets + 1 + 2 * 7 + 2 * (1 + 1 + 2)
 
     def test_the_table_of_methods(self, tmp_path: Path) -> None:
         folder = tmp_path / "b"
@@ -222,6 +221,23 @@ class TestPage:
             "Not measured in these cells: NRA, ORA, nats left, steering, nats kept, destruction, to retrained, memory."
             in page.text
         )
+
+    def test_nats_are_compared_with_the_retrained_model_of_the_same_concept_and_seed(self, tmp_path: Path) -> None:
+        for entrant, concept, seed, left in (
+            ("mim", "object:cat", 0, 0.6), ("mim", "object:cat", 1, 2.0), ("mim", "object:dog", 0, 5.0),
+            ("retrained", "object:cat", 0, 1.6), ("retrained", "object:cat", 1, 1.0),
+        ):  # fmt: skip
+            nats = {"base": {"value": 20.0}, "left": {"value": left}}
+            gold = {"target": 0.1, "base": {"target": 0.5}} if concept == "object:cat" else None
+            made = pages.cell(entrant, concept, seed, gold=gold, information={"nats": nats})
+            pages.write_json(tmp_path / "cells" / entrant / f"{concept[7:]}-s{seed}.json", made)
+        rows = methods.groups(read(tmp_path).benches[0].cells)[0]
+        by_name = {row.name: row.numbers for row in (*rows.rows, rows.base)}
+        assert (
+            by_name["mim"]["gold.nats"].value == pytest.approx((1.0 + 1.0) / 2) and by_name["retrained"]["gold.nats"].value == 0
+        )
+        assert by_name["base model"]["gold.nats"].value == pytest.approx((18.4 + 19.0) / 2)
+        assert "1.00" in Page(report(tmp_path)).row("mim")
 
     def test_what_one_cell_lacks_is_a_dash(self, tmp_path: Path) -> None:
         for name, fid in (("mim", 3.25), ("uce", None)):
@@ -286,7 +302,9 @@ class TestPage:
         folder, _ = everything
         names = {path.stem for path in (folder / "report-figures").glob("*.svg")}
         assert {"overview", "collateral-mim", "curves-nats_cat", "maps-nats_0"} <= names
-        assert sum(name.startswith("collateral-") for name in names) == 7  # one per method, whatever its name
+        for kind in ("collateral-", "curves-mim", "maps-mim"):
+            expected = 7 if kind == "collateral-" else 1  # one per method, whatever its name
+            assert sum(name.startswith(kind) for name in names) == expected, kind
         for name in names:
             with Image.open(folder / "report-figures" / f"{name}.png") as picture:
                 assert min(picture.size) > 100
@@ -414,10 +432,12 @@ class TestJobs:
         shown = dict(zip((re.sub("[%].*", "", text) for text in page.row("method")), page.row("uce"), strict=True))
         assert "sheet" not in cell and shown["UA"].startswith(f"{100 * cell['ua']:.1f}")
         assert shown["nats left"].startswith(f"{100 * cell['information']['nats']['share_left']['value']:.1f}")
-        assert {"overview", "collateral-uce"} == {path.stem for path in (tmp_path / "b" / "report-figures").iterdir()}
+        assert {"overview", "collateral-uce", "curves-uce", "maps-uce"} == {
+            path.stem for path in (tmp_path / "b" / "report-figures").iterdir()
+        }
         with Image.open(tmp_path / "b" / "cells" / "uce" / "object-cat-s0.png") as sheet:
             assert sheet.height > 2 * 128
-        assert len(page.attributes("img")) == 2 and cell["base_fingerprint"]["float32"] in page.text
+        assert len(page.attributes("img")) == 4 and cell["base_fingerprint"]["float32"] in page.text
 
     def test_erasure_audit_and_measurement(self, tiny_canvas: Path, tmp_path: Path) -> None:
         from excise.jobs.audit import audit

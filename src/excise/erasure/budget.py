@@ -11,7 +11,10 @@ from excise.methods import Settings
 
 
 class Trained(Settings):
-    """The optimiser and its budget. Defaults are for the canvas (ours); published ones are presets of the methods."""
+    """The optimiser and its budget; published ones are presets of the methods.
+
+    Defaults are for the canvas (ours): as many steps on as many states as MiM-MU takes, so that a comparison is about the methods.
+    """
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -19,8 +22,8 @@ class Trained(Settings):
         "templates", description="prompts to erase: the plain name, every phrase, or every phrase in every template"
     )
     rounds: int = Field(8, ge=1, description="parts of the run; a checkpoint is written after each")
-    steps: int = Field(40, ge=1, description="gradient steps in a round")
-    batch: int = Field(32, ge=1, description="states in a step")
+    steps: int = Field(60, ge=1, description="gradient steps in a round")
+    batch: int = Field(8, ge=1, description="states in a step")
     lr: float = Field(1e-3, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="learning rate: falling to zero over the run, or constant"
@@ -35,7 +38,7 @@ class Visiting(Trained):
     states: Literal["pool", "fresh"] = Field(
         "pool", description="all states of a round's pictures, used many times (ours), or a new one for every use (published)"
     )
-    trajectories: int = Field(32, ge=1, description="states=pool: pictures whose states a round collects")
+    trajectories: int = Field(16, ge=1, description="states=pool: pictures whose states a round collects")
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of the sampler")
     within_bin: bool = Field(

@@ -272,8 +272,10 @@ def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress
         found["gold"]["fingerprint"] = cell.gold.fingerprint
     found["sheet"] = _png(pictures.sheet(model, edit, cell.task.concepts, cell.seed, progress))
     if common["information"]:
-        told = residual(model, cell.task.concepts, edit, budget=common["information"], seed=cell.seed, progress=progress)
-        found["information"] = nats.figures(told)
+        told = residual(
+            model, cell.task.concepts, edit, budget=common["information"], seed=cell.seed, full=True, progress=progress
+        )
+        found["information"] = {**nats.figures(told), "readings": nats.readings(told)}
     return found
 
 

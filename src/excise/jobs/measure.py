@@ -92,11 +92,13 @@ def residual(
     *,
     budget: int,
     seed: int = 0,
+    full: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """What an edit left of its concepts, in nats, and what the other objects and styles that the model declares keep; for its manifest.
 
     budget  network evaluations; more are spent where that would not pay for a picture of every concept
+    full    with curves and maps
     """
     from excise.information import measure
     from excise.information.plan import least_budget
@@ -104,7 +106,7 @@ def residual(
     others = _others(model.catalog, targets, None, compared=True)
     least = least_budget(targets, others, models=2, making=model.sampler.steps, given={})
     found = measure(model, targets, edit=edit, against=others, budget=max(budget, least), seed=seed, progress=progress)
-    return found.to_dict(full=False)
+    return found.to_dict(full=full)
 
 
 def diff(
@@ -205,5 +207,5 @@ def _draw(found: Measurement, figure: str | Path | None, curves: str | Path | No
 
     if figure is not None:
         save_figure(heat_map_figure(found), figure)
-    if curves is not None and (drawn := curve_figure(found.to_dict())):
+    if curves is not None and (drawn := curve_figure(found.to_dict()["concepts"])):
         save_figure(drawn, curves)

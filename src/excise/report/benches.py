@@ -115,11 +115,25 @@ def _entrant(name: str, cells: Sequence[methods.Cell], draw: Drawer) -> dict[str
     return {
         "name": name,
         "cells": len(cells),
+        "pictures": _information(name, good, draw),
         "heat": _heat(matrix, name) if matrix.cells else None,
         "table": Table(f"Erasures by {name}", heads, rows),
         "failures": [f"{methods.concept_of(cell)}, seed {cell['seed']}: {cell['error']}" for cell in cells if "error" in cell],
         "settings": _first(cells, "settings"),
     }
+
+
+def _information(name: str, cells: Sequence[methods.Cell], draw: Drawer) -> list[Picture]:
+    """Where, by noise level and in the picture, the erased words still say something; of the first seed of every concept."""
+    from excise.report import figures
+
+    first = {methods.concept_of(cell): cell for cell in reversed(cells)}
+    readings = [each for cell in reversed(first.values()) for each in methods.lookup(cell, "information.readings") or ()]
+    curves, maps = (f"{what}-{name}" for what in ("curves", "maps"))
+    return [
+        *draw(figures.curves(readings), curves, f"Nats by noise level, before and after {name}, for each erased concept"),
+        *draw(figures.maps(readings), maps, f"Where in the picture the words say something, before and after {name}"),
+    ]
 
 
 def _heat(matrix: collateral.Matrix, name: str) -> Heat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ KEPT = {
     "worst": (">", RED, "worst concept"),
 }
 """Marker, colour and name of what is kept: told apart without colour too."""
+
+CONCEPTS_A_LINE = 3
 
 STYLE: Any = {
     "svg.hashsalt": "excise", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY,
@@ -86,14 +89,19 @@ def collateral(matrix: Matrix, entrant: str) -> Figure:
     return figure
 
 
-def curves(measurement: Mapping[str, Any]) -> Figure | None:
-    """Nats by noise level, orthogonal form solid and plain form dashed, of every measured concept; None if there are no curves."""
-    readings = [reading for reading in measurement["concepts"] if reading.get("curve")]
+def curves(readings: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """Nats by noise level, orthogonal form solid and plain form dashed, of every concept read; None if there are no curves."""
+    readings = [reading for reading in readings if reading.get("curve")]
     if not readings:
         return None
+    columns = min(len(readings), CONCEPTS_A_LINE)
+    lines = math.ceil(len(readings) / columns)
     with _styled() as new:
-        figure = new(figsize=(4.4 * len(readings), 3))
-        for axis, reading in zip(figure.subplots(1, len(readings), squeeze=False)[0], readings, strict=True):
+        figure = new(figsize=(4.4 * columns, 3 * lines))
+        axes = figure.subplots(lines, columns, squeeze=False).flat
+        for axis in axes[len(readings) :]:
+            axis.set_axis_off()
+        for axis, reading in zip(axes, readings, strict=False):
             found = dict(reading["curve"])
             edges: Sequence[float] = found.pop("log_snr_edges")
             for name, values in found.items():
@@ -111,15 +119,20 @@ def curves(measurement: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
-def maps(measurement: Mapping[str, Any]) -> Figure | None:
+def maps(readings: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Where in the picture the words are seen: mean nats by latent pixel, one scale per concept; None if there are no maps."""
-    readings = [reading for reading in measurement["concepts"] if reading.get("maps")]
+    readings = [reading for reading in readings if reading.get("maps")]
     if not readings:
         return None
     columns = max(len(reading["maps"]) for reading in readings)
+    beside = 1 if len(readings) <= CONCEPTS_A_LINE else CONCEPTS_A_LINE
+    lines = math.ceil(len(readings) / beside)
     with _styled() as new:
-        figure = new(figsize=(2.3 * columns + 0.9, 2.3 * len(readings) + 0.2))
-        for line, reading in zip(figure.subplots(len(readings), columns, squeeze=False), readings, strict=True):
+        figure = new(figsize=((2.3 * columns + 0.9) * beside, 2.3 * lines + 0.2))
+        axes = figure.subplots(lines, columns * beside, squeeze=False).reshape(-1, columns)
+        for axis in axes[len(readings) :].flat:
+            axis.set_axis_off()
+        for line, reading in zip(axes, readings, strict=False):
             most = max(max(map(max, each)) for each in reading["maps"].values()) or 1.0
             for axis, (name, each) in zip(line, reading["maps"].items(), strict=False):
                 image = axis.imshow(each, cmap="magma", vmin=0, vmax=most, interpolation="nearest")

@@ -140,7 +140,7 @@ def _bench(here: Path, described: bool) -> Bench | None:
         cells.append(cell)
     pictures = [None if "error" in cell else _beside(path) for cell, path in zip(cells, paths, strict=True)]
     common = read_json(here / "bench.json") if described else {}
-    return Bench(here, common, cells, pictures) if cells else None
+    return Bench(here, common, methods.beside_retrained(cells), pictures) if cells else None
 
 
 def _erasure(here: Path, files: set[str]) -> Erasure:

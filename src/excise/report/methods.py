@@ -83,6 +83,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("gold.target", "to retrained", "classes, erased", 100, 1, "how unlike the classes are that its prompts show"),
     Column("gold.kept", "to retrained", "classes, kept", 100, 1, "the same of the other prompts"),
     Column("gold.fid", "to retrained", "FID", 1, 1, "distance of all pictures to those of a model trained from scratch without it"),
+    Column("gold.nats", "to retrained", "nats", 1, 2, "how far the nats that the erased words carry are from those they carry there"),
     Column("seconds", "time", "s", 1, 1, "to make the edit"),
     Column("peak_mb", "memory", "MiB", 1, 0, "most in use until the edit was made"),
     Column("edit_mb", "edit", "MiB", 1, 2, "size of the edit's file"),
@@ -148,6 +149,25 @@ def check(cell: Any) -> None:
     if "error" not in cell:
         cell["ua"], cell["neutral"], [float(cell[key]) for key in ("seed", "ua", "neutral")], number(cell, "worst")
         row([cell], "")
+
+
+def beside_retrained(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cells, those with a gold standard with how far their nats left, and the base model's, are from its own as "nats" in "gold"."""
+    cells = list(cells)
+    exact = {_task(cell): lookup(cell, "information.nats.left.value") for cell in cells if cell["entrant"] == RETRAINED}
+    return [_with_nats(cell, exact.get(_task(cell))) if isinstance(cell.get("gold"), Mapping) else cell for cell in cells]
+
+
+def _task(cell: Cell) -> tuple[str, Any]:
+    return concept_of(cell), cell["seed"]
+
+
+def _with_nats(cell: dict[str, Any], exact: float | None) -> dict[str, Any]:
+    own, base = (lookup(cell, f"information.nats.{part}.value") for part in ("left", "base"))
+    if exact is None or own is None or base is None:
+        return cell
+    gold = cell["gold"]
+    return {**cell, "gold": {**gold, "nats": abs(own - exact), "base": {**(gold.get("base") or {}), "nats": abs(base - exact)}}}
 
 
 def groups(cells: Sequence[Cell]) -> list[Group]:

@@ -64,6 +64,11 @@ def figures(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def readings(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """By measured concept the curve by noise level and the maps, to three digits: what `figures.curves` and `figures.maps` draw."""
+    return [{key: _rounded(reading[key]) for key in ("concept", "curve", "maps")} for reading in result["concepts"]]
+
+
 def number(estimate: Mapping[str, Any] | str) -> str:
     """An estimate with its interval.
 
@@ -131,6 +136,14 @@ def _ends(estimate: Mapping[str, Any]) -> tuple[float, float]:
     """The interval, or the value twice where a single picture gives none."""
     low, high, value = (estimate[key] for key in ("low", "high", "value"))
     return (value if low is None else low), (value if high is None else high)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def _left(words: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,12 +65,12 @@ def measurement(content: Mapping[str, Any], path: Path, root: Path, draw: Drawer
 
     names = ", ".join(reading["concept"] for reading in content["concepts"])
     pictures = draw(
-        figures.curves(content),
+        figures.curves(content["concepts"]),
         f"curves-{path.stem}",
         f"Nats by noise level of {names}, in every model measured",
         "Where along the noise path the words are heard.",
     ) + draw(
-        figures.maps(content),
+        figures.maps(content["concepts"]),
         f"maps-{path.stem}",
         f"Nats by place in the picture of {names}; the totals are in the titles",
         "Where in the picture the words are seen: mean over pictures, orthogonal form.",

@@ -18,7 +18,7 @@ from excise.report.numbers import NOT_MEASURED, UNITS
 FIGURES = (
     "erased", "neutral", "ua", "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base",
     "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score", "nats_base", "nats_left", "nats_share_left", "steering",
-    "destruction", "nats_kept", "nats_kept_worst", "gold_target", "gold_kept", "gold_fid", "seconds", "peak_mb", "edit_mb",
+    "destruction", "nats_kept", "nats_kept_worst", "gold_target", "gold_kept", "gold_fid", "gold_nats", "seconds", "peak_mb", "edit_mb",
 )  # fmt: skip
 INTERVALS = (
     "ua", "neutral", "ira", "cra", "nra", "ora", "fid_base", "kid_base", "pixel_change", "nats_base", "nats_left", "nats_share_left",
@@ -48,7 +48,7 @@ CAVEAT = (
 
 def read_cells(out: Path) -> list[dict[str, Any]]:
     """Every cell of a benchmark folder, in the order of their paths."""
-    return [read_json(path) for path in sorted((out / "cells").glob("*/*.json"))]
+    return methods.beside_retrained(read_json(path) for path in sorted((out / "cells").glob("*/*.json")))
 
 
 def flat(cell: dict[str, Any]) -> dict[str, Any]:
