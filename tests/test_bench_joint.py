@@ -12,7 +12,6 @@ import torch
 from excise.edits import Edit, compose
 from excise.edits.applied import applied_edits
 from excise.erasure.run import Run
-from excise.jobs import bench as job
 from excise.jobs.bench import bench
 from excise.jobs.grid import Cell, Entrant, Task, grid
 from excise.methods import get, parse_settings
@@ -59,7 +58,7 @@ def test_in_turn_is_each_on_top_of_the_earlier(canvas: Model, monkeypatch: pytes
     watched = Entrant(
         entrant.text, type(method)(method.name, method.title, method.paper, method.settings, erase), entrant.settings
     )
-    turn = job._erase(canvas, Cell(watched, Task.parse("cat>dog", canvas.catalog), 0), lambda *_: None)
+    turn = Cell(watched, Task.parse("cat>dog", canvas.catalog), 0).erase(canvas, lambda *_: None)
     assert seen == [(["cat"], 0), (["dog"], 1)] and not applied_edits(canvas)
     settings = parse_settings(method, {})
     cat = method.erase(canvas, [canvas.catalog.resolve("cat")], settings, Run())
@@ -68,7 +67,7 @@ def test_in_turn_is_each_on_top_of_the_earlier(canvas: Model, monkeypatch: pytes
     by_hand = compose([cat, dog])
     assert turn.deltas.keys() == by_hand.deltas.keys()
     assert all(torch.equal(delta.dense(), by_hand.deltas[name].dense()) for name, delta in turn.deltas.items())
-    job._erase(canvas, Cell(watched, Task.parse("cat+dog", canvas.catalog), 0), lambda *_: None)
+    Cell(watched, Task.parse("cat+dog", canvas.catalog), 0).erase(canvas, lambda *_: None)
     assert seen[2:] == [(["cat", "dog"], 0)]
 
 

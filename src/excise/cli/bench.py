@@ -15,7 +15,10 @@ EPILOG = """Examples:
 
   excise bench --methods "mim uce" --concepts "cat style:sketch" --out out/bench
 
-  excise bench --methods mim:target=exclude --concepts "objects styles" --out out/bench"""
+  excise bench --methods mim:target=exclude --concepts "objects styles" --out out/bench
+
+  excise bench --suite unlearncanvas --model ./uc-sd15 --methods "mim esd" --concepts "style:Van_Gogh object:Dogs"
+  --weights uc_style=style50.pth --weights uc_object=style50_cls.pth --out out/uc"""
 
 
 class Runner(StrEnum):
@@ -57,6 +60,16 @@ def bench(
             "--gold", help="CONCEPT=MODEL: a model that was trained without it, as a row and to measure distances to."
         ),
     ] = None,
+    suite: Annotated[
+        str,
+        typer.Option("--suite", help="canvas: the model's own concepts and classifier; or a published one: excise suite list."),
+    ] = "canvas",
+    suite_settings: Annotated[
+        list[str] | None, typer.Option("--suite-set", help="Setting of the suite, key=value; its target is each concept.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", help="Weights that the suite scores with, NAME=PATH.")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Also run the cells that failed before.")] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", help="Processes that share the cells, each with its own copy of the model.")
@@ -67,14 +80,16 @@ def bench(
 ) -> None:
     """Run a grid of erasures; each cell is a file, and a rerun does only what is missing."""
     from excise.jobs.bench import bench as run
+    from excise.jobs.request import parse_assignments
 
     with screen.progress() as progress:
         run(
             methods=[name for text in methods for name in text.split()],
             concepts=[name.replace("_", " ") for text in concepts for name in text.split()],
             out=out, model=model, seeds=seeds or (0,), target_pictures=target_pictures, other_pictures=other_pictures,
-            quality=quality, information=information, budget=budget, gold=_pairs(gold or ()), retry=retry, jobs=jobs, runner=runner.value,
-            device=device, dtype=dtype, progress=progress,
+            quality=quality, information=information, budget=budget, gold=_pairs(gold or ()), suite=suite,
+            suite_settings=parse_assignments(suite_settings or []), weights=parse_assignments(weights or []),
+            retry=retry, jobs=jobs, runner=runner.value, device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
     typer.echo((out / "results.md").read_text(encoding="utf-8"))
 

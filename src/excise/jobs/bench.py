@@ -10,19 +10,20 @@ import io
 import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from excise.concepts import Catalog, nearest
-from excise.erasure.run import Progress, Run, silent
+from excise.erasure.run import Progress, silent
 from excise.files import check_replaceable, read_json, replacing, write_json
 from excise.jobs.cluster import check_ray, on_ray
 from excise.jobs.grid import Cell, Gold, Task, grid
 from excise.jobs.measure import BESIDE, residual
 from excise.jobs.memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
+from excise.jobs.published import Published
 from excise.jobs.request import Dtype
 from excise.models.names import describe, resolve
 from excise.report import nats, pictures
@@ -32,15 +33,17 @@ from excise.report.page import build
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from excise.edits import Edit
     from excise.models import Model
 
 GRID = "bench.json"
 """What every cell of a folder has in common."""
 
+OWN = "canvas"
+"""The suite that asks for the model's own declared concepts and judges with its own classifier."""
+
 Runner = Literal["local", "ray"]
 
-EARLIER = {"dtype": "float32", "information": None}
+EARLIER = {"dtype": "float32", "information": None, "suite": OWN}
 """What was so in all cells before `GRID` said it."""
 
 
@@ -57,6 +60,9 @@ def bench(
     information: bool = True,
     budget: int = BESIDE,
     gold: Mapping[str, str | Path] | None = None,
+    suite: str = OWN,
+    suite_settings: Mapping[str, Any] | None = None,
+    weights: Mapping[str, str | Path] | None = None,
     retry: bool = False,
     jobs: int = 1,
     runner: Runner = "local",
@@ -70,6 +76,8 @@ def bench(
     information also how many nats the words still carry: the concept's, and those of the other objects and styles
     budget      network evaluations for that, in each cell
     gold        concept -> a model that was trained from scratch without it: a row of its own, and how near the others come to it
+    suite       "canvas": the model's own concepts and classifier; or a published protocol, which says itself what it asks for and how many
+                pictures, with its settings and the paths of the networks that it scores with (`excise suite list`)
     retry       also run the cells that failed before
     jobs        processes that share the cells, each with its own copy of the model; one that dies costs only the cell it was at
     runner      "local", or "ray": the processes are actors of a Ray cluster, where excise is installed and `model` is found
@@ -90,12 +98,25 @@ def bench(
     out = Path(out)
     described = describe(resolve(model))
     cells = grid(methods, concepts, seeds, described.catalog)
-    if described.classifier is None:
-        raise ValueError(f"the model {described.name!r} brings no classifier, so nothing can be measured")
-    common = {
-        "model": described.name, "dtype": dtype, "target_pictures": target_pictures, "other_pictures": other_pictures,
-        "quality": quality, "information": budget if information else None,
-    }  # fmt: skip
+    common: dict[str, Any] = {"model": described.name, "dtype": dtype, "suite": suite}
+    published = None
+    if suite == OWN:
+        if suite_settings or weights:
+            raise ValueError(
+                f"the suite {OWN!r} has no settings and needs no weights; name a published one (excise suite list)"
+            )
+        if described.classifier is None:
+            raise ValueError(f"the model {described.name!r} brings no classifier, so nothing can be measured")
+        common |= {
+            "target_pictures": target_pictures, "other_pictures": other_pictures,
+            "quality": quality, "information": budget if information else None,
+        }  # fmt: skip
+    else:
+        if gold or runner == "ray":
+            raise ValueError(f"gold standards and Ray are for the suite {OWN!r}")
+        published = Published(suite, suite_settings or {}, {key: str(path) for key, path in (weights or {}).items()}, out)
+        published.check(cells)
+        common["suite_settings"] = {key: str(value) for key, value in (suite_settings or {}).items()}
     if gold:
         cells = grid(methods, concepts, seeds, described.catalog, _read_gold(gold, cells, described.catalog))
     check_replaceable(out, GRID, overwrite=True)  # cells are added to a grid's folder, to nothing else
@@ -103,12 +124,12 @@ def bench(
     common = _check_common(out, common)
     missing = [cell for cell in cells if not _done(cell, out, retry)]
     try:
-        _fill(out, missing, _Worker(model, common, min(jobs, len(missing)), device, runner), progress)
+        _fill(out, missing, _Worker(model, common, min(jobs, len(missing)), device, runner, published), progress)
     finally:
         if (out / "cells").is_dir():
-            from excise.report.tables import write_tables
+            from excise.report import suites, tables
 
-            write_tables(out)
+            (tables if published is None else suites).write_tables(out)
     build(out)
     return [read_json(cell.path(out)) for cell in cells]
 
@@ -187,23 +208,31 @@ class _Worker:
     jobs: int
     device: str | None
     runner: Runner = "local"
+    published: Published | None = None
     loaded: Model | None = None
 
     def __call__(self, cell: Cell, progress: Progress) -> dict[str, Any]:
         """Erase and measure; a failure becomes the cell's content. Raises what keeps any cell from being run."""
+        from excise.edits.applied import base_fingerprint
+
+        model = self.load()
+        base = base_fingerprint(model)
+        try:
+            found = _run(model, cell, self.common, self.published, progress)
+        except Exception as error:
+            self.loaded = None  # whatever the failed run left behind must not reach the next cell
+            found = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        return {**cell.about, "model": self.common["model"], "base_fingerprint": base, **found, "jobs": self.jobs}
+
+    def load(self) -> Model:
+        """The model. Raises ValueError if the cells that are there are of other weights."""
         from excise.edits.applied import base_fingerprint
         from excise.models import load
 
         if self.loaded is None:
             self.loaded = load(self.model, device=self.device, dtype=self.common["dtype"])
             _check_base(self.common, base_fingerprint(self.loaded))
-        base = base_fingerprint(self.loaded)
-        try:
-            found = _run(self.loaded, cell, self.common, progress)
-        except Exception as error:
-            self.loaded = None  # whatever the failed run left behind must not reach the next cell
-            found = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        return {**cell.about, "model": self.common["model"], "base_fingerprint": base, **found, "jobs": self.jobs}
+        return self.loaded
 
 
 def _fill(out: Path, cells: Sequence[Cell], worker: _Worker, progress: Progress) -> None:
@@ -211,6 +240,10 @@ def _fill(out: Path, cells: Sequence[Cell], worker: _Worker, progress: Progress)
     if not cells:
         return
     common = dict(worker.common)
+    if worker.published:
+        worker.published.make_base(worker.load(), cells[0], progress)
+        if worker.jobs > 1:
+            worker.loaded = None  # it would go with the worker to every process
     with closing(_results(worker, cells, progress)) as results:
         progress("cells", 0, len(cells))
         for done, (cell, result) in enumerate(results, 1):
@@ -246,15 +279,19 @@ def _results(
             yield cell, worker(cell, progress)
 
 
-def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _run(
+    model: Model, cell: Cell, common: Mapping[str, Any], published: Published | None, progress: Progress
+) -> dict[str, Any]:
     """Erase and measure."""
     from excise.evaluation import evaluate
     from excise.models import load
 
     forget_peak(model.device)
     began = time.perf_counter()
-    edit = _erase(model, cell, progress)
+    edit = cell.erase(model, progress)
     cost = {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device), "edit_mb": edit.nbytes / 2**20}
+    if published:
+        return {**published.measure(model, cell, edit, progress), **cost, **_machine()}
     gold = load(cell.gold.model, device=str(model.device), dtype=common["dtype"]) if cell.gold else None
     evaluation = evaluate(
         model,
@@ -277,21 +314,6 @@ def _run(model: Model, cell: Cell, common: Mapping[str, Any], progress: Progress
         )
         found["information"] = {**nats.figures(told), "readings": nats.readings(told)}
     return found
-
-
-def _erase(model: Model, cell: Cell, progress: Progress) -> Edit:
-    """The edit; of concepts in turn the composition of one edit for each, made with the earlier ones on the model."""
-    from excise.edits import compose
-
-    run, entrant = Run(cell.seed, progress=progress), cell.entrant
-    if not cell.task.in_turn:
-        return entrant.method.erase(model, cell.task.concepts, entrant.settings, run)
-    edits: list[Edit] = []
-    with ExitStack() as on:
-        for concept in cell.task.concepts:
-            edits.append(entrant.method.erase(model, (concept,), entrant.settings, run))
-            on.enter_context(edits[-1].applied(model))
-    return compose(edits)
 
 
 def _png(picture: Image) -> bytes:

@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Catalog, Concept
-from excise.erasure.run import Run
+from excise.erasure.run import Progress, Run
 from excise.methods import Method, Settings, get, parse_settings
 from excise.report.methods import RETRAINED
 
@@ -117,6 +118,20 @@ class Cell:
     def path(self, out: Path) -> Path:
         """Readable; where a name has letters that files cannot have, made distinct by its digest."""
         return out / "cells" / file_name(self.entrant.text) / f"{self.task.file_name}-s{self.seed}.json"
+
+    def erase(self, model: Model, progress: Progress) -> Edit:
+        """The edit; of concepts in turn the composition of one edit for each, made with the earlier ones on the model."""
+        from excise.edits import compose
+
+        run = Run(self.seed, progress=progress)
+        if not self.task.in_turn:
+            return self.entrant.method.erase(model, self.task.concepts, self.entrant.settings, run)
+        edits: list[Edit] = []
+        with ExitStack() as on:
+            for concept in self.task.concepts:
+                edits.append(self.entrant.method.erase(model, (concept,), self.entrant.settings, run))
+                on.enter_context(edits[-1].applied(model))
+        return compose(edits)
 
     @property
     def about(self) -> dict[str, Any]:

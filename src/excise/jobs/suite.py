@@ -63,17 +63,60 @@ def suite(
         raise ValueError("give pictures that were made elsewhere, or an edit to make them with, not both")
     where = resolve(model) if pictures is None else None
     tools = chosen.tools(parsed, paths)
-    began = time.perf_counter()
-    if pictures is None:
-        sets = _make(chosen, items, where, edits, Path(out), base, device, dtype, progress)
+    if where is not None:
+        from excise.models import load
+
+        loaded = load(where, device=device, dtype=dtype)
+        result = measure(
+            chosen, parsed, tools, loaded, edits, out=Path(out), base=base, allow_partial=allow_partial, progress=progress
+        )
     else:
+        began = time.perf_counter()
         sets = {"base": AnswerSet.adopt(base, items)} if base is not None else {}
-        sets["edited"] = AnswerSet.adopt(pictures, items)
+        sets["edited"] = AnswerSet.adopt(pictures or "", items)
+        result = _result(chosen, parsed, tools, sets, (), began, progress, allow_partial)
+    write_json(Path(out) / RESULT, result)
+    return result
+
+
+def measure(
+    chosen: Suite,
+    settings: SuiteSettings,
+    tools: Any,
+    model: Model,
+    edits: Sequence[Edit],
+    *,
+    out: Path,
+    base: str | Path | None = None,
+    allow_partial: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """What `suite` writes of a loaded model and edits that need no files; the pictures go to `out`, no result is written."""
+    began, items = time.perf_counter(), chosen.items(settings)
+    sets = {"base": make_answers(chosen, items, model, (), out / "base" if base is None else Path(base), progress)}
+    if edits:
+        sets["edited"] = make_answers(chosen, items, model, edits, out / "edited", progress)
+    return _result(chosen, settings, tools, sets, edits, began, progress, allow_partial)
+
+
+def make_answers(
+    chosen: Suite, items: Sequence[PromptItem], model: Model, edits: Sequence[Edit], folder: Path, progress: Progress
+) -> AnswerSet:
+    """The complete answer set of a model with edits on it; what a stopped run left is gone on with."""
+    answers = AnswerSet.open(folder, items, _about(chosen, model, edits))
+    answers.drop_lost()
+    answers.generate(model, edits, progress, stage=f"{'edited' if edits else 'base'} pictures")
+    return answers
+
+
+def _result(
+    chosen: Suite, settings: SuiteSettings, tools: Any, sets: Mapping[str, AnswerSet], edits: Sequence[Edit], began: float,
+    progress: Progress, allow_partial: bool,
+) -> dict[str, Any]:  # fmt: skip
     made = time.perf_counter() - began
-    result = _score(chosen, parsed, tools, sets, progress, allow_partial)
+    result = _score(chosen, settings, tools, sets, progress, allow_partial)
     result["method"] = [identity(e) for e in edits] or None
     result["timings"] = {"gen_s": made, "eval_s": time.perf_counter() - began - made}
-    write_json(Path(out) / RESULT, result)
     return result
 
 
@@ -84,24 +127,6 @@ def _check_own(path: Path) -> None:
             suites.read(path)
         except ValueError as error:
             raise FileExistsError(f"{error}; choose another folder") from None
-
-
-def _make(
-    chosen: Suite, items: Sequence[PromptItem], where: Any, edits: Sequence[Edit], out: Path, base: str | Path | None,
-    device: str | None, dtype: str, progress: Progress,
-) -> dict[str, AnswerSet]:  # fmt: skip
-    """The answer sets of base and edited model, complete."""
-    from excise.models import load
-
-    model = load(where, device=device, dtype=dtype)
-    sets = {}
-    for part, on in (("base", []), ("edited", edits)) if edits else (("base", []),):
-        folder = Path(base) if part == "base" and base is not None else out / part
-        answers = AnswerSet.open(folder, items, _about(chosen, model, on))
-        answers.drop_lost()
-        answers.generate(model, on, progress, stage=f"{part} pictures")
-        sets[part] = answers
-    return sets
 
 
 def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]:

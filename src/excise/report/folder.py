@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +89,9 @@ def read(root: Path) -> Found:
             continue
         here = Path(place)
         _read_folder(here, set(files), set(folders), found)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in ("cells", "attacks"))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in ("cells", "attacks", "pictures")
+        )
     if not found:
         expected = ", ".join(f"{name} ({writer})" for name, writer in FILES.items())
         raise ValueError(f"nothing to report in {root}: expected {expected}, in it or below it")
@@ -97,9 +99,8 @@ def read(root: Path) -> Found:
 
 
 def _read_folder(here: Path, files: set[str], folders: set[str], found: Found) -> None:
-    bench = _bench(here, "bench.json" in files) if "cells" in folders else None
-    if bench:
-        found.benches.append(bench)
+    if "cells" in folders:
+        _read_cells(here, "bench.json" in files, found)
     if "audit.json" in files:
         found.audits.append(_audit(here))
     if "edit.json" in files:
@@ -129,18 +130,29 @@ def _read_numbers(path: Path, found: Found) -> None:
             found.erasures.append(Erasure(path, content))
 
 
-def _bench(here: Path, described: bool) -> Bench | None:
-    paths = sorted((here / "cells").glob("*/*.json"))
+def _read_cells(here: Path, described: bool, found: Found) -> None:
+    """A benchmark, or the results of its suite."""
+    cells = {path: read_json(path, object) for path in sorted((here / "cells").glob("*/*.json"))}
+    if any(isinstance(cell, dict) and "suite" in cell for cell in cells.values()):
+        for path, cell in cells.items():
+            with _whole(path):
+                if "error" not in cell:
+                    suites.table(suites.rows_of([cell["suite"]]))
+                    found.suites[path] = cell["suite"]
+    elif cells:
+        found.benches.append(_bench(here, described, cells))
+
+
+def _bench(here: Path, described: bool, read: Mapping[Path, Any]) -> Bench:
     cells = []
-    for path in paths:
-        cell = read_json(path, object)
+    for path, cell in read.items():
         with _whole(path):
             methods.check(cell)
             collateral.matrix([cell], cell["entrant"])
         cells.append(cell)
-    pictures = [None if "error" in cell else _beside(path) for cell, path in zip(cells, paths, strict=True)]
+    pictures = [None if "error" in cell else _beside(path) for cell, path in zip(cells, read, strict=True)]
     common = read_json(here / "bench.json") if described else {}
-    return Bench(here, common, methods.beside_retrained(cells), pictures) if cells else None
+    return Bench(here, common, methods.beside_retrained(cells), pictures)
 
 
 def _erasure(here: Path, files: set[str]) -> Erasure:

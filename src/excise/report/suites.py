@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from excise.files import read_json
+from excise.files import read_json, write_text
+from excise.report.methods import concept_of
 from excise.report.numbers import figure
 
 COMPARED = ("protocol", "prompts_hash", "n_images", "partial", "sampler", "rng", "image_format", "base_model", "scored_by")
@@ -61,6 +64,41 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[tup
 
 def _cell(found: Mapping[str, Any] | None) -> str:
     return figure(found["value"], found["ci95"]) if found else ""
+
+
+def write_tables(out: Path) -> None:
+    """`results.md` and `results.csv` of a benchmark whose cells a suite measured: base and edited model of every cell, and what failed."""
+    cells = [read_json(path) for path in sorted((out / "cells").glob("*/*.json"))]
+    good = {
+        f"{cell['entrant']} {concept_of(cell)}, seed {cell['seed']}": cell["suite"] for cell in cells if "error" not in cell
+    }
+    text = "\n".join(_markdown(good)) if good else ""
+    failed = [
+        f"- {cell['entrant']} {concept_of(cell)}, seed {cell['seed']}: {cell['error']}" for cell in cells if "error" in cell
+    ]
+    write_text(out / "results.md", "\n\n".join(filter(None, [text, "\n".join(failed)])) + "\n")
+    write_text(out / "results.csv", _csv(cells))
+
+
+def _markdown(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    columns, rows, notes = table(results)
+    lines = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines] + [f"\n{note}" for note in notes]
+
+
+def _csv(cells: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["entrant", "concept", "seed", "model", "figure", "value", "low", "high", "n", "error"])
+    for cell in cells:
+        about = [cell["entrant"], concept_of(cell), cell["seed"]]
+        if "error" in cell:
+            writer.writerow([*about, *[""] * 6, cell["error"]])
+            continue
+        for part, figures in cell["suite"]["metrics"].items():
+            for name, found in figures.items():
+                writer.writerow([*about, part, name, found["value"], *(found["ci95"] or ("", "")), found["n"], ""])
+    return text.getvalue()
 
 
 def rows_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
