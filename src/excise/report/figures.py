@@ -112,10 +112,10 @@ def curves(readings: Sequence[Mapping[str, Any]]) -> Figure | None:
                 )
             axis.axhline(0, color=GREY, linewidth=0.8)
             axis.set_xlim(edges[1] - 1, edges[-2] + 1)  # the outermost bins reach far out and are almost empty
-            axis.set_xlabel("log-SNR: pure noise left, clean picture right")
-            axis.set_ylabel("nats per unit of log-SNR")
             axis.set_title(_plain(reading["concept"]))
-            axis.legend(fontsize=7)
+        axes[0].legend(fontsize=7)
+        figure.supxlabel("log-SNR: pure noise left, clean picture right", fontsize=9)
+        figure.supylabel("nats per unit of log-SNR", fontsize=9)
     return figure
 
 
