@@ -95,7 +95,7 @@ def test_a_failed_cell_says_why_and_the_rest_goes_on(
         ({"concepts": [f"{GOGH}+object:Dogs"]}, "scores one target"),
         ({"suite": "unlearncanva"}, "did you mean 'unlearncanvas'"),
         ({"suite_settings": {"stile": "x"}}, "unknown setting"),
-        ({"suite": "canvas"}, "has no settings"),
+        ({"suite": "canvas"}, "takes no settings or weights"),
         ({"gold": {GOGH: "canvas"}}, "for the suite 'canvas'"),
         ({"weights": {}}, "uc_style"),
     ],

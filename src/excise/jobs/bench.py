@@ -85,16 +85,7 @@ def bench(
     Returns every cell's content. Raises ValueError or FileNotFoundError for bad names before any weight is loaded, and ValueError if the
     cells in `out` are of another model or precision, or measured otherwise.
     """
-    counts = {"target_pictures": target_pictures, "other_pictures": other_pictures, "budget": budget, "jobs": jobs}
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
-    if dtype not in get_args(Dtype):
-        raise ValueError(f"unknown dtype {dtype!r}; {nearest(dtype, get_args(Dtype))}")
-    if runner not in get_args(Runner):
-        raise ValueError(f"unknown runner {runner!r}; {nearest(runner, get_args(Runner))}")
-    if runner == "ray":
-        check_ray()
+    _check_options(dtype, runner, target_pictures=target_pictures, other_pictures=other_pictures, budget=budget, jobs=jobs)
     out = Path(out)
     described = describe(resolve(model))
     cells = grid(methods, concepts, seeds, described.catalog)
@@ -102,21 +93,17 @@ def bench(
     published = None
     if suite == OWN:
         if suite_settings or weights:
-            raise ValueError(
-                f"the suite {OWN!r} has no settings and needs no weights; name a published one (excise suite list)"
-            )
+            raise ValueError(f"the suite {OWN!r} takes no settings or weights; name a published one (excise suite list)")
         if described.classifier is None:
             raise ValueError(f"the model {described.name!r} brings no classifier, so nothing can be measured")
-        common |= {
-            "target_pictures": target_pictures, "other_pictures": other_pictures,
-            "quality": quality, "information": budget if information else None,
-        }  # fmt: skip
+        counts = {"target_pictures": target_pictures, "other_pictures": other_pictures}
+        common |= {**counts, "quality": quality, "information": budget if information else None}
     else:
         if gold or runner == "ray":
             raise ValueError(f"gold standards and Ray are for the suite {OWN!r}")
         published = Published(suite, suite_settings or {}, {key: str(path) for key, path in (weights or {}).items()}, out)
         published.check(cells)
-        common["suite_settings"] = {key: str(value) for key, value in (suite_settings or {}).items()}
+        common["suite_settings"] = {key: str(value) for key, value in published.settings.items()}
     if gold:
         cells = grid(methods, concepts, seeds, described.catalog, _read_gold(gold, cells, described.catalog))
     check_replaceable(out, GRID, overwrite=True)  # cells are added to a grid's folder, to nothing else
@@ -132,6 +119,18 @@ def bench(
             (tables if published is None else suites).write_tables(out)
     build(out)
     return [read_json(cell.path(out)) for cell in cells]
+
+
+def _check_options(dtype: str, runner: str, **counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+    if dtype not in get_args(Dtype):
+        raise ValueError(f"unknown dtype {dtype!r}; {nearest(dtype, get_args(Dtype))}")
+    if runner not in get_args(Runner):
+        raise ValueError(f"unknown runner {runner!r}; {nearest(runner, get_args(Runner))}")
+    if runner == "ray":
+        check_ray()
 
 
 def _read_gold(gold: Mapping[str, str | Path], cells: Sequence[Cell], catalog: Catalog) -> dict[str, Gold]:
