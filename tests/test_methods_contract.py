@@ -15,7 +15,7 @@ from torch import Tensor
 from excise.edits import Edit, applied_edits, load_edit
 from excise.erasure.run import Run
 from excise.methods import Method, get, methods, parse_settings
-from excise.models import Model
+from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
 
 TINY: dict[str, Any] = {
@@ -49,10 +49,13 @@ ROWS: dict[str, Row] = {
     "erasediff": Row({"balance": "bome"}, free_text=RELABEL),
     "salun": Row(free_text=RELABEL),
     "spm": Row({"anchors": 2}, moves=r"^(?!)"),  # no weight at all
-    "sepme": Row({"tolerance": 0.5}, moves=KV),  # the tiny models' 32 numbers per token leave nothing exactly free of 77 tokens
+    "sepme": Row(
+        {"tolerance": 0.5}, moves=KV, parts=True
+    ),  # the tiny models' 32 numbers per token leave nothing exactly free of 77 tokens
 }
 
 ALL = sorted(methods())
+TRAINED = [name for name in ALL if "lr" in get(name).settings.model_fields]
 
 
 def _settings(method: Method, model: Model, **values: Any) -> Any:
@@ -153,6 +156,27 @@ def test_a_resumed_run_is_the_uninterrupted_one(name: str, canvas: Model, tmp_pa
             _erase(name, canvas, Run(checkpoint=checkpoint, progress=interrupt))
     assert _changed(before, _weights(canvas)) == set(), "the base must be back after an interrupt"
     assert _same_tensors(_erase(name, canvas, Run(checkpoint=checkpoint)), whole)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed"])
+@pytest.mark.parametrize("name", ALL)
+def test_other_precisions(name: str, dtype: str, tiny_canvas: Path) -> None:
+    """What is found is finer than half precision, whatever the model computes in; what trains refuses float16 before it does anything."""
+    model = load(tiny_canvas, device="cpu", dtype=dtype)
+    before = _weights(model)
+    if dtype == "float16" and name in TRAINED:
+        calls: list[object] = []
+        with pytest.raises(ValueError, match="load the model as bfloat16 or float32"):
+            _erase(name, model, Run(progress=lambda *report: calls.append(report)))
+        assert not calls
+        return
+    edit = _erase(name, model)
+    found = [tensor for key, tensor in edit.tensors().items() if not key.startswith("transport:")]
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in found)
+    assert any(not torch.equal(tensor, tensor.to(torch.bfloat16).float()) for tensor in found)
+    with edit.applied(model):
+        assert _pictures(model).isfinite().all()
+    assert _changed(before, _weights(model)) == set()
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -67,6 +67,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train
 
+    trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")
     keep, texts = retained_pictures(model, concepts, settings.retain, settings, run, count=settings.retained)
@@ -81,7 +82,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings
         clean, rows = keep.draw(settings.batch, generator)
         return denoising_error(model, clean, texts[rows], generator).mean()
 
-    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+    with trainee:
 
         def prepare(round_: int) -> Callable[[int], Tensor]:
             def loss(step: int) -> Tensor:

@@ -60,6 +60,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SalUnSettings, ru
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train
 
+    trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")
     keep, texts = retained_pictures(model, concepts, settings.retain, settings, run, count=settings.retained)
@@ -73,7 +74,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SalUnSettings, ru
             total = total + settings.retain_weight * denoising_error(model, clean, texts[rows], generator).mean()
         return total
 
-    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+    with trainee:
         masks = top_share(saliency(model, bank, forget, trainee, settings, run), settings.density)
 
         def hold() -> None:
