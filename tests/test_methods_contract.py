@@ -33,6 +33,8 @@ class Row:
     moves: str = r"^unet\."
     free_text: Mapping[str, Any] = field(default_factory=dict)
     """Further settings for models that declare no concepts."""
+    parts: bool = False
+    """Whether every concept is trained alone."""
 
 
 RELABEL = {"pseudo": "a dog", "retain": "a house; a tree"}
@@ -48,7 +50,7 @@ ROWS: dict[str, Row] = {
     "sdd": Row({"decay": 0.5}, moves=r"^unet\..*\.attn2\."),
     "erasediff": Row({"balance": "bome"}, free_text=RELABEL),
     "salun": Row(free_text=RELABEL),
-    "spm": Row({"anchors": 2}, moves=r"^(?!)"),  # no weight at all
+    "spm": Row({"anchors": 2}, moves=r"^(?!)", parts=True),  # no weight at all
     "sepme": Row(
         {"tolerance": 0.5}, moves=KV, parts=True
     ),  # the tiny models' 32 numbers per token leave nothing exactly free of 77 tokens
@@ -177,6 +179,25 @@ def test_other_precisions(name: str, dtype: str, tiny_canvas: Path) -> None:
     with edit.applied(model):
         assert _pictures(model).isfinite().all()
     assert _changed(before, _weights(model)) == set()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_concepts_share_the_steps_of_a_run_where_they_share_its_weights(name: str, canvas: Model) -> None:
+    def steps(*labels: str) -> int:
+        found: list[int] = []
+
+        def stop(stage: str, done: int, total: int) -> None:
+            if stage == "erasing":
+                found.append(total)
+                raise KeyboardInterrupt
+
+        method, concepts = get(name), [canvas.catalog.resolve(label) for label in labels]
+        with pytest.raises(KeyboardInterrupt):
+            method.erase(canvas, concepts, _settings(method, canvas), Run(progress=stop))
+        return found[0]
+
+    once = TINY["rounds"] * TINY["steps"]
+    assert (steps("cat"), steps("cat", "dog")) == (once, 2 * once if ROWS.get(name, Row()).parts else once)
 
 
 @pytest.mark.parametrize("name", ALL)
