@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from excise.concepts import Concept
-from excise.erasure.budget import Pictured
-from excise.erasure.wording import Retain
+from excise.erasure.budget import Relabelling
 from excise.methods import register
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _PAPER = {"wording": "name", "batch": 16, "lr": 1e-5, "schedule": "constant", "p
 }  # fmt: skip
 
 
-class EraseDiffSettings(Pictured):
+class EraseDiffSettings(Relabelling):
     """Published values are presets for Stable Diffusion 1.x (160 and 60 steps, as the authors advise); the defaults are for the canvas."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -36,13 +35,6 @@ class EraseDiffSettings(Pictured):
 
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
     parameters: Literal["full", "noxattn", "attn2", "kv"] = Field("full", description="which weights may change")
-    pseudo: str = Field(
-        "next", description="what the concept should be taken for: next (declared concept), masked, empty, or a phrase"
-    )
-    retain: Retain = Field(
-        "catalog", description='what to keep: catalog (all other declared concepts), masked, or "a dog; a house"'
-    )
-    retained: int = Field(256, ge=1, description="pictures of what to keep")
     multiplier: float = Field(1.0, ge=0, description="lambda: weight of forgetting against keeping, with balance=fixed")
     balance: Literal["fixed", "cosine", "bome"] = Field(
         "fixed",
@@ -70,7 +62,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings
     trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")
-    keep, texts = retained_pictures(model, concepts, settings.retain, settings, run, count=settings.retained)
+    keep, texts = retained_pictures(model, concepts, settings, run)
 
     def forgetting(*stream: int) -> Tensor:
         generator = run.generator(1, *stream)
