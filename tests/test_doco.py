@@ -302,11 +302,3 @@ def test_captions_of_the_anchor(canvas: Model, tmp_path: Path) -> None:
     path.write_text("a dog in the rain\na small dog\n", encoding="utf-8")
     edit = erase(canvas, captions=str(path), anchor="dog")
     assert edit.deltas and edit.manifest.settings["captions"] == str(path)
-
-
-def test_presets_are_the_published_values() -> None:
-    for name, critic_lr in (("style", 5e-4), ("instance", 1e-4), ("nudity", 1e-4)):
-        preset = parse_settings(get("doco"), {"preset": name})
-        assert isinstance(preset, DocoSettings)
-        assert (preset.critic_lr, preset.lr, preset.batch, preset.weight_decay) == (critic_lr, 6e-6 * 8, 8, 1e-2)
-        assert preset.warm_up + preset.rounds * preset.steps == 2000 and preset.surgery == "released"

@@ -42,7 +42,7 @@ class Visiting(Trained):
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of the sampler")
     within_bin: bool = Field(
-        False, description="redraw a state's timestep within its step of the sampler, as ESD's first code does"
+        False, description="redraw a state's timestep within its step of the sampler, as the first codes of ESD and SDD do"
     )
 
 

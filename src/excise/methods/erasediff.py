@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from excise.models import Model
 
 Errors = Callable[[int], "Tensor"]
-_PAPER = {"wording": "name", "batch": 16, "lr": 1e-5, "schedule": "constant", "pseudo": "a photo of a pokemon"} | {
+_PAPER = {"wording": "name", "steps": 40, "batch": 16, "lr": 1e-5, "schedule": "constant", "pseudo": "a photo of a pokemon"} | {
     "pictures": 800, "retained": 800
 }  # fmt: skip
 
