@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,15 @@ def test_the_anchor_s_branch_has_no_gradient_and_may_be_the_base_s(sd1: Model) -
             error = (sd1.predict(noisy, t, bank.conditioned.expand(2, -1, -1)) - target).square().mean()
             expected = torch.autograd.grad(error, parameters)
             assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-7) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "names"), [("kv", r"attn2\.to_[kv]\.weight$"), ("attn", r"\.attn[12]\."), ("full", r"^unet\.")]
+)
+def test_exactly_the_declared_tensors_move(sd1: Model, parameters: str, names: str) -> None:
+    edit = get("ca").erase(sd1, [CAT], settings_of("ca", **PICTURED, anchor="a dog", parameters=parameters), Run())
+    declared = {f"unet.{name}" for name, _ in sd1.unet.named_parameters() if re.search(names, f"unet.{name}")}
+    assert set(edit.deltas) == declared and len(declared) >= 8
 
 
 def test_the_prior_term_is_added(sd1: Model) -> None:

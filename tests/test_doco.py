@@ -21,9 +21,10 @@ from excise.erasure.run import Run
 from excise.erasure.subspaces import select
 from excise.erasure.trainee import Trainee
 from excise.methods import get, parse_settings
-from excise.methods.doco import DocoSettings, Surgery, _duel, clipped, turned
+from excise.methods.doco import DocoSettings, Surgery, _duel, clipped, predicted, turned
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
+from steps import asked
 
 QUICK: dict[str, Any] = {
     "wording": "name", "rounds": 2, "steps": 2, "batch": 2, "pictures": 2, "picture_steps": 2, "warm_up": 2
@@ -228,6 +229,33 @@ def test_d1_true_noise_gives_the_clean_picture(sd1: Model, canvas: Model) -> Non
         assert (found - clean).abs().max() < 1e-4
 
 
+def test_the_critic_sees_the_base_s_answer_to_the_anchor_as_real(canvas: Model) -> None:
+    """And that of the model as trained so far, to the concept, as not: by the formula for velocity, after the weights have moved."""
+    settings = DocoSettings(**{**QUICK, "warm_up": 1})
+    bank, anchors, critic = stage(canvas, settings)
+    _, _, twin = stage(canvas, settings)
+    _, _, t, abar, noisy = draws(canvas, anchors, Run().generator(4, 0))
+
+    def clean(prompt: str) -> Tensor:
+        return abar.sqrt() * noisy - (1 - abar).sqrt() * asked(canvas, noisy, t, prompt)
+
+    base = clean("something")
+    with Trainee(canvas, select(canvas.unet, "kv")) as trainee:
+        with torch.no_grad():
+            for parameter in trainee.parameters.values():
+                parameter += 0.3 * parameter.sign()
+            real, fake = predicted(canvas, bank, anchors, trainee, 2, Run().generator(4, 0))
+        assert torch.allclose(real, base, atol=1e-4) and torch.allclose(fake, clean("a cat"), atol=1e-4)
+        for other in (clean("something"), clean("a cat")):
+            assert (base - other).abs().max() > 0.1
+        _duel(canvas, bank, anchors, critic, trainee, settings, Run())[0](0)
+    low, high = twin.network(real), twin.network(fake)
+    (softplus(low).mean() + softplus(-high).mean()).backward()
+    twin.optimizer.step()
+    moved = [(critic.state[name] - tensor).abs().median() for name, tensor in twin.state.items() if name.endswith("weight")]
+    assert max(moved) < 0.1 * settings.critic_lr, "Adam's first step: twice the learning rate if the two were exchanged"
+
+
 def test_d2_in_the_warm_up_only_the_critic_learns(canvas: Model) -> None:
     settings = DocoSettings(**QUICK)
     bank, anchors, critic = stage(canvas, settings)
@@ -302,11 +330,3 @@ def test_captions_of_the_anchor(canvas: Model, tmp_path: Path) -> None:
     path.write_text("a dog in the rain\na small dog\n", encoding="utf-8")
     edit = erase(canvas, captions=str(path), anchor="dog")
     assert edit.deltas and edit.manifest.settings["captions"] == str(path)
-
-
-def test_presets_are_the_published_values() -> None:
-    for name, critic_lr in (("style", 5e-4), ("instance", 1e-4), ("nudity", 1e-4)):
-        preset = parse_settings(get("doco"), {"preset": name})
-        assert isinstance(preset, DocoSettings)
-        assert (preset.critic_lr, preset.lr, preset.batch, preset.weight_decay) == (critic_lr, 6e-6 * 8, 8, 1e-2)
-        assert preset.warm_up + preset.rounds * preset.steps == 2000 and preset.surgery == "released"

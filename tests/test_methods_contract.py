@@ -15,7 +15,7 @@ from torch import Tensor
 from excise.edits import Edit, applied_edits, load_edit
 from excise.erasure.run import Run
 from excise.methods import Method, get, methods, parse_settings
-from excise.models import Model
+from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
 
 TINY: dict[str, Any] = {
@@ -33,6 +33,8 @@ class Row:
     moves: str = r"^unet\."
     free_text: Mapping[str, Any] = field(default_factory=dict)
     """Further settings for models that declare no concepts."""
+    parts: bool = False
+    """Whether every concept is trained alone."""
 
 
 RELABEL = {"pseudo": "a dog", "retain": "a house; a tree"}
@@ -48,11 +50,14 @@ ROWS: dict[str, Row] = {
     "sdd": Row({"decay": 0.5}, moves=r"^unet\..*\.attn2\."),
     "erasediff": Row({"balance": "bome"}, free_text=RELABEL),
     "salun": Row(free_text=RELABEL),
-    "spm": Row({"anchors": 2}, moves=r"^(?!)"),  # no weight at all
-    "sepme": Row({"tolerance": 0.5}, moves=KV),  # the tiny models' 32 numbers per token leave nothing exactly free of 77 tokens
+    "spm": Row({"anchors": 2}, moves=r"^(?!)", parts=True),  # no weight at all
+    "sepme": Row(
+        {"tolerance": 0.5}, moves=KV, parts=True
+    ),  # the tiny models' 32 numbers per token leave nothing exactly free of 77 tokens
 }
 
 ALL = sorted(methods())
+TRAINED = [name for name in ALL if "lr" in get(name).settings.model_fields]
 
 
 def _settings(method: Method, model: Model, **values: Any) -> Any:
@@ -153,6 +158,46 @@ def test_a_resumed_run_is_the_uninterrupted_one(name: str, canvas: Model, tmp_pa
             _erase(name, canvas, Run(checkpoint=checkpoint, progress=interrupt))
     assert _changed(before, _weights(canvas)) == set(), "the base must be back after an interrupt"
     assert _same_tensors(_erase(name, canvas, Run(checkpoint=checkpoint)), whole)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed"])
+@pytest.mark.parametrize("name", ALL)
+def test_other_precisions(name: str, dtype: str, tiny_canvas: Path) -> None:
+    """What is found is finer than half precision, whatever the model computes in; what trains refuses float16 before it does anything."""
+    model = load(tiny_canvas, device="cpu", dtype=dtype)
+    before = _weights(model)
+    if dtype == "float16" and name in TRAINED:
+        calls: list[object] = []
+        with pytest.raises(ValueError, match="load the model as bfloat16 or float32"):
+            _erase(name, model, Run(progress=lambda *report: calls.append(report)))
+        assert not calls
+        return
+    edit = _erase(name, model)
+    found = [tensor for key, tensor in edit.tensors().items() if not key.startswith("transport:")]
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in found)
+    assert any(not torch.equal(tensor, tensor.to(torch.bfloat16).float()) for tensor in found)
+    with edit.applied(model):
+        assert _pictures(model).isfinite().all()
+    assert _changed(before, _weights(model)) == set()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_concepts_share_the_steps_of_a_run_where_they_share_its_weights(name: str, canvas: Model) -> None:
+    def steps(*labels: str) -> int:
+        found: list[int] = []
+
+        def stop(stage: str, done: int, total: int) -> None:
+            if stage == "erasing":
+                found.append(total)
+                raise KeyboardInterrupt
+
+        method, concepts = get(name), [canvas.catalog.resolve(label) for label in labels]
+        with pytest.raises(KeyboardInterrupt):
+            method.erase(canvas, concepts, _settings(method, canvas), Run(progress=stop))
+        return found[0]
+
+    once = TINY["rounds"] * TINY["steps"]
+    assert (steps("cat"), steps("cat", "dog")) == (once, 2 * once if ROWS.get(name, Row()).parts else once)
 
 
 @pytest.mark.parametrize("name", ALL)

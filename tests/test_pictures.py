@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from excise.erasure.pictures import folder_pictures, generated_latents, pictures
+from excise.erasure.budget import Relabelling
+from excise.erasure.pictures import folder_pictures, generated_latents, pictures, retained_pictures
 from excise.erasure.run import Run
+from excise.methods import get
 from excise.models import Model
+from excise.report.pictures import to_image
+from steps import CAT, PICTURED, settings_of
 
 PROMPTS = ["a cat", "a dog", "a cat", "a bird", "a dog"]
 SEEDS = [1, 2, 3, 4, 5]
@@ -96,14 +100,18 @@ def test_a_model_with_edits_is_not_cached(canvas: Model, cache: Path, monkeypatc
     assert sorted(cache.rglob("*.safetensors")) == files
 
 
-def test_a_folder_of_pictures_with_and_without_their_prompts(canvas: Model, tmp_path: Path) -> None:
-    from excise.report.pictures import to_image
-
+def saved(tmp_path: Path) -> tuple[Path, torch.Tensor]:
+    """A folder with random pictures b.png, a.png and c.png, and the pictures in that order."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     shown = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     for name, picture in zip("bac", shown, strict=True):
         to_image(picture).save(folder / f"{name}.png")
+    return folder, shown
+
+
+def test_a_folder_of_pictures_with_and_without_their_prompts(canvas: Model, tmp_path: Path) -> None:
+    folder, shown = saved(tmp_path)
     found = pictures(canvas, ["a cat", "a dog"], [], run=Run(), folder=folder)
     assert found.prompts == ("a cat", "a dog", "a cat")
     assert (found.latents - canvas.encode_pictures(shown[[1, 0, 2]])).abs().max() < 0.02, "in the order of their names"
@@ -113,6 +121,49 @@ def test_a_folder_of_pictures_with_and_without_their_prompts(canvas: Model, tmp_
         (folder / "pictures.json").write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=words):
             folder_pictures(canvas, folder, ["a cat"])
+
+
+def test_a_folder_of_pictures_to_keep(sd1: Model, tmp_path: Path) -> None:
+    """With the prompt that all show, or with those that its list tells: then `retain` is not asked, nor a list of concepts needed."""
+    folder, shown = saved(tmp_path)
+
+    def kept(**values: Any) -> tuple[torch.Tensor, list[str]]:
+        settings = Relabelling(retain_folder=str(folder), **values)
+        learning, texts = retained_pictures(sd1, [CAT], settings, Run())
+        known = {text: sd1.encode([text])[0] for text in ("a dog", "an owl", "a house")}
+        named = [
+            next(k for k, v in known.items() if torch.allclose(v, texts[row], atol=1e-4)) for row in learning.rows.tolist()
+        ]
+        return learning.latents, named
+
+    latents, prompts = kept(retain=("a dog",))
+    assert (latents - sd1.encode_pictures(shown[[1, 0, 2]])).abs().max() < 0.02 and prompts == ["a dog"] * 3
+    for retain in ("catalog", "masked", ("a dog", "a house")):
+        with pytest.raises(ValueError, match=r"pictures\.json does not say what a\.png shows; .* one prompt"):
+            kept(retain=retain)
+    entries = [
+        {"file": f"{name}.png", "prompt": text} for name, text in zip("bac", ("an owl", "a house", "an owl"), strict=True)
+    ]
+    (folder / "pictures.json").write_text(json.dumps({"pictures": entries}), encoding="utf-8")
+    assert kept()[1] == kept(retain=("a dog",))[1] == ["a house", "an owl", "an owl"]
+
+
+@pytest.mark.parametrize("method", ["salun", "erasediff"])
+def test_pictures_to_keep_are_learned_from(method: str, sd1: Model, tmp_path: Path) -> None:
+    folder, _ = saved(tmp_path)
+    values = {**PICTURED, "rounds": 1, "parameters": "kv", "pseudo": "a dog", "retain": "a house", "retained": 2}
+
+    def erase(**more: Any) -> dict[str, torch.Tensor]:
+        return get(method).erase(sd1, [CAT], settings_of(method, **{**values, **more}), Run()).tensors()
+
+    made, given, again = erase(), erase(retain_folder=str(folder)), erase(retain_folder=str(folder), retained=7)
+    assert any(not torch.equal(made[name], given[name]) for name in made)
+    assert all(torch.equal(given[name], again[name]) for name in given), "none is made"
+    with pytest.raises(FileNotFoundError, match=r"no such folder of pictures: .*nowhere"):
+        erase(retain_folder=str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty has no pictures; expected"):
+        erase(retain_folder=str(tmp_path / "empty"))
 
 
 def test_what_cannot_be_used_is_refused(canvas: Model, tmp_path: Path) -> None:

@@ -356,12 +356,6 @@ def test_a_stopped_run_goes_on_to_the_same_bits(short: Model, tmp_path: Path, at
     assert same(resumed, whole) and resumed.manifest == whole.manifest
 
 
-def test_presets_are_the_published_values() -> None:
-    paper = parse_settings(get("sepme"), {"preset": "paper"})
-    assert (paper.beta, paper.tau, paper.l1, paper.lr, paper.batch) == (1e-4, 1e-4, 1e-6, 0.1, 1)  # type: ignore[attr-defined]
-    assert paper.rounds * paper.steps == paper.pictures == 1000  # type: ignore[attr-defined]
-
-
 def test_erase_and_restore_on_the_command_line(tiny_canvas: Path, tmp_path: Path) -> None:
     """The job keeps the parts apart; a tolerance stands in for the width that the tiny model does not have."""
     from typer.testing import CliRunner

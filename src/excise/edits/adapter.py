@@ -174,12 +174,12 @@ def inject(unet: nn.Module, adapters: Sequence[Mapping[str, Factors]], strengths
 
 
 def addition(layer: Any, x: Tensor, factors: Factors, strength: Tensor) -> Tensor:
-    """strength up(down(x)), shape of the layer's output; x (b, ...), strength (b,)."""
-    strength = strength.to(x)
-    if factors.down.ndim == 2:
-        return linear(linear(x, factors.down) * strength.view(-1, *[1] * (x.ndim - 1)), factors.up)
-    low = conv2d(x, factors.down, None, layer.stride, layer.padding, layer.dilation)
-    return conv2d(low * strength.view(-1, 1, 1, 1), factors.up[:, :, None, None])
+    """strength up(down(x)), shape of the layer's output, computed in the dtype of x; x (b, ...), strength (b,)."""
+    up, down, strength = factors.up.to(x), factors.down.to(x), strength.to(x)
+    if down.ndim == 2:
+        return linear(linear(x, down) * strength.view(-1, *[1] * (x.ndim - 1)), up)
+    low = conv2d(x, down, None, layer.stride, layer.padding, layer.dilation)
+    return conv2d(low * strength.view(-1, 1, 1, 1), up[:, :, None, None])
 
 
 _hooks: weakref.WeakKeyDictionary[nn.Module, list[tuple[AdapterEdit, ExitStack]]] = weakref.WeakKeyDictionary()

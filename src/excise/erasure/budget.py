@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from excise.erasure.wording import Wording
+from excise.erasure.wording import Retain, Wording
 from excise.methods import Settings
 
 
@@ -42,7 +42,7 @@ class Visiting(Trained):
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of the sampler")
     within_bin: bool = Field(
-        False, description="redraw a state's timestep within its step of the sampler, as ESD's first code does"
+        False, description="redraw a state's timestep within its step of the sampler, as the first codes of ESD and SDD do"
     )
 
 
@@ -53,3 +53,19 @@ class Pictured(Trained):
     folder: str | None = Field(None, description="folder of pictures to use instead of making them")
     picture_steps: int | None = Field(None, ge=1, description="sampler's steps for the pictures; default the model's")
     picture_guidance: float | None = Field(None, ge=0, description="guidance for the pictures; default the model's")
+
+
+class Relabelling(Pictured):
+    """Methods that take a concept for something else on its pictures, while they go on learning pictures that are to be kept."""
+
+    pseudo: str = Field(
+        "next", description="what the concept should be taken for: next (declared concept), masked, empty, or a phrase"
+    )
+    retain: Retain = Field(
+        "catalog", description='what to keep: catalog (all other declared concepts), masked, or "a dog; a house"'
+    )
+    retained: int = Field(256, ge=1, description="pictures of what to keep")
+    retain_folder: str | None = Field(
+        None,
+        description="folder of pictures to keep instead of making them; its pictures.json says what each shows, or retain is what all show",
+    )

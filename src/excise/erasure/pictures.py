@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from excise.concepts import Concept, apart
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
-from excise.erasure.budget import Pictured
+from excise.erasure.budget import Pictured, Relabelling
 from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Progress, Run
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
@@ -89,18 +89,21 @@ def learning_pictures(
     return Learning(found.latents, torch.tensor([texts.index(text) for text in found.prompts]))
 
 
-def retained_pictures(
-    model: Model, concepts: Sequence[Concept], retain: str | Sequence[str], settings: Pictured, run: Run, *, count: int
-) -> tuple[Learning, Tensor]:
-    """About `count` pictures of what is to be kept, and the embeddings (prompts, tokens, width) of their prompts.
+def retained_pictures(model: Model, concepts: Sequence[Concept], settings: Relabelling, run: Run) -> tuple[Learning, Tensor]:
+    """Pictures of what is to be kept, and the embeddings (prompts, tokens, width) of their prompts; a folder's if the settings name one.
 
-    retain  "catalog": the other objects and styles that the model declares; "masked": the concepts' own prompts without their words;
-            or a list of prompts
+    About `settings.retained` are made. `settings.retain` is "catalog": the other objects and styles that the model declares; "masked":
+    the concepts' own prompts without their words; or a list of prompts.
 
-    Raises ValueError for "catalog" where the model declares nothing else, and for an empty list.
+    Raises ValueError for "catalog" where the model declares nothing else, for an empty list, and for a folder's picture of which nothing
+    says what it shows.
     """
-    groups = _retained_prompts(model, concepts, retain)
-    each = -(-count // len(groups))
+    if settings.retain_folder is not None:
+        one = settings.retain if isinstance(settings.retain, tuple) and len(settings.retain) == 1 else ()
+        found = folder_pictures(model, settings.retain_folder, one)
+        return _labelled(model, found.latents, found.prompts)
+    groups = _retained_prompts(model, concepts, settings.retain)
+    each = -(-settings.retained // len(groups))
     prompts = [[group[i % len(group)] for i in range(each)] for group in groups]
     parts = []
     for number, chosen in enumerate(prompts):  # one call for each, so that erasing another concept finds them in the cache
@@ -109,9 +112,13 @@ def retained_pictures(
         parts.append(
             generated_latents(model, chosen, range(run.seed, run.seed + each), run=inner, steps=steps, guidance_scale=scale)
         )
-    flat = [prompt for group in prompts for prompt in group]
-    distinct = list(dict.fromkeys(flat))
-    return Learning(torch.cat(parts), torch.tensor([distinct.index(prompt) for prompt in flat])), model.encode(distinct)
+    return _labelled(model, torch.cat(parts), [prompt for group in prompts for prompt in group])
+
+
+def _labelled(model: Model, latents: Tensor, prompts: Sequence[str]) -> tuple[Learning, Tensor]:
+    """Pictures with the prompt of each, and the embeddings of the distinct prompts."""
+    distinct = list(dict.fromkeys(prompts))
+    return Learning(latents, torch.tensor([distinct.index(prompt) for prompt in prompts])), model.encode(distinct)
 
 
 def _retained_prompts(model: Model, concepts: Sequence[Concept], retain: str | Sequence[str]) -> list[list[str]]:
@@ -195,9 +202,10 @@ def generated_latents(
 def folder_pictures(model: Model, folder: str | Path, prompts: Sequence[str]) -> Pictures:
     """The pictures of a folder, by name, cropped to a square and resized.
 
-    prompts  what they show, in turn, if the folder has no `pictures.json` that tells
+    prompts  what those show, in turn, of which the folder's `pictures.json` does not tell; if there are none, it has to tell of all
 
-    Raises FileNotFoundError if the folder is not there, ValueError if it has no pictures or one cannot be read.
+    Raises FileNotFoundError if the folder is not there, ValueError if it has no pictures, one cannot be read, or nothing says what one
+    shows.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
@@ -205,7 +213,14 @@ def folder_pictures(model: Model, folder: str | Path, prompts: Sequence[str]) ->
     files = sorted(file for file in root.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f"{root} has no pictures; expected {', '.join(SUFFIXES)} files")
-    shown = {file.name: prompts[index % len(prompts)] for index, file in enumerate(files)} | _listed(root / LIST)
+    shown = _listed(root / LIST)
+    for index, file in enumerate(files):
+        if file.name not in shown:
+            if not prompts:
+                raise ValueError(
+                    f"{root / LIST} does not say what {file.name} shows; add it, or give one prompt that all of them show"
+                )
+            shown[file.name] = prompts[index % len(prompts)]
     latents = model.encode_pictures(torch.stack([read_picture(file, model.sampler.size) for file in files]))
     return Pictures(tuple(shown[file.name] for file in files), latents)
 

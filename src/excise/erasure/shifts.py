@@ -37,7 +37,8 @@ def leakage(rows: Tensor, basis: Tensor) -> float:
 class Shifts:
     """One shift dW = beta w S per label for each of the named matrices: what is trained is w, and S is the label's null space.
 
-    They act inside a `with` block, through forward hooks: the model's own weights are never touched.
+    They act inside a `with` block, through forward hooks: the model's own weights are never touched. They are trained and computed in
+    float32, and what they add is rounded to the dtype that the model computes in.
 
     model  a Model; edits that are on it stay on and count as its starting point
     names  canonical names of matrices (out, in) that read the text

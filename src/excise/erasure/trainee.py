@@ -14,23 +14,27 @@ from excise.edits.edit import Delta, difference
 from excise.models.fingerprint import named_tensors
 
 
+def check_trainable(model: Any) -> None:
+    """Raise ValueError for a float16 model: small gradients vanish on their way through it, whatever is trained."""
+    if model.dtype == torch.float16:
+        raise ValueError("gradients vanish in float16: load the model as bfloat16 or float32 to train it")
+
+
 class Trainee:
     """Makes the named tensors of a model trainable; `with` puts everything back as it was.
 
     model  a Model; edits that are on it stay on and count as its starting point
     names  canonical tensor names
 
-    The tensors are trained in float32; the rest of a bfloat16 model stays as it is (autocast). Raises ValueError for a float16 model, in
-    which small gradients vanish.
+    The tensors are trained in float32; the rest of a bfloat16 model stays as it is (autocast). Raises ValueError for a float16 model.
     """
 
     def __init__(self, model: Any, names: Sequence[str]) -> None:
+        check_trainable(model)
         everything = named_tensors(model)
         self.parameters: dict[str, nn.Parameter] = {name: everything[name] for name in names}
         self.before: dict[str, Tensor] = {}
         self._mixed = contextlib.ExitStack()
-        if any(parameter.dtype == torch.float16 for parameter in self.parameters.values()):
-            raise ValueError("gradients vanish in float16: load the model as bfloat16 or float32 to train it")
 
     def __enter__(self) -> Trainee:
         self.before = {name: parameter.data for name, parameter in self.parameters.items()}

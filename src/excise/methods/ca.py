@@ -58,9 +58,10 @@ def erase(model: Model, concepts: Sequence[Concept], settings: CaSettings, run: 
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train
 
+    trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = anchored(model, concepts, settings)
     anchors = learning_pictures(model, bank, settings, run, shows="masked")
-    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+    with trainee:
         with start_token_detached(model.unet) if settings.detach_start else nullcontext():
             train(trainee, lambda round_: _round(model, bank, anchors, trainee, settings, run, round_), settings, run)
         deltas = trainee.deltas()

@@ -68,10 +68,11 @@ def erase(model: Model, concepts: Sequence[Concept], settings: DocoSettings, run
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train_in_rounds
 
+    trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = anchored(model, concepts, settings)
     anchors = learning_pictures(model, bank, settings, run, shows="masked")
     critic = Critic(anchors.latents, settings.critic_lr, run.generator(3), entangled=settings.entangled)
-    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+    with trainee:
         prepare, adjust, after = _duel(model, bank, anchors, critic, trainee, settings, run)
         with start_token_detached(model.unet) if settings.detach_start else nullcontext():
             train_in_rounds(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from excise.concepts import Concept
-from excise.erasure.budget import Pictured
-from excise.erasure.wording import Retain
+from excise.erasure.budget import Relabelling
 from excise.methods import register
 
 if TYPE_CHECKING:
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from excise.models import Model
 
 Errors = Callable[[int], "Tensor"]
-_PAPER = {"wording": "name", "batch": 16, "lr": 1e-5, "schedule": "constant", "pseudo": "a photo of a pokemon"} | {
+_PAPER = {"wording": "name", "steps": 40, "batch": 16, "lr": 1e-5, "schedule": "constant", "pseudo": "a photo of a pokemon"} | {
     "pictures": 800, "retained": 800
 }  # fmt: skip
 
 
-class EraseDiffSettings(Pictured):
+class EraseDiffSettings(Relabelling):
     """Published values are presets for Stable Diffusion 1.x (160 and 60 steps, as the authors advise); the defaults are for the canvas."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -36,13 +35,6 @@ class EraseDiffSettings(Pictured):
 
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
     parameters: Literal["full", "noxattn", "attn2", "kv"] = Field("full", description="which weights may change")
-    pseudo: str = Field(
-        "next", description="what the concept should be taken for: next (declared concept), masked, empty, or a phrase"
-    )
-    retain: Retain = Field(
-        "catalog", description='what to keep: catalog (all other declared concepts), masked, or "a dog; a house"'
-    )
-    retained: int = Field(256, ge=1, description="pictures of what to keep")
     multiplier: float = Field(1.0, ge=0, description="lambda: weight of forgetting against keeping, with balance=fixed")
     balance: Literal["fixed", "cosine", "bome"] = Field(
         "fixed",
@@ -67,9 +59,10 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train
 
+    trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")
-    keep, texts = retained_pictures(model, concepts, settings.retain, settings, run, count=settings.retained)
+    keep, texts = retained_pictures(model, concepts, settings, run)
 
     def forgetting(*stream: int) -> Tensor:
         generator = run.generator(1, *stream)
@@ -81,7 +74,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings
         clean, rows = keep.draw(settings.batch, generator)
         return denoising_error(model, clean, texts[rows], generator).mean()
 
-    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+    with trainee:
 
         def prepare(round_: int) -> Callable[[int], Tensor]:
             def loss(step: int) -> Tensor:

@@ -48,6 +48,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run:
     from excise.erasure.training import train
     from excise.erasure.wording import worded
 
+    trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in concepts])
     named = positions(model, bank, concepts, settings.end_token)
     shown = learning_pictures(model, bank, settings, run, shows="conditioned")
@@ -63,7 +64,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run:
 
         return loss
 
-    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+    with trainee:
         train(trainee, prepare, settings, run)
         deltas = trainee.deltas()
     return finish(model, deltas, "fmn", concepts, settings, run)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from excise.concepts import Concept
-from excise.erasure.budget import Pictured
-from excise.erasure.wording import Retain
+from excise.erasure.budget import Relabelling
 from excise.methods import register
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _PAPER = {"wording": "name", "batch": 8, "lr": 1e-5, "schedule": "constant", "steps": 100, "pictures": 800, "retained": 800}
 
 
-class SalUnSettings(Pictured):
+class SalUnSettings(Relabelling):
     """Published values are presets for Stable Diffusion 1.x (epochs of 800 pictures); the defaults are for the canvas."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -39,13 +38,6 @@ class SalUnSettings(Pictured):
     parameters: Literal["full", "attn2", "kv"] = Field("full", description="weights that the mask chooses from")
     density: float = Field(0.5, gt=0, le=1, description="share of the weights that the mask lets change")
     mask_guidance: float = Field(7.5, ge=0, description="guidance of the predictions that the mask is computed with")
-    pseudo: str = Field(
-        "next", description="what the concept should be taken for: next (declared concept), masked, empty, or a phrase"
-    )
-    retain: Retain = Field(
-        "catalog", description='what to keep: catalog (all other declared concepts), masked, or "a dog; a house"'
-    )
-    retained: int = Field(256, ge=1, description="pictures of what to keep")
     retain_weight: float = Field(0.5, ge=0, description="alpha: weight of the ordinary training loss on what to keep")
 
 
@@ -60,9 +52,10 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SalUnSettings, ru
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train
 
+    trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")
-    keep, texts = retained_pictures(model, concepts, settings.retain, settings, run, count=settings.retained)
+    keep, texts = retained_pictures(model, concepts, settings, run)
 
     def loss(round_: int, step: int) -> Tensor:
         generator = run.generator(1, round_, step)
@@ -73,7 +66,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SalUnSettings, ru
             total = total + settings.retain_weight * denoising_error(model, clean, texts[rows], generator).mean()
         return total
 
-    with Trainee(model, subspaces.select(model.unet, settings.parameters)) as trainee:
+    with trainee:
         masks = top_share(saliency(model, bank, forget, trainee, settings, run), settings.density)
 
         def hold() -> None:

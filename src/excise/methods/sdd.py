@@ -28,7 +28,8 @@ class SddSettings(Visiting):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
             "wording": "name", "states": "fresh", "rounds": 15, "steps": 100, "batch": 1, "lr": 1e-5, "schedule": "constant",
-            "weight_decay": 1e-4, "clip": 1.0, "sampler_steps": 50, "guidance_scale": 3.0, "decay": 0.999, "joined": "states",
+            "weight_decay": 1e-4, "clip": 1.0, "sampler_steps": 50, "guidance_scale": 3.0, "within_bin": True, "decay": 0.999,
+            "joined": "states",
         },
     }  # fmt: skip
 

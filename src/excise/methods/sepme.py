@@ -92,8 +92,9 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
     from excise.erasure.result import finish, manifest
     from excise.erasure.shifts import Shifts, leakage
     from excise.erasure.subspaces import select
-    from excise.erasure.trainee import Trainee
+    from excise.erasure.trainee import Trainee, check_trainable
 
+    check_trainable(model)
     if settings.folder is not None and len(concepts) > 1:
         raise ValueError(
             "a folder holds pictures of one concept; erase one at a time, or leave folder out: pictures are made then"

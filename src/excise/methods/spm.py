@@ -48,7 +48,9 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SpmSettings, run:
     """Train the adapter of each concept alone; together they are the sum of what each does."""
     from excise.edits import AdapterEdit
     from excise.erasure.result import manifest
+    from excise.erasure.trainee import check_trainable
 
+    check_trainable(model)
     parts, total = {}, settings.rounds * settings.steps
     for number, concept in enumerate(concepts):
         inner = replace(run, progress=_shifted(run, number * total, len(concepts) * total))
@@ -79,6 +81,8 @@ def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> 
 
 class Membrane:
     """The adapter in training: every linear layer and convolution of every transformer block, rank 1, at first without effect.
+
+    It is trained in float32 and acts in the dtype that the model computes in.
 
     on  whether it acts; the network without it is the frozen original
     """
