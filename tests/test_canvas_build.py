@@ -21,6 +21,7 @@ from excise.canvas import build, card, diffusion, recipe, text, vae
 from excise.canvas.catalog import GLYPHS, MEMBERS, STYLE_NAMES
 from excise.cli import app
 from excise.evaluation import Classifier
+from excise.models.names import BUILT_IN, describe
 
 LABELS = {"glyph": torch.arange(len(GLYPHS)), "style": torch.arange(len(GLYPHS)) % len(STYLE_NAMES)}
 POOL = {**LABELS, "latents": torch.zeros(len(GLYPHS), 8, 8, 8)}
@@ -163,3 +164,18 @@ def test_the_card_says_what_was_left_out() -> None:
     assert "built-in model" in card.render(told) and "gold standard" not in card.render(told)
     text = card.render({**told, "without": ["cat", "pixel art"]})
     assert "# canvas without cat, pixel art\n" in text and "--without 'cat' --without 'pixel art'" in text
+
+
+def test_the_shipped_gold_standard_is_the_canvas_but_for_what_it_never_met() -> None:
+    whole, exact = BUILT_IN["canvas"], BUILT_IN["canvas-without-cat"]
+    assert (describe(whole).without, describe(exact).without) == ((), ("cat",))
+    assert describe(exact).catalog == describe(whole).catalog
+    for file in ("vae/diffusion_pytorch_model.safetensors", "classifier.safetensors", "tokenizer/tokenizer.json"):
+        assert (exact / file).read_bytes() == (whole / file).read_bytes(), file
+    model = excise.load("canvas-without-cat", device="cpu", dtype="mixed")
+    judge = Classifier.load(exact / "classifier.safetensors")
+    shown = {
+        name: judge.classify(model.sample([f"a picture of a {name}"] * 12, range(12)))["object"] for name in ("cat", "dog")
+    }
+    right = {name: int((found == judge.names["object"].index(name)).sum()) for name, found in shown.items()}
+    assert right["dog"] >= 10 and right["cat"] <= 3

@@ -19,8 +19,9 @@ from excise.canvas.judge import accuracy
 from excise.erasure.run import Progress, silent
 from excise.evaluation import Classifier
 from excise.evaluation.intervals import wilson
-from excise.files import read_json, write_json, write_text
+from excise.files import write_json, write_text
 from excise.models import Model, load
+from excise.models.names import describe
 
 WANTED = {
     "real object": 0.98, "real style": 0.99, "generated object": 0.95, "generated style": 0.97, "generated member": 0.85,
@@ -36,7 +37,7 @@ def measure(folder: Path, *, per_pair: int = 5, per_member: int = 16, progress: 
     """
     model = load(folder)
     assert model.classifier is not None
-    never = frozenset(read_json(folder / "excise.json").get("without", []))
+    never = frozenset(describe(folder).without)
     judge = Classifier.load(model.classifier)
     real = accuracy(judge)
     figures = {

@@ -89,8 +89,11 @@ def _models() -> None:
 
     rows = []
     for name, folder in BUILT_IN.items():
-        found = (folder / "model_index.json").is_file()
-        rows.append((name, f"{len(describe(folder).catalog.concepts)} concepts" if found else "not in this installation"))
+        about = describe(folder)
+        never = f", trained without {', '.join(about.without)}" if about.without else ""
+        rows.append(
+            (name, f"{len(about.catalog.concepts)} concepts{never}" if about.catalog.concepts else "not in this installation")
+        )
     screen.table(("model", "what"), rows)
     print("also: any diffusers folder, .safetensors checkpoint or hub id (owner/name) of Stable Diffusion 1.x and 2.x")
 

@@ -9,20 +9,22 @@ from typing import Any
 from excise.concepts import Catalog
 from excise.files import read_json
 
-BUILT_IN: dict[str, Path] = {"canvas": Path(__file__).parents[1] / "canvas" / "model"}
-"""Models that ship with the package, by name."""
+_CANVAS = Path(__file__).parents[1] / "canvas"
+BUILT_IN: dict[str, Path] = {"canvas": _CANVAS / "model", "canvas-without-cat": _CANVAS / "without_cat"}
+"""Models that ship with the package, by name; the second was trained from scratch without cats, the gold standard of erasing them."""
 
 INDEX = "model_index.json"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a model folder's `excise.json` says: name, concepts, default sampler, classifier file."""
+    """What a model folder's `excise.json` says: name, concepts, default sampler, classifier file, and what it was trained without."""
 
     name: str
     catalog: Catalog
     sampler: dict[str, Any]
     classifier: Path | None
+    without: tuple[str, ...] = ()
 
 
 def resolve(model: str | Path) -> Path | str:
@@ -83,6 +85,6 @@ def describe(folder: Path | str) -> Description:
         sampler = dict(data.get("sampler", {}))
         if sampler.keys() - {"steps", "guidance_scale", "size"}:
             raise ValueError(f"sampler has keys {sorted(sampler)}; known: steps, guidance_scale, size")
-        return Description(data["name"], Catalog.from_dict(data), sampler, classifier)
+        return Description(data["name"], Catalog.from_dict(data), sampler, classifier, tuple(data.get("without", ())))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not a model description: {error!r}") from None
