@@ -386,6 +386,27 @@ class TestSampler:
         assert bool((cropped(pictures, 0.5) == 1).all())
 
 
+class TestRevam:
+    def test_a_policy_that_changes_nothing_gives_the_plain_pictures_and_one_that_turns_does_not(
+        self, shared: Model, edit: WeightEdit
+    ) -> None:
+        from excise.attacks.revam import RevamSettings, sample
+
+        subject, steps, rows = victim(shared), _ddim.grid(shared), [0, 1]
+        with edit.applied(shared):
+            plain = subject.ask(rows, [case.asked for case in subject.cases])
+            still, turned = (
+                sample(subject, rows, subject.starts(rows), actions, steps, RevamSettings())
+                for actions in (torch.zeros(2, len(steps), 2), torch.ones(2, len(steps), 2))
+            )
+        torch.testing.assert_close(still, plain, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(turned, plain, atol=1e-2)
+
+    def test_no_gradient_passes_the_network(self, shared: Model, edit: WeightEdit) -> None:
+        found = run("revam", shared, Subject("erased", (edit,)), NEVER).result
+        assert found["backwards"] == 0 < found["forwards"] == found["calls"] and found["facts"]["rollouts"] > 0
+
+
 class TestClassifierGuidance:
     def test_scale_zero_is_plain_sampling(self, shared: Model) -> None:
         from excise.attacks._probe import Probe

@@ -14,6 +14,10 @@ from modes import STEPS, Erased, flow, hit_rate, learned, noise, steered, swept,
 
 N = 4000
 SETTINGS = RevamSettings(prompts=8, group=8, iterations=150)
+LARGE = RevamSettings(prompts=64, group=16, iterations=150)
+"""Rounds large enough that chance in the gradient does not decide; in the plane they take hardly longer."""
+
+KAPPAS = range(-4, 5)
 
 
 def close(rate: float, published: float) -> bool:
@@ -22,30 +26,51 @@ def close(rate: float, published: float) -> bool:
 
 
 class TestTable:
-    """Hit rates of the table in the methods' notes; its geometry is not told, so RL rows are compared in what they say."""
+    """Hit rates of the table in the methods' notes, whose geometry and weights of rewards are not told.
+
+    What does not depend on these agrees: the models and the sweep within 0.03, the concept's reward alone roughly (0.51 and 0.64 there,
+    0.6 and 0.8 here). Two rows do not. With fidelity at eta = 1 (0.93 there): fidelity here is the density of all modes, which pulls towards
+    the unconditional 0.33 unless it weighs less. At eta = 0 (0.001 and 0.01 there): `steer` does not turn where there is no direction, so
+    nothing drifts away.
+    """
 
     def test_original_and_unconditional_model(self) -> None:
         z = noise(N, 1)
         assert close(hit_rate(flow(z, lambda z, s, k: velocities(z, s)[1])), 0.998)
         assert close(hit_rate(flow(z, lambda z, s, k: velocities(z, s)[0])), 0.330)
 
-    @pytest.mark.parametrize(("eta", "plain", "kappa", "swept_"), [(0.3, 0.208, -4.0, 0.999), (1.0, 0.057, -1.0, 0.998)])
-    def test_the_sweep_undoes_a_redirection(self, eta: float, plain: float, kappa: float, swept_: float) -> None:
+    @pytest.mark.parametrize(("eta", "plain", "kappa", "best"), [(0.3, 0.208, -4, 0.999), (1.0, 0.057, -1, 0.998)])
+    def test_the_sweep_undoes_a_redirection(self, eta: float, plain: float, kappa: int, best: float) -> None:
         z = noise(N, 2)
-        assert close(hit_rate(swept(Erased(eta), 1.0, z)), plain)
-        assert close(hit_rate(swept(Erased(eta), kappa, z)), swept_)
+        rates = {each: hit_rate(swept(Erased(eta), float(each), z)) for each in KAPPAS}
+        assert close(rates[1], plain) and close(rates[kappa], best)
+        assert max(rates, key=rates.__getitem__) == kappa
 
     def test_where_the_prompt_says_nothing_every_kappa_gives_the_same_samples(self) -> None:
-        z = noise(200, 3)
+        z = noise(N, 3)
         plain = swept(Erased(0.0), 1.0, z)
-        assert all(torch.equal(swept(Erased(0.0), kappa, z), plain) for kappa in (-4.0, -1.0, 2.0, 8.0))
+        assert close(hit_rate(plain), 0.330)
+        assert all(torch.equal(swept(Erased(0.0), float(kappa), z), plain) for kappa in KAPPAS)
 
-    def test_reinforcement_learning_revives_redirections_and_not_ignored_prompts(self) -> None:
-        """The table: 0.51 and 0.64 with the concept's reward alone, from 0.208 and 0.057; nothing above 0.33 where the prompt is ignored."""
-        assert 0.3 < learned(Erased(0.3), SETTINGS, 0, fidelity=False) < 0.75
-        assert 0.4 < learned(Erased(1.0), SETTINGS, 0, fidelity=False) < 0.95
-        assert learned(Erased(0.0), SETTINGS, 0, fidelity=False) < 0.40
-        assert learned(Erased(0.0), SETTINGS, 0, fidelity=True) < 0.40
+    @pytest.mark.parametrize(("eta", "low", "high"), [(0.3, 0.45, 0.75), (1.0, 0.6, 0.95)])
+    def test_the_concepts_reward_alone_revives_a_redirection(self, eta: float, low: float, high: float) -> None:
+        """From 0.208 and 0.057; less than the sweep does. Two seeds: 0.63 and 0.57, 0.84 and 0.79."""
+        assert low < learned(Erased(eta), LARGE, 0, fidelity=False) < high
+
+    @pytest.mark.parametrize("eta", [0.3, 1.0])
+    def test_fidelity_of_equal_weight_pulls_to_the_unconditional_model(self, eta: float) -> None:
+        """At eta = 0.3 far below the concept's reward alone, as in the table (0.13). Two seeds: 0.29 and 0.28, 0.30 and 0.32."""
+        assert 0.2 < learned(Erased(eta), LARGE, 0, fidelity=True) < 0.42
+
+    def test_fidelity_of_less_weight_lets_the_concept_decide(self) -> None:
+        """0.69 at a weight of 0.3."""
+        settings = LARGE.model_copy(update={"weights": (1.0, 0.3, 1.0)})
+        assert 0.55 < learned(Erased(1.0), settings, 0, fidelity=True) < 0.9
+
+    @pytest.mark.parametrize("fidelity", [False, True])
+    def test_an_ignored_prompt_is_not_revived(self, fidelity: bool) -> None:
+        short = LARGE.model_copy(update={"iterations": 50})
+        assert learned(Erased(0.0), short, 0, fidelity=fidelity) < 0.40
 
     def test_a_random_direction_does_not_help(self) -> None:
         """Negative control. At eta 0.3, where steering has something to undo."""
