@@ -29,13 +29,21 @@ WANTED = {
 """What the shipped weights must reach."""
 
 
-def measure(folder: Path, *, per_pair: int = 5, per_member: int = 16, progress: Progress = silent) -> dict[str, Any]:
+def measure(
+    folder: Path,
+    *,
+    per_pair: int = 5,
+    per_member: int = 16,
+    device: str | None = None,
+    dtype: str = "float32",
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Measure a canvas folder. What its model never met counts in no figure but those that are called "left out".
 
     per_pair    generated pictures of each object in each style (with an interval over all of them)
     per_member  generated pictures of each member, styles in turn
     """
-    model = load(folder)
+    model = load(folder, device=device, dtype=dtype)
     assert model.classifier is not None
     never = frozenset(describe(folder).without)
     judge = Classifier.load(model.classifier)
@@ -51,7 +59,8 @@ def measure(folder: Path, *, per_pair: int = 5, per_member: int = 16, progress: 
         "figures": figures,
         "unconditional": _unconditional(model, judge, 400, progress),
         "pictures_per_second": speed,
-        "machine": f"{torch.get_num_threads()} threads",
+        "machine": f"{model.device.type}, {torch.get_num_threads()} threads",
+        "dtype": dtype,
         "sampler": vars(model.sampler),
         "seeds": "0 and up, one per picture",
         **({"without": sorted(never)} if never else {}),
@@ -123,9 +132,11 @@ def contact_sheet(folder: Path, out: Path, scale: int = 1) -> None:
     sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(out, optimize=True)
 
 
-def write_card(folder: Path, sheet: Path, progress: Progress = silent) -> dict[str, Any]:
+def write_card(
+    folder: Path, sheet: Path, *, device: str | None = None, dtype: str = "float32", progress: Progress = silent
+) -> dict[str, Any]:
     """Measure, and write `measurements.json` and `README.md` into the model's folder and the contact sheet elsewhere."""
-    measured = measure(folder, progress=progress)
+    measured = measure(folder, device=device, dtype=dtype, progress=progress)
     write_json(folder / "measurements.json", measured)
     write_text(folder / "README.md", render(measured))
     contact_sheet(folder, sheet)
@@ -158,7 +169,7 @@ test bench: it knows nothing else, and no result on it says what happens on anot
 ## Measured on these weights
 
 Per cent right, Wilson 95 % interval; `excise canvas card` writes this. Generated with {sampler["steps"]} steps, guidance
-{sampler["guidance_scale"]}; real pictures are drawn anew, none was trained on.
+{sampler["guidance_scale"]}, in {measured.get("dtype", "float32")}; real pictures are drawn anew, none was trained on.
 
 | what | right | interval | n | wanted |
 |---|---|---|---|---|

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from excise.cli import screen
+from excise.cli import options, screen
 
 EPILOG = """Examples:
 
@@ -114,12 +114,14 @@ def assemble(
 def card(
     folder: Annotated[Path, typer.Option("--folder", help="The model's folder.")],
     sheet: Annotated[Path, typer.Option("--sheet", help="PNG file for the contact sheet.")] = Path("docs/canvas.png"),
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
 ) -> None:
     """Measure a canvas model; write its card, its figures and a contact sheet of objects in styles."""
     from excise.canvas import card
 
     screen.quiet_hosts()
     with screen.progress() as progress:
-        measured = card.write_card(folder, sheet, progress)
+        measured = card.write_card(folder, sheet, device=device, dtype=dtype, progress=progress)
     for name, figure in measured["figures"].items():
         print(f"{name}: {100 * figure['value']:.1f} % of {figure['n']}")

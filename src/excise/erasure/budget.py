@@ -13,7 +13,8 @@ from excise.methods import Settings
 class Trained(Settings):
     """The optimiser and its budget; published ones are presets of the methods.
 
-    Defaults are for the canvas (ours): as many steps on as many states as MiM-MU takes, so that a comparison is about the methods.
+    Defaults are for the canvas (ours): as many steps on as many states as MiM-MU takes, so that a comparison is about the methods, and the
+    learning rates that `benchmarks/tune.py` found, with as many trials for each (docs/benchmark/tuning).
     """
 
     model_config = ConfigDict(allow_inf_nan=False)

@@ -44,6 +44,7 @@ class CaSettings(Anchored, Divergent):
     teacher: Literal["current", "base"] = Field(
         "current", description="whose prediction the anchor's is: the model as trained so far (published), or the base (f-DMU)"
     )
+    lr: float = Field(3e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
     parameters: Literal["kv", "attn", "full"] = Field("kv", description="which weights may change")
     prior_weight: float = Field(0.0, ge=0, description="weight of the ordinary training loss on the anchor's pictures")
 

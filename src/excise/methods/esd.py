@@ -42,6 +42,7 @@ class EsdSettings(Visiting, Divergent):
         "alt": {**_REWRITE, "lr": 2e-5, "convention": "paper"},
     }
 
+    lr: float = Field(1e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
     variant: Literal["x", "u", "x-strict", "all"] = Field(
         "x", description="what may change: cross-attention, everything else, its keys and values alone, everything"
     )

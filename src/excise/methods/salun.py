@@ -33,7 +33,7 @@ class SalUnSettings(Relabelling):
         "class": {**_PAPER, "rounds": 5, "retain_weight": 0.5},
     }
 
-    lr: float = Field(1e-4, gt=0, description="learning rate of Adam (no weight decay: it would move masked weights)")
+    lr: float = Field(3e-5, gt=0, description="learning rate of Adam (no weight decay: it would move masked weights)")
     weight_decay: float = Field(0.0, ge=0, le=0, description="always 0")
     parameters: Literal["full", "attn2", "kv"] = Field("full", description="weights that the mask chooses from")
     density: float = Field(0.5, gt=0, le=1, description="share of the weights that the mask lets change")

@@ -33,6 +33,7 @@ class SddSettings(Visiting):
         },
     }  # fmt: skip
 
+    lr: float = Field(3e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
     parameters: Literal["attn2", "kv", "full"] = Field("attn2", description="which weights may change")
     decay: float = Field(
         0.99, ge=0, le=1, description="of the average (teacher): its weight of the past after every step; published 0.999"
