@@ -33,7 +33,7 @@ class EraseDiffSettings(Relabelling):
         "class": {**_PAPER, "parameters": "full", "rounds": 2, "steps": 30},
     }
 
-    lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
+    lr: float = Field(3e-5, gt=0, description="learning rate of Adam")
     parameters: Literal["full", "noxattn", "attn2", "kv"] = Field("full", description="which weights may change")
     multiplier: float = Field(1.0, ge=0, description="lambda: weight of forgetting against keeping, with balance=fixed")
     balance: Literal["fixed", "cosine", "bome"] = Field(
