@@ -30,7 +30,7 @@ class FmnSettings(Pictured):
         },
     }  # fmt: skip
 
-    lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
+    lr: float = Field(3e-5, gt=0, description="learning rate of Adam")
     parameters: Literal["full", "attn2"] = Field("full", description="which weights may change")
     end_token: bool = Field(False, description="also the attention to the end token, which has read the whole prompt")
 
