@@ -35,6 +35,8 @@ def test_the_assembled_folder_is_half_precision_and_runs_in_plain_diffusers(tiny
     assert result.exit_code == 0, result.output
     for part in ("unet/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"):
         assert {t.dtype for t in load_file(tmp_path / "model" / f"{part}.safetensors").values()} == {torch.float16}
+    for config in (tmp_path / "model").rglob("*.json"):
+        assert str(tmp_path) not in config.read_text(encoding="utf-8"), config
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     made = pipeline("a cat", num_inference_steps=2, output_type="pt", height=16, width=16).images

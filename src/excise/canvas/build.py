@@ -51,10 +51,17 @@ def assemble(work: Path, out: Path, name: str | None = None) -> None:
     with replacing_folder(out) as folder:
         pipeline.to(torch.float16).save_pretrained(folder)
         _load_as_float32(folder / "text_encoder" / "config.json")
+        for part in ("model_index.json", "unet/config.json", "vae/config.json"):
+            _forget_path(folder / part)
         shutil.copyfile(work / "classifier.safetensors", folder / "classifier.safetensors")
         without = never_met(work)
         named = name or " without ".join(["canvas", *([", ".join(without)] if without else [])])
         write_json(folder / "excise.json", description(named, without))
+
+
+def _forget_path(config: Path) -> None:
+    """Leave out where on this machine the weights were."""
+    write_json(config, {key: value for key, value in read_json(config).items() if key != "_name_or_path"})
 
 
 def _load_as_float32(config: Path) -> None:
