@@ -83,7 +83,7 @@ def test_with_density_one_it_is_training_without_a_mask(sd1: Model) -> None:
     bank = PromptBank.of_pairs(sd1, redirected(sd1, [CAT], "name", "a dog"))
     forget = learning_pictures(sd1, bank, settings, Run(), shows="conditioned")
     with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        adam = torch.optim.Adam(trainee.parameters.values(), lr=1e-4)
+        adam = torch.optim.Adam(trainee.parameters.values(), lr=settings.lr)
         for step in range(3):
             generator = Run().generator(1, 0, step)
             clean, rows = forget.draw(2, generator)
