@@ -57,6 +57,8 @@ def test_every_cell_says_what_the_suite_says_of_its_edit(options: dict[str, Any]
         rows = {(r["entrant"], r["concept"], r["model"], r["figure"]): r for r in csv.DictReader(file)}
     assert float(rows["uce", GOGH, "edited", "ua"]["value"]) == alone["metrics"]["edited"]["ua"]["value"]
     assert len(folder.read(tmp_path / "b").suites) == 4 and not folder.read(tmp_path / "b").benches
+    suite("unlearncanvas", out=tmp_path / "all" / "pictures", model=model, settings=settings, **uc)
+    assert len(folder.read(tmp_path / "all").suites) == 1, "a folder of that name that is no benchmark's is read"
     assert "uce style:Van Gogh" in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
 
     assert bench(methods=["uce", "cure:alpha=1e3"], concepts=[GOGH, "object:Dogs"], **options) == found

@@ -89,9 +89,8 @@ def read(root: Path) -> Found:
             continue
         here = Path(place)
         _read_folder(here, set(files), set(folders), found)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name not in ("cells", "attacks", "pictures")
-        )
+        own = {"attacks", *(("cells", "pictures", "base") if "cells" in folders else ())}  # read above, or pictures alone
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in own)
     if not found:
         expected = ", ".join(f"{name} ({writer})" for name, writer in FILES.items())
         raise ValueError(f"nothing to report in {root}: expected {expected}, in it or below it")
