@@ -347,3 +347,17 @@ def test_no_prompt_names_what_is_erased_beside_what_it_is_about(canvas: Model) -
     for label, asked in prompts.items():
         assert label == "object:cat" or not any("cat" in prompt.split() for prompt in asked), label
         assert label == "style:photo" or not any("photo" in prompt.split() for prompt in asked), label
+
+
+def test_what_is_left_is_not_rounded_where_the_model_is(tiny_canvas: Path) -> None:
+    """A mixed model answers about the erased concept in float32; about others as it computes."""
+    plain, mixed = (load(tiny_canvas, device="cpu", dtype=dtype) for dtype in ("float32", "mixed"))
+    pictures = {f"object:{name}": make_pictures(plain, plain.catalog.resolve(name), 24, seed=0) for name in ("cat", "dog")}
+    found = [
+        measure(model, "cat", edit=edit_of(model, "attn2.to_v", 0.9), against=["dog"], pictures=pictures, budget=SMALL)
+        for model in (plain, mixed)
+    ]
+    assert mixed.precision == "mixed"
+    (exact, same), (dog, rounded) = zip(*((each.concepts[0], each.others[0]) for each in found), strict=True)
+    assert exact.conditional == same.conditional
+    assert dog.conditional.base.orthogonal.value != rounded.conditional.base.orthogonal.value

@@ -63,6 +63,10 @@ def test_mixed_precision_keeps_the_weights_and_rounds_the_predictions(tiny_sd1: 
     assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.03
     first, second = (answers._path(model, Thumbnails(8)) for model in (plain, mixed))
     assert first is not None and first != second
+    with pytest.raises(ZeroDivisionError), mixed.unrounded():
+        assert torch.equal(mixed.predict(latents, t, text), exact)
+        raise ZeroDivisionError
+    assert torch.equal(mixed.predict(latents, t, text), rounded)
 
 
 def test_loop_is_the_pipelines_for_samplers_that_draw_noise(sd1: Model) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,8 +91,9 @@ def measure(
 
     sets = [pictures_of(concept) for concept in targets]
     reader = _Reader(before, after, Law.flat(_levels(before.model)), seed, batch, meter.tick)
-    reader = reader.focused([pictures.part(slice(plan.pilot)) for pictures in sets])
-    readings = [reader.read(pictures, floor=True)[0] for pictures in sets]
+    with _unrounded(before, after):
+        reader = reader.focused([pictures.part(slice(plan.pilot)) for pictures in sets])
+        readings = [reader.read(pictures, floor=True)[0] for pictures in sets]
     rest = [reader.read(pictures_of(concept), floor=False) for concept in others]
     return Measurement(
         model=model.name,
@@ -136,6 +137,15 @@ def _subjects(model: Model, edits: Sequence[Edit], base: Model | None) -> tuple[
     if not torch.equal(base.schedule.alphas_cumprod, model.schedule.alphas_cumprod):
         raise ValueError("the base and the model have different noise schedules; they cannot be asked about the same states")
     return Subject(base, nullcontext), Subject(model, lambda: all_applied(model, edits))
+
+
+@contextmanager
+def _unrounded(*subjects: Subject | None) -> Iterator[None]:
+    """What is left of a concept is a small difference of predictions; inside, no mixed model's rounding adds to it."""
+    with ExitStack() as exact:
+        for subject in filter(None, subjects):
+            exact.enter_context(subject.model.unrounded())
+        yield
 
 
 def _levels(model: Model) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,6 +143,15 @@ class Model:
         with mixed:
             output = self.pipeline.unet(latents, t.to(latents.device), encoder_hidden_states=conditioning).sample
         return output.to(latents.dtype) if self.mixed else output
+
+    @contextmanager
+    def unrounded(self) -> Iterator[None]:
+        """Predictions in the weights' own dtype inside the block, also of a mixed model: where small differences are what matters."""
+        mixed, self.mixed = self.mixed, False
+        try:
+            yield
+        finally:
+            self.mixed = mixed
 
     def start_noise(self, seeds: Sequence[int]) -> Tensor:
         """Standard normal latents, one CPU generator per picture, so that a picture depends on its own seed alone."""
