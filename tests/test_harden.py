@@ -19,10 +19,11 @@ from excise.attacks import Chosen, get
 from excise.attacks._subject import Plain, Subject, assault
 from excise.cli import app
 from excise.edits import load_edit
-from excise.erasure import metric, training
+from excise.erasure import training
 from excise.erasure.artefacts import Artefact, record
 from excise.erasure.pictures import generated_latents
 from excise.erasure.prompts import PromptBank
+from excise.erasure.random_text import random_strings
 from excise.erasure.run import Run
 from excise.jobs.audit import audit
 from excise.jobs.erase import erase
@@ -171,7 +172,7 @@ def test_the_bank_has_them_beside_the_concepts_own_prompts(canvas: Model) -> Non
     owners = bank.owner[bank.draw(9, torch.Generator().manual_seed(0))]
     assert owners.tolist() == [0, 1, 3] * 3, "they have turns of their own, however many prompts there are"
     assert plain.with_artefacts(canvas, concepts, []) is plain
-    words = [metric.random_strings(canvas, one, torch.Generator().manual_seed(1)) for one in (plain, bank)]
+    words = [random_strings(canvas, one, torch.Generator().manual_seed(1)) for one in (plain, bank)]
     assert words[0] == words[1], "words of artefacts are not words to erase: the metric still holds them"
 
 

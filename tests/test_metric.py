@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from excise.erasure.metric import STRINGS, WORDS, Steepest, _declared, inverse_metric, random_strings
+from excise.erasure.metric import Metric, Steepest, inverse_metric
 from excise.erasure.prompts import PromptBank
+from excise.erasure.random_text import STRINGS, WORDS, declared_words, random_prompts, random_strings, words_of
 from excise.erasure.run import Run
 from excise.methods import get
 from excise.models import Model, load
@@ -22,26 +24,46 @@ def seeded(seed: int = 0) -> Generator:
 
 
 def test_the_inverse_against_numpy(canvas: Model) -> None:
-    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")])
+    concepts = [canvas.catalog.resolve("cat")]
+    bank = PromptBank.of(canvas, concepts)
     rows = np.concatenate([part.flatten(0, 1).double().numpy() for part in (bank.empty, bank.masked)])
     moment = rows.T @ rows / len(rows)
     expected = np.linalg.inv(moment + 0.01 * np.trace(moment) / len(moment) * np.eye(len(moment)))
     expected /= np.linalg.eigvalsh(expected)[-1]
-    found = inverse_metric(canvas, bank, "rest", 0.01, seeded())
+    found = inverse_metric(canvas, bank, concepts, "rest", 0.01, seeded())
     assert found is not None and np.abs(found.numpy() - expected).max() < 1e-5
-    assert inverse_metric(canvas, bank, "none", 0.01, seeded()) is None
+    assert inverse_metric(canvas, bank, concepts, "none", 0.01, seeded()) is None
 
 
-def test_vocabulary_is_the_moment_of_random_words(canvas: Model) -> None:
-    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")])
-    found = inverse_metric(canvas, bank, "vocabulary", 0.1, seeded())
-    rows = torch.cat([bank.empty, canvas.encode(random_strings(canvas, bank, seeded()))]).flatten(0, 1).double()
+@pytest.mark.parametrize("kind", ["vocabulary", "in_place"])
+def test_it_is_the_moment_of_random_text(kind: Metric, canvas: Model) -> None:
+    concepts = [canvas.catalog.resolve("cat")]
+    bank = PromptBank.of(canvas, concepts)
+    found = inverse_metric(canvas, bank, concepts, kind, 0.1, seeded())
+    own = words_of(concepts[0])
+    texts = {
+        "vocabulary": random_strings(canvas, bank, seeded()),
+        "in_place": random_prompts(canvas, concepts[0], STRINGS, seeded(), avoid=own),
+    }
+    rows = torch.cat([bank.empty, canvas.encode(texts[kind])]).flatten(0, 1).double()
     moment = rows.T @ rows / len(rows) + 0.1 * rows.square().mean() * torch.eye(rows.shape[1])
     assert found is not None
     product = found.double() @ moment
     assert torch.allclose(product, product.trace() / len(product) * torch.eye(len(product), dtype=torch.float64), atol=1e-4)
-    rest = inverse_metric(canvas, bank, "rest", 0.1, seeded())
+    rest = inverse_metric(canvas, bank, concepts, "rest", 0.1, seeded())
     assert rest is not None and not torch.allclose(found, rest, atol=1e-2)
+
+
+def test_no_concept_to_erase_stands_in_the_place_of_another(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    concepts = [canvas.catalog.resolve(name) for name in ("cat", "dog", "style:sketch")]
+    bank, seen = PromptBank.of(canvas, concepts), list[str]()
+    monkeypatch.setattr(
+        Model, "encode", lambda self, prompts: seen.extend(prompts) or torch.randn(len(prompts), *bank.empty.shape[1:])
+    )
+    inverse_metric(canvas, bank, concepts, "in_place", 0.1, seeded())
+    assert STRINGS <= len(seen) <= STRINGS + 2
+    used = {word for prompt in seen for word in prompt.lower().replace(",", " ").replace(":", " ").split()}
+    assert not used & {word for concept in concepts for word in words_of(concept)} - {"a", "an"} and len(used) > 20
 
 
 def test_random_strings_name_nothing_to_erase(canvas: Model) -> None:
@@ -60,20 +82,25 @@ def test_random_strings_name_nothing_to_erase(canvas: Model) -> None:
 
 
 def test_undeclared_is_the_control_that_the_docs_count() -> None:
-    """The built-in model's small vocabulary names what is to be kept; docs/mim.md says how often, and the control's strings never do."""
+    """The built-in model's small vocabulary names what is to be kept; docs/mim.md says how often, and the control's prompts never do."""
     model = load("canvas", device="cpu")
-    bank, declared = PromptBank.of(model, [model.catalog.resolve("cat")]), _declared(model)
+    cat, declared = model.catalog.resolve("cat"), declared_words(model)
     assert {"dog", "owl", "sketch"} <= declared and not {"a", "an", "style", "picture"} & declared
     tokens = {token.removesuffix("</w>") for token in model.pipeline.tokenizer.get_vocab() if token.endswith("</w>")}
     words = {word for word in tokens if word.isalpha()}
-    strings = [random_strings(model, bank, Run(0).generator(2), avoid=avoid) for avoid in ((), declared)]
-    named = [sum(bool(set(string.split()) & declared) for string in each) for each in strings]
+    plain = replace(cat, contexts=())
+    own = words_of(cat)
+    prompts = [random_prompts(model, plain, STRINGS, Run(0).generator(2), avoid=own | avoid) for avoid in (set(), declared)]
+    named = [
+        sum(bool(set(prompt.replace(",", " ").replace(":", " ").split()) & declared) for prompt in each) for each in prompts
+    ]
     assert named[1] == 0
     text = (Path(__file__).parents[1] / "docs" / "mim.md").read_text(encoding="utf-8")
     assert (
-        f"{len(words & declared)} of its {len(words)} words" in text and f"{named[0]} of the {len(strings[0])} strings" in text
-    )
-    inverses = [inverse_metric(model, bank, kind, 0.01, seeded()) for kind in ("vocabulary", "undeclared")]  # type: ignore[arg-type]
+        f"{len(words & declared)} of its {len(words)} words" in text and f"{named[0]} of the {len(prompts[0])} prompts" in text
+    ), (len(words & declared), len(words), named[0])
+    bank = PromptBank.of(model, [cat])
+    inverses = [inverse_metric(model, bank, [cat], kind, 0.01, seeded()) for kind in ("in_place", "undeclared")]  # type: ignore[arg-type]
     assert inverses[0] is not None and inverses[1] is not None and not torch.allclose(*inverses, atol=1e-3)
 
 
@@ -135,7 +162,7 @@ def test_it_descends_to_the_change_that_others_feel_least() -> None:
     assert felt[0] < 0.8 * felt[1]
 
 
-@pytest.mark.parametrize("metric", ["vocabulary", "undeclared", "rest", "none"])
+@pytest.mark.parametrize("metric", ["in_place", "vocabulary", "undeclared", "rest", "none"])
 def test_erasing_in_every_metric(metric: str, sd1: Model) -> None:
     def change(**more: object) -> torch.Tensor:
         settings = settings_of("mim", rounds=1, steps=2, batch=2, trajectories=2, sampler_steps=2, **more)

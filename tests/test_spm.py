@@ -20,8 +20,9 @@ from excise.edits.adapter import Adapter, Factors, Transport, addition, inject
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
 from excise.erasure.prompts import PromptBank
+from excise.erasure.random_text import random_prompts
 from excise.erasure.run import Run
-from excise.erasure.transport import discriminant, random_prompts, transport
+from excise.erasure.transport import discriminant, transport
 from excise.jobs.apply import apply
 from excise.methods import get, spm
 from excise.models import Model
@@ -163,13 +164,16 @@ def test_the_discriminant_is_scipy_s() -> None:
 
 def test_random_prompts_do_not_name_the_concept(canvas: Model) -> None:
     letters = replace(canvas.catalog.resolve("cat"), phrases=("a b", "c"))
-    prompts = random_prompts(canvas, letters, 300, torch.Generator().manual_seed(0))
-    fillers = {
-        prompt.removeprefix("a picture of ")
-        for prompt in prompts
-        if prompt.startswith("a picture of ") and " in " not in prompt
-    }
-    assert len(set(prompts)) > 100 and fillers and not fillers & {"a", "b", "c"}
+
+    def fillers(**avoid: set[str]) -> set[str]:
+        prompts = random_prompts(canvas, letters, 300, torch.Generator().manual_seed(0), **avoid)
+        assert len(set(prompts)) > 100
+        plain = [prompt for prompt in prompts if prompt.startswith("a picture of ") and " in " not in prompt]
+        return {prompt.removeprefix("a picture of ") for prompt in plain}
+
+    found = fillers()
+    assert len(found) > 5 and not found & {"a", "b", "c"}
+    assert fillers(avoid={min(found)}) and min(found) not in fillers(avoid={min(found)})
 
 
 def test_the_published_cosine_against_numpy(sd1: Model) -> None:

@@ -9,67 +9,55 @@ with dW C = A. (The same weighting as in rank-one editing, arXiv 2202.05262, equ
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
-from excise.concepts import fill
+from excise.concepts import Concept, apart
 from excise.erasure.prompts import PromptBank
+from excise.erasure.random_text import STRINGS, declared_words, random_prompts, random_strings, words_of
 
 if TYPE_CHECKING:
     from excise.models import Model
 
-Metric = Literal["vocabulary", "undeclared", "rest", "none"]
-ARTICLES = {"a", "an"}
-STRINGS, WORDS = 512, 12
-"""Random strings that stand for all prompts, and words in the longest (ours: twice as many change nothing on the canvas)."""
+Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
 
 
-def inverse_metric(model: Model, bank: PromptBank, kind: Metric, ridge: float, generator: Generator) -> Tensor | None:
+def inverse_metric(
+    model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, ridge: float, generator: Generator
+) -> Tensor | None:
     """S^-1 of text rows, (width, width) in the model's dtype and on its device, scaled to largest eigenvalue 1; None for "none".
 
-    vocabulary  rows of random words of the tokenizer, without the words to erase: no prompt that anybody wrote, no picture, no prediction
-    undeclared  the same without the words of any concept that the model declares: a control, what is left of it where no name is known
+    in_place    rows of the concepts' own prompts with random words of the tokenizer in their place: no picture, no prediction
+    vocabulary  rows of strings of random words
+    undeclared  as in_place, without the words of any concept that the model declares: a control, what is left where no name is known
     rest        rows of the bank's own prompts without the words to erase
     ridge       share of S's mean diagonal that is added to its diagonal
     """
     if kind == "none":
         return None
-    if kind == "rest":
-        others = bank.masked
-    else:
-        declared = _declared(model) if kind == "undeclared" else set()
-        others = model.encode(random_strings(model, bank, generator, avoid=declared))
-    rows = torch.cat([bank.empty, others]).flatten(0, 1).double()
+    rows = torch.cat([bank.empty, _others(model, bank, concepts, kind, generator)]).flatten(0, 1).double()
     moment = rows.T @ rows / len(rows)
     moment += ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
     inverse = torch.linalg.inv(moment)
     return (inverse / torch.linalg.matrix_norm(inverse, 2)).to(torch.promote_types(model.dtype, torch.float32))
 
 
-def random_strings(model: Model, bank: PromptBank, generator: Generator, *, avoid: Collection[str] = ()) -> list[str]:
-    """Strings of 1 to `WORDS` words of the tokenizer's vocabulary, none of them to `avoid` or a word that only the prompts to erase have."""
-    erased = {*avoid, *(word for pair in bank.pairs for word in _words(pair.prompt) - _words(pair.masked))}
-    tokens = (token.removesuffix("</w>") for token in model.pipeline.tokenizer.get_vocab() if token.endswith("</w>"))
-    words = sorted(word for word in tokens if word.isalpha() and word not in erased)
-    lengths = torch.randint(1, WORDS + 1, (STRINGS,), generator=generator).tolist()
-    return [
-        " ".join(words[i] for i in torch.randint(len(words), (length,), generator=generator).tolist()) for length in lengths
-    ]
-
-
-def _declared(model: Model) -> set[str]:
-    """Words that name a concept the model declares and that its templates do not have anyway ("a", "style")."""
-    plain = {word for template in model.catalog.templates for word in _words(fill(template, object="", style=""))}
-    return (
-        {word for concept in model.catalog.concepts for phrase in concept.phrases for word in _words(phrase)} - plain - ARTICLES
+def _others(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor:
+    """Encoded prompts of which no concept to erase is part, (n, tokens, width)."""
+    if kind == "rest":
+        return bank.masked
+    if kind == "vocabulary":
+        return model.encode(random_strings(model, bank, generator))
+    avoid = {word for concept in concepts for word in words_of(concept)}
+    if kind == "undeclared":
+        avoid |= declared_words(model)
+    each = -(-STRINGS // len(concepts))
+    return model.encode(
+        [prompt for concept in apart(concepts) for prompt in random_prompts(model, concept, each, generator, avoid=avoid)]
     )
-
-
-def _words(prompt: str) -> set[str]:
-    return {word.strip(".,:;!?\"'()") for word in prompt.lower().split()}
 
 
 class Steepest(torch.optim.Optimizer):

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from excise.concepts import Concept
 from excise.edits.adapter import Transport
 from excise.erasure.prompts import PromptBank
+from excise.erasure.random_text import random_prompts
 
 if TYPE_CHECKING:
     from excise.models import Model
@@ -73,16 +74,3 @@ def discriminant(named: Tensor, others: Tensor, ridge: float = 1e-5, steps: int 
     solver.step(loss)
     found = weight.detach() / spread / length
     return found.view(shape).float(), (bias.detach() - found @ centre).float()
-
-
-def random_prompts(model: Model, concept: Concept, count: int, generator: Generator) -> list[str]:
-    """The concept's templates with random words of the vocabulary in its place, none of them a word of its phrases."""
-    vocabulary: dict[str, int] = model.pipeline.tokenizer.get_vocab()
-    own = {word for phrase in concept.phrases for word in phrase.lower().split()}
-    words = sorted(token.removesuffix("</w>") for token in vocabulary if token.endswith("</w>"))
-    words = [word for word in words if word.isalpha() and word not in own]
-    contexts = ("", *concept.contexts)
-    return [
-        concept.pair(concept.templates[i % len(concept.templates)], words[j % len(words)], contexts[k % len(contexts)]).prompt
-        for i, j, k in torch.randint(2**31, (count, 3), generator=generator).tolist()
-    ]

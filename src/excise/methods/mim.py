@@ -50,15 +50,16 @@ class MimSettings(Divergent):
     rounds: int = Field(8, ge=1, description="how often states are collected anew")
     steps: int = Field(60, ge=1, description="gradient steps in a round")
     batch: int = Field(8, ge=1, description="states in a step")
-    metric: Literal["vocabulary", "undeclared", "rest", "none"] = Field(
-        "vocabulary",
-        description="keys and values descend along what random words of the vocabulary (undeclared: those that name no declared concept, a "
-        "control) or the prompts without the concept feel least (ours); or none: Adam",
+    metric: Literal["in_place", "vocabulary", "undeclared", "rest", "none"] = Field(
+        "in_place",
+        description="keys and values descend along what these feel least (ours): the prompts with random words of the vocabulary in the "
+        "concept's place (undeclared: without names of declared concepts, a control), strings of random words, or the prompts without the "
+        "concept; or none: Adam",
     )
     ridge: float = Field(
-        0.0005, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
+        0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
     )
-    lr: float = Field(4e-3, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
+    lr: float = Field(2e-3, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
     trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
@@ -96,7 +97,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
 
     bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain").with_artefacts(model, concepts, run.artefacts)
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
-    inverse = inverse_metric(model, bank, settings.metric, settings.ridge, run.generator(2))
+    inverse = inverse_metric(model, bank, concepts, settings.metric, settings.ridge, run.generator(2))
     names = subspaces.select(model.unet, settings.parameters)
     descent = None
     if inverse is not None:
