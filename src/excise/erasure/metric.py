@@ -94,4 +94,4 @@ class Steepest(torch.optim.Optimizer):
         state["exp_avg_sq"].lerp_(gradient.square().mean().to(state["exp_avg_sq"]), 1 - second)
         done = state["step"].item()
         scale = math.sqrt(state["exp_avg_sq"].item() / (1 - second**done)) * (1 - first**done)
-        parameter.sub_(state["exp_avg"], alpha=lr / max(scale, 1e-30))
+        parameter.sub_(state["exp_avg"] / max(scale, 1e-30), alpha=lr)
