@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from excise.erasure.metric import Metric, Steepest, inverse_metric
+from excise.erasure.closed_form import redirect
+from excise.erasure.metric import Metric, Steepest, inverse, moment, solved
 from excise.erasure.prompts import PromptBank
-from excise.erasure.random_text import STRINGS, WORDS, declared_words, random_prompts, random_strings, words_of
+from excise.erasure.random_text import PROMPTS, STRINGS, WORDS, declared_words, random_prompts, random_strings, words_of
 from excise.erasure.run import Run
 from excise.methods import get
 from excise.models import Model, load
@@ -27,30 +28,38 @@ def test_the_inverse_against_numpy(canvas: Model) -> None:
     concepts = [canvas.catalog.resolve("cat")]
     bank = PromptBank.of(canvas, concepts)
     rows = np.concatenate([part.flatten(0, 1).double().numpy() for part in (bank.empty, bank.masked)])
-    moment = rows.T @ rows / len(rows)
-    expected = np.linalg.inv(moment + 0.01 * np.trace(moment) / len(moment) * np.eye(len(moment)))
+    felt = rows.T @ rows / len(rows)
+    expected = np.linalg.inv(felt + 0.01 * np.trace(felt) / len(felt) * np.eye(len(felt)))
     expected /= np.linalg.eigvalsh(expected)[-1]
-    found = inverse_metric(canvas, bank, concepts, "rest", 0.01, seeded())
-    assert found is not None and np.abs(found.numpy() - expected).max() < 1e-5
-    assert inverse_metric(canvas, bank, concepts, "none", 0.01, seeded()) is None
+    found = moment(canvas, bank, concepts, "rest", seeded())
+    assert found is not None and np.abs(inverse(found, 0.01).numpy() - expected).max() < 1e-9
+    assert moment(canvas, bank, concepts, "none", seeded()) is None
+
+
+def test_the_start_against_redirect_and_its_limits() -> None:
+    """The same least squares as UCE's with others as rows to keep; without them the rows arrive, with nothing else they stay."""
+    torch.manual_seed(0)
+    rows, guides, others = (torch.randn(n, 8).double() for n in (5, 5, 40))
+    felt, hold, ridge = others.T @ others / 40, 3.0, 0.01
+    found = solved(rows, guides, felt, hold, ridge)
+    ones = torch.ones(5).double()
+    kept, pull = torch.full((40,), 5 * hold / 40).double(), 5 * ridge * float(felt.diagonal().mean())
+    assert torch.allclose(found, redirect(rows, guides, ones, others, kept, pull).change(), atol=1e-10)
+    assert torch.allclose(rows @ solved(rows, guides, felt, 1e-9, 1e-12).T, guides - rows, atol=1e-4)
+    assert solved(rows, guides, felt, 1e9, ridge).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["vocabulary", "in_place"])
 def test_it_is_the_moment_of_random_text(kind: Metric, canvas: Model) -> None:
     concepts = [canvas.catalog.resolve("cat")]
     bank = PromptBank.of(canvas, concepts)
-    found = inverse_metric(canvas, bank, concepts, kind, 0.1, seeded())
-    own = words_of(concepts[0])
     texts = {
         "vocabulary": random_strings(canvas, bank, seeded()),
-        "in_place": random_prompts(canvas, concepts[0], STRINGS, seeded(), avoid=own),
+        "in_place": random_prompts(canvas, concepts[0], PROMPTS, seeded()),
     }
-    rows = torch.cat([bank.empty, canvas.encode(texts[kind])]).flatten(0, 1).double()
-    moment = rows.T @ rows / len(rows) + 0.1 * rows.square().mean() * torch.eye(rows.shape[1])
-    assert found is not None
-    product = found.double() @ moment
-    assert torch.allclose(product, product.trace() / len(product) * torch.eye(len(product), dtype=torch.float64), atol=1e-4)
-    rest = inverse_metric(canvas, bank, concepts, "rest", 0.1, seeded())
+    rows = torch.cat([bank.empty, canvas.encode(texts[kind])]).flatten(0, 1).double().numpy()
+    found, rest = (moment(canvas, bank, concepts, each, seeded()) for each in (kind, "rest"))  # type: ignore[arg-type]
+    assert found is not None and np.allclose(found.numpy(), rows.T @ rows / len(rows), atol=1e-6)
     assert rest is not None and not torch.allclose(found, rest, atol=1e-2)
 
 
@@ -60,8 +69,8 @@ def test_no_concept_to_erase_stands_in_the_place_of_another(canvas: Model, monke
     monkeypatch.setattr(
         Model, "encode", lambda self, prompts: seen.extend(prompts) or torch.randn(len(prompts), *bank.empty.shape[1:])
     )
-    inverse_metric(canvas, bank, concepts, "in_place", 0.1, seeded())
-    assert STRINGS <= len(seen) <= STRINGS + 2
+    moment(canvas, bank, concepts, "in_place", seeded())
+    assert PROMPTS <= len(seen) <= PROMPTS + 2
     used = {word for prompt in seen for word in prompt.lower().replace(",", " ").replace(":", " ").split()}
     assert not used & {word for concept in concepts for word in words_of(concept)} - {"a", "an"} and len(used) > 20
 
@@ -90,7 +99,7 @@ def test_undeclared_is_the_control_that_the_docs_count() -> None:
     words = {word for word in tokens if word.isalpha()}
     plain = replace(cat, contexts=())
     own = words_of(cat)
-    prompts = [random_prompts(model, plain, STRINGS, Run(0).generator(2), avoid=own | avoid) for avoid in (set(), declared)]
+    prompts = [random_prompts(model, plain, PROMPTS, Run(0).generator(2), avoid=own | avoid) for avoid in (set(), declared)]
     named = [
         sum(bool(set(prompt.replace(",", " ").replace(":", " ").split()) & declared) for prompt in each) for each in prompts
     ]
@@ -100,8 +109,8 @@ def test_undeclared_is_the_control_that_the_docs_count() -> None:
         f"{len(words & declared)} of its {len(words)} words" in text and f"{named[0]} of the {len(prompts[0])} prompts" in text
     ), (len(words & declared), len(words), named[0])
     bank = PromptBank.of(model, [cat])
-    inverses = [inverse_metric(model, bank, [cat], kind, 0.01, seeded()) for kind in ("in_place", "undeclared")]  # type: ignore[arg-type]
-    assert inverses[0] is not None and inverses[1] is not None and not torch.allclose(*inverses, atol=1e-3)
+    found, control = (moment(model, bank, [cat], kind, seeded()) for kind in ("in_place", "undeclared"))  # type: ignore[arg-type]
+    assert found is not None and control is not None and not torch.allclose(found, control, atol=1e-3)
 
 
 def test_a_step_against_numpy() -> None:
@@ -169,6 +178,7 @@ def test_erasing_in_every_metric(metric: str, sd1: Model) -> None:
         deltas = get("mim").erase(sd1, [CAT], settings, Run()).deltas
         return torch.cat([deltas[name].dense().flatten() for name in sorted(deltas)])
 
-    found = change(metric=metric)
+    start = {"start": "base" if metric == "none" else "solved"}
+    found = change(metric=metric, **start)
     assert torch.isfinite(found).all() and found.abs().max() > 0
-    assert torch.equal(found, change(metric=metric, ridge=0.3)) == (metric == "none")
+    assert torch.equal(found, change(metric=metric, ridge=0.3, **start)) == (metric == "none")

@@ -233,6 +233,7 @@ TOY = {
     "lr": 0.05,
     "guidance_scale": 1.0,
     "eta": 1.0,
+    "start": "base",
     "metric": "none",
 }
 
@@ -413,7 +414,7 @@ def test_the_mirror_is_only_of_exclude(canvas: Model) -> None:
 
 OWN_PROMPTS: list[dict[str, Any]] = [
     {"metric": "rest"},
-    {"metric": "none", "target": "exclude", "anchor_rest": True},
+    {"start": "base", "metric": "none", "target": "exclude", "anchor_rest": True},
     {"metric": "rest", "states": "forward", "phrasings": "all"},
 ]
 
@@ -547,7 +548,7 @@ def test_no_second_network_is_held(canvas: Model) -> None:
         ({"taget": "null"}, r"unknown setting of mim: 'taget' \(did you mean 'target'\?"),
         ({"target": "nothing"}, "target"),
         ({"lr": -1}, "lr"),
-        ({"rounds": 0, "steps": "many"}, "rounds.*steps|steps.*rounds"),
+        ({"rounds": -1, "steps": "many"}, "rounds.*steps|steps.*rounds"),
         ({"prior": 1.0}, "prior"),
     ],
 )

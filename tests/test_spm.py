@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from math import pi
@@ -173,6 +174,9 @@ def test_random_prompts_do_not_name_the_concept(canvas: Model) -> None:
 
     found = fillers()
     assert len(found) > 5 and not found & {"a", "b", "c"}
+    plain = replace(letters, contexts=(), templates=("{object|it}",))
+    often = Counter(random_prompts(canvas, plain, 300, torch.Generator().manual_seed(0))).values()
+    assert max(often) - min(often) <= 1, "every word as often as any other"
     assert fillers(avoid={min(found)}) and min(found) not in fillers(avoid={min(found)})
 
 

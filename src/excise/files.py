@@ -147,7 +147,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"no such file: {path}")
     try:
         with safe_open(str(path), "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+            # copies: where a file's tensors begin in memory, kernels may round otherwise than in memory of torch's own
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
 

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 
 from excise.concepts import Concept, apart
 from excise.erasure.prompts import PromptBank
-from excise.erasure.random_text import STRINGS, declared_words, random_prompts, random_strings, words_of
+from excise.erasure.random_text import PROMPTS, declared_words, random_prompts, random_strings, words_of
 
 if TYPE_CHECKING:
     from excise.models import Model
@@ -25,24 +25,41 @@ if TYPE_CHECKING:
 Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
 
 
-def inverse_metric(
-    model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, ridge: float, generator: Generator
-) -> Tensor | None:
-    """S^-1 of text rows, (width, width) in the model's dtype and on its device, scaled to largest eigenvalue 1; None for "none".
+def moment(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor | None:
+    """S = E[c c^T] of text rows, (width, width) float64 on the model's device; None for "none".
 
     in_place    rows of the concepts' own prompts with random words of the tokenizer in their place: no picture, no prediction
     vocabulary  rows of strings of random words
     undeclared  as in_place, without the words of any concept that the model declares: a control, what is left where no name is known
     rest        rows of the bank's own prompts without the words to erase
-    ridge       share of S's mean diagonal that is added to its diagonal
     """
     if kind == "none":
         return None
     rows = torch.cat([bank.empty, _others(model, bank, concepts, kind, generator)]).flatten(0, 1).double()
-    moment = rows.T @ rows / len(rows)
-    moment += ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
-    inverse = torch.linalg.inv(moment)
-    return (inverse / torch.linalg.matrix_norm(inverse, 2)).to(torch.promote_types(model.dtype, torch.float32))
+    return rows.T @ rows / len(rows)
+
+
+def inverse(felt: Tensor, ridge: float) -> Tensor:
+    """S^-1 (width, width) float64, scaled to largest eigenvalue 1; ridge is the share of S's mean diagonal that is added to its diagonal."""
+    found = torch.linalg.inv(ridged(felt, ridge))
+    return found / torch.linalg.matrix_norm(found, 2)
+
+
+def ridged(felt: Tensor, ridge: float) -> Tensor:
+    """S with a share of its mean diagonal added to its diagonal."""
+    return felt + ridge * felt.diagonal().mean() * torch.eye(len(felt), dtype=felt.dtype, device=felt.device)
+
+
+def solved(rows: Tensor, guides: Tensor, felt: Tensor, hold: float, ridge: float) -> Tensor:
+    """The D (width, width) float64 with which every W + W D gives the rows what W gives their guides, as far as others do not feel it.
+
+    Minimises mean ||W D r - W (g - r)||^2 + hold E||W D c||^2 for every W at once: UCE's solve (arXiv 2308.14761) with the metric S in
+    the place of a list of concepts to preserve.
+
+    rows, guides (n, width) float64; felt is S, of whose mean diagonal the share ridge is added
+    """
+    pull = (guides - rows).T @ rows / len(rows)
+    return torch.linalg.solve(rows.T @ rows / len(rows) + hold * ridged(felt, ridge / hold), pull, left=False)
 
 
 def _others(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor:
@@ -54,7 +71,7 @@ def _others(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: M
     avoid = {word for concept in concepts for word in words_of(concept)}
     if kind == "undeclared":
         avoid |= declared_words(model)
-    each = -(-STRINGS // len(concepts))
+    each = -(-PROMPTS // len(concepts))
     return model.encode(
         [prompt for concept in apart(concepts) for prompt in random_prompts(model, concept, each, generator, avoid=avoid)]
     )

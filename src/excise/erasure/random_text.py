@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ARTICLES = {"a", "an"}
 STRINGS, WORDS = 512, 12
 """Random strings that stand for all prompts, and words in the longest (ours: twice as many change nothing on the canvas)."""
+PROMPTS = 1024
+"""Prompts with a random word in a concept's place that stand for all prompts (ours: each word of the canvas's vocabulary once or twice)."""
 
 
 def random_strings(model: Model, bank: PromptBank, generator: Generator) -> list[str]:
@@ -32,11 +34,13 @@ def random_strings(model: Model, bank: PromptBank, generator: Generator) -> list
 def random_prompts(
     model: Model, concept: Concept, count: int, generator: Generator, *, avoid: Collection[str] = ()
 ) -> list[str]:
-    """The concept's templates with a random word in its place, none of them a word of its phrases or one to avoid."""
+    """The concept's templates with a random word in its place, none of them a word of its phrases or one to avoid; every word equally often."""
     words, contexts = _vocabulary(model, {*avoid, *words_of(concept)}), ("", *concept.contexts)
+    turns = torch.cat([torch.randperm(len(words), generator=generator) for _ in range(-(-count // len(words)))])[:count]
+    around = torch.randint(2**31, (count, 2), generator=generator)
     return [
-        concept.pair(concept.templates[i % len(concept.templates)], words[j % len(words)], contexts[k % len(contexts)]).prompt
-        for i, j, k in torch.randint(2**31, (count, 3), generator=generator).tolist()
+        concept.pair(concept.templates[i % len(concept.templates)], words[turn], contexts[k % len(contexts)]).prompt
+        for turn, (i, k) in zip(turns.tolist(), around.tolist(), strict=True)
     ]
 
 

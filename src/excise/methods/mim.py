@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.erasure.divergences import Divergent, judged
 from excise.methods import register
 
@@ -32,7 +32,7 @@ class MimSettings(Divergent):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
-            "target": "null", "states": "forward", "metric": "none", "lr": 1e-3, "steps": 40, "batch": 32, "trajectories": 32,
+            "target": "null", "states": "forward", "start": "base", "metric": "none", "lr": 1e-3, "steps": 40, "batch": 32, "trajectories": 32,
         },
     }  # fmt: skip
 
@@ -43,11 +43,17 @@ class MimSettings(Divergent):
     states: Literal["trajectory", "forward"] = Field(
         "forward", description="states of the current model's own sampler, or noised pictures of a forgetting set"
     )
+    start: Literal["solved", "base"] = Field(
+        "solved", description="keys and values begin where the target's are, in least squares (ours), or as they were"
+    )
+    hold: float = Field(
+        20.0, gt=0, description="weight of what others feel of that start: larger moves them and the concept less"
+    )
     parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
     weight: Literal["simple", "log_snr", "high_noise"] = Field("simple", description="weight of a timestep")
     space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
     anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
-    rounds: int = Field(8, ge=1, description="how often states are collected anew")
+    rounds: int = Field(8, ge=0, description="how often states are collected anew; 0: the start alone")
     steps: int = Field(60, ge=1, description="gradient steps in a round")
     batch: int = Field(8, ge=1, description="states in a step")
     metric: Literal["in_place", "vocabulary", "undeclared", "rest", "none"] = Field(
@@ -59,7 +65,7 @@ class MimSettings(Divergent):
     ridge: float = Field(
         0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
     )
-    lr: float = Field(2e-3, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
+    lr: float = Field(3e-4, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
     trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
@@ -79,17 +85,25 @@ class MimSettings(Divergent):
         description="target=exclude: share of the concept in neutral pictures; default 1 / concepts of its kind",
     )
 
+    @model_validator(mode="after")
+    def _consistent(self) -> MimSettings:
+        if self.start == "solved" and self.metric == "none":
+            raise ValueError("metric=none has nothing for start=solved to hold; give start=base with it")
+        if self.start == "base" and not self.rounds:
+            raise ValueError("start=base and rounds=0 change nothing")
+        return self
+
 
 @register("mim", title="MiM-MU", paper="arXiv 2603.00992", settings=MimSettings, hardens=True)
 def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run: Run) -> WeightEdit:
     """Train until prompts with the concept predict what the frozen model predicts without its words.
 
+    It begins at a closed-form solution for the concept's names, and learns what that leaves.
     No picture and no prompt of anything to be kept is used. What showed the concepts in an audit is trained beside their own prompts.
     """
     import torch
 
-    from excise.erasure import subspaces
-    from excise.erasure.metric import Steepest, inverse_metric
+    from excise.erasure import metric, subspaces
     from excise.erasure.prompts import PromptBank
     from excise.erasure.result import finish
     from excise.erasure.trainee import Trainee
@@ -97,13 +111,16 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
 
     bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain").with_artefacts(model, concepts, run.artefacts)
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
-    inverse = inverse_metric(model, bank, concepts, settings.metric, settings.ridge, run.generator(2))
+    felt = metric.moment(model, bank, concepts, settings.metric, run.generator(2))
     names = subspaces.select(model.unet, settings.parameters)
     descent = None
-    if inverse is not None:
+    if felt is not None:
         text = set(subspaces.select(model.unet, "kv"))
-        descent = partial(Steepest, inverse=inverse, reads_text=[name in text for name in names])
+        inverse = metric.inverse(felt, settings.ridge).to(torch.promote_types(model.dtype, torch.float32))
+        descent = partial(metric.Steepest, inverse=inverse, reads_text=[name in text for name in names])
     with Trainee(model, names) as trainee:
+        if felt is not None and settings.start == "solved":
+            _begin(model, concepts, trainee, felt, settings)
         train_in_rounds(
             trainee,
             lambda round_: _round(model, bank, priors, trainee, settings, run, round_),
@@ -116,6 +133,26 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         )
         deltas = trainee.deltas()
     return finish(model, deltas, "mim", concepts, settings, run)
+
+
+def _begin(model: Model, concepts: Sequence[Concept], trainee: Trainee, felt: Tensor, settings: MimSettings) -> None:
+    """Put keys and values where the concepts' names give what the target prompt gives, in least squares."""
+    import torch
+
+    from excise.erasure import metric, subspaces
+    from excise.erasure.token_rows import TokenRows
+    from excise.erasure.wording import Wording, worded
+
+    wording: Wording = "name" if settings.phrasings == "plain" else "phrases"
+    guide = "" if settings.target == "null" else None
+    pairs = [pair for concept in apart(concepts) for pair in worded(concept, wording, guide)]
+    bank = TokenRows.of(model, [text for pair in pairs for text in (pair.prompt, pair.masked)])
+    rows, guides = (torch.cat(part) for part in zip(*(bank.paired(p.prompt, p.masked, "aligned") for p in pairs), strict=True))
+    change = metric.solved(rows.to(felt), guides.to(felt), felt, settings.hold, settings.ridge)
+    with torch.no_grad():
+        for name in subspaces.select(model.unet, "kv"):
+            weight = trainee.parameters[name]
+            weight.add_((weight.double() @ change).to(weight))
 
 
 def _round(
