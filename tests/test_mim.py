@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, UNet2DConditionModel
@@ -21,6 +22,7 @@ from excise.erasure import subspaces
 from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.trainee import Trainee
+from excise.erasure.wording import worded
 from excise.methods import get, mim, parse_settings
 from excise.models import Model, Sampler, Schedule, load
 from excise.models.fingerprint import named_tensors
@@ -447,6 +449,41 @@ def test_m6_the_network_is_asked_about_nothing_else(canvas: Model, monkeypatch: 
     assert asked > 20
 
 
+# The start
+
+
+@pytest.mark.parametrize(("target", "names"), [("masked", ("cat",)), ("masked", ("cat", "dog")), ("null", ("cat",))])
+def test_the_start_is_the_least_squares_that_others_feel_least(canvas: Model, target: str, names: tuple[str, ...]) -> None:
+    """Against numpy: D = (mean (g - r) r^T) (mean r r^T + hold S + ridge)^-1, and every key and value gains W D."""
+    concepts = [canvas.catalog.resolve(name) for name in names]
+    before = _weights(canvas)
+    edit = _erase(canvas, *names, rounds=0, target=target, metric="rest", hold=3.0, ridge=0.01, phrasings="all")
+    rows, guides = [], []
+    for pair in (pair for concept in concepts for pair in worded(concept, "phrases", "" if target == "null" else None)):
+        r, g = canvas.encode([pair.prompt, pair.masked]).double().numpy()
+        last, other = (len(ids) - 2 for ids in canvas.token_ids([pair.prompt, pair.masked]))
+        tail = len(r) - max(last, other)
+        rows.append(r[last : last + tail])
+        guides.append(g[other : other + tail])
+    r, g = np.concatenate(rows), np.concatenate(guides)
+    bank = PromptBank.of(canvas, concepts)
+    others = torch.cat([bank.empty, bank.masked]).flatten(0, 1).double().numpy()
+    felt = others.T @ others / len(others)
+    within = r.T @ r / len(r) + 3 * felt + 0.01 * np.trace(felt) / len(felt) * np.eye(len(felt))
+    change = (g - r).T @ r / len(r) @ np.linalg.inv(within)
+    assert sorted(edit.deltas) == sorted(subspaces.select(canvas.unet, "kv"))
+    for name, delta in edit.deltas.items():
+        expected = before[name].double().numpy() @ change
+        assert np.abs(delta.dense().numpy() - expected).max() < 1e-4 * np.abs(expected).max() + 1e-7
+
+
+def test_learning_goes_on_from_the_start(canvas: Model) -> None:
+    start, learned, base = (_erase(canvas, **values) for values in ({"rounds": 0}, {}, {"start": "base"}))
+    name = next(iter(start.deltas))
+    near, far = ((learned.deltas[name].dense() - other.deltas[name].dense()).norm() for other in (start, base))
+    assert not _same(start, learned) and near < far
+
+
 # M7 and the weights
 
 
@@ -550,6 +587,8 @@ def test_no_second_network_is_held(canvas: Model) -> None:
         ({"lr": -1}, "lr"),
         ({"rounds": -1, "steps": "many"}, "rounds.*steps|steps.*rounds"),
         ({"prior": 1.0}, "prior"),
+        ({"metric": "none"}, "give start=base with it"),
+        ({"start": "base", "rounds": 0}, "change nothing"),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, Any], message: str) -> None:
