@@ -41,12 +41,13 @@ def test_the_start_against_redirect_and_its_limits() -> None:
     torch.manual_seed(0)
     rows, guides, others = (torch.randn(n, 8).double() for n in (5, 5, 40))
     felt, hold, ridge = others.T @ others / 40, 3.0, 0.01
-    found = solved(rows, guides, felt, hold, ridge)
-    ones = torch.ones(5).double()
-    kept, pull = torch.full((40,), 5 * hold / 40).double(), 5 * ridge * float(felt.diagonal().mean())
-    assert torch.allclose(found, redirect(rows, guides, ones, others, kept, pull).change(), atol=1e-10)
-    assert torch.allclose(rows @ solved(rows, guides, felt, 1e-9, 1e-12).T, guides - rows, atol=1e-4)
-    assert solved(rows, guides, felt, 1e9, ridge).abs().max() < 1e-6
+    strength = torch.rand(5).double()
+    found = solved(rows, guides, strength, felt, hold, ridge)
+    kept = torch.full((40,), hold / 40).double()
+    expected = redirect(rows, guides, strength, others, kept, ridge * float(felt.diagonal().mean()))
+    assert torch.allclose(found, expected.change(), atol=1e-10)
+    assert torch.allclose(rows @ solved(rows, guides, strength, felt, 1e-9, 1e-12).T, guides - rows, atol=1e-4)
+    assert solved(rows, guides, strength, felt, 1e9, ridge).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["vocabulary", "in_place"])

@@ -454,23 +454,26 @@ def test_m6_the_network_is_asked_about_nothing_else(canvas: Model, monkeypatch: 
 
 @pytest.mark.parametrize(("target", "names"), [("masked", ("cat",)), ("masked", ("cat", "dog")), ("null", ("cat",))])
 def test_the_start_is_the_least_squares_that_others_feel_least(canvas: Model, target: str, names: tuple[str, ...]) -> None:
-    """Against numpy: D = (mean (g - r) r^T) (mean r r^T + hold S + ridge)^-1, and every key and value gains W D."""
+    """Against numpy: D = sum (mean (g - r) r^T) (sum (mean r r^T) + hold S + ridge)^-1, sums over concepts; keys and values gain W D."""
     concepts = [canvas.catalog.resolve(name) for name in names]
     before = _weights(canvas)
     edit = _erase(canvas, *names, rounds=0, target=target, metric="rest", hold=3.0, ridge=0.01, phrasings="all")
-    rows, guides = [], []
-    for pair in (pair for concept in concepts for pair in worded(concept, "phrases", "" if target == "null" else None)):
-        r, g = canvas.encode([pair.prompt, pair.masked]).double().numpy()
-        last, other = (len(ids) - 2 for ids in canvas.token_ids([pair.prompt, pair.masked]))
-        tail = len(r) - max(last, other)
-        rows.append(r[last : last + tail])
-        guides.append(g[other : other + tail])
-    r, g = np.concatenate(rows), np.concatenate(guides)
     bank = PromptBank.of(canvas, concepts)
     others = torch.cat([bank.empty, bank.masked]).flatten(0, 1).double().numpy()
     felt = others.T @ others / len(others)
-    within = r.T @ r / len(r) + 3 * felt + 0.01 * np.trace(felt) / len(felt) * np.eye(len(felt))
-    change = (g - r).T @ r / len(r) @ np.linalg.inv(within)
+    pull, within = np.zeros_like(felt), 3 * felt + 0.01 * np.trace(felt) / len(felt) * np.eye(len(felt))
+    for concept in concepts:
+        rows, guides = [], []
+        for pair in worded(concept, "phrases", "" if target == "null" else None):
+            r, g = canvas.encode([pair.prompt, pair.masked]).double().numpy()
+            last, other = (len(ids) - 2 for ids in canvas.token_ids([pair.prompt, pair.masked]))
+            tail = len(r) - max(last, other)
+            rows.append(r[last : last + tail])
+            guides.append(g[other : other + tail])
+        r, g = np.concatenate(rows), np.concatenate(guides)
+        pull += (g - r).T @ r / len(r)
+        within += r.T @ r / len(r)
+    change = pull @ np.linalg.inv(within)
     assert sorted(edit.deltas) == sorted(subspaces.select(canvas.unet, "kv"))
     for name, delta in edit.deltas.items():
         expected = before[name].double().numpy() @ change

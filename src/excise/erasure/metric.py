@@ -50,16 +50,16 @@ def ridged(felt: Tensor, ridge: float) -> Tensor:
     return felt + ridge * felt.diagonal().mean() * torch.eye(len(felt), dtype=felt.dtype, device=felt.device)
 
 
-def solved(rows: Tensor, guides: Tensor, felt: Tensor, hold: float, ridge: float) -> Tensor:
+def solved(rows: Tensor, guides: Tensor, strength: Tensor, felt: Tensor, hold: float, ridge: float) -> Tensor:
     """The D (width, width) float64 with which every W + W D gives the rows what W gives their guides, as far as others do not feel it.
 
-    Minimises mean ||W D r - W (g - r)||^2 + hold E||W D c||^2 for every W at once: UCE's solve (arXiv 2308.14761) with the metric S in
+    Minimises sum e ||W D r - W (g - r)||^2 + hold E||W D c||^2 for every W at once: UCE's solve (arXiv 2308.14761) with the metric S in
     the place of a list of concepts to preserve.
 
-    rows, guides (n, width) float64; felt is S, of whose mean diagonal the share ridge is added
+    rows, guides (n, width) float64; strength (n,), e of every row; felt is S, of whose mean diagonal the share ridge is added
     """
-    pull = (guides - rows).T @ rows / len(rows)
-    return torch.linalg.solve(rows.T @ rows / len(rows) + hold * ridged(felt, ridge / hold), pull, left=False)
+    weighted = strength[:, None] * rows
+    return torch.linalg.solve(rows.T @ weighted + hold * ridged(felt, ridge / hold), (guides - rows).T @ weighted, left=False)
 
 
 def _others(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor:

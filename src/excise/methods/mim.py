@@ -145,10 +145,15 @@ def _begin(model: Model, concepts: Sequence[Concept], trainee: Trainee, felt: Te
 
     wording: Wording = "name" if settings.phrasings == "plain" else "phrases"
     guide = "" if settings.target == "null" else None
-    pairs = [pair for concept in apart(concepts) for pair in worded(concept, wording, guide)]
-    bank = TokenRows.of(model, [text for pair in pairs for text in (pair.prompt, pair.masked)])
-    rows, guides = (torch.cat(part) for part in zip(*(bank.paired(p.prompt, p.masked, "aligned") for p in pairs), strict=True))
-    change = metric.solved(rows.to(felt), guides.to(felt), felt, settings.hold, settings.ridge)
+    groups = [worded(concept, wording, guide) for concept in apart(concepts)]
+    bank = TokenRows.of(model, [text for pairs in groups for pair in pairs for text in (pair.prompt, pair.masked)])
+    parts = []
+    for pairs in groups:
+        found = [bank.paired(pair.prompt, pair.masked, "aligned") for pair in pairs]
+        rows, guides = (torch.cat(side).to(felt) for side in zip(*found, strict=True))
+        parts.append((rows, guides, felt.new_full((len(rows),), 1 / len(rows))))  # every concept counts as if it were alone
+    rows, guides, strength = (torch.cat(column) for column in zip(*parts, strict=True))
+    change = metric.solved(rows, guides, strength, felt, settings.hold, settings.ridge)
     with torch.no_grad():
         for name in subspaces.select(model.unet, "kv"):
             weight = trainee.parameters[name]
