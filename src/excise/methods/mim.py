@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -120,7 +120,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         descent = partial(metric.Steepest, inverse=inverse, reads_text=[name in text for name in names])
     with Trainee(model, names) as trainee:
         if felt is not None and settings.start == "solved":
-            _begin(model, concepts, trainee, felt, settings)
+            _begin(model, concepts, bank, trainee, felt, settings)
         train_in_rounds(
             trainee,
             lambda round_: _round(model, bank, priors, trainee, settings, run, round_),
@@ -135,29 +135,48 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     return finish(model, deltas, "mim", concepts, settings, run)
 
 
-def _begin(model: Model, concepts: Sequence[Concept], trainee: Trainee, felt: Tensor, settings: MimSettings) -> None:
-    """Put keys and values where the concepts' names give what the target prompt gives, in least squares."""
+def _begin(
+    model: Model, concepts: Sequence[Concept], bank: PromptBank, trainee: Trainee, felt: Tensor, settings: MimSettings
+) -> None:
+    """Put keys and values where the concepts' names, and artefacts, give what their target prompt gives, in least squares."""
     import torch
 
     from excise.erasure import metric, subspaces
-    from excise.erasure.token_rows import TokenRows
-    from excise.erasure.wording import Wording, worded
 
-    wording: Wording = "name" if settings.phrasings == "plain" else "phrases"
-    guide = "" if settings.target == "null" else None
-    groups = [worded(concept, wording, guide) for concept in apart(concepts)]
-    bank = TokenRows.of(model, [text for pairs in groups for pair in pairs for text in (pair.prompt, pair.masked)])
-    parts = []
-    for pairs in groups:
-        found = [bank.paired(pair.prompt, pair.masked, "aligned") for pair in pairs]
-        rows, guides = (torch.cat(side).to(felt) for side in zip(*found, strict=True))
-        parts.append((rows, guides, felt.new_full((len(rows),), 1 / len(rows))))  # every concept counts as if it were alone
-    rows, guides, strength = (torch.cat(column) for column in zip(*parts, strict=True))
+    groups = [*_names(model, concepts, settings), *_artefacts(bank, settings)]
+    rows, guides = (torch.cat([part.to(felt) for part in side]) for side in zip(*groups, strict=True))
+    strength = torch.cat(
+        [felt.new_full((len(own),), 1 / len(own)) for own, _ in groups]
+    )  # each group counts as if it were alone
     change = metric.solved(rows, guides, strength, felt, settings.hold, settings.ridge)
     with torch.no_grad():
         for name in subspaces.select(model.unet, "kv"):
             weight = trainee.parameters[name]
             weight.add_((weight.double() @ change).to(weight))
+
+
+def _names(model: Model, concepts: Sequence[Concept], settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each concept the rows of its names, from the last word on, and those of the same prompts without it, (n, width) float64."""
+    import torch
+
+    from excise.erasure.token_rows import TokenRows
+    from excise.erasure.wording import Wording, worded
+
+    wording: Wording = "name" if settings.phrasings == "plain" else "phrases"
+    for concept in apart(concepts):
+        pairs = worded(concept, wording, "" if settings.target == "null" else None)
+        encoded = TokenRows.of(model, [text for pair in pairs for text in (pair.prompt, pair.masked)])
+        found = [encoded.paired(pair.prompt, pair.masked, "aligned") for pair in pairs]
+        rows, guides = (torch.cat(side) for side in zip(*found, strict=True))
+        yield rows, guides
+
+
+def _artefacts(bank: PromptBank, settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of the artefacts of each concept all rows, and those of what they are to be taken for, (n, width)."""
+    rest = bank.empty.expand_as(bank.masked) if settings.target == "null" else bank.masked
+    owner, told, masked = (part[len(bank.pairs) :] for part in (bank.owner, bank.conditioned, rest))
+    for index in owner.unique():
+        yield told[owner == index].flatten(0, 1), masked[owner == index].flatten(0, 1)
 
 
 def _round(
