@@ -553,7 +553,7 @@ def test_trains_a_model_in_bfloat16_and_refuses_float16(tiny_canvas: Path) -> No
 
 def test_the_student_learns_and_the_teacher_does_not(canvas: Model) -> None:
     """Smoke test: from the same states, the trained model's answer to "a cat" is nearer to the frozen answer to the masked prompt."""
-    edit = _erase(canvas, rounds=4, steps=20, batch=16, trajectories=8)
+    edit = _erase(canvas, start="base", lr=4e-3, rounds=4, steps=20, batch=16, trajectories=8)
     bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")], plain=True)
     x, t = canvas.start_noise(range(len(bank.pairs))), torch.full((len(bank.pairs),), 600)
     with torch.no_grad():
