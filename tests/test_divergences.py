@@ -126,7 +126,7 @@ def test_methods_take_it_as_an_option(method: str, sd1: Model) -> None:
 
     def changes(divergence: Divergence) -> torch.Tensor:
         known = get(method).settings.model_fields
-        quick = {key: value for key, value in {**VISITING, **PICTURED}.items() if key in known}
+        quick = {key: value for key, value in {**VISITING, **PICTURED, "start": "base"}.items() if key in known}
         settings = settings_of(method, **quick, divergence=divergence, divergence_sigma=0.1)
         deltas = get(method).erase(sd1, [CAT], settings, Run()).deltas
         return torch.cat([deltas[name].dense().flatten() for name in sorted(deltas)])
