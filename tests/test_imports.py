@@ -38,10 +38,10 @@ print([name for name in sys.argv[2:] if name in sys.modules])
 """
 
 
-def test_nothing_heavy_is_imported(tiny_canvas: Path) -> None:
+def test_nothing_heavy_is_imported(tiny_canvas: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     command = [sys.executable, "-c", RUN, str(tiny_canvas), *HEAVY]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "[]\n"
 

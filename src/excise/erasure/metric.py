@@ -41,25 +41,14 @@ def moment(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Me
 
 def inverse(felt: Tensor, ridge: float) -> Tensor:
     """S^-1 (width, width) float64, scaled to largest eigenvalue 1; ridge is the share of S's mean diagonal that is added to its diagonal."""
-    found = torch.linalg.inv(ridged(felt, ridge))
+    found = torch.linalg.inv(felt + ridge * felt.diagonal().mean() * torch.eye(len(felt), dtype=felt.dtype, device=felt.device))
     return found / torch.linalg.matrix_norm(found, 2)
 
 
-def ridged(felt: Tensor, ridge: float) -> Tensor:
-    """S with a share of its mean diagonal added to its diagonal."""
-    return felt + ridge * felt.diagonal().mean() * torch.eye(len(felt), dtype=felt.dtype, device=felt.device)
-
-
-def solved(rows: Tensor, guides: Tensor, strength: Tensor, felt: Tensor, hold: float, ridge: float) -> Tensor:
-    """The D (width, width) float64 with which every W + W D gives the rows what W gives their guides, as far as others do not feel it.
-
-    Minimises sum e ||W D r - W (g - r)||^2 + hold E||W D c||^2 for every W at once: UCE's solve (arXiv 2308.14761) with the metric S in
-    the place of a list of concepts to preserve.
-
-    rows, guides (n, width) float64; strength (n,), e of every row; felt is S, of whose mean diagonal the share ridge is added
-    """
-    weighted = strength[:, None] * rows
-    return torch.linalg.solve(rows.T @ weighted + hold * ridged(felt, ridge / hold), (guides - rows).T @ weighted, left=False)
+def root(felt: Tensor) -> Tensor:
+    """As few rows q as feel a change as all the text does: sum q q^T = S, (width, width) float64."""
+    values, vectors = torch.linalg.eigh(felt)
+    return (vectors * values.clamp_min(0).sqrt()).T
 
 
 def _others(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,10 @@ def measure(
 
     sets = [pictures_of(concept) for concept in targets]
     reader = _Reader(before, after, Law.flat(_levels(before.model)), seed, batch, meter.tick)
-    with _unrounded(before, after):
+    with (
+        before.model.unrounded(),
+        (after or before).model.unrounded(),
+    ):  # rounding would add to the small difference that is left
         reader = reader.focused([pictures.part(slice(plan.pilot)) for pictures in sets])
         readings = [reader.read(pictures, floor=True)[0] for pictures in sets]
     rest = [reader.read(pictures_of(concept), floor=False) for concept in others]
@@ -112,6 +115,7 @@ def measure(
             "guidance_scale": guidance_scale,
             "sampler_steps": before.model.sampler.steps,
             "phrasings": phrasings,
+            "precision": str(before.model.dtype).removeprefix("torch."),
             "base": None if after is None else before.model.name,
             "self_made_pictures": after is None and not labels <= given.keys(),
         },
@@ -137,15 +141,6 @@ def _subjects(model: Model, edits: Sequence[Edit], base: Model | None) -> tuple[
     if not torch.equal(base.schedule.alphas_cumprod, model.schedule.alphas_cumprod):
         raise ValueError("the base and the model have different noise schedules; they cannot be asked about the same states")
     return Subject(base, nullcontext), Subject(model, lambda: all_applied(model, edits))
-
-
-@contextmanager
-def _unrounded(*subjects: Subject | None) -> Iterator[None]:
-    """What is left of a concept is a small difference of predictions; inside, no mixed model's rounding adds to it."""
-    with ExitStack() as exact:
-        for subject in filter(None, subjects):
-            exact.enter_context(subject.model.unrounded())
-        yield
 
 
 def _levels(model: Model) -> Tensor:

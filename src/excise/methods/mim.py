@@ -138,21 +138,25 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
 def _begin(
     model: Model, concepts: Sequence[Concept], bank: PromptBank, trainee: Trainee, felt: Tensor, settings: MimSettings
 ) -> None:
-    """Put keys and values where the concepts' names, and artefacts, give what their target prompt gives, in least squares."""
+    """Put keys and values where the concepts' names, and artefacts, give what their target prompt gives, in least squares.
+
+    UCE's solve (arXiv 2308.14761), with the metric in the place of concepts to preserve.
+    """
     import torch
 
-    from excise.erasure import metric, subspaces
+    from excise.erasure import closed_form, metric, subspaces
 
     groups = [*_names(model, concepts, settings), *_artefacts(bank, settings)]
-    rows, guides = (torch.cat([part.to(felt) for part in side]) for side in zip(*groups, strict=True))
-    strength = torch.cat(
-        [felt.new_full((len(own),), 1 / len(own)) for own, _ in groups]
-    )  # each group counts as if it were alone
-    change = metric.solved(rows, guides, strength, felt, settings.hold, settings.ridge)
+    rows, guides = (torch.cat([part.cpu().double() for part in side]) for side in zip(*groups, strict=True))
+    strength = torch.cat([rows.new_full((len(own),), 1 / len(own)) for own, _ in groups])  # each group as if it were alone
+    others = metric.root(felt.cpu())
+    held = rows.new_full((len(others),), settings.hold)
+    ridge = settings.ridge * float(felt.diagonal().mean())
+    change = closed_form.redirect(rows, guides, strength, others, held, ridge).change()
     with torch.no_grad():
         for name in subspaces.select(model.unet, "kv"):
             weight = trainee.parameters[name]
-            weight.add_((weight.double() @ change).to(weight))
+            weight.add_((weight.cpu().double() @ change).to(weight))
 
 
 def _names(model: Model, concepts: Sequence[Concept], settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
