@@ -47,7 +47,7 @@ class MimSettings(Divergent):
         "solved", description="keys and values begin where the target's are, in least squares (ours), or as they were"
     )
     hold: float = Field(
-        20.0, gt=0, description="weight of what others feel of that start: larger moves them and the concept less"
+        20.0, gt=0, description="weight of what others feel of that start: larger moves both less (docs/mim.md has 5 to 100)"
     )
     parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
     weight: Literal["simple", "log_snr", "high_noise"] = Field("simple", description="weight of a timestep")
