@@ -171,6 +171,16 @@ class TestCells:
         assert run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])[0] == before[0] and len(ran) == 1
         assert json.loads(grid_file.read_text())["dtype"] == "float32"
 
+    def test_rounded_nats_are_not_mixed_with_unrounded_ones(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"dtype": "mixed", "information": True, "budget": 700}
+        run(tiny_canvas, tmp_path / "b", **options)
+        common = json.loads((tmp_path / "b" / "bench.json").read_text())
+        (tmp_path / "b" / "bench.json").write_text(
+            json.dumps({k: v for k, v in common.items() if k != "nats"}), encoding="utf-8"
+        )
+        with pytest.raises(ValueError, match="nats 'as the model computes', now 'unrounded'; choose another folder"):
+            run(tiny_canvas, tmp_path / "b", concepts=["dog"], **options)
+
     def test_a_damaged_file_is_named(self, tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b")
         for name in (next(name for name in files(tmp_path / "b") if name.endswith("s0.json")), "bench.json"):

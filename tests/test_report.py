@@ -19,7 +19,7 @@ import pages
 from excise.cli import app
 from excise.edits import load_edit
 from excise.jobs.report import report
-from excise.report import methods
+from excise.report import benches, methods
 from excise.report.folder import read
 
 SRC = Path(excise.__file__).parents[1]
@@ -128,6 +128,17 @@ class TestMethods:
         good = pages.cell("m", "object:cat")
         assert methods.row([good, failed], "m").note == "1 erasure, 1 failed"
         assert methods.row([good, failed], "m").numbers == methods.row([good], "m").numbers
+
+    def test_the_leaders_are_of_those_with_the_most_erasures(self) -> None:
+        """ "one" has a single easy erasure; of the others, with two each, "near" leaves less and "far" keeps more."""
+        cells = [
+            pages.cell("one", "object:cat", ua=0.98, kept=1.0),
+            *(pages.cell("near", f"object:{name}", ua=0.97, kept=0.5) for name in ("cat", "dog")),
+            *(pages.cell("far", f"object:{name}", ua=0.5, kept=0.9) for name in ("cat", "dog")),
+        ]
+        gone, kept = benches._leaders(methods.groups(cells)[0])
+        assert "removal: near," in gone and "best: far," in kept
+        assert benches._leaders(methods.groups(cells[:3])[0]) == [], "no choice"
 
     def test_what_was_not_measured_is_not_there(self) -> None:
         cell = pages.cell("m", "object:cat", fid_base=None, information={"steering": "undefined", "nats": {"share_left": None}})

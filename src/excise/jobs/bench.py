@@ -43,7 +43,7 @@ OWN = "canvas"
 
 Runner = Literal["local", "ray"]
 
-EARLIER = {"dtype": "float32", "information": None, "suite": OWN}
+EARLIER = {"dtype": "float32", "information": None, "suite": OWN, "nats": "as the model computes"}
 """What was so in all cells before `GRID` said it."""
 
 
@@ -98,6 +98,8 @@ def bench(
             raise ValueError(f"the model {described.name!r} brings no classifier, so nothing can be measured")
         counts = {"target_pictures": target_pictures, "other_pictures": other_pictures}
         common |= {**counts, "quality": quality, "information": budget if information else None}
+        if information and dtype == "mixed":
+            common["nats"] = "unrounded"  # once they were not
     else:
         if gold or runner == "ray":
             raise ValueError(f"gold standards and Ray are for the suite {OWN!r}")

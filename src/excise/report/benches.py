@@ -58,8 +58,9 @@ def _counts(cells: Sequence[methods.Cell], entrants: Sequence[str], concepts: Se
 
 
 def _leaders(group: methods.Group) -> list[str]:
-    """Who removed most and who kept most, in words; nothing where there is no choice."""
+    """Who removed most and who kept most, in words, of those with the most erasures; nothing where there is no choice."""
     rows = [row for row in group.rows if {"left", "worst"} <= row.numbers.keys() and row.name != methods.RETRAINED]
+    rows = [row for row in rows if row.erasures == max(other.erasures for other in rows)]
     if len(rows) < 2:
         return []
     gone = min(rows, key=lambda row: abs(row.numbers["left"].value))

@@ -118,11 +118,12 @@ EVIDENCE = {
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: numbers by column key; those that are not there were not measured."""
+    """A line of the table: numbers by column key, those that are not there were not measured; how many erasures it is the mean of."""
 
     name: str
     numbers: Mapping[str, Number]
     note: str = ""
+    erasures: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def row(cells: Sequence[Cell], name: str) -> Row:
     failed = f", {len(cells) - len(good)} failed" if len(good) < len(cells) else ""
     mixed = ", of different settings" if len({json.dumps(cell.get("settings"), sort_keys=True) for cell in good}) > 1 else ""
     note = f"{len(good)} erasure{'s' * (len(good) != 1)}{mixed}{failed}"
-    return Row(name, {key: each for key, each in found.items() if each is not None}, note)
+    return Row(name, {key: each for key, each in found.items() if each is not None}, note, len(good))
 
 
 def _base(cells: Sequence[Cell], columns: Iterable[Column]) -> Row:
