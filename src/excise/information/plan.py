@@ -75,9 +75,10 @@ def make_plan(
     if not targets:
         raise ValueError("nothing to measure: name at least one concept")
     shares, costs = _spread(targets, others, models, making, given)
-    pilot = max(1, min(MOST_PILOTS, budget // 1000) // len(targets))
+    once = sum(shares[label] * cost for label, cost in costs.items())
+    pilot = max(1, min(MOST_PILOTS, budget // 1000, (budget - once) // (PILOT_NODES * 3)) // len(targets))
     ahead = pilot * len(targets) * PILOT_NODES * 3
-    each = (budget - ahead) // sum(shares[label] * cost for label, cost in costs.items())
+    each = (budget - ahead) // once
     if each < 1:
         least = least_budget(targets, others, models=models, making=making, given=given)
         raise ValueError(
