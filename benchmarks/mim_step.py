@@ -74,6 +74,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     def run(name: str, function: Any) -> Any:
         found[name], result = timed(function, args.repeats)
+        if model.device.type == "cuda":
+            found[name]["peak_mib"] = _peak_on(model.device, function)
         print(f"{name:<28} {found[name]['best_s']:8.3f} s  {found[name]['peak_mib'] or 0:8.0f} MiB", flush=True)
         return result
 
@@ -123,6 +125,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "trained": sum(p.numel() for p in parameters),
     }
     return {**about, "parts": found, "ratio": own / bare, "machine": machine()}
+
+
+def _peak_on(device: torch.device, function: Any) -> float:
+    """Peak memory of a call on the device above what is held before it, in MiB."""
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    function()
+    return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
 def main() -> None:

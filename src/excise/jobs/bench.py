@@ -292,7 +292,7 @@ def _run(
     edit = cell.erase(model, progress)
     cost = {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device), "edit_mb": edit.nbytes / 2**20}
     if published:
-        return {**published.measure(model, cell, edit, progress), **cost, **_machine()}
+        return {**published.measure(model, cell, edit, progress), **cost, **_machine(model)}
     gold = load(cell.gold.model, device=str(model.device), dtype=common["dtype"]) if cell.gold else None
     evaluation = evaluate(
         model,
@@ -305,7 +305,7 @@ def _run(
         gold=gold,
         progress=progress,
     )
-    found = {**evaluation.to_dict(), **({} if cell.entrant.text == RETRAINED else cost), **_machine()}
+    found = {**evaluation.to_dict(), **({} if cell.entrant.text == RETRAINED else cost), **_machine(model)}
     if cell.gold:
         found["gold"]["fingerprint"] = cell.gold.fingerprint
     found["sheet"] = _png(pictures.sheet(model, edit, cell.task.concepts, cell.seed, progress))
@@ -323,7 +323,7 @@ def _png(picture: Image) -> bytes:
     return packed.getvalue()
 
 
-def _machine() -> dict[str, Any]:
+def _machine(model: Model) -> dict[str, Any]:
     import os
     import platform
 
@@ -331,5 +331,7 @@ def _machine() -> dict[str, Any]:
 
     from excise.edits.manifest import versions
 
-    cores, threads = os.cpu_count(), torch.get_num_threads()
-    return {"versions": versions(), "machine": f"{platform.machine()}, {cores} cores", "threads": threads}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    if model.device.type == "cuda":
+        machine += f", {torch.cuda.get_device_name(model.device)}"
+    return {"versions": versions(), "machine": machine, "threads": torch.get_num_threads()}
