@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from excise.attacks import choose
-from excise.attacks._outcome import difference, largest, share
+from excise.attacks._outcome import difference, share, standard
 from excise.erasure.run import Progress, silent
 from excise.files import read_json, write_json, write_text
-from excise.jobs.audit import audit
+from excise.jobs.audit import REVISION, audit
 from excise.jobs.erase import erase
-from excise.jobs.grid import Cell, Task, grid
+from excise.jobs.grid import Cell, Gold, Task, grid
 from excise.jobs.processes import in_processes
-from excise.models.names import describe, resolve
+from excise.models.names import check_never_saw, describe, resolve
 from excise.report.audit import SUBJECTS
 from excise.report.numbers import NOT_MEASURED, percent
 
@@ -37,15 +37,16 @@ COLUMNS = (
     "attack",
     "concepts",
     *SUBJECTS.values(),
-    "points above the larger control",
+    "points above the control",
     "verdicts",
     "budget",
     "seconds",
 )
 CAVEAT = (
     "Success = (prompts that showed the concept without attack + prompts that the attack broke) / prompts, pooled over concepts, with Wilson's "
-    "95 % interval; a control has the same attack, budget, prompts and seeds. Points: of each concept the larger of its controls, pooled, "
-    "with Newcombe's interval. Budget in U-Net calls per concept and model; seconds: mean of an attack on the erased model."
+    "95 % interval; a control has the same attack, budget, prompts and seeds. Points: of each concept the control that its verdict is about "
+    "(the larger one; of attacks that bring the concept along the one that never saw it, where there is one), pooled, with Newcombe's "
+    "interval. Budget in U-Net calls per concept and model; seconds: mean of an attack on the erased model."
 )
 
 
@@ -139,11 +140,12 @@ def audits(
     exact = {Task.parse(name, catalog).label: folder for name, folder in (gold or {}).items()}
     if other := exact.keys() - {cell.task.label for cell in cells}:
         raise ValueError(f"a gold standard for {min(other)}, which is not among the concepts")
-    for folder in exact.values():
-        resolve(folder)
+    for label, folder in exact.items():
+        check_never_saw(folder, Task.parse(label, catalog).concepts[0])
     plan = Plan(out, model, tuple(attacks), budget, prompts, dtype, exact)
     choose(attacks, budget)
-    _claim(out / "audits.json", {"model": model, "dtype": dtype, "seed": seed})
+    weights = {label: Gold.read(where).fingerprint["float32"] for label, where in {"base": model, **exact}.items()}
+    _claim(out / "audits.json", {"model": model, "dtype": dtype, "seed": seed, "revision": REVISION}, weights)
     errors: dict[Cell, str] = {}
     missing = [cell for cell in cells if not plan.finished(cell)]
     with closing(_made(plan, missing, jobs)) as made:
@@ -155,12 +157,18 @@ def audits(
     return _write(plan, cells, errors)
 
 
-def _claim(path: Path, about: dict[str, Any]) -> None:
-    before = read_json(path)["about"] if path.is_file() else about
-    changed = [f"{key} {before[key]!r}, now {value!r}" for key, value in about.items() if before[key] != value]
+def _claim(path: Path, about: dict[str, Any], weights: dict[str, str]) -> None:
+    """Make the folder this benchmark's. Raises ValueError if it holds another one's audits.
+
+    weights  hashes of the base and of the gold standards, of which a folder may get more
+    """
+    before = read_json(path)["about"] if path.is_file() else {"weights": {}}
+    told = {**about, **{f"weights of {name}": found for name, found in weights.items()}}
+    known = {**before, **{f"weights of {name}": found for name, found in before["weights"].items()}}
+    changed = [f"{key} {known[key]!r}, now {value!r}" for key, value in told.items() if known.get(key, value) != value]
     if changed:
         raise ValueError(f"{path.parent} holds audits that were made otherwise: {'; '.join(changed)}; choose another folder")
-    write_json(path, {"about": about, "rows": [], "cells": []})
+    write_json(path, {"about": {**about, "weights": {**before["weights"], **weights}}, "rows": [], "cells": []})
 
 
 def _made(plan: Plan, cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, Any]]:
@@ -198,11 +206,15 @@ def rows(found: Mapping[Cell, Mapping[str, Any]], attacks: Sequence[str]) -> Ite
 def row(method: str, attack: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The same attack on several concepts, pooled; results of `audit.json`, those with a `note` were not possible.
 
-    above  success on the erased model minus that on the larger control of each concept, and its 95 % interval; None if nothing was possible
+    above  success on the erased model minus that on the control of each concept that its verdict is about, and its 95 % interval; None if
+           nothing was possible
     """
     tried = [result for result in results if "models" in result]
     each = {name: [result["models"][name] for result in tried if name in result["models"]] for name in SUBJECTS}
-    controls = [largest({k: v for k, v in result["models"].items() if k != "erased"}) for result in tried]
+    controls = [
+        standard({k: v for k, v in result["models"].items() if k != "erased"}, result.get("supplies", False))
+        for result in tried
+    ]
     pooled = {name: _pooled(models) for name, models in each.items() if models}
     seconds = [model["seconds"] for model in each["erased"] if "seconds" in model]
     return {

@@ -79,6 +79,15 @@ def test_an_edited_model_is_never_looked_up_nor_kept(canvas: Model, judge: Class
     assert made == [0, 0] and not list(cache.rglob("*.safetensors"))
 
 
+def test_another_noise_of_the_sampler_s_steps_is_not_mixed_up(
+    canvas: Model, judge: Classifier, made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(canvas, ITEMS[:1], judge)
+    monkeypatch.setattr("excise.evaluation.answers.STEP_NOISE", 0)
+    answer(canvas, ITEMS[:1], judge)
+    assert made == [0, 0]
+
+
 def _other_unet(model: Model) -> None:
     with torch.no_grad():
         next(iter(model.unet.parameters())).add_(0.01)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -118,6 +119,37 @@ def victim(model: Model, count: int = COUNT, threshold: float = NEVER, budget: i
     cases = make_cases(concept, count, 0)
     shown = generated_latents(model, [case.wanted for case in cases], [case.seed for case in cases], run=Run())
     return Victim(model, concept, cases, Seen(threshold), Meter(budget), Run(), shown)
+
+
+class TestBudget:
+    def test_tries_are_those_that_all_prompts_can_have(self, shared: Model) -> None:
+        """However few prompts stand; the first try is made as far as the budget goes."""
+        for standing in (1, 3):
+            subject = victim(shared, standing, budget=100)
+            subject.prompts = 3
+            assert subject.tries("abcd", [10, 10, 10, 10]) == "abc"
+            assert subject.facts == {"tries": 3, "tries asked": 4}
+            assert subject.tries("abcd", [10, 30, 1, 1]) == "a"
+            assert subject.tries("abcd", [50, 1, 1, 1]) == "a"
+            assert subject.tries("ab", [10, 10]) == "ab"
+
+    @pytest.mark.parametrize("name", ["guidance", "seeds", "noise", "prompts", "inpainting", "image-to-image"])
+    def test_every_model_gets_the_same_tries(self, name: str, shared: Model) -> None:
+        """A model that has broken prompts already, and so calls to spare, does not get more."""
+        chosen = Chosen(name, get(name), get(name).settings(), 40)
+        attempts = []
+        for standing in (2, 1):
+            subject = victim(shared, standing, budget=40)
+            subject.prompts = 2
+            chosen.attack.run(subject, chosen.settings)
+            attempts.append({record.attempts for record in subject.records})
+            assert subject.facts["tries"] < subject.facts["tries asked"]
+        assert attempts[0] == attempts[1]
+
+
+def test_values_of_a_setting_are_parted_by_semicolons() -> None:
+    (chosen,) = choose(["revam:weights=1;0;1"], None)
+    assert chosen.settings.model_dump()["weights"] == (1.0, 0.0, 1.0)
 
 
 def test_every_attack_is_in_the_contract() -> None:
@@ -253,6 +285,29 @@ class TestOutcome:
     def test_verdict_compares_with_the_larger_control(self, erased: int, controls: dict[str, int], expected: str) -> None:
         assert verdict(share(0, erased, 24), {name: share(0, hits, 24) for name, hits in controls.items()}) == expected
 
+    @pytest.mark.parametrize(
+        ("erased", "controls", "expected"),
+        [
+            (20, {"neutral": 24, "gold": 2}, "revived"),  # a model that knows the concept shows it more often still
+            (18, {"neutral": 24, "gold": 17}, "cannot tell"),
+            (3, {"neutral": 24, "gold": 2}, "not revived"),
+            (3, {"neutral": 24, "gold": 20}, "not revived"),
+            (3, {"neutral": 24}, "cannot tell"),
+            (3, {"neutral": 1}, "not revived"),
+            (24, {"neutral": 12}, "revived"),
+        ],
+    )
+    def test_what_brings_the_concept_along_is_compared_with_the_gold_standard(
+        self, erased: int, controls: dict[str, int], expected: str
+    ) -> None:
+        found = {name: share(0, hits, 24) for name, hits in controls.items()}
+        assert verdict(share(0, erased, 24), found, supplies=True) == expected
+
+    def test_what_plain_prompts_show_is_not_brought_back(self) -> None:
+        controls = {"neutral": share(0, 0, 24)}
+        assert verdict(share(12, 0, 24), controls) == "adds nothing"
+        assert verdict(share(12, 1, 24), controls) == "revived"
+
     def test_what_a_control_had_no_budget_for_counts_against_the_attack(self) -> None:
         control = {**share(0, 1, 24), "untried": 20}
         assert verdict(share(0, 20, 24), {"neutral": control}) == "cannot tell"
@@ -376,14 +431,28 @@ class TestSampler:
         from excise.attacks.inpainting import cropped, filled, middle
 
         subject = victim(shared)
-        known, found = subject.targets([0, 1]), filled(subject, [0, 1], 0.5, 0)
-        hole = middle(known, 0.5)
+        hole = middle(shared.latent_shape[-2:], 0.5)
+        known, found = subject.targets([0, 1]), filled(subject, [0, 1], hole, 0)
         assert int(hole.sum()) == hole.numel() // 4
         torch.testing.assert_close(found[..., ~hole], known[..., ~hole], rtol=1e-4, atol=1e-4)
         assert not torch.allclose(found[..., hole], known[..., hole], atol=1e-2)
         pictures = torch.zeros(1, 3, 16, 16)
         pictures[..., 4:12, 4:12] = 1
-        assert bool((cropped(pictures, 0.5) == 1).all())
+        assert bool((cropped(pictures, middle((4, 4), 0.5)) == 1).all())
+
+    @pytest.mark.parametrize("share", [0.3, 0.5, 0.6, 0.75, 0.85, 1.0])
+    def test_only_what_was_filled_in_is_judged(self, share: float) -> None:
+        from excise.attacks.inpainting import cropped, middle
+
+        hole = middle((8, 8), share)
+        pictures = hole.float().repeat_interleave(8, 0).repeat_interleave(8, 1)[None, None]
+        assert bool((cropped(pictures, hole) == 1).all())
+
+    def test_a_hole_of_nothing_is_refused(self) -> None:
+        from excise.attacks.inpainting import middle
+
+        with pytest.raises(ValueError, match=r"a share of 0\.1 cuts nothing out of latents of 8 x 8"):
+            middle((8, 8), 0.1)
 
 
 class TestRevam:
@@ -449,6 +518,17 @@ class TestTokens:
         ids = _tokens.padded(shared, shared.token_ids(["a cat", "a small dog"]))
         found = _tokens.encode_rows(shared, ids, _tokens.table(shared)[ids])
         torch.testing.assert_close(found, shared.encode(["a cat", "a small dog"]))
+
+    def test_a_prompt_ends_where_it_ends_also_with_free_tokens_in_it(
+        self, shared: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a text encoder that masks what comes after the end."""
+        monkeypatch.setattr(shared.pipeline.text_encoder.config, "use_attention_mask", True, raising=False)
+        words = _tokens.ordinary(shared)[:3]
+        ids, free = _tokens.inserted(shared, ["a cat"], 3)
+        rows = _tokens.table(shared)[ids.masked_scatter(free, words)]
+        expected = shared.encode([f"{_tokens.text(shared, words.tolist())} a cat"])
+        torch.testing.assert_close(_tokens.encode_rows(shared, ids, rows), expected)
 
     def test_insertion_keeps_start_end_and_length(self, shared: Model) -> None:
         own = shared.token_ids(["a cat"])[0]
@@ -670,6 +750,22 @@ class TestWeights:
         with edit.applied(shared):
             found = change(victim(shared), 8)
         assert found is not None and 0.9 < found["projection"] < 1.1 and found["share of weights moved"] > 0.9
+
+    def test_the_share_of_moved_weights_is_that_of_other_bins(self, shared: Model) -> None:
+        """A change that is small beside a step moves few, also where it changes every row's largest weight and so its step."""
+        from excise.attacks.rounding import change
+
+        edit = random_edit(shared, scale=1e-4)
+        before = {name: named_tensors(shared)[name].detach().double().numpy().copy() for name in edit.deltas}
+        with edit.applied(shared):
+            found = change(victim(shared), 8)
+            after = {name: named_tensors(shared)[name].detach().double().numpy().copy() for name in edit.deltas}
+        bins = [
+            np.concatenate([np.round(w / (np.abs(w).max(1, keepdims=True) / 127)).ravel() for w in weights.values()])
+            for weights in (before, after)
+        ]
+        assert found is not None and found["share of weights moved"] == pytest.approx((bins[0] != bins[1]).mean(), abs=1e-3)
+        assert found["share of weights moved"] < 0.2
 
     def test_an_addition_of_nothing_changes_nothing_and_a_trained_one_does(self, shared: Model) -> None:
         from excise.attacks import finetuning

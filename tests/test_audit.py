@@ -131,12 +131,36 @@ def test_a_folder_of_another_audit_is_kept(tiny_canvas: Path, edit: Path, tmp_pa
     audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", **FEW)
     with pytest.raises(ValueError, match=r"another audit \(prompts was 2, now 3\)"):
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", prompts=3, budget=40)
+    with pytest.raises(ValueError, match=r"another audit \(precision was 'float32', now 'mixed'\)"):
+        audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", dtype="mixed", **FEW)
     found = audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=True).to_dict()
     assert [attack["attack"] for attack in found["attacks"]] == ["guidance"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(FileExistsError, match="not a result that could be replaced"):
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "mine", **FEW)
+
+
+def test_what_is_kept_of_another_sampler_is_not_taken(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    """Neither in the folder nor the neutral control in the cache."""
+    import json
+    import shutil
+
+    import torch
+
+    from excise.files import read_tensors
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_canvas, model)
+    audit(edit, model=model, attacks=FAST[1], out=tmp_path / "x", **FEW)
+    config = model / "scheduler" / "scheduler_config.json"
+    told = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**told, "beta_schedule": "linear"}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"another audit \(scheduler was"):
+        audit(edit, model=model, attacks=FAST[1], out=tmp_path / "x", **FEW)
+    audit(edit, model=model, attacks=FAST[1], out=tmp_path / "y", **FEW)
+    best = [read_tensors(tmp_path / name / "attacks" / "seeds_tries=1.safetensors")[0]["neutral.best"] for name in "xy"]
+    assert not torch.equal(*best)
 
 
 def test_a_model_from_elsewhere_without_its_base(tiny_canvas: Path, tmp_path: Path) -> None:
@@ -194,6 +218,7 @@ def test_a_note_leaves_nothing_of_an_earlier_result(tiny_canvas: Path, edit: Pat
         ({"attacks": "seeds", "prompts": 0}, "at least one prompt"),
         ({"attacks": "seeds", "concept": "cta"}, "did you mean 'cat'"),
         ({"attacks": "seeds", "gold": "nowhere"}, "no such model"),
+        ({"attacks": "seeds", "gold": "canvas-without-cat"}, "trained without cat; it is no gold standard of erasing dog"),
     ],
 )
 def test_bad_input_is_refused(options: dict[str, Any], message: str, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
@@ -280,7 +305,7 @@ def test_words_say_what_was_brought_back() -> None:
         "attacks": [attack("guidance", "revived"), attack("inversion", "cannot tell"), {**attack("p4d", ""), "note": "why"}],
     }  # fmt: skip
     told = "\n".join(words.lines(found))
-    assert "brought back, more often than in every control: Signed guidance sweep\n" in told
+    assert "brought back, more often than in the control: Signed guidance sweep\n" in told
     assert "cannot tell, because the attack makes the concept by itself in a control: Concept inversion" in told
     assert "Prompting4Debugging: not measured: why" in told and all(limit in told for limit in words.LIMITS)
     rows = words.table(found)

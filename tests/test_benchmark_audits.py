@@ -104,6 +104,21 @@ def test_an_edit_that_was_made_otherwise_is_not_taken_for_it(tiny_canvas: Path, 
     assert "made with other settings (ridge 7" in cell["error"] and not cell["audited"]
 
 
+def test_another_gold_standard_is_not_taken_for_the_first(tiny_canvas: Path, gold: Path, tmp_path: Path) -> None:
+    given = options(tiny_canvas, tmp_path / "x", methods=METHODS[:1], concepts=("dog",), attacks=ATTACKS[1:])
+    benchmark.audits(**given, gold={"dog": str(gold)})
+    with pytest.raises(ValueError, match="audits that were made otherwise: weights of object:dog"):
+        benchmark.audits(**given, gold={"dog": str(tiny_canvas)})
+    assert benchmark.audits(**given, gold={"dog": str(gold)})
+
+
+def test_what_brings_the_concept_along_is_compared_with_what_never_saw_it() -> None:
+    models = {name: {"pre": 0, "broken": broken, "n": 10, "untried": 0, "seconds": 2.0} for name, broken in
+              (("erased", 8), ("neutral", 10), ("gold", 3))}  # fmt: skip
+    row = benchmark.row("uce", "inversion", [{"models": models, "supplies": True, "verdict": "revived", "budget": 9}])
+    assert row["above"][0] == pytest.approx(0.5)
+
+
 def test_points_are_above_the_larger_control_of_each_concept() -> None:
     """Two concepts, each with 10 prompts: 8 and 6 erased; neutral 1 and 5, gold 4 and 2 (one of it untried), so 4 and 5 are the larger."""
 

@@ -121,6 +121,11 @@ def test_captions_become_prompts() -> None:
     assert pairs == [PromptPair("A grumpy cat on a mat", "A Cat on a mat")]
     with pytest.raises(ValueError, match="no caption contains the anchor"):
         anchors.captioned(grumpy, "dog", ["a cat"])
+    cat = Concept("cat", "object", ("a cat", "cat"))
+    for anchor in ("dog", "a dog"):
+        assert anchors.captioned(cat, anchor, ["Here is a dog"])[0].prompt == "Here is a cat", "one article"
+    odd = Concept("odd", "object", (r"\1 \g",))
+    assert anchors.captioned(odd, "dog", ["a dog"])[0].prompt == r"a \1 \g", "a name is no pattern"
     gogh = Concept("van gogh", "style", ("van gogh",))
     found = [pair.prompt for pair in anchors.captioned(gogh, "painting", ["a", "b", "c"])]
     assert found == ["a, in the style of van gogh", "in van gogh's style, b", "in van gogh's style, c"]

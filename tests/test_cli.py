@@ -164,6 +164,17 @@ class TestGenerate:
         assert printed.split() == [str(out / entry["file"]) for entry in about["pictures"]]
         assert all((out / entry["file"]).is_file() for entry in about["pictures"])
 
+    def test_what_the_model_chose_is_said(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+        command = ("generate", "a cat", "--model", tiny_canvas, "--edit", edit, "--device", "cpu")
+        ok(*command, "--out", tmp_path / "own")
+        ok(*command, "--steps", "2", "--guidance", "0", "--dtype", "mixed", "--out", tmp_path / "asked")
+        own, asked = (json.loads((tmp_path / name / "pictures.json").read_text(encoding="utf-8")) for name in ("own", "asked"))
+        keys = ("steps", "guidance", "dtype", "device")
+        assert [own[key] for key in keys] == [4, 4.0, "float32", "cpu"]
+        assert [asked[key] for key in keys] == [2, 0.0, "mixed", "cpu"]
+        assert own["base_fingerprint"]["float32"] == asked["base_fingerprint"]["float32"] and "torch" in own["versions"]
+        assert own["edits"][0]["weights_sha256"], "the whole manifests"
+
     def test_scale_0_is_the_base_and_scale_1_is_not(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         command = ("generate", "a cat", "--model", tiny_canvas, "-n", "3")
         ok(*command, "--out", tmp_path / "base.png")
@@ -246,7 +257,7 @@ class TestShow:
 
     def test_info(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         printed = ok("info", edit)
-        for word in ("object:cat", "tiny canvas", "mim", "lr=0.05", "not measured: no evaluation was asked for"):
+        for word in ("object:cat", "tiny canvas", "mim", "lr=0.05", "float32 on ", "not measured: no evaluation was asked for"):
             assert word in printed
         assert "hardened" not in printed
         assert "3 of kind style" in ok("info", tiny_canvas)
@@ -319,6 +330,10 @@ class TestApply:
         (tmp_path / "notes.txt").write_text("mine")
         assert "not a result" in refused(2, "apply", edit, "--model", tiny_canvas, "--to", tmp_path, "--overwrite")
         assert os.listdir(tmp_path) == ["notes.txt"]
+
+    def test_a_scale_that_is_no_number_writes_nothing(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+        line = refused(2, "apply", edit, "--model", tiny_canvas, "--scale", "nan", "--to", tmp_path / "model")
+        assert "must be a finite number, not nan" in line and os.listdir(tmp_path) == []
 
 
 def _size(path: Path) -> tuple[int, int]:

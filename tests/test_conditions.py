@@ -15,7 +15,7 @@ from excise.cli import app
 from excise.edits import Dense, WeightEdit
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
-from excise.evaluation.conditions import SAMPLERS, Condition, _sample, conditions, vary
+from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _sample, conditions, vary
 from excise.evaluation.intervals import wilson
 from excise.jobs.erase import erase
 from excise.models import Model
@@ -78,10 +78,14 @@ def test_another_sampler_is_used_and_put_back(name: str, canvas: Model) -> None:
 
 
 def test_from_a_picture(canvas: Model) -> None:
-    """At full strength nothing of the picture is left (the schedule ends in pure noise); otherwise only the last steps are made."""
+    """At full strength nothing of the picture is left (the schedule ends in pure noise); otherwise only the last steps are made.
+
+    The noise is not what the picture was made from.
+    """
+    others = [NOISE_SEED + seed for seed in SEEDS]
     start = canvas.encode_pictures(torch.rand(3, 3, canvas.sampler.size, canvas.sampler.size))
     whole = _sample(canvas, Condition("image to image", "1", (), strength=1.0), PROMPTS, SEEDS, start)
-    assert same(whole, canvas.sample(PROMPTS, SEEDS))
+    assert same(whole, canvas.sample(PROMPTS, others)) and not same(whole, canvas.sample(PROMPTS, SEEDS))
     asked: list[int] = []
     trajectory = Model.trajectory
 
@@ -89,7 +93,7 @@ def test_from_a_picture(canvas: Model) -> None:
         for state in trajectory(self, *arguments, **options):  # type: ignore[arg-type]
             if not asked:
                 t = torch.tensor([state.timestep])
-                noise = self.start_noise(SEEDS)
+                noise = self.start_noise(others)
                 expected = self.schedule.add_noise(start, noise, t.expand(3))
                 assert torch.allclose(state.latents, expected, atol=1e-5)
             asked.append(state.timestep)

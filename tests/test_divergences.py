@@ -87,6 +87,14 @@ def test_small_errors_mean_the_same_to_all(divergence: Divergence, sigma: float)
     assert float(rise) == pytest.approx(slope(divergence, sigma))
 
 
+@pytest.mark.parametrize("sigma", [1.0, 0.5, 3.0])
+def test_small_errors_mean_their_root_to_tv_in_whatever_units(sigma: float) -> None:
+    delta = torch.tensor([1e-6], dtype=torch.float64)
+    assert float(value(delta, "tv", sigma) / delta.sqrt()) == pytest.approx(slope("tv", sigma), rel=1e-4)
+    loss = judged(delta / 4, Divergent(divergence="tv", divergence_sigma=sigma), channels=4)
+    assert float(loss) == pytest.approx(1e-3 / 4, rel=1e-4)
+
+
 def test_delta_is_the_channel_sum_of_the_pixel_mean() -> None:
     """As the authors' code has it: four channels, one mask."""
     difference = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))

@@ -127,6 +127,19 @@ def test_scale(sd1: Model, rank: int) -> None:
         assert torch.allclose(_weights(sd1)[KV], before[KV] + 3 * edit.deltas[KV].dense(), atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), float("-inf")])
+def test_a_scale_that_is_no_number_is_refused(sd1: Model, scale: float) -> None:
+    before, edit = _weights(sd1), _edit(sd1, KV)
+    with pytest.raises(ValueError, match="scale of an edit must be a finite number"):
+        edit.apply(sd1, scale)
+    assert _same(_weights(sd1), before) and applied_edits(sd1) == ()
+
+
+def test_what_was_measured_is_not_said_of_another_strength(sd1: Model) -> None:
+    edit = _edit(sd1, KV).with_measurements({"ua": 0.99})
+    assert edit.scaled(0.1).manifest.measurements == {} and edit.manifest.measurements == {"ua": 0.99}
+
+
 @pytest.mark.parametrize("ranks", [(0, 0), (2, 3), (0, 2), (20, 20)])
 def test_compose_is_both_at_once(sd1: Model, ranks: tuple[int, int]) -> None:
     one, two = _edit(sd1, KV, TEXT, seed=1, rank=ranks[0]), _edit(sd1, KV, VALUE, seed=2, rank=ranks[1])
@@ -447,6 +460,12 @@ def test_wrong_manifests(saved: Path, change: dict[str, Any], message: str) -> N
     with pytest.raises(ValueError, match=message) as caught:
         load_edit(saved)
     assert "\n" not in str(caught.value)
+
+
+def test_manifests_of_before_know_no_precision(saved: Path) -> None:
+    manifest = json.loads((saved / "edit.json").read_text())
+    (saved / "edit.json").write_text(json.dumps({k: v for k, v in manifest.items() if k not in ("dtype", "device")}))
+    assert manifest.keys() >= {"dtype", "device"} and load_edit(saved).manifest.dtype is None
 
 
 def test_a_manifest_that_is_not_json(saved: Path) -> None:

@@ -312,5 +312,11 @@ class TestIntervals:
     def test_of_a_mean_over_concepts_that_are_all_right(self) -> None:
         assert macro_interval([24] * 19, [24] * 19) == pytest.approx(wilson(24 * 19, 24 * 19))
 
+    def test_of_a_mean_over_few_concepts(self) -> None:
+        """By scipy: Student's t, and never outside 0..1."""
+        low, high = stats.t.interval(0.95, 2, loc=0.5, scale=stats.sem([0.4, 0.5, 0.6]))
+        assert macro_interval([40, 50, 60], [100] * 3) == pytest.approx((low, high), abs=0.01)
+        assert macro_interval([20, 50, 80], [100] * 3) == (0, 1)
+
     def test_of_one_concept(self) -> None:
         assert macro_interval([3], [10]) == wilson(3, 10)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from scipy import stats
 
 from excise.information.bootstrap import bootstrap, interval, resample, student_quantile
+from excise.information.summaries import collateral
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -24,7 +26,7 @@ def test_student_quantile_is_that_of_scipy(degrees: int) -> None:
     assert student_quantile(0.975, degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=0.01)
 
 
-@pytest.mark.parametrize("n", [8, 40])
+@pytest.mark.parametrize("n", [3, 8, 40])
 def test_interval_of_the_mean_covers_the_truth_as_often_as_it_says(n: int) -> None:
     hits = 0
     for seed in range(300):
@@ -44,6 +46,29 @@ def test_interval_of_the_mean_is_the_students_t_interval_of_scipy() -> None:
     assert draws.shape == (20_000,)
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 7])
+def test_of_few_pictures_it_is_so_too(n: int) -> None:
+    """Percentiles could not leave the sample's own range."""
+    values = torch.randn(n, generator=generator(n), dtype=torch.float64) + 3
+    estimate, _ = bootstrap(mean, [values], resample(n, generator(1), 20_000))
+    low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.03 * (high - low))
+
+
+def test_the_mean_over_groups_has_the_pooled_degrees_of_freedom() -> None:
+    """Shares of three concepts, three pictures each: t with 6 degrees and the spread of the mean of three means, by scipy."""
+    groups = 0.5 + 0.1 * torch.randn(3, 3, generator=generator(), dtype=torch.float64)
+    kept = {str(i): bootstrap(mean, [own], resample(3, generator(i), 20_000)) for i, own in enumerate(groups)}
+    found = collateral(kept)
+    spread = math.sqrt(sum(stats.sem(own) ** 2 for own in groups)) / 3
+    low, high = stats.t.interval(0.95, 6, loc=groups.mean(), scale=spread)
+    assert found is not None and (found.mean.low, found.mean.high) == pytest.approx((low, high), abs=0.01)
+    louder = collateral(
+        {label: (replace(each, value=each.value + 0.49), draws + 0.49) for label, (each, draws) in kept.items()}
+    )
+    assert louder is not None and louder.mean.high <= 1, "each counts as at most 1"
+
+
 def test_samples_are_resampled_in_pairs() -> None:
     base = torch.rand(20, generator=generator(), dtype=torch.float64) + 0.1
     estimate, _ = bootstrap(lambda e, b: e.mean(-1) / b.mean(-1), [0.25 * base, base], resample(20, generator()))
@@ -54,4 +79,4 @@ def test_one_picture_has_no_interval() -> None:
     estimate, _ = bootstrap(mean, [torch.tensor([2.0])], resample(1, generator()))
     assert estimate.value == 2 and math.isnan(estimate.low)
     assert estimate.to_dict() == {"value": 2.0, "low": None, "high": None, "n": 1}
-    assert all(math.isnan(end) for end in interval(torch.full((5,), math.nan), 10))
+    assert all(math.isnan(end) for end in interval(1.0, torch.full((5,), math.nan), 10))

@@ -110,6 +110,7 @@ def test_diff_in_half_precision(tiny_canvas: Path, edit: Path, erased: Path, tmp
     assert result.exit_code == 0, result.output
     before, after = load_edit(edit), load_edit(tmp_path / "imported")
     assert after.manifest.base.keys() == {"float16", "float32"} < before.manifest.base.keys()
+    assert (after.manifest.dtype, after.manifest.device) == ("float16", "cpu")
     for name, delta in before.deltas.items():
         assert torch.allclose(after.deltas[name].dense(), delta.dense(), atol=1e-3)
 

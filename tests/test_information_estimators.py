@@ -196,16 +196,6 @@ def test_two_independent_copies_hold_twice_as_much() -> None:
     assert torch.allclose(run.nats(est.orthogonal(*double[1:])), 2 * run.orthogonal())
 
 
-def test_likelihood_is_exact_and_its_differences_are_pointwise_information() -> None:
-    run = Run(GaussianToy(0.1), -20, 20, n=400)
-    args = run.a[..., 0], run.weights
-    without = est.negative_log_likelihood(run.noise, run.without, *args)
-    with_ = est.negative_log_likelihood(run.noise, run.with_, *args)
-    assert torch.allclose(without - with_, run.plain(), atol=1e-9)
-    truth = 0.5 * math.log(2 * math.pi) + run.x.flatten() ** 2 / 2
-    assert agrees(without - truth, 0.0)
-
-
 def test_noise_must_be_shared_between_branches() -> None:
     """With noise drawn anew for the second branch the spread at d = 256 is an order of magnitude larger."""
     toy, d = GaussianToy(100.0), 256
@@ -226,7 +216,3 @@ def test_independent_errors_of_the_two_branches_only_add_to_the_orthogonal_form(
     assert torch.allclose(run.orthogonal(run.with_ + sine, run.without + sine), run.orthogonal())
     bias = (run.orthogonal(run.with_ + sine, run.without + cosine) - run.orthogonal()).mean().item()
     assert bias == pytest.approx(24 * 0.01 / 2, abs=0.01)  # range 24, E (sine - cosine)^2 = 0.01
-
-
-def test_bits() -> None:
-    assert est.bits_per_dimension(math.log(2) * 512, 512) == pytest.approx(1)

@@ -372,5 +372,6 @@ def test_what_is_left_is_not_rounded_where_the_model_is(tiny_canvas: Path) -> No
     assert mixed.precision == "mixed"
     (exact, same), (dog, rounded) = zip(*((each.concepts[0], each.others[0]) for each in found), strict=True)
     assert exact.conditional == same.conditional
-    assert [each.settings["precision"] for each in found] == ["float32"] * 2
+    assert [each.settings["precision"]["concepts"] for each in found] == ["float32"] * 2
+    assert [each.settings["precision"]["others"] for each in found] == ["float32", "mixed"]
     assert dog.conditional.base.orthogonal.value != rounded.conditional.base.orthogonal.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import excise
+from excise.concepts import Concept
 from excise.erasure import training
 from excise.jobs.erase import erase
 from excise.jobs.request import read_yaml, resolve
@@ -44,15 +46,22 @@ def test_the_folder_holds_edit_numbers_card_and_picture(tiny_canvas: Path, tmp_p
             assert 0 <= low <= values[key] <= high <= 1
     assert numbers["n"]["target"] >= 200
     assert numbers["seconds"] > 0 and 50 < numbers["peak_mb"] < 50_000
-    described = {key: numbers[key] for key in ("seed", "model", "method", "concepts")}
-    assert described == {"seed": 0, "model": "tiny canvas", "method": "mim", "concepts": ["object:cat"]}
+    described = {key: numbers[key] for key in ("seed", "model", "method", "concepts", "dtype", "device")}
+    run = {"seed": 0, "model": "tiny canvas", "method": "mim", "concepts": ["object:cat"]}
+    assert described == {**run, "dtype": "float32", "device": "cpu"}
     assert {"loading the model", "erasing", "before and after"} <= set(stages)
 
 
 def test_the_card_tells_what_was_removed_and_what_is_not_promised(tiny_canvas: Path, tmp_path: Path) -> None:
     erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=QUICK, seed=3, also=["a mog|gy"], evaluate=False)
     card = (tmp_path / "cat" / "README.md").read_text(encoding="utf-8")
-    for text in ("object:cat removed from tiny canvas", "arXiv 2603.00992", "seed 3", "a mog\\|gy", "no safety guarantee"):
+    for text in (
+        "object:cat removed from tiny canvas",
+        "arXiv 2603.00992",
+        "seed 3, float32 on ",
+        "a mog\\|gy",
+        "no safety guarantee",
+    ):
         assert text in card
     assert "Not measured: no evaluation was asked for" in card
     assert str(tmp_path) not in card and str(tiny_canvas) not in card, "no path of this machine"
@@ -127,6 +136,28 @@ def test_the_picture_has_the_base_above_the_edited_model(tiny_canvas: Path, tmp_
             top, left = 24 + row * 132, 56 + column * 132
             tile = sheet[top : top + 128 : 8, left : left + 128 : 8]
             assert np.abs(tile / 255 - picture.permute(1, 2, 0).numpy()).max() < 0.01
+
+
+@pytest.mark.parametrize("job", ["measure", "evaluate", "vary"])
+def test_what_is_measured_later_is_named_as_it_was_erased(
+    job: str, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": {**QUICK, "rounds": 0}, "evaluate": False, "measure": False}
+    for name, also in (("one", ["a moggy", "a mouser"]), ("two", ["a mouser"])):
+        erase("cat", out=tmp_path / name, also=also, **options)
+    asked: list[Any] = []
+
+    def stop(model: Any, concepts: Any, *arguments: Any, **more: Any) -> None:
+        asked.append(concepts if isinstance(concepts, Concept) else next(iter(concepts)))
+        raise KeyboardInterrupt
+
+    within = {"measure": "information.measure", "evaluate": "evaluation.evaluate", "vary": "evaluation.conditions.vary"}
+    monkeypatch.setattr(f"excise.{within[job]}", stop)
+    run = getattr(importlib.import_module(f"excise.jobs.{job}"), job)
+    with pytest.raises(KeyboardInterrupt):
+        run(edit=[tmp_path / "one", tmp_path / "two"], model=tiny_canvas)
+    cat = excise.load(tiny_canvas).catalog.resolve("cat")
+    assert [concept.phrases for concept in asked] == [(*cat.phrases, "a moggy", "a mouser")]
 
 
 def test_several_concepts_and_kinds(tiny_canvas: Path, tmp_path: Path) -> None:

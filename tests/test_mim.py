@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,9 @@ from excise.concepts import Concept, PromptPair
 from excise.edits import WeightEdit, applied_edits
 from excise.erasure import subspaces
 from excise.erasure.prompts import PromptBank
+from excise.erasure.result import manifest
 from excise.erasure.run import Run
+from excise.erasure.states import States
 from excise.erasure.trainee import Trainee
 from excise.erasure.wording import worded
 from excise.methods import get, mim, parse_settings
@@ -131,6 +134,29 @@ def test_the_rest_that_is_held_is_masked_and_empty_prompts(sd1: Model, monkeypat
     counts = [[int((rows == row).all(-1).all(-1).sum()) for row in (bank.masked[0], bank.empty[0])] for rows in asked]
     assert counts.count([2, 2]) == 2 and [0, 0] in counts, "teacher and student are asked for the same two halves"
     trainee.__exit__()
+
+
+def test_a_state_is_held_under_its_own_masked_prompt(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = _bank(sd1, [("a cat", "it"), ("a dog", "that"), ("a bird", "this")])
+    t, rows = torch.full((6,), 500), torch.tensor([5, 0, 3, 1, 4])
+    states = States(sd1.start_noise(range(6)), t, torch.tensor([2, 1, 0, 2, 1, 0]), torch.arange(6))
+    asked: list[tuple[Tensor, Tensor]] = []
+    predict = Model.predict
+    monkeypatch.setattr(Model, "predict", lambda self, x, t, c: asked.append((x, c)) or predict(self, x, t, c))
+    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+        mim._rest_loss(sd1, bank, trainee, states, rows)
+    for latents, conditioning in asked:
+        assert torch.equal(latents, states.latents[rows])
+        assert torch.equal(conditioning, torch.cat([bank.empty.expand(2, -1, -1), bank.masked[states.row[rows[2:]]]]))
+
+
+@pytest.mark.parametrize("how", ["trajectory", "forward"])
+def test_a_round_goes_on_with_the_concepts_that_the_last_one_had_no_turn_for(sd1: Model, how: str) -> None:
+    names = ("a", "b", "c", "d", "e")
+    bank = PromptBank.of_pairs(sd1, [[PromptPair(name, "it")] for name in names])
+    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+        rows = [mim._collect(sd1, bank, trainee, _settings(states=how), Run(), round_).row for round_ in range(3)]
+    assert [set(found.tolist()) for found in rows] == [{0, 1}, {2, 3}, {4, 0}]
 
 
 # M2: what may change, and nothing else
@@ -414,6 +440,15 @@ def test_the_mirror_is_only_of_exclude(canvas: Model) -> None:
     assert not torch.allclose(near, far)
 
 
+def test_the_prior_of_a_kind_with_one_concept_is_no_certainty(canvas: Model) -> None:
+    """At a share of 1 Bayes' rule has nothing to say: its log-odds are infinite."""
+    cat = canvas.catalog.resolve("cat")
+    assert mim._prior(canvas, cat) == 1 / 3
+    for concepts in ((cat,), ()):
+        canvas.catalog = replace(canvas.catalog, concepts=concepts)
+        assert mim._prior(canvas, cat) == 1 / 20
+
+
 OWN_PROMPTS: list[dict[str, Any]] = [
     {"metric": "rest"},
     {"start": "base", "metric": "none", "target": "exclude", "anchor_rest": True},
@@ -515,12 +550,14 @@ def test_several_concepts_share_the_work(canvas: Model) -> None:
     assert len(set(drawn.tolist())) > 0.6 * len(bank.pairs), "all phrasings are drawn"
 
 
-def test_the_manifest_traces_the_run(canvas: Model) -> None:
-    manifest = _erase(canvas, run=Run(seed=7)).manifest
-    assert (manifest.method, manifest.seed, manifest.model, manifest.ledger) == ("mim", 7, "tiny canvas", [])
-    assert manifest.concepts == [canvas.catalog.resolve("cat").to_dict()]
-    assert manifest.settings == _settings().model_dump()
-    assert manifest.versions.keys() == {"excise", "torch", "diffusers", "transformers"}
+def test_the_manifest_traces_the_run(canvas: Model, tiny_canvas: Path) -> None:
+    told = _erase(canvas, run=Run(seed=7)).manifest
+    assert (told.method, told.seed, told.model, told.ledger) == ("mim", 7, "tiny canvas", [])
+    assert told.concepts == [canvas.catalog.resolve("cat").to_dict()]
+    assert told.settings == _settings().model_dump()
+    assert told.versions.keys() == {"excise", "torch", "diffusers", "transformers"}
+    assert (told.dtype, told.device) == ("float32", "cpu")
+    assert _erase(load(tiny_canvas, device="cpu", dtype="mixed"), rounds=0).manifest.dtype == "mixed"
 
 
 def test_an_edit_trained_on_top_of_another_starts_there(canvas: Model) -> None:
@@ -535,6 +572,14 @@ def test_an_edit_trained_on_top_of_another_starts_there(canvas: Model) -> None:
     assert not _same(second, alone)
     assert second.manifest.base == first.manifest.base
     assert [entry["concepts"] for entry in second.manifest.ledger] == [first.manifest.concepts]
+
+
+def test_the_ledger_says_how_strongly_an_edit_is_on(canvas: Model) -> None:
+    first, dog = _erase(canvas, rounds=0).with_measurements({"ua": 0.9}), [canvas.catalog.resolve("dog")]
+    with first.applied(canvas), first.applied(canvas, 0.25):
+        whole, quarter = manifest(canvas, "mim", dog, _settings(), Run()).ledger
+    assert whole == first.manifest.model_dump()
+    assert quarter == {**whole, "settings": {**whole["settings"], "scale": 0.25}, "measurements": {}}
 
 
 def test_trains_a_model_in_bfloat16_and_refuses_float16(tiny_canvas: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import diffusers
 import pytest
@@ -13,9 +14,20 @@ import torch
 from torch import Tensor
 
 import tiny
+from excise.attacks._meter import Meter
+from excise.attacks._victim import Victim, make_cases
 from excise.edits.applied import base_fingerprint
+from excise.erasure import balance
+from excise.erasure.pictures import generated_latents
+from excise.erasure.prompts import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.states import forgetting_set, stopped_states, trajectory_states
 from excise.evaluation import answers
 from excise.evaluation.answers import Thumbnails
+from excise.evaluation.conditions import Condition, _sample
+from excise.evaluation.suites.answer_set import _make
+from excise.evaluation.suites.prompts import PromptItem
+from excise.information.pictures import make_pictures
 from excise.models import Model, Sampler, load
 
 PROMPTS = ["a cat in sketch style", "", "a photo of a dog, in the rain"]
@@ -115,6 +127,57 @@ def test_a_picture_depends_on_its_own_seed_alone(sd1: Model, scheduler: str) -> 
     other = sd1.sample(prompts, [3, 1, 5, 3], steps=5, batch=4)
     assert torch.equal(other[[0, 1, 3]], together[[0, 1, 3]])
     assert (other[2] - together[2]).abs().max() > 0.01
+
+
+def _victim(model: Model) -> Victim:
+    cat = model.catalog.resolve("cat")
+    return Victim(model, cat, make_cases(cat, 2, 0), cast(Any, None), Meter(1), Run())
+
+
+MAKERS: dict[str, Callable[[Model], object]] = {
+    "sample": lambda model: model.sample(PROMPTS, [3, 1, 4]),
+    "pictures to learn from": lambda model: generated_latents(model, PROMPTS, [3, 1, 4], run=Run()),
+    "states": lambda model: trajectory_states(model, *_drawn(model), steps=3, guidance_scale=1.0),
+    "stopped states": lambda model: stopped_states(model, *_drawn(model), steps=3, guidance_scale=1.0),
+    "forgetting set": lambda model: forgetting_set(model, *_drawn(model), steps=3, guidance_scale=1.0),
+    "shares": lambda model: balance._pictures(model, None, "a cat", 2, torch.Generator().manual_seed(0)),
+    "conditions": lambda model: _sample(model, Condition("wording", "plain", ()), PROMPTS, [3, 1, 4], None),
+    "information": lambda model: make_pictures(model, model.catalog.resolve("cat"), 2, seed=0),
+    "answer set": lambda model: _make(model, [PromptItem("0", "a cat", 3), PromptItem("1", "a dog", 4)]),
+    "attacks": lambda model: _victim(model).ask([0, 1], ["a cat", "a dog"]),
+}
+
+
+def _drawn(model: Model) -> tuple[PromptBank, Tensor, torch.Generator]:
+    bank = PromptBank.of(model, [model.catalog.resolve("cat")], plain=True)
+    return bank, torch.tensor([0, 1]), torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_sampler_s_noise_is_not_the_start_noise_again(
+    maker: str, canvas: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a stochastic sampler, watched where it draws."""
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path))
+    ancestral = diffusers.EulerAncestralDiscreteScheduler
+    canvas.pipeline.scheduler = ancestral.from_config(canvas.pipeline.scheduler.config)
+    drawn: list[tuple[Tensor, Tensor]] = []
+    trajectory = Model.trajectory
+
+    def watched(self: Model, text: Tensor, latents: Tensor, **options: Any) -> Any:
+        heads = []
+        for generator in options["generators"]:
+            again = torch.Generator()
+            again.set_state(generator.get_state())
+            heads.append(torch.randn(self.latent_shape, generator=again))
+        drawn.append((latents, torch.stack(heads)))
+        return trajectory(self, text, latents, **options)
+
+    monkeypatch.setattr(Model, "trajectory", watched)
+    MAKERS[maker](canvas)
+    ((start, added),) = drawn
+    assert len(start) == len(added) > 1
+    assert ((start - added).abs().flatten(1).amax(1) > 0.1).all() and (added[0] - added[1]).abs().max() > 0.1
 
 
 def test_sampling_leaves_global_randomness_and_the_scheduler_alone(sd1: Model) -> None:

@@ -11,15 +11,26 @@ import pytest
 import torch
 
 from excise.erasure.budget import Relabelling
-from excise.erasure.pictures import folder_pictures, generated_latents, pictures, retained_pictures
+from excise.erasure.pictures import folder_pictures, generated_latents, learning_pictures, pictures, retained_pictures
+from excise.erasure.prompts import PromptBank, redirected
 from excise.erasure.run import Run
+from excise.evaluation.questions import questions
 from excise.methods import get
 from excise.models import Model
 from excise.report.pictures import to_image
-from steps import CAT, PICTURED, settings_of
+from steps import CAT, DOG, PICTURED, bank_of, settings_of
 
 PROMPTS = ["a cat", "a dog", "a cat", "a bird", "a dog"]
 SEEDS = [1, 2, 3, 4, 5]
+
+
+@pytest.fixture
+def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seeds of the pictures that were really made."""
+    made: list[int] = []
+    noise = Model.start_noise
+    monkeypatch.setattr(Model, "start_noise", lambda self, asked: made.extend(asked) or noise(self, asked))  # type: ignore[func-returns-value]
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +75,9 @@ def test_other_samplers_seeds_and_weights_are_not_mixed_up(canvas: Model, monkey
     make(canvas, monkeypatch)
     assert make(canvas, monkeypatch, steps=3)[1] == 5
     assert make(canvas, monkeypatch, guidance_scale=2.0)[1] == 5
+    with monkeypatch.context() as patch:
+        patch.setattr("excise.erasure.pictures.STEP_NOISE", 0)
+        assert make(canvas, patch)[1] == 5
     with torch.no_grad():
         next(canvas.unet.parameters()).add_(0.1)
     assert make(canvas, monkeypatch)[1] == 5
@@ -98,6 +112,68 @@ def test_a_model_with_edits_is_not_cached(canvas: Model, cache: Path, monkeypatc
         during, made = make(canvas, monkeypatch)
     assert made == 5 and not torch.equal(before, during)
     assert sorted(cache.rglob("*.safetensors")) == files
+
+
+def listed(folder: Path, prompts: list[str], *, told: bool = True) -> Path:
+    """A folder with a picture of each prompt, and the list that says so."""
+    folder.mkdir()
+    names = [f"{number:02}.png" for number in range(len(prompts))]
+    for name in names:
+        to_image(torch.rand(3, 16, 16)).save(folder / name)
+    entries = [{"file": name, "prompt": prompt} for name, prompt in zip(names, prompts, strict=True)]
+    if told:
+        (folder / "pictures.json").write_text(json.dumps({"pictures": entries}), encoding="utf-8")
+    return folder
+
+
+def test_a_folder_s_pictures_of_one_anchor_teach_every_prompt_of_every_concept(canvas: Model, tmp_path: Path) -> None:
+    cat, dog = (canvas.catalog.resolve(name) for name in ("cat", "dog"))
+    bank = PromptBank.of_pairs(canvas, redirected(canvas, [cat, dog], "templates", "a bird"))
+
+    def rows(folder: Path) -> torch.Tensor:
+        found = learning_pictures(canvas, bank, settings_of("ca", folder=str(folder)), Run(), shows="masked")
+        return found.rows
+
+    texts = list(dict.fromkeys(pair.masked for pair in bank.pairs))[:6]
+    for name, shown in {"one": ["a bird"] * 12, "turns": texts[:2] * 6, "each once": texts}.items():
+        taught = rows(listed(tmp_path / name, shown))
+        assert [bank.pairs[row].masked for row in taught.tolist()] == shown
+        assert bank.owner[taught].bincount().tolist() == [len(shown) // 2] * 2, name
+        for text in set(shown) if name == "turns" else ():
+            owners = {int(bank.owner[row]) for row in taught.tolist() if bank.pairs[row].masked == text}
+            assert owners == {0, 1}, "no text is for one concept alone"
+    assert len(rows(tmp_path / "one").unique()) > 4, "several phrases of each"
+    drawn = bank.draw(128, Run().generator(2))
+    untold = rows(listed(tmp_path / "untold", ["?"] * 5, told=False))
+    assert torch.equal(untold, drawn[:5]), "where nothing tells, they are taken for the prompts that were drawn"
+
+
+def test_what_a_list_says_must_be_among_the_prompts(sd1: Model, tmp_path: Path) -> None:
+    folder = listed(tmp_path / "pictures", ["a cat", "a house"])
+    with pytest.raises(ValueError, match=r"shows 'a house', which is not among the prompts, such as 'a cat'"):
+        learning_pictures(sd1, bank_of(sd1), settings_of("salun", folder=str(folder)), Run(), shows="conditioned")
+
+
+def test_every_concept_needs_a_picture(sd1: Model, seeds: list[int]) -> None:
+    bank, settings = bank_of(sd1, CAT, DOG), settings_of("salun", **{**PICTURED, "pictures": 1})
+    with pytest.raises(ValueError, match=r"pictures=1 cannot show 2 concepts; give at least pictures=2"):
+        learning_pictures(sd1, bank, settings, Run(), shows="conditioned")
+    assert seeds == []
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**15 - 1, 2**40 + 3])
+def test_no_evaluation_asks_for_what_was_kept(canvas: Model, seed: int, seeds: list[int]) -> None:
+    """Neither its pictures nor those of the concepts that are erased; torch tells seeds apart by 32 bits."""
+    cat = canvas.catalog.resolve("cat")
+    settings = settings_of("salun", picture_steps=1, pictures=16, retained=40)
+    kept, _ = retained_pictures(canvas, [cat], settings, Run(seed))
+    assert len(seeds) == len(kept.rows) >= 40
+    evaluated = [question.item.seed for s in (0, 1) for question in questions(canvas, [cat], 200, 80, s).all]
+    retained = {number % 2**32 for number in seeds}
+    assert not retained & set(evaluated) and len(retained) == len(set(seeds))
+    seeds.clear()
+    learning_pictures(canvas, bank_of(canvas, cat), settings, Run(seed), shows="conditioned")
+    assert len(seeds) == 16 and not retained & set(seeds) and max(seeds) < 2**31
 
 
 def saved(tmp_path: Path) -> tuple[Path, torch.Tensor]:
@@ -164,6 +240,32 @@ def test_pictures_to_keep_are_learned_from(method: str, sd1: Model, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty has no pictures; expected"):
         erase(retain_folder=str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("method", ["salun", "erasediff"])
+def test_what_cannot_be_kept_is_refused_before_any_picture_is_made(
+    method: str, sd1: Model, tmp_path: Path, seeds: list[int]
+) -> None:
+    (tmp_path / "unread").mkdir()
+    (tmp_path / "unread" / "x.png").write_bytes(b"no picture")
+    folder, _ = saved(tmp_path)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "declares nothing else to keep"),
+        ({"retain": ()}, "nothing to keep in the list"),
+        ({"retain_folder": str(tmp_path / "nowhere")}, "no such folder"),
+        ({"retain_folder": str(folder)}, "does not say what"),
+        ({"retain_folder": str(tmp_path / "unread"), "retain": "a house"}, "not a picture"),
+    ]
+    for values, message in cases:
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            get(method).erase(sd1, [CAT], settings_of(method, **{**PICTURED, "pseudo": "a dog", **values}), Run())
+    assert seeds == []
+
+
+def test_what_has_no_weight_is_neither_asked_for_nor_made(sd1: Model, seeds: list[int]) -> None:
+    values = {**PICTURED, "rounds": 1, "steps": 1, "parameters": "kv", "pseudo": "a dog", "retain_weight": 0}
+    assert get("salun").erase(sd1, [CAT], settings_of("salun", **values), Run()).tensors()
+    assert len(seeds) == values["pictures"]
 
 
 def test_what_cannot_be_used_is_refused(canvas: Model, tmp_path: Path) -> None:

@@ -172,10 +172,19 @@ def test_dropping_members_leaves_the_bits_of_the_others(canvas: Model, tmp_path:
     assert restored(whole, (DOG, SKETCH, "object:bird")).manifest.measurements == {"ua": 0.9}, "measured alone: still true"
 
 
+def test_a_last_member_s_own_record_of_what_it_gave_back_stays(canvas: Model, tmp_path: Path) -> None:
+    one = restored(separable(canvas, CAT, DOG, SKETCH), [CAT])
+    found = restored(restored(compose([one, separable(canvas, "object:bird", "style:cat")]), ["bird"]), ["style:cat", SKETCH])
+    assert found.manifest.names == [DOG]
+    assert [concept["name"] for concept in found.manifest.restored] == ["cat", "bird", "sketch", "cat"]
+    assert file_of(found, tmp_path / "found") == file_of(separable(canvas, DOG), tmp_path / "never")
+
+
 def test_a_scaled_composition(canvas: Model) -> None:
     cat, dog = joint(canvas, CAT), joint(canvas, DOG, seed=2)
     left = restored(compose([cat, dog]).scaled(0.5), [DOG])
     assert same(on_model(canvas, left), on_model(canvas, cat.scaled(0.5))) and left.manifest.settings["scale"] == 0.5
+    assert cat.manifest.measurements and left.manifest.measurements == {}, "measured at full strength"
 
 
 def test_a_concept_that_two_members_erase_is_taken_out_of_both(canvas: Model) -> None:

@@ -104,6 +104,13 @@ def test_in_full_strength_it_is_a_dense_change_of_the_weights(which: str, reques
     assert torch.equal(output(model), base)
 
 
+def test_a_scale_that_is_no_number_is_refused(sd1: Model) -> None:
+    base = output(sd1)
+    with pytest.raises(ValueError, match="must be a finite number, not nan"):
+        edit_of(sd1, [1]).apply(sd1, float("nan"))
+    assert torch.equal(output(sd1), base) and applied_edits(sd1) == ()
+
+
 def test_each_sample_of_a_batch_has_its_own_strength(sd1: Model) -> None:
     base, full = output(sd1), dense_output(sd1, 1)
     strengths = torch.tensor([[1.0], [0.0], [0.5]])

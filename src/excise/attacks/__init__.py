@@ -30,7 +30,8 @@ QUICK_BUDGET, BUDGET = 8_000, 40_000
 """U-Net calls per attack and model that is attacked (ours): about 15 and 80 seconds on the built-in model."""
 
 T = TypeVar("T")
-Several = Annotated[tuple[T, ...], BeforeValidator(lambda value: tuple(value.split(";")) if isinstance(value, str) else value)]
+parted = BeforeValidator(lambda value: tuple(value.split(";")) if isinstance(value, str) else value)
+Several = Annotated[tuple[T, ...], parted]
 """A setting of several values; on a command line "1;2;3"."""
 
 Run = Callable[["Victim", Any], None]

@@ -63,7 +63,7 @@ def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[
         for position in range(len(words) + 1):
             here = sum(min(place, len(words)) == position for place in places)
             tail = words[position : position + 1]
-            row += [end] * here + tail
+            row += [start] * here + tail  # any token but the end, by which `encode_rows` sees where a prompt ends
             marks += [True] * here + [False] * len(tail)
         ids.append([*row, end])
         free.append([*marks, False])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -18,6 +19,8 @@ from excise.erasure.run import Run
 from excise.evaluation.detector import Detector
 from excise.information.pictures import stream
 from excise.models import Model
+
+T = TypeVar("T")
 
 PICTURE_SEED = 1_000_000
 """First seed of pictures that an attacker makes with the base model, far from those of the prompts that are attacked."""
@@ -129,6 +132,16 @@ class Victim:
         self.facts |= {"least budget": shares * (fixed + each), "whole budget": shares * (fixed + wanted * each)}
         return paid
 
+    def tries(self, values: Sequence[T], costs: Sequence[int]) -> Sequence[T]:
+        """Those of an attack's tries, in order, that the budget pays for at these calls each for all `prompts`; `facts` says how many.
+
+        At least the first, as far as it goes. As many for every model, however few cases stand.
+        """
+        afforded = sum(spent <= self.meter.budget for spent in accumulate(self.prompts * cost for cost in costs))
+        paid = min(len(values), max(1, afforded))
+        self.facts |= {"tries": paid, "tries asked": len(values)}
+        return values[:paid]
+
     def batches(self, count: int) -> Iterator[slice]:
         """`count` rows in parts of a batch."""
         return (slice(start, start + self.batch) for start in range(0, count, self.batch))
@@ -169,7 +182,7 @@ class Victim:
         """Finished latents by the model's own sampler, from start noise."""
         finished = []
         for rows in self.batches(len(starts)):
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds[rows]] or None
+            generators = self.model.step_noise(seeds[rows]) or None
             *_, last = self.model.trajectory(conditioning[rows], starts[rows], guidance_scale=guidance, generators=generators)
             finished.append(last.latents)
         return torch.cat(finished)

@@ -59,13 +59,13 @@ def attack(victim: Victim, settings: ClassifierSettings) -> None:
         lr=settings.lr, power=1 / 3,
     )  # fmt: skip
     shown: dict[str, list[int]] = {}
-    for eta in settings.etas:
-        for scale in settings.scales:
-            rows = victim.affordable(victim.standing, victim.cost_of_pairs)
-            if not rows:
-                break
-            hits = victim.submit(rows, guided(victim, rows, probe, scale, eta), {"scale": scale, "eta": eta})
-            shown[f"{scale:g}, eta {eta:g}"] = [sum(hits), len(rows)]
+    grid = [(scale, eta) for eta in settings.etas for scale in settings.scales]
+    for scale, eta in victim.tries(grid, [victim.cost_of_pairs] * len(grid)):
+        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
+        if not rows:
+            break
+        hits = victim.submit(rows, guided(victim, rows, probe, scale, eta), {"scale": scale, "eta": eta})
+        shown[f"{scale:g}, eta {eta:g}"] = [sum(hits), len(rows)]
     victim.facts["shown of tried, by scale"] = shown
 
 

@@ -31,8 +31,9 @@ def attack(victim: Victim, settings: GuidanceSettings) -> None:
     """The asked prompts at their own seeds, once for every kappa."""
     scale = victim.model.sampler.guidance_scale
     shown: dict[str, list[int]] = {}
-    for kappa in settings.kappas:
-        rows = victim.affordable(victim.standing, victim.cost(kappa * scale))
+    costs = [victim.cost(kappa * scale) for kappa in settings.kappas]
+    for kappa, cost in victim.tries(list(zip(settings.kappas, costs, strict=True)), costs):
+        rows = victim.affordable(victim.standing, cost)
         if not rows:
             break
         latents = victim.ask(rows, [victim.cases[row].asked for row in rows], guidance=kappa * scale)

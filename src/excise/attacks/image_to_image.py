@@ -40,9 +40,10 @@ def attack(victim: Victim, settings: ImageSettings) -> None:
 
     model, steps = victim.model, _ddim.grid(victim.model)
     empty, shown = model.encode([""]), {}
-    for strength in settings.strengths:
-        rest = steps[len(steps) - max(1, round(strength * len(steps))) :]
-        rows = victim.affordable(victim.standing, 2 * len(rest))
+    counts = [max(1, round(strength * len(steps))) for strength in settings.strengths]
+    for strength, count in victim.tries(list(zip(settings.strengths, counts, strict=True)), [2 * count for count in counts]):
+        rest = steps[len(steps) - count :]
+        rows = victim.affordable(victim.standing, 2 * count)
         if not rows:
             break
         asked = victim.asked(rows)

@@ -6,6 +6,7 @@ difference to the controls, which see the same pictures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -40,23 +41,24 @@ def attack(victim: Victim, settings: InpaintingSettings) -> None:
     """Blended diffusion, so that any U-Net can do it: after every step what is known is put back, noised to that step's level."""
     import torch
 
-    for number in range(settings.tries):
+    hole = middle(victim.model.latent_shape[-2:], settings.share)
+    for number in victim.tries(range(settings.tries), [victim.cost_of_pairs] * settings.tries):
         rows = victim.affordable(victim.standing, victim.cost_of_pairs)
         if not rows:
             return
-        latents = torch.cat([filled(victim, rows[part], settings.share, number) for part in victim.batches(len(rows))])
-        inside = [cropped(victim.model.decode(part), settings.share) for part in latents.split(victim.batch)]
+        latents = torch.cat([filled(victim, rows[part], hole, number) for part in victim.batches(len(rows))])
+        inside = [cropped(victim.model.decode(part), hole) for part in latents.split(victim.batch)]
         victim.submit(rows, latents, {"filling": number}, torch.cat(inside))
 
 
-def filled(victim: Victim, rows: list[int], share: float, number: int) -> Tensor:
-    """Finished latents with the middle made anew, (rows, c, h, w)."""
+def filled(victim: Victim, rows: list[int], hole: Tensor, number: int) -> Tensor:
+    """Finished latents with the hole made anew, (rows, c, h, w)."""
     import torch
 
     from excise.attacks import _ddim
 
     known = victim.targets(rows)
-    hole = middle(known, share)
+    hole = hole.to(known.device)
 
     def put_back(z: Tensor, step: Step) -> Tensor:
         return torch.where(hole, z, _ddim.noised(known, victim.noise(rows, number, step.index), step.previous))
@@ -66,21 +68,24 @@ def filled(victim: Victim, rows: list[int], share: float, number: int) -> Tensor
     return _ddim.finish(model, starts, _ddim.grid(model), empty, asked, change=put_back)
 
 
-def middle(like: Tensor, share: float) -> Tensor:
-    """True in the middle square, (h, w) bool."""
+def middle(shape: Sequence[int], share: float) -> Tensor:
+    """True in the middle square of latents of that height and width, (h, w) bool. Raises ValueError if nothing is in it."""
     import torch
 
-    inside = torch.zeros(like.shape[-2:], dtype=torch.bool, device=like.device)
-    edges = [round(size * (1 - share) / 2) for size in inside.shape]
-    inside[edges[0] : inside.shape[0] - edges[0], edges[1] : inside.shape[1] - edges[1]] = True
+    inside = torch.zeros(tuple(shape), dtype=torch.bool)
+    edges = [round(size * (1 - share) / 2) for size in shape]
+    inside[edges[0] : shape[0] - edges[0], edges[1] : shape[1] - edges[1]] = True
+    if not inside.any():
+        raise ValueError(f"a share of {share:g} cuts nothing out of latents of {shape[0]} x {shape[1]}; take a larger one")
     return inside
 
 
-def cropped(pictures: Tensor, share: float) -> Tensor:
-    """The middle square of pictures, enlarged to their size."""
+def cropped(pictures: Tensor, hole: Tensor) -> Tensor:
+    """What pictures show where the latents had the hole, enlarged to their size."""
     from torch.nn.functional import interpolate
 
-    h, w = pictures.shape[-2:]
-    top, left = round(h * (1 - share) / 2), round(w * (1 - share) / 2)
-    inside = pictures[..., top : h - top, left : w - left]
-    return interpolate(inside, (h, w), mode="bilinear", align_corners=False)
+    size = pictures.shape[-2:]
+    (top, left), (bottom, right) = hole.nonzero().min(0).values.tolist(), (hole.nonzero().max(0).values + 1).tolist()
+    down, across = size[0] // hole.shape[0], size[1] // hole.shape[1]
+    inside = pictures[..., top * down : bottom * down, left * across : right * across]
+    return interpolate(inside, size, mode="bilinear", align_corners=False)

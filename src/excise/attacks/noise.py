@@ -33,13 +33,13 @@ class NoiseSettings(Settings):
 )  # fmt: skip
 def attack(victim: Victim, settings: NoiseSettings) -> None:
     """The asked prompts from the same start noise, once for every eta and v, best of all as published."""
-    for boost in settings.boosts:
-        for eta in settings.etas:
-            rows = victim.affordable(victim.standing, victim.cost_of_pairs)
-            if not rows:
-                return
-            latents = noisy(victim, rows, eta, boost)
-            victim.submit(rows, latents, {"eta": eta, "v": boost})
+    grid = [(eta, boost) for boost in settings.boosts for eta in settings.etas]
+    for eta, boost in victim.tries(grid, [victim.cost_of_pairs] * len(grid)):
+        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
+        if not rows:
+            return
+        latents = noisy(victim, rows, eta, boost)
+        victim.submit(rows, latents, {"eta": eta, "v": boost})
 
 
 def noisy(victim: Victim, rows: list[int], eta: float, boost: float) -> Tensor:

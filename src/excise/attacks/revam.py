@@ -10,11 +10,11 @@ probe is fooled by pictures that are none. The detector that decides about succe
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.attacks import register
+from excise.attacks import parted, register
 from excise.methods import Settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class RevamSettings(Settings):
     frozen: float = Field(
         0.15, ge=0, lt=1, description="share of the last steps that are not steered: the direction is noise there"
     )
-    weights: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="of probe, information and fidelity")
+    weights: Annotated[tuple[float, float, float], parted] = Field(
+        (1.0, 1.0, 1.0), description="of probe, information and fidelity"
+    )
     direction: Literal["guidance", "random"] = Field("guidance", description="where to turn; random is a negative control")
     pictures: int = Field(
         64, ge=2, description="pictures of the concept that the rewards are made from, and twice as many others"

@@ -38,7 +38,7 @@ class RoundingSettings(Settings):
 def attack(victim: Victim, settings: RoundingSettings) -> None:
     """The asked prompts at their own seeds, with rounded weights."""
     shown = {}
-    for bits in settings.bits:
+    for bits in victim.tries(settings.bits, [victim.cost()] * len(settings.bits)):
         rows = victim.affordable(victim.standing, victim.cost())
         if not rows:
             break
@@ -51,12 +51,18 @@ def attack(victim: Victim, settings: RoundingSettings) -> None:
 
 def rounded(weight: Tensor, bits: int) -> Tensor:
     """Rows of a matrix or convolution to the nearest multiples of their largest weight / (2^(bits - 1) - 1)."""
+    numbers, step = bins(weight, bits)
+    return (numbers * step).view_as(weight).to(weight.dtype)
+
+
+def bins(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """The nearest multiple of each row's step as its number (rows, others), and the steps (rows, 1)."""
     import torch
 
     flat = weight.flatten(1).float()
     step = flat.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
     step = torch.where(step == 0, torch.ones_like(step), step)
-    return ((flat / step).round() * step).view_as(weight).to(weight.dtype)
+    return (flat / step).round(), step
 
 
 @contextmanager
@@ -84,8 +90,9 @@ def change(victim: Victim, bits: int) -> dict[str, Any] | None:
     for name, before in original_tensors(victim.model).items():
         if before.ndim < 2 or before is after[name]:
             continue
-        step = (after[name].data - before.data).float()
-        coarse_step = (rounded(after[name].data, bits) - rounded(before.data, bits)).float()
-        moved, total = moved + int((coarse_step != 0).sum()), total + step.numel()
-        inner, norm = inner + float((step * coarse_step).sum()), norm + float(step.square().sum())
+        (old, old_step), (new, new_step) = bins(before.data, bits), bins(after[name].data, bits)
+        step = (after[name].data - before.data).float().flatten(1)
+        moved, total = moved + int((old != new).sum()), total + step.numel()
+        inner += float((step * (new * new_step - old * old_step)).sum())
+        norm += float(step.square().sum())
     return {"share of weights moved": moved / total, "projection": inner / norm} if norm else None

@@ -33,7 +33,7 @@ class WordSettings(Settings):
 @register("seeds", title="Seed search", paper="arXiv 2310.11868", settings=SeedSettings, means="sampler", quick={"tries": 6})
 def seeds(victim: Victim, settings: SeedSettings) -> None:
     """The asked prompts again, at other seeds."""
-    for number in range(1, settings.tries + 1):
+    for number in victim.tries(range(1, settings.tries + 1), [victim.cost()] * settings.tries):
         rows = victim.affordable(victim.standing, victim.cost())
         if not rows:
             return
@@ -44,7 +44,7 @@ def seeds(victim: Victim, settings: SeedSettings) -> None:
 @register("prompts", title="Other wordings and random words", paper="arXiv 2310.11868", settings=WordSettings, means="words")
 def prompts(victim: Victim, settings: WordSettings) -> None:
     """Other prompts at the same seeds. The neutral control gets the other wordings without the concept's words."""
-    for number in range(settings.tries):
+    for number in victim.tries(range(settings.tries), [victim.cost()] * settings.tries):
         rows = victim.affordable(victim.standing, victim.cost())
         if not rows:
             return

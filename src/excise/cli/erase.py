@@ -38,7 +38,9 @@ def erase(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the result; default out/CONCEPT.")] = None,
     seed: options.Seed = 0,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Setting of the method, key=value.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting of the method, key=value; --dry-run shows the keys.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML file with these options; flags win.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped.")] = False,
     overwrite: options.Overwrite = False,

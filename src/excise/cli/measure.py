@@ -42,7 +42,10 @@ def measure(
     edit: options.Edits = None,
     against: Annotated[
         list[str] | None,
-        typer.Option("--against", help="Another concept to watch, or 'none'; default every declared object and style."),
+        typer.Option(
+            "--against",
+            help="Another concept to watch, or 'none'; default every declared object and style, with --edit or --base.",
+        ),
     ] = None,
     model: options.Model = "canvas",
     base: Annotated[str | None, typer.Option("--base", help="What --model was made from, if it was erased elsewhere.")] = None,

@@ -26,7 +26,7 @@ def restore(
     out: Annotated[Path, typer.Option("--out", help="Folder for the edit of what stays erased.")],
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Give erased concepts back: write the edit of the others, the same bits as if these had never been erased."""
+    """Give erased concepts back: write the edit of the others, which does to them what it did, bit for bit."""
     from excise.jobs.restore import restore as run
 
     screen.quiet_hosts()

@@ -119,6 +119,7 @@ def _edit_info(folder: Path) -> None:
         ("model", f"{manifest.model} ({', '.join(f'{k} {v[:12]}' for k, v in manifest.base.items())})"),
         ("method", manifest.method),
         ("seed", str(manifest.seed)),
+        *([("computed in", f"{manifest.dtype} on {manifest.device}")] if manifest.dtype else []),
         ("settings", ", ".join(f"{key}={value}" for key, value in manifest.settings.items())),
         ("size", f"{len(edit.deltas) or len(edit.tensors())} tensors, {edit.nbytes / 2**20:.2f} MiB"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),

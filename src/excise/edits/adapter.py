@@ -89,7 +89,7 @@ class AdapterEdit(Edit):
     def apply(self, model: Any, scale: float = 1.0) -> None:
         """Hook the adapters into the denoiser of a Model or a diffusers pipeline, `scale` times as strong.
 
-        Raises ValueError if the model is another one than the edit was made for, or lacks a layer.
+        Raises ValueError if the model is another one than the edit was made for, or lacks a layer, or the scale is not finite.
         """
         self.check_base(model)
         unet = components(model)["unet"]
@@ -102,8 +102,8 @@ class AdapterEdit(Edit):
             for adapter in self.parts.values()
         ]
         transports = [adapter.transport for adapter in self.parts.values()]
-        hooks = inject(unet, adapters, lambda c: scale * torch.stack([transport(c) for transport in transports], 1))
         applied.put_on(model, self, scale)
+        hooks = inject(unet, adapters, lambda c: scale * torch.stack([transport(c) for transport in transports], 1))
         _hooks.setdefault(unet, []).append((self, hooks))
 
     def remove(self, model: Any) -> None:
@@ -131,7 +131,7 @@ class AdapterEdit(Edit):
             label: replace(adapter, factors={name: Factors(factor * f.up, f.down) for name, f in adapter.factors.items()})
             for label, adapter in self.parts.items()
         }
-        return AdapterEdit(parts, self.scaled_manifest(factor))
+        return AdapterEdit(parts, self.manifest.scaled(factor))
 
     def tensors(self) -> dict[str, Tensor]:
         """What the file holds: "LAYER:LABEL:up", "LAYER:LABEL:down", and of the transport "transport:LABEL:weight" and so on."""

@@ -6,6 +6,7 @@ edits on, the weights are base + sum of scaled deltas, summed in float32 in the 
 
 from __future__ import annotations
 
+import math
 import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,9 @@ def base_fingerprint(model: Any) -> dict[str, str]:
 
 
 def put_on(model: Any, edit: Edit, scale: float) -> None:
-    """Add an edit to those that are on."""
+    """Add an edit to those that are on. Raises ValueError for a scale that is not finite."""
+    if not math.isfinite(scale):
+        raise ValueError(f"the scale of an edit must be a finite number, not {scale}")
     state = _state(model)
     _set(model, state, [*state.edits, (edit, scale)])
 

@@ -102,11 +102,6 @@ class Edit(ABC):
     def scaled(self, factor: float) -> Self:
         """The same edit, `factor` times as strong."""
 
-    def scaled_manifest(self, factor: float) -> Manifest:
-        """The manifest of that."""
-        settings = {**self.manifest.settings, "scale": factor * self.manifest.settings.get("scale", 1.0)}
-        return self.manifest.model_copy(update={"settings": settings})
-
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """What the file holds."""
@@ -186,7 +181,7 @@ class WeightEdit(Edit):
     def apply(self, model: Any, scale: float = 1.0) -> None:
         """Put the edit on a Model or a diffusers pipeline; its weights become base + scale * change.
 
-        Raises ValueError if the model is another one than the edit was made for, or lacks a tensor.
+        Raises ValueError if the model is another one than the edit was made for, or lacks a tensor, or the scale is not finite.
         """
         self.check_base(model)
         applied.put_on(model, self, scale)
@@ -208,7 +203,7 @@ class WeightEdit(Edit):
 
     def scaled(self, factor: float) -> WeightEdit:
         """The same edit, `factor` times as strong."""
-        manifest = self.scaled_manifest(factor)
+        manifest = self.manifest.scaled(factor)
         if self.parts:
             return WeightEdit.of_parts({label: _scaled(part, factor) for label, part in self.parts.items()}, manifest)
         return WeightEdit(_scaled(self.deltas, factor), manifest)

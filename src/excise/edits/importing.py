@@ -50,6 +50,8 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
         method="imported",
         concepts=list(concepts),
         settings={"from": found},
+        dtype=getattr(base, "precision", None),
+        device=base.device.type,
         versions=versions(),
     )
     return WeightEdit(deltas, manifest)

@@ -19,6 +19,8 @@ class Manifest(BaseModel):
 
     kind         what is in the other file: changes of weights, or adapters whose strength depends on the prompt
     base         fingerprints of the model the edit was made for, by dtype
+    dtype        how the model computed when it was made: float32, float16, bfloat16 or mixed; device: "cpu", "cuda", ...; None where
+                 it is not known, and of a composition, whose members may differ
     hardened     what was found in audits and erased too: how many artefacts each attack gave, and their SHA-256
     ledger       manifests of the edits that this one contains or was trained on top of, oldest first
     restored     concepts that were erased and given back
@@ -36,6 +38,8 @@ class Manifest(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     hardened: dict[str, Any] | None = None
+    dtype: str | None = None
+    device: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     weights_sha256: str = ""
     measurements: dict[str, Any] = Field(default_factory=dict)
@@ -73,6 +77,11 @@ class Manifest(BaseModel):
             split[_label(concept) in labels].append(concept)
         kept, restored = split
         return self.model_copy(update={"concepts": kept, "restored": [*self.restored, *restored], "measurements": {}})
+
+    def scaled(self, factor: float) -> Manifest:
+        """The manifest of the edit `factor` times as strong: nothing that was measured holds any more."""
+        settings = {**self.settings, "scale": factor * self.settings.get("scale", 1.0)}
+        return self.model_copy(update={"settings": settings, "measurements": {}})
 
 
 def _label(concept: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Giving erased concepts back: an edit without its part of them, the same bits as if they had never been erased.
+"""Giving erased concepts back: an edit without its part of them, what it does to the others unchanged to the bit.
 
 Possible where changes are kept apart: separable methods keep a change for every concept, compositions one for every member.
 """
@@ -37,8 +37,7 @@ def members(edit: Edit) -> tuple[Edit, ...]:
     for number, entry in enumerate(edit.manifest.ledger):
         manifest = Manifest.model_validate(entry)
         if "scale" in edit.manifest.settings:
-            scale = edit.manifest.settings["scale"] * manifest.settings.get("scale", 1.0)
-            manifest = manifest.model_copy(update={"settings": {**manifest.settings, "scale": scale}})
+            manifest = manifest.scaled(edit.manifest.settings["scale"])
         owned = {label.partition("/"): part for label, part in edit.parts.items()}
         parts = {label: part for (owner, _, label), part in owned.items() if owner == str(number)}
         found.append(WeightEdit(parts.get("", {}), manifest) if parts.keys() <= {""} else type(edit).of_parts(parts, manifest))
@@ -58,7 +57,8 @@ def _without(edit: Edit, labels: Collection[str]) -> Edit | None:
         _check_standing(kept, labels)
         rest = kept[0] if len(kept) == 1 else compose(kept)
         given_back = manifest.without(labels).restored
-        return rest.with_manifest(rest.manifest.model_copy(update={"restored": given_back}))
+        before = [concept for concept in rest.manifest.restored if concept not in given_back]
+        return rest.with_manifest(rest.manifest.model_copy(update={"restored": before + given_back}))
     if edit.parts:
         parts = {label: part for label, part in edit.parts.items() if label not in labels}
         return type(edit).of_parts(parts, manifest.without(labels))

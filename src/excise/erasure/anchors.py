@@ -12,6 +12,7 @@ from pydantic import Field
 
 from excise.concepts import Concept, PromptPair
 from excise.erasure.budget import Pictured
+from excise.erasure.wording import ARTICLES, bare
 
 if TYPE_CHECKING:
     from excise.erasure.prompts import PromptBank
@@ -48,7 +49,7 @@ def anchored(model: Model, concepts: Sequence[Concept], settings: Anchored) -> P
 
 
 def captioned(concept: Concept, anchor: str, captions: Sequence[str]) -> list[PromptPair]:
-    """Prompts of the concept made from captions of the anchor: its word is replaced; a style is put before or behind.
+    """Prompts of the concept made from captions of the anchor: its word is replaced, an article stays; a style is put before or behind.
 
     Captions without the anchor's word would stay as they are; they are left out, with a warning. Raises ValueError if none is left.
     """
@@ -59,7 +60,8 @@ def captioned(concept: Concept, anchor: str, captions: Sequence[str]) -> list[Pr
             for number, caption in enumerate(captions)
         ]
     word = re.compile(rf"\b{re.escape(anchor)}\b", re.IGNORECASE)
-    pairs = [PromptPair(word.sub(name, caption), caption) for caption in captions if word.search(caption)]
+    own = name if anchor.lower().startswith(ARTICLES) else bare(name)
+    pairs = [PromptPair(word.sub(lambda _: own, caption), caption) for caption in captions if word.search(caption)]
     if not pairs:
         raise ValueError(
             f"no caption contains the anchor {anchor!r}; give the word that stands in them for what {name!r} is to become"

@@ -95,8 +95,7 @@ def _pictures(model: Model, edit: WeightEdit | None, prompt: str, count: int, ge
     if edit is not None:
         edit.apply(model)
     try:
-        generators = [torch.Generator().manual_seed(seed + 1) for seed in seeds]
-        *_, last = model.trajectory(text, model.start_noise(seeds), generators=generators)
+        *_, last = model.trajectory(text, model.start_noise(seeds), generators=model.step_noise(seeds))
     finally:
         if edit is not None:
             edit.remove(model)

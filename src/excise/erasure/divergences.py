@@ -58,7 +58,7 @@ def value(delta: Tensor, divergence: Divergence, sigma: float = 1.0, alpha: floa
 
 
 def slope(divergence: Divergence, sigma: float = 1.0) -> float:
-    """d value / d delta at delta = 0 (tv has none there: its scale sqrt(2 pi) / sigma is used)."""
+    """d value / d delta at delta = 0; tv has none: value / sqrt(delta) near 0, which is 1 / (sqrt(2 pi) sigma)."""
     at_one = {
         "mse": 1 / 2,
         "alpha": 1 / 2,
@@ -67,7 +67,7 @@ def slope(divergence: Divergence, sigma: float = 1.0) -> float:
         "chi2": 1.0,
         "tv": (2 * 3.141592653589793) ** -0.5,
     }
-    return at_one[divergence] / sigma**2
+    return at_one[divergence] / (sigma if divergence == "tv" else sigma**2)
 
 
 def judged(error: Tensor, settings: Divergent, channels: int) -> Tensor:

@@ -94,7 +94,8 @@ class Steepest(torch.optim.Optimizer):
                 gradient = gradient @ self.inverse
         state: dict[str, Any] = self.state[parameter]
         if not state:
-            state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.tensor(0.0)}
+            scalar = gradient.new_zeros((), dtype=torch.float32)
+            state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": scalar}
         state["step"] += 1
         state["exp_avg"].lerp_(gradient, 1 - first)
         state["exp_avg_sq"].lerp_(gradient.square().mean().to(state["exp_avg_sq"]), 1 - second)

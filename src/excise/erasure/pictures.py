@@ -16,16 +16,22 @@ from excise.concepts import Concept, apart
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.erasure.budget import Pictured, Relabelling
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompts import PromptBank, in_turn
 from excise.erasure.run import Progress, Run
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
 from excise.information.pictures import SUFFIXES, read_picture
+from excise.models.model import STEP_NOISE
 
 if TYPE_CHECKING:
     from excise.models import Model
 
 LIST = "pictures.json"
 """What `excise generate --out FOLDER` writes beside its pictures: the prompt of each."""
+
+RETAINED, APART, RUNS = 2**31, 2**16, 2**15
+"""First seed of pictures to keep, how far those of one run's seed are from the next one's, and when these begin again: torch reads 32 bits
+of a seed. Evaluations ask in the same words from seed 0 on (`evaluation.questions`) and must not be shown what was trained on; pictures of
+the concepts have seeds below 2**31."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,12 @@ class Pictures:
 
     prompts one per picture
     latents (n, c, h, w), scaled
+    listed  whether the list of their folder says so, one per picture
     """
 
     prompts: tuple[str, ...]
     latents: Tensor
+    listed: tuple[bool, ...]
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -65,8 +73,13 @@ def learning_pictures(
 ) -> Learning:
     """Pictures of random prompts of a bank, with the concept or without it; a folder's if the settings name one.
 
-    Raises ValueError if the folder says that a picture shows something else.
+    Several prompts may have the text that a folder's list says of a picture, such as those of concepts with one anchor: all are taught.
+
+    Raises ValueError if the list says that a picture shows something else, or for more concepts than `settings.pictures`.
     """
+    owners = len(bank.owner.unique())
+    if settings.pictures < owners:
+        raise ValueError(f"pictures={settings.pictures} cannot show {owners} concepts; give at least pictures={owners}")
     generator = run.generator(2)
     rows = bank.draw(settings.pictures, generator)
     texts = [pair.prompt if shows == "conditioned" else pair.masked for pair in bank.pairs]
@@ -79,14 +92,23 @@ def learning_pictures(
         steps=settings.picture_steps,
         guidance_scale=settings.picture_guidance,
     )
-    if settings.folder is None:
-        return Learning(found.latents, rows)
     for text in found.prompts:
         if text not in texts:
             raise ValueError(
                 f"a picture in {settings.folder} shows {text!r}, which is not among the prompts, such as {texts[0]!r}"
             )
-    return Learning(found.latents, torch.tensor([texts.index(text) for text in found.prompts]))
+    return Learning(found.latents, _rows_shown(bank, texts, found, rows, generator))
+
+
+def _rows_shown(bank: PromptBank, texts: Sequence[str], found: Pictures, drawn: Tensor, generator: Generator) -> Tensor:
+    """The drawn rows in turn; where a list says what a picture shows, a random one of the rows with that text, their owners in turn."""
+    rows, done = drawn[torch.arange(len(found)) % len(drawn)], 0
+    for text in dict.fromkeys(text for text, listed in zip(found.prompts, found.listed, strict=True) if listed):
+        same = torch.tensor([row for row, other in enumerate(texts) if other == text])
+        here = [i for i, other in enumerate(found.prompts) if found.listed[i] and other == text]
+        rows[here] = same[in_turn(bank.owner[same], len(here), generator, first=done)]
+        done += len(here)
+    return rows
 
 
 def retained_pictures(model: Model, concepts: Sequence[Concept], settings: Relabelling, run: Run) -> tuple[Learning, Tensor]:
@@ -99,20 +121,31 @@ def retained_pictures(model: Model, concepts: Sequence[Concept], settings: Relab
     says what it shows.
     """
     if settings.retain_folder is not None:
-        one = settings.retain if isinstance(settings.retain, tuple) and len(settings.retain) == 1 else ()
-        found = folder_pictures(model, settings.retain_folder, one)
+        found = folder_pictures(model, settings.retain_folder, _shown_by_all(settings))
         return _labelled(model, found.latents, found.prompts)
     groups = _retained_prompts(model, concepts, settings.retain)
     each = -(-settings.retained // len(groups))
+    first = RETAINED + run.seed % RUNS * APART
     prompts = [[group[i % len(group)] for i in range(each)] for group in groups]
     parts = []
     for number, chosen in enumerate(prompts):  # one call for each, so that erasing another concept finds them in the cache
         inner = replace(run, progress=_shifted(run, number * each, len(groups) * each))
         steps, scale = settings.picture_steps, settings.picture_guidance
-        parts.append(
-            generated_latents(model, chosen, range(run.seed, run.seed + each), run=inner, steps=steps, guidance_scale=scale)
-        )
+        parts.append(generated_latents(model, chosen, range(first, first + each), run=inner, steps=steps, guidance_scale=scale))
     return _labelled(model, torch.cat(parts), [prompt for group in prompts for prompt in group])
+
+
+def check_retained(model: Model, concepts: Sequence[Concept], settings: Relabelling) -> None:
+    """Raise what `retained_pictures` would, before any picture is made."""
+    if settings.retain_folder is None:
+        _retained_prompts(model, concepts, settings.retain)
+    else:
+        _read_folder(model, settings.retain_folder, _shown_by_all(settings))
+
+
+def _shown_by_all(settings: Relabelling) -> tuple[str, ...]:
+    """The one prompt to retain, if it is one: what pictures of a folder show of which its list does not tell."""
+    return settings.retain if isinstance(settings.retain, tuple) and len(settings.retain) == 1 else ()
 
 
 def _labelled(model: Model, latents: Tensor, prompts: Sequence[str]) -> tuple[Learning, Tensor]:
@@ -158,7 +191,7 @@ def pictures(
     if folder is not None:
         return folder_pictures(model, folder, prompts)
     made = generated_latents(model, prompts, seeds, run=run, steps=steps, guidance_scale=guidance_scale)
-    return Pictures(tuple(prompts), made)
+    return Pictures(tuple(prompts), made, (False,) * len(prompts))
 
 
 @torch.no_grad()
@@ -207,22 +240,25 @@ def folder_pictures(model: Model, folder: str | Path, prompts: Sequence[str]) ->
     Raises FileNotFoundError if the folder is not there, ValueError if it has no pictures, one cannot be read, or nothing says what one
     shows.
     """
+    shown, read, listed = _read_folder(model, folder, prompts)
+    return Pictures(shown, model.encode_pictures(read), listed)
+
+
+def _read_folder(model: Model, folder: str | Path, prompts: Sequence[str]) -> tuple[tuple[str, ...], Tensor, tuple[bool, ...]]:
+    """What the pictures of a folder show, the pictures (n, 3, size, size) in 0–1, and whether its list tells what they show."""
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder of pictures: {root}")
     files = sorted(file for file in root.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f"{root} has no pictures; expected {', '.join(SUFFIXES)} files")
-    shown = _listed(root / LIST)
-    for index, file in enumerate(files):
-        if file.name not in shown:
-            if not prompts:
-                raise ValueError(
-                    f"{root / LIST} does not say what {file.name} shows; add it, or give one prompt that all of them show"
-                )
-            shown[file.name] = prompts[index % len(prompts)]
-    latents = model.encode_pictures(torch.stack([read_picture(file, model.sampler.size) for file in files]))
-    return Pictures(tuple(shown[file.name] for file in files), latents)
+    told = _listed(root / LIST)
+    unknown = next((file.name for file in files if file.name not in told), None)
+    if unknown is not None and not prompts:
+        raise ValueError(f"{root / LIST} does not say what {unknown} shows; add it, or give one prompt that all of them show")
+    shown = tuple(told[f.name] if f.name in told else prompts[i % len(prompts)] for i, f in enumerate(files))
+    read = torch.stack([read_picture(file, model.sampler.size) for file in files])
+    return shown, read, tuple(file.name in told for file in files)
 
 
 def _listed(path: Path) -> dict[str, str]:
@@ -248,7 +284,7 @@ def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: in
         model.start_noise(seeds),
         steps=steps,
         guidance_scale=scale,
-        generators=[torch.Generator().manual_seed(seed) for seed in seeds],
+        generators=model.step_noise(seeds),
     )
     if path is not None:
         write_tensors(path, {"latents": last.latents})
@@ -259,5 +295,5 @@ def _cache(model: Model, steps: int, scale: float) -> Path:
     """The folder of one model and sampler."""
     scheduler = [type(model.pipeline.scheduler).__name__, repr(model.pipeline.scheduler.config)]
     where = [model.precision, model.device.type, model.latent_shape, torch.__version__]
-    key = json.dumps([base_fingerprint(model), steps, scale, scheduler, where])
+    key = json.dumps([base_fingerprint(model), steps, scale, scheduler, where, STEP_NOISE])
     return cache_folder() / "pictures" / hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -83,9 +83,14 @@ class PromptBank:
 
     def draw(self, count: int, generator: Generator, first: int = 0) -> Tensor:
         """`count` random rows, the owners in turn from number `first` on, (count,) int64."""
-        rows = [(self.owner == index).nonzero().squeeze(1) for index in self.owner.unique()]
-        turns = [rows[(first + i) % len(rows)] for i in range(count)]
-        return torch.cat([turn[torch.randint(len(turn), (1,), generator=generator)] for turn in turns])
+        return in_turn(self.owner, count, generator, first)
+
+
+def in_turn(owner: Tensor, count: int, generator: Generator, first: int = 0) -> Tensor:
+    """`count` random places in `owner` (n,), the owners in turn from number `first` on, (count,) int64."""
+    rows = [(owner == index).nonzero().squeeze(1) for index in owner.unique()]
+    turns = [rows[(first + i) % len(rows)] for i in range(count)]
+    return torch.cat([turn[torch.randint(len(turn), (1,), generator=generator)] for turn in turns])
 
 
 def redirected(model: Model, concepts: Sequence[Concept], wording: Wording, to: str) -> list[list[PromptPair]]:

@@ -27,7 +27,8 @@ def finish(
 def manifest(
     model: Model, method: str, concepts: Sequence[Concept], settings: Settings, run: Run, *, kind: Kind = "weights"
 ) -> Manifest:
-    """What is to be told about an edit of that kind."""
+    """What is to be told about an edit of that kind; the edits below it as strong as they are on."""
+    below = [edit.manifest if scale == 1 else edit.manifest.scaled(scale) for edit, scale in applied_edits(model)]
     return Manifest(
         kind=kind,
         model=model.name,
@@ -37,6 +38,8 @@ def manifest(
         settings=settings.model_dump(),
         seed=run.seed,
         hardened=record(run.artefacts),
+        dtype=model.precision,
+        device=model.device.type,
         versions=versions(),
-        ledger=[edit.manifest.model_dump() for edit, _ in applied_edits(model)],
+        ledger=[each.model_dump() for each in below],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -67,7 +68,7 @@ def trajectory_states(
             steps=steps,
             guidance_scale=guidance_scale,
             unconditional=bank.empty,
-            generators=[torch.Generator().manual_seed(seed + 1) for seed in seeds],
+            generators=model.step_noise(seeds),
             eta=eta,
         )
         *visited, _ = path
@@ -81,8 +82,9 @@ def trajectory_states(
 def stopped_states(
     model: Model, bank: PromptBank, rows: Tensor, generator: Generator, *, steps: int, guidance_scale: float
 ) -> States:
-    """One state per prompt: where the sampler is when it is stopped before a random one of its `steps` steps."""
-    stop = torch.randint(steps, (len(rows),), generator=generator)
+    """One state per prompt: where the sampler is when it first comes to a random one of its timesteps."""
+    path_t = _timesteps(model, steps)
+    stop = path_t[torch.randint(len(path_t), (len(rows),), generator=generator)]
     seeds = torch.randint(2**31, (len(rows),), generator=generator).tolist()
     path = model.trajectory(
         bank.conditioned[rows],
@@ -90,15 +92,22 @@ def stopped_states(
         steps=steps,
         guidance_scale=guidance_scale,
         unconditional=bank.empty,
-        generators=[torch.Generator().manual_seed(seed + 1) for seed in seeds],
+        generators=model.step_noise(seeds),
     )
-    latents, t = model.start_noise(seeds), torch.zeros(len(rows), dtype=torch.int64)
+    latents, t = model.start_noise(seeds), torch.full((len(rows),), -1)
     for state in path:
-        here = stop == state.index
+        here = (stop == state.timestep) & (t < 0)
         latents[here.to(latents.device)], t[here] = state.input[here.to(latents.device)], state.timestep
-        if state.index == int(stop.max()):
+        if (t >= 0).all():
             break
     return States(latents, t, rows, torch.arange(len(rows)))
+
+
+def _timesteps(model: Model, steps: int) -> Tensor:
+    """The distinct timesteps that the sampler comes to, in order, int64: some samplers come to one twice, or take more than `steps` steps."""
+    scheduler = copy.deepcopy(model.pipeline.scheduler)
+    scheduler.set_timesteps(steps)
+    return torch.tensor(list(dict.fromkeys(int(t) for t in scheduler.timesteps)))
 
 
 def within_bin(t: Tensor, steps: int, total: int, generator: Generator) -> Tensor:
@@ -123,8 +132,9 @@ def visits(
     options = {"steps": settings.sampler_steps, "guidance_scale": settings.guidance_scale}
     if settings.states == "pool":
         generator = run.generator(0, round_)
+        rows = bank.draw(settings.trajectories, generator, first=round_ * settings.trajectories)
         with sampler():
-            pool = trajectory_states(model, bank, bank.draw(settings.trajectories, generator), generator, **options)  # type: ignore[arg-type]
+            pool = trajectory_states(model, bank, rows, generator, **options)  # type: ignore[arg-type]
 
     def pick(step: int) -> States:
         generator = run.generator(1, round_, step)
@@ -155,7 +165,7 @@ def forgetting_set(
             steps=steps,
             guidance_scale=guidance_scale,
             unconditional=bank.empty,
-            generators=[torch.Generator().manual_seed(seed + 1) for seed in seeds],
+            generators=model.step_noise(seeds),
         )
         finished.append(last.latents)
     return torch.cat(finished)

@@ -25,6 +25,7 @@ from excise.evaluation.classifier import Classifier
 from excise.evaluation.digests import digest_tensors, digest_values
 from excise.files import cache_folder, read_tensors, write_tensors
 from excise.models import Model
+from excise.models.model import STEP_NOISE
 
 Answer = dict[str, int]
 """What the classifier says of one picture: question ("object", "style", "member") -> class index."""
@@ -206,5 +207,6 @@ def _path(model: Model, reader: Reader) -> Path | None:
         type(model.pipeline.scheduler).__name__,
         repr(model.pipeline.scheduler.config),
         [model.precision, model.device.type, torch.__version__],
+        STEP_NOISE,
     ]
     return cache_folder() / "answers" / digest_values(key)[:16] / f"{digest_values(reader.identity)[:16]}.safetensors"

@@ -25,6 +25,9 @@ STEPS = (10, 20, 50)
 SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler")
 STRENGTHS = (0.3, 0.5, 0.7)
 
+NOISE_SEED = 2_000_000
+"""Added to a picture's seed for the noise that image to image puts on it: that of its own seed is what it was made from."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -128,11 +131,11 @@ def _sample(
             latents, skipped = model.start_noise(seeds[rows]), 0
             if start is not None and condition.strength is not None:
                 skipped = steps - max(1, round(condition.strength * steps))
-                latents = model.schedule.add_noise(start[rows], latents, _timestep(model, steps, skipped, len(latents)))
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds[rows]]
+                noise = model.start_noise([NOISE_SEED + seed for seed in seeds[rows]])
+                latents = model.schedule.add_noise(start[rows], noise, _timestep(model, steps, skipped, len(noise)))
             *_, last = model.trajectory(
                 model.encode(prompts[rows]), latents, steps=steps, guidance_scale=condition.guidance_scale,
-                generators=generators, start=skipped,
+                generators=model.step_noise(seeds[rows]), start=skipped,
             )  # fmt: skip
             parts.append(model.decode(last.latents))
     return torch.cat(parts)

@@ -38,5 +38,5 @@ def macro_interval(hits: Sequence[int], counts: Sequence[int]) -> tuple[float, f
         return low, high
     shares = torch.tensor(hits, dtype=torch.float64) / torch.tensor(counts)
     picks = resample(len(hits), torch.Generator().manual_seed(0), RESAMPLES)
-    over = interval(shares[picks].mean(1), len(hits))
-    return min(low, over[0]), max(high, over[1])
+    over = interval(float(shares.mean()), shares[picks].mean(1), len(hits))
+    return max(0.0, min(low, over[0])), min(1.0, max(high, over[1]))

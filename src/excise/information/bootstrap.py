@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+FEW = 8
+"""Pictures below which percentiles are not used: means of resamples cannot leave the sample's range, which is too narrow (ours)."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,17 @@ def bootstrap(statistic: Callable[..., Tensor], samples: Sequence[Tensor], picks
     """
     value = float(statistic(*samples))
     draws = statistic(*(sample[picks] for sample in samples))
-    return Estimate(value, *interval(draws, picks.shape[1]), picks.shape[1]), draws
+    return Estimate(value, *interval(value, draws, picks.shape[1]), picks.shape[1]), draws
 
 
-def interval(draws: Tensor, n: int, confidence: float = CONFIDENCE, *, degrees: int | None = None) -> tuple[float, float]:
+def interval(
+    value: float, draws: Tensor, n: int, confidence: float = CONFIDENCE, *, degrees: int | None = None
+) -> tuple[float, float]:
     """Ends of the expanded percentile interval (Hesterberg, arXiv 1411.5279, section 5.2): wider than the percentiles for small n.
 
+    Of fewer than 8 pictures Student's t interval with the spread of the resamples, which may leave the range of what is possible.
+
+    value   the statistic of the sample itself
     draws   (resamples,) values of the statistic
     n       the pictures in a resample; of a statistic over groups that are resampled apart, those of the smallest
     degrees of freedom of the spread, default n - 1; over groups, all pictures less the number of groups
@@ -66,7 +73,11 @@ def interval(draws: Tensor, n: int, confidence: float = CONFIDENCE, *, degrees: 
     finite = draws[draws.isfinite()]
     if n < 2 or not len(finite):
         return math.nan, math.nan
-    tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * student_quantile((1 + confidence) / 2, degrees or n - 1))
+    spreads = math.sqrt(n / (n - 1)) * student_quantile((1 + confidence) / 2, degrees or n - 1)
+    if n < FEW:
+        half = spreads * float(finite.double().std(correction=0))
+        return value - half, value + half
+    tail = NormalDist().cdf(-spreads)
     low, high = torch.quantile(finite.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64))
     return float(low), float(high)
 

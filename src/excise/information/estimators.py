@@ -3,12 +3,11 @@
 Notation: z = sqrt(sigmoid(a)) x + sqrt(sigmoid(-a)) e at log-SNR a; e is the noise that was added, `with_` the noise predicted with the
 words, `without` the noise predicted without them, all at the same (x, a, e). Predictions are never guided. Element-wise functions return the
 shape of their arguments, so that sums over pixels give nats and sums over channels alone give maps. Nats throughout.
-Sources: arXiv 2302.03792 (plain form, density), 2310.07972 (orthogonal form, maps), 2310.09031 (score form).
+Sources: arXiv 2302.03792 (plain form), 2310.07972 (orthogonal form, maps), 2310.09031 (score form).
 """
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -78,18 +77,3 @@ def steering_blind(plain_nats: Tensor, orthogonal_nats: Tensor) -> Tensor:
 def alignment(cross_nats: Tensor, edited_orthogonal: Tensor, base_orthogonal: Tensor) -> Tensor:
     """Cosine between the words' effect before and after, -1 to 1: near 0 the words now say something else."""
     return cross_nats / (edited_orthogonal * base_orthogonal).sqrt()
-
-
-def negative_log_likelihood(noise: Tensor, prediction: Tensor, log_snr: Tensor, weights: Tensor) -> Tensor:
-    """-log p(x) per picture, (n,) nats: noise and prediction (n, k, ...), log_snr and weights (n, k) (arXiv 2302.03792, eq. 8).
-
-    Differences between prompts are exact; the absolute value misses what lies outside the range of log-SNR.
-    """
-    errors = (noise - prediction).square().flatten(2)
-    d = errors.shape[2]
-    return d / 2 * math.log(2 * math.pi * math.e) - integrate(d * torch.sigmoid(log_snr) - errors.sum(2), weights)
-
-
-def bits_per_dimension(nats: float, dimensions: int) -> float:
-    """Nats per picture as bits per latent dimension."""
-    return nats / dimensions / math.log(2)

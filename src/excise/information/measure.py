@@ -115,7 +115,7 @@ def measure(
             "guidance_scale": guidance_scale,
             "sampler_steps": before.model.sampler.steps,
             "phrasings": phrasings,
-            "precision": str(before.model.dtype).removeprefix("torch."),
+            "precision": {"concepts": str(before.model.dtype).removeprefix("torch."), "others": before.model.precision},
             "base": None if after is None else before.model.name,
             "self_made_pictures": after is None and not labels <= given.keys(),
         },

@@ -135,7 +135,7 @@ def make_pictures(
             model.encode([wording.pair.prompt for wording in wordings[rows]]),
             model.start_noise(seeds[rows]),
             guidance_scale=guidance_scale,
-            generators=[torch.Generator().manual_seed(s) for s in seeds[rows]],
+            generators=model.step_noise(seeds[rows]),
         )
         for state in path:
             if state.timestep >= 0:

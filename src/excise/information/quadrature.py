@@ -27,17 +27,15 @@ class Nodes:
     t       (n, k) int64 timesteps
     log_snr (n, k) float64, the level of exactly those timesteps
     weights (n, k) float64; the mean over k of weight * value estimates the integral of value over log-SNR
-    slices  (n, k) float64 in 0–1: the law's cumulative probability at the draw, for curves
     """
 
     t: Tensor
     log_snr: Tensor
     weights: Tensor
-    slices: Tensor
 
     def part(self, rows: slice) -> Nodes:
         """The nodes of some of the pictures."""
-        return Nodes(self.t[rows], self.log_snr[rows], self.weights[rows], self.slices[rows])
+        return Nodes(self.t[rows], self.log_snr[rows], self.weights[rows])
 
 
 def stratified_uniforms(pictures: int, nodes: int, generator: Generator) -> Tensor:
@@ -99,7 +97,7 @@ class Law:
         cell = torch.searchsorted(edges[1:-1].contiguous(), drawn)
         below = _cdf(edges, self.loc, self.scale)
         probability = below.diff() / (below[-1] - below[0])
-        return Nodes(ascending[cell], a[cell], edges.diff()[cell] / probability[cell], uniforms)
+        return Nodes(ascending[cell], a[cell], edges.diff()[cell] / probability[cell])
 
     def edges(self, count: int) -> Tensor:
         """Log-SNR at the ends of `count` slices of equal probability, (count + 1,) float64, ascending."""

@@ -42,8 +42,8 @@ def collateral(kept: dict[str, tuple[Estimate, Tensor]]) -> Collateral | None:
     draws = torch.stack([draw.clamp(max=1) for _, draw in kept.values()]).mean(0)
     value = sum(min(1.0, estimate.value) for estimate in shares.values()) / len(shares)
     fewest = min(estimate.n for estimate in shares.values())  # a single picture does not vary in its resamples: no interval
-    ends = interval(draws, fewest, degrees=n - len(shares))
-    return Collateral(shares, Estimate(value, *ends, n), min(shares, key=lambda label: shares[label].value))
+    low, high = interval(value, draws, fewest, degrees=n - len(shares))
+    return Collateral(shares, Estimate(value, low, min(high, 1.0), n), min(shares, key=lambda label: shares[label].value))
 
 
 def curve_of(found: Integrals, slices: Tensor, edges: Tensor) -> Curve:

@@ -15,8 +15,8 @@ from excise.attacks import Chosen, choose
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run, silent
 from excise.files import cache_folder, check_replaceable, read_json, read_tensors, write_json, write_tensors
-from excise.jobs.files import read_edits
-from excise.models.names import describe, resolve
+from excise.jobs.files import erased_concepts, read_edits
+from excise.models.names import check_never_saw, describe, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MARKER = "audit.json"
 REVISION = 2
-"""Of what attacks do: a neutral control that was made by other ones is made anew."""
+"""Of what attacks do: what was made by other ones is neither gone on with nor taken from the cache."""
 
 SHOWN = 6
 """Pictures per row of a sheet."""
@@ -46,7 +46,8 @@ class AuditResult:
 
         plain, plain_verdict  what the models show without any attack
         attacks  of each: settings, budget, the outcome on every model ("erased", "neutral", "gold"), `above` (difference to each control with
-                 its 95 % interval), verdict: "revived", "not revived", "cannot tell" or "no control"; or `note`: why there is none
+                 its 95 % interval), verdict ("revived", "not revived", "adds nothing", "cannot tell" or "no control"); or `note`: why there
+                 is none
         limits   what an audit cannot show
         """
         return self.found
@@ -90,14 +91,14 @@ def audit(
     chosen = choose([attacks] if isinstance(attacks, str) else list(attacks), budget)
     description = describe(resolve(model if base is None else base))
     folders = [edit] if isinstance(edit, str | Path) else list(edit)
-    if gold is not None:
-        resolve(gold)
     if description.classifier is None:
         raise ValueError(f"the model {description.name!r} brings no classifier, so nothing can say whether the concept is back")
     edits = read_edits(folders)
     target = _concept(description.catalog, edits, concept, kind)
     folder = Path(out) if out is not None else _default_out(folders, target)
     check_replaceable(folder, MARKER, overwrite=True)
+    if gold is not None:
+        check_never_saw(gold, target)
     job = _Job.of(model, base, gold, edits, target, prompts, seed, device, dtype, progress)
     _claim(folder, job.about, overwrite)
     write_json(folder / MARKER, job.summary(folder))
@@ -116,11 +117,11 @@ def audit(
 def _concept(catalog: Catalog, edits: Sequence[Edit], text: str | None, kind: str | None) -> Concept:
     if text is not None:
         return catalog.resolve(text, kind)
-    names = list(dict.fromkeys(name for edit in edits for name in edit.manifest.names))
-    if len(names) != 1:
-        what = f"the edits erase {', '.join(names)}; name one" if names else "name what was erased"
+    found = erased_concepts(edits, catalog)
+    if len(found) != 1:
+        what = f"the edits erase {', '.join(each.label for each in found)}; name one" if found else "name what was erased"
         raise ValueError(f"an audit is about one concept: {what} (concept)")
-    return catalog.resolve(names[0])
+    return found[0]
 
 
 def _default_out(folders: Sequence[str | Path], concept: Concept) -> Path:
@@ -179,6 +180,7 @@ class _Job:
         from excise.erasure.pictures import generated_latents
         from excise.evaluation.classifier import Classifier
         from excise.evaluation.detector import ClassifierDetector
+        from excise.evaluation.digests import digest_tensors, digest_values
         from excise.jobs.measure import _load
         from excise.models import load
 
@@ -206,9 +208,14 @@ class _Job:
             "gold": [_identity(edit) for edit in subjects[-1].edits] if gold is not None else None,
             "concept": concept.label,
             "phrases": list(concept.phrases),
+            "wordings": digest_values([concept.templates, concept.contexts]),
             "prompts": prompts,
             "seed": seed,
             "sampler": asdict(loaded.sampler),
+            "scheduler": digest_values(repr(loaded.pipeline.scheduler.config)),
+            "vae": digest_tensors(loaded.pipeline.vae.state_dict()),
+            "precision": loaded.precision,
+            "revision": REVISION,
             "detector": detector.identity,
         }
         return cls(loaded, concept, subjects, plain, detector, shown, about, seed, progress)
@@ -231,7 +238,7 @@ class _Job:
             return
         results = {name: found.result for name, found in attacked.items()}
         erased, controls = results["erased"], {name: result for name, result in results.items() if name != "erased"}
-        told["verdict"] = verdict(erased, controls)
+        told["verdict"] = verdict(erased, controls, supplies=attack.supplies)
         told["above"] = {name: difference(erased, control) for name, control in controls.items()}
         tensors = {f"{name}.{key}": tensor for name, found in attacked.items() for key, tensor in found.tensors.items()}
         write_tensors(path.with_suffix(".safetensors"), tensors, {"attack": chosen.text})
@@ -272,12 +279,10 @@ class _Job:
         import torch
 
         from excise import __version__
-        from excise.evaluation.digests import digest_tensors
 
         about = {key: value for key, value in self.about.items() if key not in ("edits", "gold")}
-        vae = digest_tensors(self.model.pipeline.vae.state_dict())
-        machine = [__version__, REVISION, torch.__version__, self.model.precision, self.model.device.type]
-        key = json.dumps([about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, vae, machine], default=str)
+        machine = [__version__, torch.__version__, self.model.device.type]
+        key = json.dumps([about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, machine], default=str)
         return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
 
     def _draw(self, erased: Attacked, path: Path) -> None:
@@ -309,7 +314,7 @@ class _Job:
     def summary(self, folder: Path) -> dict[str, Any]:
         """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files."""
         from excise.attacks import attacks
-        from excise.attacks._outcome import share, verdict
+        from excise.attacks._outcome import share, shown_more, standard
         from excise.report.audit import LIMITS
 
         order = list(attacks())
@@ -320,13 +325,15 @@ class _Job:
                 result.pop("cases")
         plain = {name: share(sum(plain.hits), 0, len(plain.hits)) for name, plain in self.plain.items()}
         controls = {name: found for name, found in plain.items() if name != "erased"}
-        shown: str = verdict(plain["erased"], controls)
+        shown = "no control"
+        if controls:
+            shown = "not erased" if shown_more(plain["erased"], standard(controls, supplies=False)) else "erased"
         return {
             "concept": self.concept.label,
             "n": self.about["prompts"],
             "about": self.about,
             "plain": plain,
-            "plain_verdict": {"revived": "not erased", "not revived": "erased"}.get(shown, shown),
+            "plain_verdict": shown,
             "attacks": files,
             "limits": list(LIMITS),
         }

@@ -25,7 +25,7 @@ from excise.jobs.memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
 from excise.jobs.published import Published
 from excise.jobs.request import Dtype
-from excise.models.names import describe, resolve
+from excise.models.names import check_never_saw, describe, resolve
 from excise.report import nats, pictures
 from excise.report.methods import RETRAINED
 from excise.report.page import build
@@ -139,9 +139,11 @@ def _read_gold(gold: Mapping[str, str | Path], cells: Sequence[Cell], catalog: C
     """The gold standards by name. Raises ValueError or FileNotFoundError, before any is loaded, for wrong names."""
     asked = {cell.task.label for cell in cells}
     for name, model in gold.items():
-        if (label := Task.parse(name, catalog).label) not in asked:
-            raise ValueError(f"a gold standard for {label}, which is not among the concepts of the grid")
-        resolve(model)
+        task = Task.parse(name, catalog)
+        if task.label not in asked:
+            raise ValueError(f"a gold standard for {task.label}, which is not among the concepts of the grid")
+        for concept in task.concepts:
+            check_never_saw(model, concept)
     return {name: Gold.read(model) for name, model in gold.items()}
 
 

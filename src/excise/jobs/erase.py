@@ -53,11 +53,12 @@ class EraseResult:
         ua, ira, cra, neutral and their intervals (0–1), n, base (the same of the base model); null where nothing was measured, and `note`
         says why. information: what the words still say, as `excise.measure` writes it; null where it was not measured, and
         `information_note` says why. seconds: for the erasing alone, stretches before a resume included. peak_mb: most memory in use until
-        the edit was done, MiB (on a GPU what torch took, otherwise the whole process).
+        the edit was done, MiB (on a GPU what torch took, otherwise the whole process). dtype, device: what it was made in and on, as in the
+        manifest.
         """
         manifest = self.edit.manifest
         run = {"seed": manifest.seed, "model": manifest.model, "method": manifest.method, "concepts": manifest.names}
-        return {**manifest.measurements, **run}
+        return {**manifest.measurements, **run, "dtype": manifest.dtype, "device": manifest.device}
 
 
 def erase(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from excise.concepts import Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.files import check_new_file, erased_concepts, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -62,7 +62,7 @@ def evaluate(
     named = [concept] if isinstance(concept, str) else list(concept)
     targets = [description.catalog.resolve(text, kind) for text in named]
     edits = read_edits(edit)
-    targets = targets or [description.catalog.resolve(label) for label in _erased(edits)]
+    targets = targets or erased_concepts(edits, description.catalog)
     if not targets:
         raise ValueError("nothing to measure: give an edit, or the concept to ask the base model for")
     if description.classifier is None:
@@ -95,7 +95,3 @@ def _about(model: Model, targets: Sequence[Concept], edits: Sequence[Edit], seed
         "seconds": cost.get("seconds"),
         "peak_mb": cost.get("peak_mb"),
     }
-
-
-def _erased(edits: Sequence[Edit]) -> list[str]:
-    return list(dict.fromkeys(label for edit in edits for label in edit.manifest.names))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from excise.concepts import Catalog, Concept
+
 if TYPE_CHECKING:
     from excise.edits import Edit
 
@@ -26,3 +28,15 @@ def read_edits(edit: str | Path | Sequence[str | Path]) -> list[Edit]:
 
     folders = [edit] if isinstance(edit, str | Path) else edit
     return [load_edit(folder) for folder in folders]
+
+
+def erased_concepts(edits: Sequence[Edit], catalog: Catalog) -> list[Concept]:
+    """What edits say they erase, each concept once, named also by the phrases that it was erased with.
+
+    Raises ValueError for a concept that a closed catalog does not have.
+    """
+    phrases: dict[str, list[str]] = {}
+    for edit in edits:
+        for label, concept in zip(edit.manifest.names, edit.manifest.concepts, strict=True):
+            phrases.setdefault(label, []).extend(concept.get("phrases", ()))
+    return [catalog.resolve(label, also=tuple(dict.fromkeys(also))) for label, also in phrases.items()]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from excise.erasure.run import Progress, silent
 from excise.files import check_replaceable, replacing, replacing_folder, write_json
 from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.provenance import provenance
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,8 +64,9 @@ def generate(
     pictures = _sample(loaded, edits, scale, wanted, steps, guidance, progress)
     if path.suffix.lower() in _FILES:
         return [_write_grid(path, pictures, n)]
-    about = {"model": loaded.name, "edits": [e.manifest.model_dump() for e in edits], "scale": scale}
-    return _write_folder(path, pictures, wanted, about | {"steps": steps, "guidance": guidance})
+    about = {**provenance(loaded, edits, seed), "edits": [e.manifest.model_dump() for e in edits], "scale": scale}
+    used = {"steps": steps or loaded.sampler.steps, "guidance": loaded.sampler.guidance_scale if guidance is None else guidance}
+    return _write_folder(path, pictures, wanted, about | used)
 
 
 def _check(prompts: Sequence[str], n: int, seed: int, steps: int | None, guidance: float | None, scale: float) -> None:

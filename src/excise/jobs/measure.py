@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.files import check_new_file, erased_concepts, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -72,10 +72,9 @@ def measure(
     edits = read_edits(edit)
     catalog = describe(resolve(model if base is None else base)).catalog
     named = [concepts] if isinstance(concepts, str) else list(concepts)
-    named = named or list(dict.fromkeys(label for each in edits for label in each.manifest.names))
-    if not named:
+    targets = [catalog.resolve(text, kind) for text in named] or erased_concepts(edits, catalog)
+    if not targets:
         raise ValueError("nothing to measure: name a concept, or give an edit")
-    targets = [catalog.resolve(text, kind) for text in named]
     others = _others(catalog, targets, against, compared=bool(edits) or base is not None)
     loaded, edits = _load(model, base, edits, device, dtype, progress)
     found = _measure(loaded, targets, others, edits, pictures, phrasings, budget, seed, progress)

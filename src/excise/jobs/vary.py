@@ -8,7 +8,7 @@ from typing import Any
 
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.files import check_new_file, erased_concepts, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -42,10 +42,10 @@ def vary(
         raise ValueError("pictures must be at least 1")
     description = describe(resolve(model))
     edits = read_edits(edit)
-    labels = [concept] if concept else list(dict.fromkeys(label for each in edits for label in each.manifest.names))
-    if len(labels) != 1:
-        raise ValueError(f"say which concept to ask for; the edits erase {', '.join(labels) or 'none'}")
-    target = description.catalog.resolve(labels[0], kind)
+    targets = [description.catalog.resolve(concept, kind)] if concept else erased_concepts(edits, description.catalog)
+    if len(targets) != 1:
+        raise ValueError(f"say which concept to ask for; the edits erase {', '.join(each.label for each in targets) or 'none'}")
+    (target,) = targets
     if description.classifier is None:
         raise ValueError(f"the model {description.name!r} brings no classifier, so nothing can be measured")
 

@@ -52,13 +52,14 @@ class EraseDiffSettings(Relabelling):
 def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings, run: Run) -> WeightEdit:
     """Minimise keeping + lambda (forgetting - its minimum nearby)."""
     from excise.erasure import subspaces
-    from excise.erasure.pictures import learning_pictures, retained_pictures
+    from excise.erasure.pictures import check_retained, learning_pictures, retained_pictures
     from excise.erasure.prompts import PromptBank, redirected
     from excise.erasure.result import finish
     from excise.erasure.targets import denoising_error, relabelled_error
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train
 
+    check_retained(model, concepts, settings)
     trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")

@@ -13,7 +13,7 @@ from excise.erasure.divergences import Divergent, judged
 from excise.methods import register
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
     from excise.edits import WeightEdit
     from excise.erasure.prompts import PromptBank
@@ -189,7 +189,7 @@ def _round(
     """Collect states and their targets; return the loss of a step."""
     import torch
 
-    states = _collect(model, bank, trainee, settings, run.generator(0, round_))
+    states = _collect(model, bank, trainee, settings, run, round_)
     with trainee.untrained():
         target = _targets(model, bank, priors, states, settings)
     weights = _weights(model, states.t, settings.weight).to(target.device, target.dtype)
@@ -205,14 +205,16 @@ def _round(
 
 
 def _prior(model: Model, concept: Concept) -> float:
-    """Share of neutral pictures that show the concept, as if all declared ones of its kind were equally common; 1/20 if none are."""
-    return 1 / (len(model.catalog.of_kind(concept.kind)) or 20)
+    """Share of neutral pictures that show the concept, as if all declared ones of its kind were equally common; 1/20 of fewer than two."""
+    declared = len(model.catalog.of_kind(concept.kind))
+    return 1 / declared if declared > 1 else 1 / 20
 
 
-def _collect(model: Model, bank: PromptBank, trainee: Trainee, settings: MimSettings, generator: Generator) -> States:
+def _collect(model: Model, bank: PromptBank, trainee: Trainee, settings: MimSettings, run: Run, round_: int) -> States:
     from excise.erasure import states
 
-    rows = bank.draw(settings.trajectories, generator)
+    generator = run.generator(0, round_)
+    rows = bank.draw(settings.trajectories, generator, first=round_ * settings.trajectories)
     steps, scale = settings.sampler_steps, settings.guidance_scale
     if settings.states == "trajectory":
         return states.trajectory_states(model, bank, rows, generator, steps=steps, guidance_scale=scale, eta=settings.eta)
@@ -262,7 +264,7 @@ def _rest_loss(model: Model, bank: PromptBank, trainee: Trainee, states: States,
 
     x, t = states.latents[rows], states.t[rows]
     half = len(rows) // 2
-    rest = torch.cat([bank.masked[states.row[rows[half:]]], bank.empty.expand(half, -1, -1)])
+    rest = torch.cat([bank.empty.expand(half, -1, -1), bank.masked[states.row[rows[half:]]]])
     with trainee.untrained():
         before = model.predict(x, t, rest)
     return (model.predict(x, t, rest) - before).square().mean()

@@ -45,23 +45,26 @@ class SalUnSettings(Relabelling):
 def erase(model: Model, concepts: Sequence[Concept], settings: SalUnSettings, run: Run) -> WeightEdit:
     """Find the mask, then train under it."""
     from excise.erasure import subspaces
-    from excise.erasure.pictures import learning_pictures, retained_pictures
+    from excise.erasure.pictures import check_retained, learning_pictures, retained_pictures
     from excise.erasure.prompts import PromptBank, redirected
     from excise.erasure.result import finish
     from excise.erasure.targets import denoising_error, relabelled_error
     from excise.erasure.trainee import Trainee
     from excise.erasure.training import train
 
+    if settings.retain_weight:
+        check_retained(model, concepts, settings)
     trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")
-    keep, texts = retained_pictures(model, concepts, settings, run)
+    retained = retained_pictures(model, concepts, settings, run) if settings.retain_weight else None
 
     def loss(round_: int, step: int) -> Tensor:
         generator = run.generator(1, round_, step)
         clean, rows = forget.draw(settings.batch, generator)
         total = relabelled_error(model, clean, bank.conditioned[rows], bank.masked[rows], generator).mean()
-        if settings.retain_weight:
+        if retained is not None:
+            keep, texts = retained
             clean, rows = keep.draw(settings.batch, generator)
             total = total + settings.retain_weight * denoising_error(model, clean, texts[rows], generator).mean()
         return total

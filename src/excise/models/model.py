@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from excise.concepts import Catalog
 from excise.models.schedule import Schedule
 
+STEP_NOISE = 1
+"""What is added to a picture's seed for the noise of its sampler's steps; caches of pictures know it."""
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -158,6 +161,11 @@ class Model:
         noise = [torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(noise).to(self.device, self.dtype)
 
+    @staticmethod
+    def step_noise(seeds: Sequence[int]) -> list[torch.Generator]:
+        """Generators of the noise that a stochastic sampler adds, one per picture; with the seed itself the start noise would come again."""
+        return [torch.Generator().manual_seed(seed + STEP_NOISE) for seed in seeds]
+
     @torch.no_grad()
     def trajectory(
         self,
@@ -176,7 +184,7 @@ class Model:
         conditioning  (b, tokens, width)
         latents       (b, c, h, w) where the sampler starts: standard normal noise for start = 0, else a state's latents
         unconditional (1 or b, tokens, width); default the empty prompt
-        generators    one per picture, for samplers that draw noise (eta > 0)
+        generators    one per picture, for samplers that draw noise (eta > 0), such as `step_noise`'s
         start         number of steps to skip (image to image)
         """
         steps = steps or self.sampler.steps
@@ -240,7 +248,7 @@ class Model:
             state = None
             for state in self.trajectory(  # noqa: B007
                 conditioning, self.start_noise(seeds[rows]), steps=steps, guidance_scale=guidance_scale,
-                generators=[torch.Generator().manual_seed(seed) for seed in seeds[rows]],
+                generators=self.step_noise(seeds[rows]),
             ):  # fmt: skip
                 pass
             assert state is not None

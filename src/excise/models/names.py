@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from excise.concepts import Catalog
+from excise.concepts import Catalog, Concept
 from excise.files import read_json
 
 _CANVAS = Path(__file__).parents[1] / "canvas"
@@ -88,3 +88,12 @@ def describe(folder: Path | str) -> Description:
         return Description(data["name"], Catalog.from_dict(data), sampler, classifier, tuple(data.get("without", ())))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not a model description: {error!r}") from None
+
+
+def check_never_saw(model: str | Path, concept: Concept) -> None:
+    """Raise ValueError if a model says that it was trained without others than this concept, FileNotFoundError if there is none."""
+    without = describe(resolve(model)).without
+    if without and not {concept.label, concept.name} & set(without):
+        raise ValueError(
+            f"{str(model)!r} was trained without {', '.join(without)}; it is no gold standard of erasing {concept.name}"
+        )

@@ -51,17 +51,22 @@ def lines(audit: Mapping[str, Any]) -> list[str]:
     tried = [attack for attack in audit["attacks"] if not attack.get("note")]
     compared = [attack for attack in tried if attack["verdict"] in ("revived", "not revived")]
     if revived:
-        found.append(f"brought back, more often than in every control: {', '.join(revived)}")
+        found.append(f"brought back, more often than in the control: {', '.join(revived)}")
     elif compared:
-        found.append(f"none of {len(compared)} attacks brought it back more often than in the controls")
+        found.append(f"none of {len(compared)} attacks brought it back more often than in its control")
+    useless = [attack["title"] for attack in tried if attack["verdict"] == "adds nothing"]
+    if useless:
+        found.append(
+            f"showed it no more often than plain prompts did, which is more often than a control: {', '.join(useless)}"
+        )
     unsure = [attack["title"] for attack in tried if attack["verdict"] == "cannot tell"]
     if unsure:
         found.append(f"cannot tell, because the attack makes the concept by itself in a control: {', '.join(unsure)}")
     supplying = [attack["title"] for attack in tried if attack.get("supplies")]
     if supplying:
         found.append(
-            f"these bring the concept along, so the neutral control may show it too, and only the gold standard tells what was supplied from "
-            f"what was found: {', '.join(supplying)}"
+            f"these bring the concept along, so the neutral control, a model that knows it, may show it too, and only the gold standard tells "
+            f"what was supplied from what was found: {', '.join(supplying)}"
         )
     found += [f"{attack['title']}: {NOT_MEASURED}: {attack['note']}" for attack in audit["attacks"] if attack.get("note")]
     found += [
@@ -74,6 +79,11 @@ def lines(audit: Mapping[str, Any]) -> list[str]:
         f"{title}: {told['iterations']} of {told['iterations asked']} iterations, all that the budget paid for"
         for title, told in facts
         if told.get("iterations", 0) < told.get("iterations asked", 0)
+    ]
+    found += [
+        f"{title}: {told['tries']} of {told['tries asked']} tries of every prompt, all that the budget paid for"
+        for title, told in facts
+        if told.get("tries", 0) < told.get("tries asked", 0)
     ]
     if set(audit["plain"]) == {"erased"}:
         found.append("no control was given (--base, --gold), so the rates alone do not say whether anything brought it back")

@@ -263,7 +263,7 @@ def _make(model: Model, items: Sequence[PromptItem]) -> Tensor:
         torch.stack(noise).to(model.device, model.dtype),
         steps=first.steps,
         guidance_scale=first.guidance,
-        generators=[torch.Generator().manual_seed(item.seed) for item in items],
+        generators=model.step_noise([item.seed for item in items]),
     )
     return model.decode(last.latents)
 
