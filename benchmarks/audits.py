@@ -162,13 +162,14 @@ def _claim(path: Path, about: dict[str, Any], weights: dict[str, str]) -> None:
 
     weights  hashes of the base and of the gold standards, of which a folder may get more
     """
-    before = read_json(path)["about"] if path.is_file() else {"weights": {}}
+    before = read_json(path)["about"] if path.is_file() else {}
+    earlier = before.get("weights", {})
     told = {**about, **{f"weights of {name}": found for name, found in weights.items()}}
-    known = {**before, **{f"weights of {name}": found for name, found in before["weights"].items()}}
+    known = {**before, **{f"weights of {name}": found for name, found in earlier.items()}}
     changed = [f"{key} {known[key]!r}, now {value!r}" for key, value in told.items() if known.get(key, value) != value]
     if changed:
         raise ValueError(f"{path.parent} holds audits that were made otherwise: {'; '.join(changed)}; choose another folder")
-    write_json(path, {"about": {**about, "weights": {**before["weights"], **weights}}, "rows": [], "cells": []})
+    write_json(path, {"about": {**about, "weights": {**earlier, **weights}}, "rows": [], "cells": []})
 
 
 def _made(plan: Plan, cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, Any]]:
