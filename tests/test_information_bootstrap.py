@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
-from excise.information.bootstrap import bootstrap, interval, resample, student_quantile
+from excise.information.bootstrap import bootstrap, interval, resample
 from excise.information.summaries import collateral
+from excise.student import student_quantile
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -10,8 +10,10 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 from typer.testing import CliRunner
 
 import excise
@@ -112,6 +114,14 @@ class TestMethods:
         assert (
             found.ends is not None and found.ends[0] <= 0.6 and found.ends[1] >= 0.8
         )  # two concepts: the bootstrap spans both
+
+    def test_few_concepts_have_students_interval(self) -> None:
+        """Their percentiles would be 0.5 and 0.9 at most, and hold the true mean three times in four."""
+        values = [0.5, 0.6, 0.9]
+        cells = [pages.cell("m", f"object:{name}", ua=ua) for name, ua in zip("abc", values, strict=True)]
+        found = methods.row(cells, "m").numbers["ua"]
+        low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+        assert found.ends == pytest.approx((low, high))
 
     def test_concepts_alike_leave_chance_within_them(self) -> None:
         """Four concepts, each 0.9 with -0.03 and +0.02: their spread is none, the mean's half as wide."""

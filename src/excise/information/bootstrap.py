@@ -10,10 +10,10 @@ from statistics import NormalDist
 import torch
 from torch import Generator, Tensor
 
+from excise.student import FEW, student_quantile
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-FEW = 8
-"""Pictures below which percentiles are not used: means of resamples cannot leave the sample's range, which is too narrow (ours)."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,3 @@ def interval(
     tail = NormalDist().cdf(-spreads)
     low, high = torch.quantile(finite.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64))
     return float(low), float(high)
-
-
-def student_quantile(p: float, degrees: int) -> float:
-    """Quantile of Student's t law; exact for 1 and 2 degrees of freedom, Cornish–Fisher for more (within 1 % from 3 on)."""
-    if degrees == 1:
-        return math.tan(math.pi * (p - 0.5))
-    if degrees == 2:
-        return (2 * p - 1) / math.sqrt(2 * p * (1 - p))
-    z = NormalDist().inv_cdf(p)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / degrees**power for power, term in enumerate(terms, 1))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from excise.student import FEW, student_quantile
+
 if TYPE_CHECKING:
     from numpy import ndarray
 
@@ -326,11 +328,17 @@ def _within(middle: float, found: Sequence[Number], *, shared: bool) -> tuple[fl
 
 
 def _over(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of their mean: percentiles of resamples, of fewer than 8 Student's t."""
     import numpy
 
-    if len(values) < 2:
+    n = len(values)
+    if n < 2:
         return None
-    low, high = numpy.percentile(numpy.asarray(values)[_picks(len(values))].mean(1), [2.5, 97.5])
+    if n < FEW:
+        half = student_quantile(0.975, n - 1) * float(numpy.std(values, ddof=1)) / math.sqrt(n)
+        middle = sum(values) / n
+        return middle - half, middle + half
+    low, high = numpy.percentile(numpy.asarray(values)[_picks(n)].mean(1), [2.5, 97.5])
     return float(low), float(high)
 
 
