@@ -305,7 +305,7 @@ for trial in range(8):
     assert (out / "before_after.png").read_bytes().endswith(b"IEND\\xaeB`\\x82")
     assert len(os.listdir(out)) == 5
 job.erase("cat", out=out, seed=0, **options)
-print(len(seeds))
+print(len(seeds - {0}))
 """
 
 
@@ -314,7 +314,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_result(tiny_canvas: Path, tmp_path:
     command = [sys.executable, "-c", KILLED, str(tiny_canvas), str(tmp_path / "x")]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
     assert result.returncode == 0, result.stderr
-    assert int(result.stdout) > 1, "some results were replaced before the kill"
+    assert int(result.stdout) >= 1, "some results were replaced before the kill"
 
 
 class TestRequest:
