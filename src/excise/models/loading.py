@@ -25,8 +25,8 @@ def load(
 
     model       "canvas" (built in), a diffusers folder, a single .safetensors checkpoint of SD 1.x or 2.x, or a hub id
     device      "cpu", "cuda", "mps", ...; default the first of cuda, mps, cpu that is there
-    dtype       "float32", "float16", "bfloat16", or "mixed": weights in float32, predictions computed in bfloat16 (on processors that can,
-                about twice as fast as float32)
+    dtype       "float32", "float16", "bfloat16", or "mixed": weights in float32, predictions computed in bfloat16 (about twice as fast
+                as float32 on processors that can; on others as slow, with the same roundings)
     config_from single checkpoints of other sizes than SD 1.x and 2.x: a diffusers folder whose configs describe the networks
     prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from excise.concepts import Catalog
+from excise.models.precision import bfloat16_arithmetic
 from excise.models.schedule import Schedule
 
 STEP_NOISE = 1
@@ -141,9 +142,7 @@ class Model:
 
         t (b,) int64 timesteps 0–999; conditioning (b, tokens, width).
         """
-        # casts must not be cached: training swaps weights and changes them in place
-        mixed = torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if self.mixed else nullcontext()
-        with mixed:
+        with bfloat16_arithmetic(self.device) if self.mixed else nullcontext():
             output = self.pipeline.unet(latents, t.to(latents.device), encoder_hidden_states=conditioning).sample
         return output.to(latents.dtype) if self.mixed else output
 
