@@ -91,6 +91,13 @@ class TestGolden:
         assert found["ira_worst"] == pytest.approx(2 / 3) and found["cra_worst"] == 1
         assert found["per_concept"]["object:dog"] == {"base": 1.0, "edited": pytest.approx(2 / 3), "n": 3}
 
+    def test_ua_of_several_targets_has_the_interval_of_a_mean_over_concepts(self, painter: Painter) -> None:
+        """The cat is gone and the dog stays: pooled pictures alone would say that half is left of both."""
+        painter.edited = not_as(cat="bird")
+        found = figures(painter, "cat", "dog")
+        low, high = macro_interval([0, 6], [6, 6])
+        assert found["ua"] == 0.5 and found["ua_ci"] == pytest.approx([1 - high, 1 - low]) == [0, 1]
+
 
 class TestRatios:
     def test_are_capped(self, painter: Painter) -> None:

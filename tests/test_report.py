@@ -128,6 +128,34 @@ class TestMethods:
         cells = [pages.cell("m", f"object:{name}", ua=0.9) for name in "abcd"]
         assert methods.row(cells, "m").numbers["ua"].ends == pytest.approx((0.9 - 0.015, 0.9 + 0.01))
 
+    def test_ratios_have_the_interval_of_what_is_divided(self) -> None:
+        """All four keep everything: 1.0, with -0.05 of IRA 0.8; a mean without any width would claim certainty from few pictures."""
+        cells = [
+            pages.cell("m", f"object:{name}", ira=0.8, ira_ci=[0.76, 0.84], ira_of_base=1.0, cra_of_base=1.0) for name in "abcd"
+        ]
+        assert methods.row(cells, "m").numbers["ira_of_base"].ends == pytest.approx((0.95, 1.0))
+
+    def test_pictures_in_common_do_not_make_chance_smaller(self) -> None:
+        """The kept concepts' pictures are the same in every cell of a seed: four cells know no more than one, two seeds a little."""
+
+        def nats(name: str, seed: int) -> dict[str, Any]:
+            found = pages.cell("m", f"object:{name}", seed)
+            found["information"]["kept"] = {"mean": {"value": 0.9, "low": 0.86, "high": 0.93, "n": 12}}
+            return found
+
+        def ends(cells: list[dict[str, Any]]) -> Any:
+            return methods.row(cells, "m").numbers["information.kept.mean"].ends
+
+        assert ends([nats(name, 0) for name in "abcd"]) == pytest.approx((0.86, 0.93))
+        both = ends([nats(name, seed) for name in "abcd" for seed in (0, 1)])
+        assert both == pytest.approx((0.9 - 0.04 / 2**0.5, 0.9 + 0.03 / 2**0.5))
+
+    @pytest.mark.parametrize("n", [7, 8, 20])
+    def test_a_mean_over_concepts_holds_the_truth_as_often_as_it_says(self, n: int) -> None:
+        values = np.random.default_rng(n).standard_normal((600, n))
+        ends = [methods._over(row.tolist()) for row in values]
+        assert 0.925 < np.mean([each is not None and each[0] < 0 < each[1] for each in ends]) < 0.985
+
     def test_the_worst_is_the_smallest_of_any_cell(self) -> None:
         cells = [pages.cell("m", "object:cat", kept=0.9), pages.cell("m", "object:dog", kept=0.4)]
         found = methods.row(cells, "m").numbers["worst"]

@@ -29,7 +29,7 @@ from excise.erasure.run import Progress, silent
 from excise.evaluation.answers import Answer, Judge, read, to_answers
 from excise.evaluation.classifier import Classifier
 from excise.evaluation.gold import Group, distances
-from excise.evaluation.intervals import macro_interval, wilson
+from excise.evaluation.intervals import macro_interval
 from excise.evaluation.quality import Quality, QualityOptions
 from excise.evaluation.questions import APART, Asked, Groups, check_heads, questions
 from excise.models import Model
@@ -135,7 +135,7 @@ class Evaluation:
         }
 
     def _figures(self, scores: Scores, variant: str = VARIANT) -> dict[str, Any]:
-        erased = _mean("erased", scores.targets.values(), macro=False)
+        erased = _mean("erased", scores.targets.values())
         low, high = erased["erased_ci"]
         shares = scores.in_variant(variant)
         figures: dict[str, Any] = {"ua": 1 - erased["erased"], "ua_ci": [1 - high, 1 - low]}
@@ -279,11 +279,10 @@ def _shares(hits: dict[str, list[bool]]) -> dict[str, Share]:
     return {label: Share(sum(found), len(found)) for label, found in hits.items()}
 
 
-def _mean(name: str, shares: Iterable[Share], *, macro: bool = True) -> dict[str, Any]:
+def _mean(name: str, shares: Iterable[Share]) -> dict[str, Any]:
     """Mean over concepts with its interval; None for none."""
     shares = list(shares)
     if not shares:
         return {name: None, f"{name}_ci": None}
-    hits, n = sum(share.hits for share in shares), sum(share.n for share in shares)
-    interval = macro_interval([share.hits for share in shares], [share.n for share in shares]) if macro else wilson(hits, n)
+    interval = macro_interval([share.hits for share in shares], [share.n for share in shares])
     return {name: sum(share.value for share in shares) / len(shares), f"{name}_ci": list(interval)}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from excise.student import FEW, student_quantile
@@ -91,8 +92,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("edit_mb", "edit", "MiB", 1, 2, "size of the edit's file"),
 )  # fmt: skip
 
-SHARED = ("ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "fid_base", "kid_base", "gold.fid")
+SHARED = (
+    "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "fid_base", "kid_base", "information.kept.mean", "gold.fid",
+)  # fmt: skip
 """Figures of pictures that the cells of one seed have in common."""
+
+OF_BASE = {"ira_of_base": "ira", "cra_of_base": "cra"}
+"""Ratios to the base model's figures -> what is divided."""
 
 RETRAINED = "retrained"
 """The row of the gold standard: a model trained from scratch without the concept, which no method can beat at being without it."""
@@ -238,19 +244,20 @@ def mean(cells: Sequence[Cell], key: str) -> Number | None:
 
     Its interval is the wider of two: the bootstrap over concepts (percentiles, fixed seed), which sees that concepts differ; and what the
     cells' own intervals leave of chance within them. Pictures of kept concepts are the same in the cells of one seed, so chance does not
-    cancel between those. The worst of something is not averaged, and has no interval.
+    cancel between those, only between seeds. The worst of something is not averaged, and has no interval.
     """
-    found = [(concept_of(cell), each) for cell in cells if (each := number(cell, key)) is not None]
+    found = [(concept_of(cell), cell["seed"], each) for cell in cells if (each := number(cell, key)) is not None]
     if not found:
         return None
     if key in ("worst", "information.kept.worst"):
-        return min((each for _, each in found), key=lambda each: each.value)
+        return min((each for *_, each in found), key=lambda each: each.value)
     by_concept: dict[str, list[float]] = {}
-    for concept, each in found:
+    for concept, _, each in found:
         by_concept.setdefault(concept, []).append(each.value)
     values = [sum(each) / len(each) for each in by_concept.values()]
     middle = sum(values) / len(values)
-    spans = [_within(middle, [each for _, each in found], shared=key in SHARED), _over(values)]
+    draws = [(seed if key in SHARED else place, each) for place, (_, seed, each) in enumerate(found)]
+    spans = [_within(middle, draws), _over(values)]
     ends = [each for each in spans if each is not None]
     return Number(middle, (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None)
 
@@ -266,7 +273,7 @@ def number(cell: Cell, key: str) -> Number | None:
         return _left(cell)
     if key == "worst":
         return _worst(cell)
-    return _at(cell, key)
+    return _of_base(cell, key) if key in OF_BASE else _at(cell, key)
 
 
 def _at(cell: Cell, key: str) -> Number | None:
@@ -304,6 +311,15 @@ def _left(cell: Cell) -> Number | None:
     return Number(gap, (gap - low, gap + high))
 
 
+def _of_base(cell: Cell, key: str) -> Number | None:
+    """A ratio, with the interval of what is divided in proportion: most of the base model's own chance is in that too (same seeds)."""
+    ratio, edited = _at(cell, key), _at(cell, OF_BASE[key])
+    if ratio is None or edited is None or edited.ends is None or edited.value == 0:
+        return ratio
+    low, high = (ratio.value / edited.value * end for end in edited.ends)
+    return Number(ratio.value, (low, min(1.0, high)))
+
+
 def _worst(cell: Cell) -> Number | None:
     """The kept concept that keeps least of the base model's accuracy, by name."""
     kept = {
@@ -317,28 +333,34 @@ def _worst(cell: Cell) -> Number | None:
     return Number(kept[label], note=f"{label}, erasing {concept_of(cell)}")
 
 
-def _within(middle: float, found: Sequence[Number], *, shared: bool) -> tuple[float, float] | None:
-    if any(each.ends is None for each in found):
-        return None
-    ends = [(each.value, *each.ends) for each in found if each.ends is not None]
-    together: Callable[..., float] = (lambda *widths: sum(widths)) if shared else math.hypot
-    low = together(*(value - low for value, low, _ in ends)) / len(ends)
-    high = together(*(high - value for value, _, high in ends)) / len(ends)
+def _within(middle: float, found: Sequence[tuple[int, Number]]) -> tuple[float, float] | None:
+    """What is left of the intervals' widths in the mean of numbers; None where one has no interval.
+
+    found  each with a draw: chance is the same in numbers of one draw, and independent between draws
+    """
+    draws: dict[int, list[tuple[float, float]]] = {}
+    for draw, each in found:
+        if each.ends is None:
+            return None
+        draws.setdefault(draw, []).append((each.value - each.ends[0], each.ends[1] - each.value))
+    low, high = (math.hypot(*(sum(widths[end] for widths in draw) for draw in draws.values())) / len(found) for end in (0, 1))
     return middle - low, middle + high
 
 
 def _over(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of their mean: percentiles of resamples, of fewer than 8 Student's t."""
+    """95 % interval of their mean: expanded percentiles of resamples as in `information.bootstrap.interval`; of few Student's t."""
     import numpy
 
     n = len(values)
     if n < 2:
         return None
+    spreads = student_quantile(0.975, n - 1) * math.sqrt(n / (n - 1))
     if n < FEW:
-        half = student_quantile(0.975, n - 1) * float(numpy.std(values, ddof=1)) / math.sqrt(n)
+        half = spreads * float(numpy.std(values)) / math.sqrt(n)
         middle = sum(values) / n
         return middle - half, middle + half
-    low, high = numpy.percentile(numpy.asarray(values)[_picks(n)].mean(1), [2.5, 97.5])
+    tail = 100 * NormalDist().cdf(-spreads)
+    low, high = numpy.percentile(numpy.asarray(values)[_picks(n)].mean(1), [tail, 100 - tail])
     return float(low), float(high)
 
 
