@@ -15,8 +15,9 @@ from excise.cli import app
 from excise.edits import Dense, WeightEdit
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
-from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _sample, conditions, vary
+from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _noised, _sample, conditions, vary
 from excise.evaluation.intervals import wilson
+from excise.evaluation.questions import APART
 from excise.jobs.erase import erase
 from excise.models import Model
 
@@ -77,6 +78,18 @@ def test_another_sampler_is_used_and_put_back(name: str, canvas: Model) -> None:
     assert canvas.pipeline.scheduler is before
 
 
+@pytest.mark.parametrize("sampler", ["DDIM", "DPMSolverMultistep", "EulerDiscrete", "LMSDiscrete", "PNDM"])
+def test_from_a_picture_the_network_is_given_the_noised_picture(sampler: str, canvas: Model) -> None:
+    """Whatever scale the model's own sampler works in, and however many steps it makes for those that it is asked for."""
+    config = {**canvas.pipeline.scheduler.config, "skip_prk_steps": True}
+    canvas.pipeline.scheduler = getattr(diffusers, f"{sampler}Scheduler").from_config(config)
+    clean, noise = (torch.randn(2, *canvas.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in range(2))
+    latents, skipped = _noised(canvas, clean, noise, 10, 0.5)
+    first = next(iter(canvas.trajectory(canvas.encode(PROMPTS[:2]), latents, steps=10, start=skipped)))
+    expected = canvas.schedule.add_noise(clean, noise, torch.tensor([first.timestep] * 2))
+    assert torch.allclose(first.input, expected, atol=2e-3) and 300 < first.timestep < 600
+
+
 def test_from_a_picture(canvas: Model) -> None:
     """At full strength nothing of the picture is left (the schedule ends in pure noise); otherwise only the last steps are made.
 
@@ -116,7 +129,7 @@ def test_who_is_asked_what(canvas: Model, edit: WeightEdit) -> None:
     pair = canvas.catalog.resolve("cat").plain_pairs()[0]
     plain = Condition("wording", "plain", (pair,))
     told = vary(canvas, canvas.catalog.resolve("cat"), [edit], shows, pictures=3, seed=5, among=[plain])
-    prompts, seeds = [pair.prompt] * 3, [5, 6, 7]
+    prompts, seeds = [pair.prompt] * 3, [5 * APART, 5 * APART + 1, 5 * APART + 2]  # none of seed 4's or 6's
     with edit.applied(canvas):
         edited = canvas.sample(prompts, seeds)
     expected = [canvas.sample(prompts, seeds), edited, canvas.sample([pair.masked] * 3, seeds)]

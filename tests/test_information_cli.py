@@ -179,3 +179,21 @@ def test_verdicts(steering: Any, left: float, at_floor: bool, words: str) -> Non
     }
     assert words in nats.lines(result)[0]
     assert len(nats.table(result)[0]) == len(nats.columns(result))
+
+
+def test_what_was_not_finite_is_undefined_and_breaks_no_table() -> None:
+    """An edit that overflows: every estimate of the edited model has no value."""
+    none: dict[str, Any] = {"value": None, "low": None, "high": None, "n": 4}
+    base = {"orthogonal": estimate(1), "plain": estimate(1), "steering_blind": estimate(1), "at_floor": False}
+    edited = {"orthogonal": none, "plain": none, "steering_blind": none, "at_floor": False}
+    words = {"base": base, "edited": edited, "share_left": none, "steering_direct": none}
+    reading = {"concept": "cat", "source": "s", "destruction": none, "conditional": words, "unconditional": words}
+    kept = {"mean": none, "worst": {**none, "concept": "object:dog"}, "kept": {}}
+    result = {
+        "concepts": [reading], "others": [{**reading, "concept": "dog"}], "collateral": kept, "seconds": 1.0,
+        "settings": {"evaluations": 5, "self_made_pictures": False},
+    }  # fmt: skip
+    (row, _), lines = nats.table(result), nats.lines(result)
+    assert row[2:] == ("undefined", "undefined", "1.00 → undefined", "1.00 → undefined", "undefined", "undefined", "undefined")
+    assert "keep undefined" in lines[0] and "steering undefined" in lines[1]
+    assert nats.figures(result)["steering"] is None

@@ -147,6 +147,23 @@ class TestIntervals:
         blocks = kid_estimate(draws(120, 3, 1), draws(120, 3, 2, shift=1))
         assert blocks.n == 120 and blocks.low < whole.value < blocks.high
 
+    def test_sets_of_unlike_sizes_never_hold_all_pairs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """30,000 real pictures beside a few hundred would be gigabytes; block by block it is the same."""
+        from excise.evaluation import quality
+
+        a, b = draws(90, 3, 1), draws(30, 3, 2, shift=1)
+        whole, cubed, held = kid_estimate(a, b), quality._cubed, []
+
+        def watched(products: Tensor, d: int) -> Tensor:
+            held.append(products.shape[0] if products.ndim == 2 else 1)
+            return cubed(products, d)
+
+        monkeypatch.setattr(quality, "BLOCK", 16)
+        monkeypatch.setattr(quality, "_cubed", watched)
+        found = kid_estimate(a, b)
+        assert max(held) == 16
+        assert (found.value, found.low, found.high) == pytest.approx((whole.value, whole.low, whole.high), rel=1e-9)
+
     def test_wide_features_have_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from excise.evaluation import quality
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ import pages
 from excise.cli import app
 from excise.edits import load_edit
 from excise.jobs.report import report
-from excise.report import benches, methods
+from excise.report import benches, figures, methods
 from excise.report.folder import read
 
 SRC = Path(excise.__file__).parents[1]
@@ -156,6 +157,11 @@ class TestMethods:
         ends = [methods._over(row.tolist()) for row in values]
         assert 0.925 < np.mean([each is not None and each[0] < 0 < each[1] for each in ends]) < 0.985
 
+    def test_the_legend_names_every_marker_though_the_first_method_failed(self) -> None:
+        failed = {"entrant": "a", "concepts": ["object:cat"], "seed": 0, "error": "no"}
+        figure = figures.overview(methods.groups([failed, pages.cell("b", "object:cat")])[0])
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == [name for *_, name in figures.KEPT.values()]
+
     def test_the_worst_is_the_smallest_of_any_cell(self) -> None:
         cells = [pages.cell("m", "object:cat", kept=0.9), pages.cell("m", "object:dog", kept=0.4)]
         found = methods.row(cells, "m").numbers["worst"]
@@ -250,6 +256,10 @@ class TestPage:
         folder = pages.write_erasure(tmp_path / "<b onload=alert(1)>{{7*7}}" / "x")
         page = Page(report(folder.parent))
         assert "<b onload=alert(1)>{{7*7}}" in page.text and not page.attributes("b")
+
+    def test_an_audit_below_a_folder_called_attacks_is_found(self, tmp_path: Path) -> None:
+        pages.write_audit(tmp_path / "attacks" / "cat-audit", "cat")
+        assert "guidance" in Page(report(tmp_path)).text
 
     def test_every_picture_is_described(self, everything: tuple[Path, Page]) -> None:
         _, page = everything

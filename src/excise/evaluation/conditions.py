@@ -18,6 +18,7 @@ from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, all_applied
 from excise.erasure.run import Progress, silent
 from excise.evaluation.intervals import wilson
+from excise.evaluation.questions import APART
 from excise.models import Model
 
 GUIDANCE = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
@@ -101,7 +102,7 @@ def vary(
     for index, condition in enumerate(among):
         progress("conditions", index, len(among))
         pairs = [condition.pairs[i % len(condition.pairs)] for i in range(pictures)]
-        seeds = range(seed, seed + pictures)
+        seeds = range(seed * APART, seed * APART + pictures)
         with_words, without = [pair.prompt for pair in pairs], [pair.masked for pair in pairs]
         start = None
         if condition.strength is not None:
@@ -130,9 +131,8 @@ def _sample(
             rows = slice(first, first + batch)
             latents, skipped = model.start_noise(seeds[rows]), 0
             if start is not None and condition.strength is not None:
-                skipped = steps - max(1, round(condition.strength * steps))
                 noise = model.start_noise([NOISE_SEED + seed for seed in seeds[rows]])
-                latents = model.schedule.add_noise(start[rows], noise, _timestep(model, steps, skipped, len(noise)))
+                latents, skipped = _noised(model, start[rows], noise, steps, condition.strength)
             *_, last = model.trajectory(
                 model.encode(prompts[rows]), latents, steps=steps, guidance_scale=condition.guidance_scale,
                 generators=model.step_noise(seeds[rows]), start=skipped,
@@ -141,10 +141,17 @@ def _sample(
     return torch.cat(parts)
 
 
-def _timestep(model: Model, steps: int, index: int, count: int) -> Tensor:
+def _noised(model: Model, clean: Tensor, noise: Tensor, steps: int, strength: float) -> tuple[Tensor, int]:
+    """Latents from which a share of the sampler's steps goes on, in the sampler's own scale, and how many steps that skips."""
     scheduler = type(model.pipeline.scheduler).from_config(model.pipeline.scheduler.config)
     scheduler.set_timesteps(steps)
-    return scheduler.timesteps[index].long().expand(count)
+    count = len(scheduler.timesteps)  # some samplers make more than they are asked for
+    skipped = count - max(1, round(strength * count))
+    t = scheduler.timesteps[skipped]
+    latents = model.schedule.add_noise(clean, noise, t.long().expand(len(noise)))
+    if skipped:  # from the first step on the trajectory scales by itself
+        latents = latents / scheduler.scale_model_input(torch.ones(1), t).to(latents)
+    return latents, skipped
 
 
 @contextmanager

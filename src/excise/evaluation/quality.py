@@ -163,7 +163,7 @@ def kid(one: Tensor, other: Tensor, *, paired: bool = False) -> float:
     """
     _check(one, other, paired)
     ones = (torch.ones(1, len(x), dtype=torch.float64) for x in (one, other))
-    return float(_mmd(*_kernels(one, other), *ones, paired=paired))
+    return float(_mmd(one, other, *ones, paired=paired))
 
 
 def fid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples: int = RESAMPLES) -> Estimate:
@@ -194,13 +194,13 @@ def kid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
         values = torch.tensor([kid(a, b, paired=paired) for a, b in blocks])
         value, width = float(values.mean()), Z95 * float(values.std()) / math.sqrt(len(values))
         return Estimate(value, value - width, value + width, len(blocks) * BLOCK)
-    value, kernels = kid(one, other, paired=paired), _kernels(one, other)
+    value = kid(one, other, paired=paired)
     weights = [torch.zeros(resamples, len(x), dtype=torch.float64) for x in (one, other)]
     generator = Generator().manual_seed(0)
     for row, (i, j) in enumerate(_picks(len(one), len(other), paired, resamples, generator)):
         for weight, pick in zip(weights, (i, j), strict=True):
             weight[row] = torch.bincount(pick, minlength=weight.shape[1])
-    width = Z95 * float(_mmd(*kernels, *weights, paired=paired).std())
+    width = Z95 * float(_mmd(one, other, *weights, paired=paired).std())
     return Estimate(value, value - width, value + width, len(other))
 
 
@@ -223,25 +223,28 @@ def _picks(n: int, m: int, paired: bool, resamples: int, generator: Generator) -
     return list(zip(first, second, strict=True))
 
 
-def _kernels(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    a, b, d = one.double(), other.double(), one.shape[1]
-    return (a @ a.T / d + 1) ** 3, (b @ b.T / d + 1) ** 3, (a @ b.T / d + 1) ** 3
-
-
-def _mmd(aa: Tensor, bb: Tensor, ab: Tensor, u: Tensor, v: Tensor, *, paired: bool) -> Tensor:
+def _mmd(one: Tensor, other: Tensor, u: Tensor, v: Tensor, *, paired: bool) -> Tensor:
     """Unbiased squared MMD in which vector i counts u[r, i] times and vector j v[r, j] times, (r,).
 
     A vector is never compared with itself, nor with its copies in a resample: the kernel is largest there, and that is no distance.
     """
+    a, b = one.double(), other.double()
 
-    def mean(kernel: Tensor, left: Tensor, right: Tensor, distinct: bool) -> Tensor:
-        total, pairs = left.sum(1) * right.sum(1), ((left @ kernel) * right).sum(1)
+    def mean(x: Tensor, y: Tensor, left: Tensor, right: Tensor, distinct: bool) -> Tensor:
+        total, pairs = left.sum(1) * right.sum(1), torch.zeros(len(left), dtype=torch.float64)
+        for start in range(0, len(x), BLOCK):
+            rows = slice(start, start + BLOCK)
+            pairs += ((left[:, rows] @ _cubed(x[rows] @ y.T, x.shape[1])) * right).sum(1)
         if distinct:
             same = left * right
-            total, pairs = total - same.sum(1), pairs - same @ kernel.diagonal()
+            total, pairs = total - same.sum(1), pairs - same @ _cubed((x * y).sum(1), x.shape[1])
         return pairs / total
 
-    return mean(aa, u, u, True) + mean(bb, v, v, True) - 2 * mean(ab, u, v, paired)
+    return mean(a, a, u, u, True) + mean(b, b, v, v, True) - 2 * mean(a, b, u, v, paired)
+
+
+def _cubed(products: Tensor, d: int) -> Tensor:
+    return (products / d + 1) ** 3
 
 
 def _check(one: Tensor, other: Tensor, paired: bool = False) -> None:

@@ -37,12 +37,14 @@ def overview(group: Group) -> Figure:
     with _styled() as new:
         figure = new(figsize=(8.4, 1.3 + 0.34 * len(group.rows)))
         left, right = figure.subplots(1, 2, sharey=True)
+        named: set[str] = set()
         for place, row in enumerate(group.rows):
             if found := row.numbers.get("left"):
                 _dot(left, 100 * found.value, place, "o", BLUE, _ends(found))
             for key, (marker, colour, name) in KEPT.items():
                 if found := row.numbers.get(key):
-                    _dot(right, 100 * found.value, place, marker, colour, _ends(found), name if place == 0 else "")
+                    _dot(right, 100 * found.value, place, marker, colour, _ends(found), "" if key in named else name)
+                    named.add(key)
         left.axvline(0, color=GREY, linewidth=0.8)
         right.axvline(100, color=GREY, linewidth=0.8)
         left.set_yticks(range(len(group.rows)), [_short(_plain(row.name)) for row in group.rows])

@@ -89,7 +89,8 @@ def read(root: Path) -> Found:
             continue
         here = Path(place)
         _read_folder(here, set(files), set(folders), found)
-        own = {"attacks", *(("cells", "pictures", "base") if "cells" in folders else ())}  # read above, or pictures alone
+        own = {"attacks"} if "audit.json" in files else set()  # read above, or pictures alone
+        own |= {"cells", "pictures", "base"} if "cells" in folders else set()
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in own)
     if not found:
         expected = ", ".join(f"{name} ({writer})" for name, writer in FILES.items())

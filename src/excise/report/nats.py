@@ -14,6 +14,8 @@ COLUMNS: tuple[str, ...] = (
 BASE_COLUMNS: tuple[str, ...] = ("concept", "nats", "plain form", "steering, blind", "whole prompt")
 """The same where there is nothing to compare with."""
 
+UNDEFINED = "undefined"
+
 SMALL = 0.1
 """Steering, or share of nats, that a verdict calls small (ours)."""
 
@@ -77,6 +79,7 @@ def number(estimate: Mapping[str, Any] | str) -> str:
     >>> number("undefined")
     'undefined'
     """
+    estimate = _defined(estimate) or UNDEFINED
     if isinstance(estimate, str):
         return estimate
     if estimate["low"] is None:
@@ -92,8 +95,8 @@ def _row(reading: Mapping[str, Any]) -> tuple[str, ...]:
         number(base["orthogonal"]),
         number(edited["orthogonal"]) + (" at floor" if edited["at_floor"] else ""),
         _percent(words["share_left"]),
-        f"{base['plain']['value']:.2f} → {edited['plain']['value']:.2f}",
-        " → ".join(f"{reading['unconditional'][model]['orthogonal']['value']:.2f}" for model in ("base", "edited")),
+        f"{_short(base['plain'])} → {_short(edited['plain'])}",
+        " → ".join(_short(reading["unconditional"][model]["orthogonal"]) for model in ("base", "edited")),
         number(words["steering_direct"]),
         _short(edited["steering_blind"]),
         _short(reading["destruction"]),
@@ -112,8 +115,8 @@ def _verdict(reading: Mapping[str, Any]) -> str:
         return f"{name}: the base model knows nothing of it that could be measured"
     if words["edited"]["at_floor"]:
         return f"{name}: its words say nothing any more that could be measured"
-    steering, left = words["steering_direct"], words["share_left"]
-    if isinstance(steering, str) or isinstance(left, str):
+    steering, left = _defined(words["steering_direct"]), _defined(words["share_left"])
+    if steering is None or left is None:
         return f"{name}: steering undefined"
     (low, high), (_, most) = _ends(steering), _ends(left)
     if high < -SMALL:
@@ -126,6 +129,7 @@ def _verdict(reading: Mapping[str, Any]) -> str:
 
 
 def _percent(estimate: Mapping[str, Any] | str) -> str:
+    estimate = _defined(estimate) or UNDEFINED
     if isinstance(estimate, str):
         return estimate
     ends = "" if estimate["low"] is None else f" ({100 * estimate['low']:.0f}–{100 * estimate['high']:.0f})"
@@ -153,16 +157,18 @@ def _left(words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defined(estimate: Mapping[str, Any] | str) -> Mapping[str, Any] | None:
-    return None if isinstance(estimate, str) else estimate
+    """None for what says that it is undefined, and for a value that was not finite."""
+    return None if isinstance(estimate, str) or estimate["value"] is None else estimate
 
 
 def _short(estimate: Mapping[str, Any] | str) -> str:
-    return estimate if isinstance(estimate, str) else f"{estimate['value']:.2f}"
+    found = _defined(estimate)
+    return UNDEFINED if found is None else f"{found['value']:.2f}"
 
 
 def _share(words: Mapping[str, Any], undefined: float = math.inf) -> float:
-    share = words.get("share_left", "undefined")
-    return undefined if isinstance(share, str) else float(share["value"])
+    share = _defined(words.get("share_left", UNDEFINED))
+    return undefined if share is None else float(share["value"])
 
 
 def _compared(result: Mapping[str, Any]) -> bool:

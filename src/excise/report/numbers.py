@@ -91,8 +91,8 @@ def quality_table(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def counts(result: Mapping[str, Any]) -> str:
-    """How many pictures each number rests on: "ua 200, ira 456"."""
-    return ", ".join(f"{key.replace('_', ' ')} {count}" for key, count in (result.get("n") or {}).items()) or NOT_MEASURED
+    """How many pictures there are of what: "target 200, retained 456, neutral 200"."""
+    return ", ".join(f"{key} {count}" for key, count in (result.get("n") or {}).items() if key != "seeds_from") or NOT_MEASURED
 
 
 def _cell(values: Mapping[str, Any], key: str) -> str:

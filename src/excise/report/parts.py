@@ -129,10 +129,10 @@ def picture(path: Path, alt: str, caption: str = "") -> Picture:
 def sorting(text: str) -> str:
     """What a cell is sorted by: the number that it begins with; nothing where it begins with none.
 
-    >>> sorting("97.5 % (94.0–99.0)"), sorting("−0.3"), sorting("not measured"), sorting("1e-3")
-    ('97.5', '-0.3', '', '1e-3')
+    >>> sorting("97.5 % (94.0–99.0)"), sorting("−0.3"), sorting("+15.0"), sorting("not measured"), sorting("1e-3")
+    ('97.5', '-0.3', '15.0', '', '1e-3')
     """
-    found = re.match(r"-?\d+(\.\d+)?(e[+-]?\d+)?", text.strip().replace("−", "-"))
+    found = re.match(r"-?\d+(\.\d+)?(e[+-]?\d+)?", text.strip().removeprefix("+").replace("−", "-"))
     return found[0] if found else ""
 
 

@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def differences(result: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """What two results were not measured alike in; the target that was erased may differ, and so may the pictures' prompts then.
+    """What two results were not measured alike in; the target that was erased may differ.
 
     >>> differences({"protocol": "coco", "settings": {"steps": 50}}, {"protocol": "coco", "settings": {"steps": 20}})
     ['settings.steps']
