@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from excise.cli import apply, audit, bench, canvas, erase, evaluate, generate, measure, report, restore, show, suite, vary
+from excise.cli import (
+    apply,
+    audit,
+    bench,
+    canvas,
+    erase,
+    evaluate,
+    export,
+    generate,
+    measure,
+    report,
+    restore,
+    show,
+    suite,
+    vary,
+)
 from excise.cli.errors import Group
 
 app = typer.Typer(
@@ -27,7 +42,7 @@ def _options(
     """Remove a concept from a text-to-image diffusion model, measure that it is gone, and leave everything else as it was."""
 
 
-for module in (erase, generate, evaluate, vary, measure, audit, bench, report, show, apply, restore):
+for module in (erase, generate, evaluate, vary, measure, audit, bench, report, show, apply, export, restore):
     module.add_to(app)
 app.add_typer(suite.app, name="suite")
 app.add_typer(canvas.app, name="canvas")

@@ -1,0 +1,91 @@
+"""Edits as a LoRA file in kohya's dialect: what diffusers and the common user interfaces load.
+
+Such a file adds (alpha / rank) up @ down to the weights of modules that it names. No loader checks which model it is for. Alpha is the largest
+rank for all modules here, and `up` makes up for it in those of a smaller one: where alphas differ, diffusers 0.42 loses those of attention
+(`_get_alpha_name` in loaders/lora_conversion_utils.py) and takes that of most modules instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from excise.edits.edit import Delta, Edit, LowRank
+
+PREFIXES = {"unet.": "lora_unet_", "text_encoder.": "lora_te_text_model_"}
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Factors of an edit's changes.
+
+    tensors  as the file has them: "MODULE.lora_up.weight" (out, rank), "MODULE.lora_down.weight" (rank, in) and "MODULE.alpha", of
+             convolutions (out, rank, 1, 1) and (rank, in, height, width); float32
+    ranks    by canonical name of the weight; alpha is the largest
+    error    what was left out, relative to the whole change (Frobenius norms over all weights); 0 where that is rounding alone
+    """
+
+    tensors: Mapping[str, Tensor]
+    ranks: Mapping[str, int]
+    error: float
+
+    @classmethod
+    def of(cls, edit: Edit, rank: int | None = None) -> LoRA:
+        """The best factors of at most `rank`; None: as many as lose nothing but rounding.
+
+        Raises ValueError for changes that such a file cannot hold: of biases, norms and embeddings.
+        """
+        if others := [name for name in edit.deltas if not _is_product(name, edit.deltas[name])]:
+            raise ValueError(
+                f"a LoRA file holds changes of matrices and convolutions alone, and this edit changes {len(others)} other tensors, such as "
+                f"{others[0]}; write a whole model instead (excise apply)"
+            )
+        found = {name: _factors(delta, rank) for name, delta in edit.deltas.items()}
+        ranks = {name: up.shape[1] for name, (up, _, _) in found.items() if up.shape[1]}
+        if not ranks:
+            raise ValueError("this edit changes nothing, so there is nothing to write")
+        alpha = max(ranks.values())
+        tensors: dict[str, Tensor] = {}
+        for name, own in ranks.items():
+            up, down, _ = found[name]
+            parts = {"lora_up.weight": up * (own / alpha), "lora_down.weight": down, "alpha": torch.tensor(float(alpha))}
+            tensors |= {f"{_module(name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
+        whole = sum(float(delta.dense().double().square().sum()) for delta in edit.deltas.values())
+        return cls(tensors, ranks, (sum(missed for *_, missed in found.values()) / whole) ** 0.5)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ranks by weight, and the error."""
+        return {"ranks": dict(self.ranks), "error": self.error}
+
+
+def _is_product(name: str, delta: Delta) -> bool:
+    return name.endswith(".weight") and "embeddings." not in name and delta.dense().ndim in (2, 4)
+
+
+def _factors(delta: Delta, rank: int | None) -> tuple[Tensor, Tensor, float]:
+    """Up, down, and the squared norm of what they miss."""
+    if isinstance(delta, LowRank) and (rank is None or delta.up.shape[1] <= rank):
+        return delta.up.float(), delta.down.float(), 0.0
+    change = delta.dense().double()
+    u, s, v = torch.linalg.svd(change.flatten(1), full_matrices=False)
+    told = int((s > s[0] * max(change.flatten(1).shape) * torch.finfo(torch.float32).eps).sum())
+    kept = told if rank is None else min(told, rank)
+    root = s[:kept].sqrt()
+    up, down = u[:, :kept] * root, root[:, None] * v[:kept]
+    if change.ndim == 4:
+        up, down = up[..., None, None], down.unflatten(1, change.shape[1:])
+    return up.float(), down.float(), float(s[kept:told].square().sum())
+
+
+def _module(name: str) -> str:
+    """Kohya's name of a weight's module.
+
+    >>> _module("unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.weight")
+    'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_out_0'
+    """
+    network, _, rest = name.removesuffix(".weight").partition(".")
+    return PREFIXES[f"{network}."] + rest.replace(".", "_")
