@@ -44,7 +44,8 @@ class EsdSettings(Visiting, Divergent):
 
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
     variant: Literal["x", "u", "x-strict", "all"] = Field(
-        "x", description="what may change: cross-attention, everything else, its keys and values alone, everything"
+        "x",
+        description="what may change: cross-attention, the rest but for the time embedding and the last block, keys and values alone, or all",
     )
     eta: float = Field(1.0, description="strength of the negative guidance; 0 aims at the empty prompt's prediction")
     convention: Literal["paper", "rewrite"] = Field(
