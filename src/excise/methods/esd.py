@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.erasure.budget import Visiting
 from excise.erasure.divergences import Divergent, judged
 from excise.methods import register
@@ -74,7 +74,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EsdSettings, run:
     from excise.erasure.training import train
     from excise.erasure.wording import worded
 
-    bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in concepts])
+    bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
     with Trainee(model, subspaces.select(model.unet, VARIANTS[settings.variant])) as trainee:
         train(trainee, lambda round_: _round(model, bank, trainee, settings, run, round_), settings, run)
         deltas = trainee.deltas()
