@@ -165,8 +165,8 @@ def randomised(model: Model, *labels: str) -> Shifts:
 
 
 def keys_and_values(model: Model, prompt: str) -> dict[str, Tensor]:
-    text = model.encode([prompt])[0]
-    return {name: text @ weight.T for name, weight in named_tensors(model).items() if name in select(model.unet, "kv")}
+    text, tensors = model.encode([prompt])[0], named_tensors(model)
+    return {name: text @ tensors[name].T for name in select(model.unet, "kv")}
 
 
 def test_s2_protected_prompts_feel_no_subset_of_the_shifts(short: Model) -> None:
