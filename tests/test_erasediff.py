@@ -11,6 +11,8 @@ from torch import nn
 
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
+from excise.erasure.pictures import learning_pictures, retained_pictures
+from excise.erasure.prompts import PromptBank, redirected
 from excise.erasure.run import Run
 from excise.erasure.targets import denoising_error, relabelled_error
 from excise.erasure.trainee import Trainee
@@ -80,6 +82,36 @@ def test_without_a_multiplier_it_is_fine_tuning_on_what_is_kept(sd1: Model) -> N
     keeping = erase(sd1, multiplier=0.0)
     assert keeping.deltas and same(keeping, erase(sd1, multiplier=0.0, pseudo="a bird"))
     assert not same(erase(sd1), erase(sd1, pseudo="a bird"))
+
+
+@pytest.mark.parametrize("multiplier", [0.0, 0.7])
+def test_it_is_adam_on_keeping_plus_lambda_times_forgetting(sd1: Model, multiplier: float) -> None:
+    """Torch's own Adam on the same pictures, to the bit; without a multiplier that is fine-tuning on what is to be kept."""
+    settings = settings_of(
+        "erasediff", **{**QUICK, "rounds": 1, "steps": 3, "schedule": "constant", "lr": 1e-3, "multiplier": multiplier}
+    )
+    edit = get("erasediff").erase(sd1, [CAT], settings, Run())
+    assert isinstance(edit, WeightEdit)
+    bank = PromptBank.of_pairs(sd1, redirected(sd1, [CAT], "name", "a dog"))
+    forget = learning_pictures(sd1, bank, settings, Run(), shows="conditioned")
+    keep, texts = retained_pictures(sd1, [CAT], settings, Run())
+    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+        adam = torch.optim.Adam(trainee.parameters.values(), lr=1e-3)
+        for step in range(3):
+            generator = Run().generator(3, 0, step)
+            clean, rows = keep.draw(2, generator)
+            loss = denoising_error(sd1, clean, texts[rows], generator).mean()
+            if multiplier:
+                generator = Run().generator(1, 0, step)
+                clean, rows = forget.draw(2, generator)
+                forgetting = relabelled_error(sd1, clean, bank.conditioned[rows], bank.masked[rows], generator).mean()
+                loss = loss + multiplier * forgetting
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        expected = trainee.deltas()
+    assert edit.deltas.keys() == expected.keys() and len(expected) == 8
+    assert all(torch.equal(edit.deltas[name].dense(), expected[name].dense()) for name in expected)
 
 
 def test_adaptive_balances_run(sd1: Model) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from excise.erasure import subspaces
 from excise.erasure.prompts import PromptBank
@@ -16,6 +17,7 @@ from excise.erasure.targets import steered
 from excise.erasure.trainee import Trainee
 from excise.methods import esd, get, parse_settings
 from excise.models import Model
+from excise.models.fingerprint import named_tensors
 from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
 
 
@@ -102,6 +104,36 @@ def test_variants_on_a_real_unet_s_names(sd1: Model) -> None:
     outside = {name for name in names["all"] - names["x"] - names["u"]}
     assert outside and all(name.split(".")[1] in ("time_embedding", "conv_norm_out", "conv_out") for name in outside)
     assert any(".time_emb_proj." in name for name in names["u"]), "the residual blocks' own reading of the time is trained"
+
+
+@pytest.mark.parametrize(
+    ("variant", "changed"),
+    [
+        ("x-strict", r".*\.attn2\.to_[kv]\.weight"),
+        ("u", r"(?!.*\.attn2\.)(?!unet\.(time_embedding|conv_norm_out|conv_out)\.).*"),
+        ("all", r".*"),
+    ],
+    ids=["x-strict", "u", "all"],
+)
+def test_e6_training_changes_the_tensors_of_its_variant_and_no_other(sd1: Model, variant: str, changed: str) -> None:
+    before = {name: tensor.detach().clone() for name, tensor in named_tensors(sd1).items() if name.startswith("unet.")}
+    edit = get("esd").erase(sd1, [CAT], settings_of("esd", **VISITING, variant=variant, lr=1e-3), Run())
+    wanted = {name for name in before if re.fullmatch(changed, name)}
+    with edit.applied(sd1):
+        moved = {
+            name for name, tensor in named_tensors(sd1).items() if name in before and not torch.equal(tensor, before[name])
+        }
+    assert moved <= wanted and len(wanted - moved) < 0.2 * len(wanted), "a few biases may have no gradient"
+
+
+def test_the_release_s_u_also_has_the_time_embedding_and_the_last_convolution_but_no_norms(sd1: Model) -> None:
+    """esd-u of the diffusers release: every linear layer and convolution outside attn2. Here `u` is the first code's under any preset."""
+    settings = settings_of("esd", preset="rewrite", variant="u")
+    ours = set(subspaces.select(sd1.unet, esd.VARIANTS[settings.variant]))
+    layers = {name: m for name, m in sd1.unet.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and "attn2" not in name}
+    theirs = {f"unet.{name}.{part}" for name, layer in layers.items() for part, _ in layer.named_parameters()}
+    assert {name.split(".")[1] for name in theirs - ours} == {"time_embedding", "conv_out"}
+    assert ours - theirs and all("norm" in name.split(".")[-2] for name in ours - theirs)
 
 
 def test_bad_settings_are_refused_before_anything_is_loaded() -> None:

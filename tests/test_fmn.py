@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -78,6 +79,38 @@ def test_values_of_the_last_layer_do_not_matter(sd1: Model) -> None:
         grads = {name: parameter.grad for name, parameter in trainee.parameters.items()}
     silent = [name for name, grad in grads.items() if grad is None]
     assert silent == [f"unet.{last}.to_v.weight"]
+
+
+def test_on_one_attention_small_steps_take_the_loss_down_every_time() -> None:
+    """Plain gradient descent on queries and keys; the gradient against numpy's differences."""
+    random = torch.Generator().manual_seed(0)
+    pixels, text = (torch.randn(1, n, 8, generator=random, dtype=torch.float64) for n in (6, 5))
+    query, key = (torch.randn(8, 8, generator=random, dtype=torch.float64).div(8**0.5).requires_grad_() for _ in range(2))
+    named = torch.tensor([[False, False, True, True, False]])
+
+    def loss() -> torch.Tensor:
+        return fmn.resteering([probabilities(pixels @ query, text @ key, 2, 0.5)], named).mean()
+
+    def in_numpy(key: np.ndarray) -> float:
+        heads = [slice(0, 4), slice(4, 8)]
+        q, k = pixels[0].numpy() @ query.detach().numpy(), text[0].numpy() @ key
+        scores = np.exp(np.stack([0.5 * q[:, head] @ k[:, head].T for head in heads]))
+        return float(np.linalg.norm((scores / scores.sum(2, keepdims=True))[:, :, named[0].numpy()]))
+
+    values = []
+    for step in range(40):
+        value = loss()
+        values.append(value.item())
+        gradients = torch.autograd.grad(value, (query, key))
+        if not step:
+            around = key.detach().numpy()
+            nudges = [1e-5 * np.eye(64)[i].reshape(8, 8) for i in range(64)]
+            slopes = np.array([(in_numpy(around + nudge) - in_numpy(around - nudge)) / 2e-5 for nudge in nudges])
+            assert values[0] == pytest.approx(in_numpy(around)) and np.abs(gradients[1].numpy().ravel() - slopes).max() < 1e-7
+        with torch.no_grad():
+            for weight, gradient in zip((query, key), gradients, strict=True):
+                weight -= 0.05 * gradient
+    assert all(later < earlier for earlier, later in itertools.pairwise(values)) and values[-1] < 0.9 * values[0]
 
 
 def test_attention_to_the_words_goes_down(sd1: Model) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, applied_edits, load_edit
+from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Run
 from excise.methods import Method, get, methods, parse_settings
 from excise.models import Model, load
@@ -198,6 +200,35 @@ def test_concepts_share_the_steps_of_a_run_where_they_share_its_weights(name: st
 
     once = TINY["rounds"] * TINY["steps"]
     assert (steps("cat"), steps("cat", "dog")) == (once, 2 * once if ROWS.get(name, Row()).parts else once)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_no_prompt_of_a_concept_names_another_one_erased_along(
+    name: str, canvas: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cat and sketch are each other's contexts; alone each has prompts that name the other."""
+    banks: list[list[PromptPair]] = []
+    encode = PromptBank.of_pairs.__func__  # type: ignore[attr-defined]
+
+    def of_pairs(cls: type[PromptBank], model: Model, groups: Sequence[Sequence[PromptPair]]) -> PromptBank:
+        banks.extend(list(group) for group in groups)
+        return encode(cls, model, groups)
+
+    monkeypatch.setattr(PromptBank, "of_pairs", classmethod(of_pairs))
+    method, cat, sketch = get(name), canvas.catalog.resolve("cat"), canvas.catalog.resolve("style:sketch")
+    options = {"mim": {"phrasings": "all", "metric": "rest"}, "spm": {"transport": "off"}}.get(name, {})
+    settings = _settings(method, canvas, rounds=1, steps=1, **options)
+
+    def named(concept: Concept, pairs: Sequence[PromptPair]) -> int:
+        pattern = "|".join(rf"\b{re.escape(phrase)}\b" for phrase in concept.phrases)
+        return sum(bool(re.search(pattern, text)) for pair in pairs for text in (pair.prompt, pair.masked))
+
+    method.erase(canvas, [cat, sketch], settings, Run())
+    assert len(banks) == 2 and named(cat, banks[0]) and named(sketch, banks[1])
+    assert (named(sketch, banks[0]), named(cat, banks[1])) == (0, 0)
+    banks.clear()
+    method.erase(canvas, [sketch], settings, Run())
+    assert named(cat, banks[0]), "no other one is erased then"
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -29,6 +29,7 @@ from excise.erasure.wording import worded
 from excise.methods import get, mim, parse_settings
 from excise.models import Model, Sampler, Schedule, load
 from excise.models.fingerprint import named_tensors
+from steps import asked as answered
 
 SMALL = {"rounds": 2, "steps": 3, "batch": 4, "trajectories": 2, "sampler_steps": 3, "phrasings": "plain"}
 
@@ -114,6 +115,37 @@ def test_targets_are_the_answers_that_they_say(sd1: Model, target: str) -> None:
         loss, trainee = _first_round(sd1, _bank(sd1, [(prompt, "the masked prompt")]), target=target)
         assert (loss(0).item() < 1e-10) == vanishes
         trainee.__exit__()
+
+
+@pytest.mark.parametrize("kind", ["sd1", "canvas"])
+def test_guided_differences_are_the_scale_times_the_plain_ones(kind: str, request: pytest.FixtureRequest) -> None:
+    """At the start: scale^2 times the loss of predictions on the same states, for the empty prompt's answers cancel."""
+    model, losses = request.getfixturevalue(kind), []
+    bank = _bank(model, [("a cat", "it")])
+    for space in ("prediction", "guided"):
+        loss, trainee = _first_round(model, bank, space=space, guidance_scale=2.5)
+        losses.append(loss(0).item())
+        trainee.__exit__()
+    assert losses[0] > 1e-5 and losses[1] == pytest.approx(2.5**2 * losses[0], rel=1e-3)
+
+
+def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of moved weights: both of the student's answers are its own, both of the teacher's are the base's."""
+    bank, settings = _bank(sd1, [("a cat", "it")]), _settings(space="guided", guidance_scale=2.5, batch=3)
+    states = States(sd1.start_noise(range(3)), torch.tensor([900, 500, 20]), torch.zeros(3).long(), torch.arange(3))
+    monkeypatch.setattr(mim, "_collect", lambda *_: states)
+
+    def guided(prompt: str) -> Tensor:
+        empty, own = (answered(sd1, states.latents, states.t, text) for text in ("", prompt))
+        return empty + 2.5 * (own - empty)
+
+    target = guided("it")
+    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+        loss = mim._round(sd1, bank, torch.tensor([0.1]), trainee, settings, Run(), 0)
+        for parameter in trainee.parameters.values():
+            parameter.data *= 1.5
+        rows = torch.randint(3, (3,), generator=Run().generator(1, 0, 0))
+        assert loss(0).item() == pytest.approx((guided("a cat") - target)[rows].square().mean().item(), rel=1e-3)
 
 
 def test_every_step_looks_at_states_of_its_own(sd1: Model) -> None:

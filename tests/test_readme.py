@@ -1,4 +1,4 @@
-"""The README's commands and its Python run; on a tiny model in the place of the built-in one."""
+"""The README's commands and its Python run, on a tiny model in the place of the built-in one; settings that the docs name are taken."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 import excise
 from excise.cli import app
 from excise.jobs.erase import erase
+from excise.jobs.grid import Entrant
+from excise.methods import methods
 from excise.models.names import BUILT_IN
 
 QUICK = {"rounds": 1, "steps": 2, "batch": 2, "trajectories": 2, "sampler_steps": 2}
@@ -48,3 +50,17 @@ def test_the_python_runs(canvas_is_tiny: None, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(excise, "erase", partial(erase, settings=QUICK), raising=False)
     code = "\n".join(text for kind, text in BLOCKS if kind == "python")
     exec(compile(code, str(README), "exec"), {})
+
+
+def test_settings_that_the_docs_name_are_taken() -> None:
+    """`method:settings` between back quotes, read as `excise bench` reads it."""
+    texts = [path.read_text(encoding="utf-8") for path in (README, *README.parent.glob("docs/*.md"))]
+    named = {
+        f"{method}:{settings}"
+        for text in texts
+        for method, settings in re.findall(r"`(\w+):([^`]+)`", text)
+        if method in methods()
+    }
+    assert len(named) > 3 and any(entrant.startswith("mim:") for entrant in named)
+    for entrant in named:
+        Entrant.parse(entrant)

@@ -10,10 +10,10 @@ import torch
 
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
-from excise.erasure.pictures import Learning, learning_pictures
+from excise.erasure.pictures import Learning, learning_pictures, retained_pictures
 from excise.erasure.prompts import PromptBank, redirected
 from excise.erasure.run import Run
-from excise.erasure.targets import noised, relabelled_error
+from excise.erasure.targets import denoising_error, noised, relabelled_error
 from excise.erasure.trainee import Trainee
 from excise.methods import get, salun
 from excise.models import Model
@@ -74,21 +74,27 @@ def test_masked_weights_stay_and_the_others_move(sd1: Model, monkeypatch: pytest
         assert not (where & ~masks[name]).any()
 
 
-def test_with_density_one_it_is_training_without_a_mask(sd1: Model) -> None:
-    """Torch's own Adam on the same pictures, to the bit."""
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_with_density_one_it_is_training_without_a_mask(sd1: Model, share: float) -> None:
+    """Torch's own Adam on the same pictures, to the bit: forgetting, and a share of learning what is to be kept."""
     settings = settings_of(
-        "salun", **{**QUICK, "rounds": 1, "steps": 3, "retain_weight": 0, "schedule": "constant", "density": 1}
+        "salun", **{**QUICK, "rounds": 1, "steps": 3, "retain_weight": share, "schedule": "constant", "density": 1}
     )
     edit = get("salun").erase(sd1, [CAT], settings, Run())
     bank = PromptBank.of_pairs(sd1, redirected(sd1, [CAT], "name", "a dog"))
     forget = learning_pictures(sd1, bank, settings, Run(), shows="conditioned")
+    keep, texts = retained_pictures(sd1, [CAT], settings, Run())
     with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
         adam = torch.optim.Adam(trainee.parameters.values(), lr=settings.lr)
         for step in range(3):
             generator = Run().generator(1, 0, step)
             clean, rows = forget.draw(2, generator)
             adam.zero_grad()
-            relabelled_error(sd1, clean, bank.conditioned[rows], bank.masked[rows], generator).mean().backward()
+            loss = relabelled_error(sd1, clean, bank.conditioned[rows], bank.masked[rows], generator).mean()
+            if share:
+                clean, rows = keep.draw(2, generator)
+                loss = loss + share * denoising_error(sd1, clean, texts[rows], generator).mean()
+            loss.backward()
             adam.step()
         expected = trainee.deltas()
     assert edit.deltas.keys() == expected.keys() and len(expected) == 8

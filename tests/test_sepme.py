@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from excise.edits import Edit, WeightEdit, restored
 from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.shifts import Shifts, leakage, null_space
 from excise.erasure.subspaces import select
+from excise.erasure.trainee import Trainee
 from excise.methods import get, parse_settings
-from excise.methods.sepme import SepmeSettings, Target, correlation, ended, follow, free_directions, protected_rows
+from excise.methods.sepme import SepmeSettings, Target, _train, correlation, ended, follow, free_directions, protected_rows
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 
@@ -162,8 +165,8 @@ def randomised(model: Model, *labels: str) -> Shifts:
 
 
 def keys_and_values(model: Model, prompt: str) -> dict[str, Tensor]:
-    text = model.encode([prompt])[0]
-    return {name: text @ weight.T for name, weight in named_tensors(model).items() if name in select(model.unet, "kv")}
+    text, tensors = model.encode([prompt])[0], named_tensors(model)
+    return {name: text @ tensors[name].T for name in select(model.unet, "kv")}
 
 
 def test_s2_protected_prompts_feel_no_subset_of_the_shifts(short: Model) -> None:
@@ -211,6 +214,10 @@ def test_s3_the_loss_in_numpy_and_its_value_without_a_shift(kind: str, request: 
     model = shortened(request.getfixturevalue(kind))
     aim, settings = target(model, CAT), options(**QUICK)
     shifts = randomised(model, CAT)
+    unet, shifted = model.pipeline.unet, dict[str, Tensor]()
+    for name in select(unet, "kv"):
+        change = 0.1 * shifts.parameters[f"{name}:{CAT}"].detach() @ shifts.bases[CAT]
+        shifted[name.removeprefix("unet.")] = unet.get_parameter(name.removeprefix("unet.")) + change
     with shifts, torch.no_grad():
         now, before = correlation(model, aim, shifts, settings, Run().generator(7))
         for parameter in shifts.parameters.values():
@@ -225,12 +232,71 @@ def test_s3_the_loss_in_numpy_and_its_value_without_a_shift(kind: str, request: 
     noise = torch.randn(clean.shape, generator=generator)
     abar = model.pipeline.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
     noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
-    texts = model.encode([aim.bank.pairs[0].prompt, ""])
-    output = [model.unet(noisy, t, encoder_hidden_states=text.expand(2, -1, -1)).sample.detach() for text in texts]
-    if kind == "canvas":  # v = alpha e - sigma x, so e = alpha v + sigma z
-        output = [abar.sqrt() * v + (1 - abar).sqrt() * noisy for v in output]
-    r = (output[0] - output[1]).double().numpy()
-    assert abs(float(before) / np.mean(r * r) - 1) < 1e-3
+    texts = [text.expand(2, -1, -1) for text in model.encode([aim.bank.pairs[0].prompt, ""])]
+
+    def representation(weights: dict[str, Tensor]) -> np.ndarray:
+        output = [functional_call(unet, weights, (noisy, t), {"encoder_hidden_states": text}).sample.detach() for text in texts]
+        if kind == "canvas":  # v = alpha e - sigma x, so e = alpha v + sigma z
+            output = [abar.sqrt() * v + (1 - abar).sqrt() * noisy for v in output]
+        return (output[0] - output[1]).double().numpy()
+
+    r, r0 = representation(shifted), representation({})
+    assert abs(float(before) / np.mean(r0 * r0) - 1) < 1e-3
+    assert abs(float(now) - np.mean(r * r0)) < 1e-3 * np.mean(r0 * r0)
+
+
+def test_joint_losses_count_alike_and_the_shifts_cost_their_size(short: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two concepts: sum of max |L| / |L_i| L_i and the mean size of a matrix's shift, written out, with factors that have no gradient."""
+    aims, settings = [target(short, CAT), target(short, DOG)], options(**QUICK, variant="joint", l1=0.01)
+    shifts, run = randomised(short, CAT, DOG), Run()
+    prepared: list[Any] = []
+    monkeypatch.setattr("excise.erasure.training.train", lambda trainee, prepare, *_, **__: prepared.append(prepare))
+    _train(short, aims, shifts, settings, run, shifts.changes)
+    parameters = list(shifts.parameters.values())
+    with shifts:
+        found = prepared[0](1)(2)
+        gradients = torch.autograd.grad(found, parameters)
+        streams = [run.generator(1, 1, 2, zlib.crc32(label.encode())) for label in (CAT, DOG)]
+        losses = [correlation(short, aim, shifts, settings, stream)[0] for aim, stream in zip(aims, streams, strict=True)]
+    one, other = (abs(loss.item()) for loss in losses)
+    assert max(one / other, other / one) > 1.1
+    matrices = [
+        sum(0.1 * shifts.parameters[f"{name}:{label}"] @ shifts.bases[label] for label in (CAT, DOG))
+        for name in select(short.unet, "kv")
+    ]
+    size = torch.stack([matrix.abs().sum() for matrix in matrices]).mean()  # type: ignore[union-attr]
+    expected = max(one, other) / one * losses[0] + max(one, other) / other * losses[1] + 0.01 * size
+    assert torch.allclose(found, expected, rtol=1e-5)
+    for gradient, wanted in zip(gradients, torch.autograd.grad(expected, parameters), strict=True):
+        assert (gradient - wanted).abs().max() < 1e-4 * wanted.abs().max() > 0
+
+
+def test_without_null_spaces_the_empty_prompt_is_trained_too(short: Model) -> None:
+    """The gradient of `whole`, against the network's outputs written out: r has the trained answer to both prompts, r0 none."""
+    aim, settings = target(short, CAT), options(**QUICK, variant="whole")
+    clean, _ = aim.pictures.draw(2, generator := Run().generator(7))
+    t, noise = torch.randint(1000, (2,), generator=generator), torch.randn(clean.shape, generator=generator)
+    abar = short.pipeline.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+    noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
+
+    def representation() -> Tensor:  # of a velocity model: e = alpha v + sigma z
+        own, empty = (
+            short.unet(noisy, t, encoder_hidden_states=short.encode([prompt] * 2)).sample
+            for prompt in (aim.bank.pairs[0].prompt, "")
+        )
+        return abar.sqrt() * (own - empty)
+
+    r0, random = representation().detach(), torch.Generator().manual_seed(0)
+    with Trainee(short, select(short.unet, "attn2")) as trainee:
+        for parameter in trainee.parameters.values():
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=random)
+        parameters = list(trainee.parameters.values())
+        found = correlation(short, aim, trainee, settings, Run().generator(7))[0]
+        expected = (representation() * r0).mean()
+        assert torch.allclose(found, expected, rtol=1e-3) and found.item() > 0
+        gradients = torch.autograd.grad(found, parameters, retain_graph=True)
+        for gradient, wanted in zip(gradients, torch.autograd.grad(expected, parameters), strict=True):
+            assert (gradient - wanted).abs().max() < 1e-3 * wanted.abs().max() + 1e-7
 
 
 def test_s5_no_gradient_flows_between_concepts(short: Model) -> None:

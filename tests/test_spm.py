@@ -15,6 +15,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
+from torch.func import functional_call
 
 from excise.edits import AdapterEdit, Dense, WeightEdit, applied_edits, compose, load_edit, restored
 from excise.edits.adapter import Adapter, Factors, Transport, addition, inject
@@ -23,11 +24,12 @@ from excise.edits.manifest import Manifest
 from excise.erasure.prompts import PromptBank
 from excise.erasure.random_text import random_prompts
 from excise.erasure.run import Run
+from excise.erasure.states import States, visits
 from excise.erasure.transport import discriminant, transport
 from excise.jobs.apply import apply
 from excise.methods import get, spm
 from excise.models import Model
-from steps import CAT, DOG, VISITING, bank_of, settings_of
+from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
 
 QUICK: dict[str, Any] = {**VISITING, "anchors": 2, "lr": 0.01}
 
@@ -212,6 +214,73 @@ def test_training_starts_without_effect_and_leaves_the_base_alone(sd1: Model) ->
     with edit.applied(sd1):
         changed = (output(sd1) - base).abs().amax((1, 2, 3))
     assert float(changed[0]) > 1e-4
+
+
+@pytest.mark.parametrize(("which", "eta"), [("sd1", 0.0), ("sd1", 2.5), ("sd2", 1.0)])
+def test_the_loss_at_the_start_is_the_push_times_one_plus_eta_squared(
+    which: str, eta: float, request: pytest.FixtureRequest
+) -> None:
+    """As ESD's; an adapter without effect has nothing to answer for on random conditionings."""
+    model, settings = request.getfixturevalue(which), settings_of("spm", **QUICK, states="fresh", eta=eta)
+    membrane = spm.Membrane(model.unet, "x", Run().generator(5))
+    with inject(model.unet, [membrane.factors], membrane.strengths):
+        found = spm._round(model, bank_of(model), membrane, settings, Run(), 0)(0).detach()
+    states = visits(model, bank_of(model), settings, Run(), 0)(0)
+    push = asked(model, states.latents, states.t, "a cat") - asked(model, states.latents, states.t, "")
+    expected = (1 + eta) ** 2 * push.square().mean()
+    assert float(expected) > 1e-4
+    assert torch.allclose(found, expected, rtol=1e-4)
+
+
+def test_the_loss_and_its_gradient_written_out(sd1: Model) -> None:
+    """Dense weights W + up down in the place of hooks. The adapter visits the states; targets and anchors' answers are without it."""
+    bank, unet = bank_of(sd1), sd1.pipeline.unet
+    settings = settings_of(
+        "spm", **{**QUICK, "states": "fresh", "sampler_steps": 4, "eta": 0.7, "anchors": 3, "anchor_weight": 3.0}
+    )
+    membrane = spm.Membrane(sd1.unet, "x", Run().generator(5))
+    for name, factors in random_factors(sd1, 1).items():
+        membrane.factors[name].up.data = factors.up
+    with inject(sd1.unet, [membrane.factors], membrane.strengths):
+        found = spm._round(sd1, bank, membrane, settings, Run(), 0)(0)
+        gradients = torch.autograd.grad(found, list(membrane.parameters.values()))
+
+    dense = {
+        f"{name}.weight": layer.weight
+        + torch.einsum("or,r...->o...", *(membrane.factors[name].up, membrane.factors[name].down))
+        for name, layer in spm.adaptable(sd1.unet).items()
+    }
+
+    def visited() -> States:
+        return visits(sd1, bank, settings, Run(), 0)(0)
+
+    base = visited()
+    kept = {name: unet.get_parameter(name).data for name in dense}
+    for name, weight in dense.items():
+        unet.get_parameter(name).data = weight.detach()
+    states = visited()
+    for name, weight in kept.items():
+        unet.get_parameter(name).data = weight
+    x, t, cat = states.latents, states.t, bank.conditioned.expand(2, -1, -1)
+    assert not torch.allclose(x, base.latents, atol=1e-2), "the student's own states"
+
+    def on(x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        return functional_call(unet, dense, (x, t), {"encoder_hidden_states": text}).sample
+
+    @torch.no_grad()
+    def off(x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        return unet(x, t, encoder_hidden_states=text).sample
+
+    nothing, own = off(x, t, sd1.encode(["", ""])), off(x, t, cat)
+    erasing = (on(x, t, cat) - (nothing - 0.7 * (own - nothing))).square().mean()
+    anchors = spm.random_anchors(cat[[0, 1, 0]], Run().generator(6, 0, 0))
+    x, t = x[[0, 1, 0]], t[[0, 1, 0]]
+    holding = (on(x, t, anchors) - off(x, t, anchors)).square().mean()
+    expected = erasing + 3.0 * holding
+    assert min(erasing.item(), holding.item()) > 1e-4
+    assert torch.allclose(found, expected, rtol=1e-3)
+    for found_, wanted in zip(gradients, torch.autograd.grad(expected, list(membrane.parameters.values())), strict=True):
+        assert (found_ - wanted).abs().max() < 1e-3 * wanted.abs().max() + 1e-6
 
 
 def test_down_starts_as_diffusers_and_torch_start_a_layer(sd1: Model) -> None:

@@ -10,8 +10,11 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from excise.concepts import PromptPair
+from excise.erasure.prompts import PromptBank
 from excise.erasure.states import States, forward_states
 from excise.erasure.targets import _surprise, exclude, guided, posterior
+from excise.methods import mim
 from excise.models import Schedule
 
 PRIOR, SPREAD, DIMENSIONS = 0.1, 0.5, 16
@@ -181,6 +184,38 @@ def test_exclude_is_the_density_without_the_concept(prediction: str) -> None:
     free = p < 0.8  # rho = p / (1 - p) is at most 4 there
     assert free.sum() > 3000 and torch.allclose(found[free], expected[free], atol=1e-6)
     assert not torch.allclose(toy.output(z, t, "rest")[free], expected[free], atol=1e-2)
+
+
+@pytest.mark.parametrize(("prediction", "space"), [("epsilon", "guided"), ("v_prediction", "prediction")])
+def test_mim_s_target_without_the_concept_is_that_density(prediction: str, space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MiM-MU's whole target of the mixture, with Bayes' rule in the place of the method's estimate, which is compared with it.
+
+    Prompts are numbers: 0 the rest, 1 the concept, 2 the empty prompt, for which the model gives the latent itself.
+    """
+    toy, states = Toy(prediction), Toy(prediction).path(200, 25, 1.0, 0.0)
+    z, t = states.latents, states.t
+    truth, expected = toy.truth(z, t), toy.output(z, t, "without")
+
+    def predict(z: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
+        answers = torch.stack([toy.output(z, t, "rest"), toy.output(z, t, "concept"), z])
+        return answers[conditioning.flatten().long(), torch.arange(len(z))]
+
+    def exact(*arguments: Any) -> Tensor:
+        found = posterior(*arguments)
+        assert (found - truth).abs().mean() < 0.06 and torch.corrcoef(torch.stack([found, truth]))[0, 1] > 0.75
+        return truth
+
+    monkeypatch.setattr("excise.erasure.targets.posterior", exact)
+    model: Any = SimpleNamespace(schedule=toy.schedule, predict=predict)
+    rest, concept, empty = (torch.full((1, 1, 1), number) for number in (0.0, 1.0, 2.0))
+    bank = PromptBank((PromptPair("a cat", ""),), torch.tensor([1]), concept, rest, empty)
+    priors = torch.tensor([0.9, PRIOR], dtype=torch.float64)  # of the owners; the bank's row is the second one's
+    settings = mim.MimSettings(target="exclude", space=space, guidance_scale=3.0, mirror=4.0)  # type: ignore[arg-type]
+    found = mim._targets(model, bank, priors, states, settings)
+    if space == "guided":
+        expected = z + 3.0 * (expected - z)
+    free = truth < 0.8  # rho = p / (1 - p) is at most 4 there
+    assert free.sum() > 3000 and torch.allclose(found[free], expected[free], atol=1e-5)
 
 
 def test_exclude_is_clamped_and_spares_what_does_not_show_the_concept() -> None:

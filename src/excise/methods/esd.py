@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.erasure.budget import Visiting
 from excise.erasure.divergences import Divergent, judged
 from excise.methods import register
@@ -44,7 +44,8 @@ class EsdSettings(Visiting, Divergent):
 
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
     variant: Literal["x", "u", "x-strict", "all"] = Field(
-        "x", description="what may change: cross-attention, everything else, its keys and values alone, everything"
+        "x",
+        description="what may change: cross-attention, the rest but for the time embedding and the last block, keys and values alone, or all",
     )
     eta: float = Field(1.0, description="strength of the negative guidance; 0 aims at the empty prompt's prediction")
     convention: Literal["paper", "rewrite"] = Field(
@@ -73,7 +74,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EsdSettings, run:
     from excise.erasure.training import train
     from excise.erasure.wording import worded
 
-    bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in concepts])
+    bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
     with Trainee(model, subspaces.select(model.unet, VARIANTS[settings.variant])) as trainee:
         train(trainee, lambda round_: _round(model, bank, trainee, settings, run, round_), settings, run)
         deltas = trainee.deltas()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.erasure.budget import Pictured
 from excise.methods import register
 
@@ -49,7 +49,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run:
     from excise.erasure.wording import worded
 
     trainee = Trainee(model, subspaces.select(model.unet, settings.parameters))
-    bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in concepts])
+    bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
     named = positions(model, bank, concepts, settings.end_token)
     shown = learning_pictures(model, bank, settings, run, shows="conditioned")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.erasure.budget import Visiting
 from excise.methods import register
 
@@ -58,7 +58,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SddSettings, run:
     from excise.erasure.training import train
     from excise.erasure.wording import worded
 
-    bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in concepts])
+    bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
     together = model.encode([", ".join(concept.phrases[0] for concept in concepts)]).expand_as(bank.conditioned)
     shown = replace(bank, conditioned=together) if settings.joined == "states" else bank
     taught = replace(bank, conditioned=together) if settings.joined == "student" else bank
