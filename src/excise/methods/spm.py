@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.concepts import Concept, apart
+from excise.concepts import Concept
 from excise.erasure.budget import Visiting
 from excise.methods import register
 
@@ -52,7 +52,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SpmSettings, run:
 
     check_trainable(model)
     parts, total = {}, settings.rounds * settings.steps
-    for number, concept in enumerate(apart(concepts)):
+    for number, concept in enumerate(concepts):
         inner = replace(run, progress=_shifted(run, number * total, len(concepts) * total))
         if run.checkpoint is not None and number:
             inner = replace(inner, checkpoint=run.checkpoint.with_stem(f"{run.checkpoint.stem}-{number}"))
