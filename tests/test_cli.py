@@ -507,6 +507,25 @@ class TestFailures:
         assert result.stderr.count("\n") == 1 and result.stderr.startswith("excise: error: ")
         assert os.listdir(tmp_path) == []
 
+    def test_sigterm_leaves_nothing_half_written(self, tmp_path: Path) -> None:
+        code = """
+import os, signal, sys
+from pathlib import Path
+from excise import cli, files
+
+def app():
+    with files.replacing_folder(Path(sys.argv[1])) as folder:
+        (folder / "half").touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+cli.app = app
+cli.main()
+"""
+        environment = {**os.environ, "PYTHONPATH": str(Path(excise.__file__).parents[1])}
+        result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], env=environment, timeout=60)
+        assert result.returncode == 128 + signal.SIGTERM
+        assert os.listdir(tmp_path) == []
+
     def test_a_run_that_diverges(self, tiny_canvas: Path, tmp_path: Path) -> None:
         options = (*sets(lr=1e30, steps=20), "--out", tmp_path / "x")
         assert "smaller learning rate" in refused(1, "erase", "cat", "--model", tiny_canvas, *options)
