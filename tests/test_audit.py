@@ -141,6 +141,12 @@ def test_a_folder_of_another_audit_is_kept(tiny_canvas: Path, edit: Path, tmp_pa
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "mine", **FEW)
 
 
+def test_a_folder_with_what_a_killed_write_left_is_taken(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    (tmp_path / "x" / ".audit.json.0123abcd.part").mkdir(parents=True)
+    audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", **FEW)
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["attacks", "audit.json"]
+
+
 def test_what_is_kept_of_another_sampler_is_not_taken(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     """Neither in the folder nor the neutral control in the cache."""
     import json

@@ -181,6 +181,11 @@ class TestCells:
         with pytest.raises(ValueError, match="nats 'as the model computes', now 'unrounded'; choose another folder"):
             run(tiny_canvas, tmp_path / "b", concepts=["dog"], **options)
 
+    def test_a_folder_with_what_a_killed_write_left_is_taken(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        (tmp_path / "b" / ".bench.json.0123abcd.part").mkdir(parents=True)
+        run(tiny_canvas, tmp_path / "b")
+        assert not [path for path in (tmp_path / "b").iterdir() if path.name.startswith(".")]
+
     def test_a_damaged_file_is_named(self, tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b")
         for name in (next(name for name in files(tmp_path / "b") if name.endswith("s0.json")), "bench.json"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from excise.attacks import Chosen, choose
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run, silent
-from excise.files import cache_folder, check_replaceable, read_json, read_tensors, write_json, write_tensors
+from excise.files import cache_folder, check_ours, read_json, read_tensors, write_json, write_tensors
 from excise.jobs.files import erased_concepts, read_edits
 from excise.models.names import check_never_saw, describe, resolve
 
@@ -96,7 +96,7 @@ def audit(
     edits = read_edits(folders)
     target = _concept(description.catalog, edits, concept, kind)
     folder = Path(out) if out is not None else _default_out(folders, target)
-    check_replaceable(folder, MARKER, overwrite=True)
+    check_ours(folder, MARKER)
     if gold is not None:
         check_never_saw(gold, target)
     job = _Job.of(model, base, gold, edits, target, prompts, seed, device, dtype, progress)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from excise.concepts import Catalog, nearest
 from excise.erasure.run import Progress, silent
-from excise.files import check_replaceable, read_json, replacing, write_json
+from excise.files import check_ours, read_json, replacing, write_json
 from excise.jobs.cluster import check_ray, on_ray
 from excise.jobs.grid import Cell, Gold, Task, grid
 from excise.jobs.measure import BESIDE, residual
@@ -108,7 +108,7 @@ def bench(
         common["suite_settings"] = {key: str(value) for key, value in published.settings.items()}
     if gold:
         cells = grid(methods, concepts, seeds, described.catalog, _read_gold(gold, cells, described.catalog))
-    check_replaceable(out, GRID, overwrite=True)  # cells are added to a grid's folder, to nothing else
+    check_ours(out, GRID)  # cells are added to a grid's folder, to nothing else
     _check_settings(out, cells)
     common = _check_common(out, common)
     missing = [cell for cell in cells if not _done(cell, out, retry)]
