@@ -419,6 +419,15 @@ class TestRequest:
         path.write_text("concepts: [cat, style:sketch]\nsettings:\n  target: null\n", encoding="utf-8")
         assert read_yaml(path) == {"concepts": ["cat", "style:sketch"], "settings": {"target": "null"}}
 
+    def test_home_is_where_the_user_s_is(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "run.yaml").write_text("out: ~/x\nharden: [~/a, b]\n", encoding="utf-8")
+        request = resolve(read_yaml(tmp_path / "run.yaml"), {}).request
+        assert request.out == tmp_path / "x" and request.harden == (tmp_path / "a", Path("b"))
+        erase("cat", model=tiny_canvas, out="~/x", settings={**QUICK, "rounds": 0}, evaluate=False, measure=False)
+        assert sorted(os.listdir(tmp_path)) == ["run.yaml", "x"]
+
     @pytest.mark.parametrize(
         "values, words",
         [

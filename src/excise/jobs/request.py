@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from excise.concepts import nearest
 from excise.methods import Method
@@ -18,8 +19,14 @@ def _one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str | Path) else value
 
 
+def _at_home(path: Path) -> Path:
+    """With the home folder for "~", which no shell has replaced in a YAML file or from Python."""
+    return Path(os.path.expanduser(path))
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
+UserPath = Annotated[Path, AfterValidator(_at_home)]
+Paths = Annotated[tuple[UserPath, ...], BeforeValidator(_one_or_more)]
 Dtype = Literal["float32", "float16", "bfloat16", "mixed"]
 
 
@@ -34,7 +41,7 @@ class EraseRequest(BaseModel):
     model: str = Field("canvas", description="built-in name, diffusers folder, .safetensors checkpoint or hub id")
     method: str = Field("mim", description="erasure method")
     harden: Paths = Field((), description="audits of earlier edits, whose finds are erased too")
-    out: Path | None = Field(None, description="folder for the result")
+    out: UserPath | None = Field(None, description="folder for the result")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     resume: bool = Field(False, description="go on with the run that was stopped")

@@ -24,7 +24,7 @@ class Workplace:
 
     @property
     def folder(self) -> Path:
-        out = self.out.expanduser().resolve()
+        out = self.out.resolve()
         return out.with_name(f".{out.name}.work")
 
     @property
