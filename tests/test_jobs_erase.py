@@ -419,6 +419,12 @@ class TestRequest:
         path.write_text("concepts: [cat, style:sketch]\nsettings:\n  target: null\n", encoding="utf-8")
         assert read_yaml(path) == {"concepts": ["cat", "style:sketch"], "settings": {"target": "null"}}
 
+    @pytest.mark.parametrize("text", ["seed: 1\nconcepts: cat\nseed: 2\n", "settings: {lr: 1, seed: 3, lr: 2}\n"])
+    def test_a_key_that_is_given_twice_is_refused(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"run\.yaml gives '(seed|lr)' twice"):
+            read_yaml(tmp_path / "run.yaml")
+
     def test_home_is_where_the_user_s_is(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.chdir(tmp_path)

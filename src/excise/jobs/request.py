@@ -92,14 +92,22 @@ def setting_sources(method: Method, resolved: Resolved) -> dict[str, str]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping; scalars stay text and are converted by the schema, as those of flags are ("null" is a name, not nothing).
 
-    Raises FileNotFoundError, or ValueError if it is no YAML mapping.
+    Raises FileNotFoundError, or ValueError if it is no YAML mapping or gives a key twice.
     """
     import yaml
+
+    class Loader(yaml.BaseLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise ValueError(f"{path} gives {key!r} twice")
+            return super().construct_mapping(node, deep)
 
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
