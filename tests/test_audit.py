@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from excise.attacks import get
 from excise.cli import app
+from excise.concepts import Concept
 from excise.jobs import audit as job
 from excise.jobs.audit import audit
 from excise.models import Model, load
@@ -274,6 +275,12 @@ class TestCommand:
         )
         assert result.exit_code == 0, result.output
         assert (edit.parent / "dog-audit" / "audit.json").is_file()
+
+    def test_the_default_folder_is_beside_the_folder_one_is_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "dog" / "x").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "dog")
+        for here in (".", "../dog", "x/.."):
+            assert job._default_out([here], Concept("dog", "object", ("dog",))) == tmp_path / "dog-audit"
 
     def test_bad_input_is_one_line(self, tiny_canvas: Path, edit: Path) -> None:
         result = CliRunner().invoke(app, ["audit", str(edit), "--model", str(tiny_canvas), "--attacks", "seeds:trees=1"])

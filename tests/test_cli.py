@@ -193,6 +193,7 @@ class TestGenerate:
             (("a", "--steps", "0"), "steps=0"),
             (("a", "--guidance", "nan"), "guidance=nan"),
             (("a", "--scale", "inf"), "scale=inf"),
+            (("a", "--scale", "0.5"), "scale=0.5 is the strength of edits, and none is given"),
             (("a", "--seed", "-1"), "not -1"),
         ],
     )
@@ -330,6 +331,16 @@ class TestApply:
         (tmp_path / "notes.txt").write_text("mine")
         assert "not a result" in refused(2, "apply", edit, "--model", tiny_canvas, "--to", tmp_path, "--overwrite")
         assert os.listdir(tmp_path) == ["notes.txt"]
+
+    def test_the_base_is_never_written_to(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+        base = shutil.copytree(tiny_canvas, tmp_path / "base")
+        (tmp_path / "link").symlink_to(base)
+        for to in (base / "edited", base / "unet" / "edited", tmp_path / "link" / "edited"):
+            assert "in the folder of the base model" in refused(2, "apply", edit, "--model", base, "--to", to)
+        assert sorted(os.listdir(base)) == sorted(os.listdir(tiny_canvas))
+        edited = tmp_path / "edited"
+        ok("apply", edit, "--model", base, "--to", edited)
+        assert "in the folder of the base model" in refused(2, "apply", edit, "--model", edited, "--to", edited, "--overwrite")
 
     def test_a_scale_that_is_no_number_writes_nothing(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         line = refused(2, "apply", edit, "--model", tiny_canvas, "--scale", "nan", "--to", tmp_path / "model")

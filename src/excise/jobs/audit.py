@@ -126,8 +126,8 @@ def _concept(catalog: Catalog, edits: Sequence[Edit], text: str | None, kind: st
 
 def _default_out(folders: Sequence[str | Path], concept: Concept) -> Path:
     if folders:
-        first = Path(folders[0])
-        return first.with_name(f"{first.resolve().name}-audit")
+        first = Path(folders[0]).resolve()
+        return first.with_name(f"{first.name}-audit")
     return Path("out") / f"audit-{_slug(concept.name)}"
 
 
