@@ -245,6 +245,13 @@ def test_a_damaged_file_is_named(tiny_canvas: Path, edit: Path, tmp_path: Path) 
     assert again["attacks"][0]["verdict"] == whole["attacks"][0]["verdict"], "it can be made anew"
 
 
+def test_names_of_files_are_not_too_long() -> None:
+    texts = [f"p4d:{','.join(['steps=1'] * 40)},seed={seed}" for seed in (1, 2)]
+    names = [job._slug(text) for text in texts]
+    assert len(set(names)) == 2 and max(map(len, names)) <= 180
+    assert job._slug("p4d:steps=1,seed=1") == "p4d_steps=1_seed=1"
+
+
 def test_one_concept_must_be_meant(tiny_canvas: Path, tiny_sd1: Path) -> None:
     with pytest.raises(ValueError, match="name what was erased"):
         audit(model=tiny_canvas, attacks="seeds")

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from excise import methods as registry
 from excise.cli import app
+from excise.concepts import Concept
 from excise.edits import Edit
+from excise.files import write_json
 from excise.jobs import bench as job
 from excise.jobs.bench import bench
 from excise.jobs.grid import Cell, Entrant, Task, file_name, grid
@@ -114,6 +116,18 @@ class TestGrid:
         assert len(found) == len(names)
         assert all("/" not in name and name not in (".", "..") and not name.startswith(".-") for name in found)
         assert file_name("pixel art") == "pixel_art" and file_name("mim:lr=1e-3,t=a") == "mim_lr=1e-3,t=a"
+
+    def test_long_names_are_cut_and_stay_distinct(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        many = tuple(Concept(f"größe {number:02d}", "object", ("x",)) for number in range(20))
+        tasks = [Task(many), Task(many[:-1]), Task((many[-1], *many[:-1])), Task(many, in_turn=True)]
+        words = [f"quick:words={','.join('ab' * 60)},strength={strength}" for strength in (1, 2)]
+        entrants = [Entrant(text, registry.methods()["quick"], Quick()) for text in words]
+        paths = [Cell(entrant, task, 2**32 - 1).path(Path()) for entrant in entrants for task in tasks]
+        assert len(set(paths)) == 8 and len({path.parent for path in paths}) == 2
+        assert max(len(os.fsencode(part)) for path in paths for part in path.parts) <= 200
+        for path in paths:
+            write_json(tmp_path / path, {})
+        assert Task(many[:10]).file_name == "+".join(f"object-größe_{number:02d}" for number in range(10))
 
 
 class TestCells:

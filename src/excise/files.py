@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_LONGEST = 180
+"""Bytes of a name; of the 255 that file systems allow the others are left for endings and for the names of hidden folders."""
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 """Names of the hidden folders that are written in."""
@@ -113,6 +117,14 @@ def check_replaceable(folder: Path, marker: str, overwrite: bool) -> None:
     check_ours(folder, marker)
     if not vacant(folder) and not overwrite:
         raise FileExistsError(f"{folder} exists; choose another path, or pass overwrite to replace it")
+
+
+def fitting(name: str) -> str:
+    """A file's name as it is, or if file systems may refuse its length, its beginning with a digest of the whole."""
+    if len(name.encode()) <= _LONGEST:
+        return name
+    ending = f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return name.encode()[: _LONGEST - len(ending)].decode(errors="ignore") + ending
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from excise.attacks import Chosen, choose
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run, silent
-from excise.files import cache_folder, check_ours, read_json, read_tensors, write_json, write_tensors
+from excise.files import cache_folder, check_ours, fitting, read_json, read_tensors, write_json, write_tensors
 from excise.jobs.files import erased_concepts, read_edits
 from excise.models.names import check_never_saw, describe, resolve
 
@@ -132,7 +132,7 @@ def _default_out(folders: Sequence[str | Path], concept: Concept) -> Path:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^\w=.-]+", "_", text)
+    return fitting(re.sub(r"[^\w=.-]+", "_", text))
 
 
 def _claim(folder: Path, about: dict[str, Any], overwrite: bool) -> None:
