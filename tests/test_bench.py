@@ -6,15 +6,18 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from excise import methods as registry
+from excise import models
 from excise.cli import app
 from excise.concepts import Concept
 from excise.edits import Edit
@@ -222,6 +225,39 @@ class TestCells:
         with pytest.raises(ValueError, match="unknown dtype 'float23'; did you mean 'float32'"):
             run(tiny_canvas, tmp_path / "b", dtype="float23")
 
+    def test_a_start_that_failed_binds_nobody(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*arguments: Any, **options: Any) -> Model:
+            raise ValueError("no device 'toaster' here")
+
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match="toaster"):
+            patch.setattr("excise.models.load", fail)
+            run(tiny_canvas, tmp_path / "b", dtype="bfloat16", target_pictures=6)
+        assert "error" not in run(tiny_canvas, tmp_path / "b")[0]
+        common = json.loads((tmp_path / "b" / "bench.json").read_text())
+        assert (common["dtype"], common["target_pictures"]) == ("float32", 3)
+
+    def test_a_finished_grid_is_of_the_weights_that_are_there_now(
+        self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loads: list[Path] = []
+        load = models.load
+
+        def count(folder: Path, **options: Any) -> Model:
+            loads.append(folder)
+            return load(folder, **options)
+
+        first = run(tiny_canvas, tmp_path / "b")
+        monkeypatch.setattr("excise.models.load", count)
+        copy = shutil.copytree(tiny_canvas, tmp_path / "copy")
+        assert run(copy, tmp_path / "b") == first == run(copy, tmp_path / "b") and loads == [copy], "looked at once"
+        weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+        save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+        for _ in range(2):
+            with pytest.raises(ValueError, match="other weights than 'tiny canvas' has now; choose another folder"):
+                run(copy, tmp_path / "b")
+        assert run(tiny_canvas, tmp_path / "b") == first
+        assert str(tmp_path) not in (tmp_path / "b" / "bench.json").read_text()
+
     def test_cells_of_other_weights_are_not_mixed(self, tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b")
         common = json.loads((tmp_path / "b" / "bench.json").read_text(encoding="utf-8"))
@@ -238,6 +274,21 @@ class TestFailures:
         assert "| 1 (1 failed) |" in row(tmp_path / "b", "quick:fails=cat")
         (failed,) = [r for r in _csv_rows(tmp_path / "b", "quick:fails=cat") if r["error"]]
         assert failed["concept"] == "object:cat" and failed["ua"] == "" and failed["fid_base"] == ""
+
+    def test_are_told_on_the_command_line(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        """Also those of an earlier run that are not run again."""
+        command = ["bench", "--model", tiny_canvas, "--methods", "quick:fails=cat", "--out", tmp_path / "b", "--no-quality"]
+        command += ["--no-information", "--target-pictures", 3, "--other-pictures", 3, "--concepts"]
+        for concepts, failed, runs in (("cat", "1 of 1", 1), ("cat dog", "1 of 2", 1), ("dog", "", 0)):
+            ran.clear()
+            result = CliRunner().invoke(app, [str(word) for word in [*command, concepts]])
+            assert result.exit_code == bool(failed) and len(ran) == runs, result.output
+            lines = [
+                "excise: quick:fails=cat object:cat, seed 0: FloatingPointError: the loss is not a number",
+                f"excise: error: {failed} cells failed; --retry runs them again",
+            ]
+            assert result.stderr.splitlines() == lines * bool(failed)
+            assert "quick:fails=cat" in result.stdout
 
     def test_run_again_only_when_asked(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         entrants = ["quick:fails=cat"]
