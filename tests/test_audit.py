@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from excise.attacks import get
 from excise.cli import app
+from excise.concepts import Concept
 from excise.jobs import audit as job
 from excise.jobs.audit import audit
 from excise.models import Model, load
@@ -141,6 +142,12 @@ def test_a_folder_of_another_audit_is_kept(tiny_canvas: Path, edit: Path, tmp_pa
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "mine", **FEW)
 
 
+def test_a_folder_with_what_a_killed_write_left_is_taken(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    (tmp_path / "x" / ".audit.json.0123abcd.part").mkdir(parents=True)
+    audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", **FEW)
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["attacks", "audit.json"]
+
+
 def test_what_is_kept_of_another_sampler_is_not_taken(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     """Neither in the folder nor the neutral control in the cache."""
     import json
@@ -238,6 +245,13 @@ def test_a_damaged_file_is_named(tiny_canvas: Path, edit: Path, tmp_path: Path) 
     assert again["attacks"][0]["verdict"] == whole["attacks"][0]["verdict"], "it can be made anew"
 
 
+def test_names_of_files_are_not_too_long() -> None:
+    texts = [f"p4d:{','.join(['steps=1'] * 40)},seed={seed}" for seed in (1, 2)]
+    names = [job._slug(text) for text in texts]
+    assert len(set(names)) == 2 and max(map(len, names)) <= 180
+    assert job._slug("p4d:steps=1,seed=1") == "p4d_steps=1_seed=1"
+
+
 def test_one_concept_must_be_meant(tiny_canvas: Path, tiny_sd1: Path) -> None:
     with pytest.raises(ValueError, match="name what was erased"):
         audit(model=tiny_canvas, attacks="seeds")
@@ -268,6 +282,12 @@ class TestCommand:
         )
         assert result.exit_code == 0, result.output
         assert (edit.parent / "dog-audit" / "audit.json").is_file()
+
+    def test_the_default_folder_is_beside_the_folder_one_is_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "dog" / "x").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "dog")
+        for here in (".", "../dog", "x/.."):
+            assert job._default_out([here], Concept("dog", "object", ("dog",))) == tmp_path / "dog-audit"
 
     def test_bad_input_is_one_line(self, tiny_canvas: Path, edit: Path) -> None:
         result = CliRunner().invoke(app, ["audit", str(edit), "--model", str(tiny_canvas), "--attacks", "seeds:trees=1"])

@@ -6,17 +6,22 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from excise import methods as registry
+from excise import models
 from excise.cli import app
+from excise.concepts import Concept
 from excise.edits import Edit
+from excise.files import write_json
 from excise.jobs import bench as job
 from excise.jobs.bench import bench
 from excise.jobs.grid import Cell, Entrant, Task, file_name, grid
@@ -115,6 +120,18 @@ class TestGrid:
         assert all("/" not in name and name not in (".", "..") and not name.startswith(".-") for name in found)
         assert file_name("pixel art") == "pixel_art" and file_name("mim:lr=1e-3,t=a") == "mim_lr=1e-3,t=a"
 
+    def test_long_names_are_cut_and_stay_distinct(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        many = tuple(Concept(f"größe {number:02d}", "object", ("x",)) for number in range(20))
+        tasks = [Task(many), Task(many[:-1]), Task((many[-1], *many[:-1])), Task(many, in_turn=True)]
+        words = [f"quick:words={','.join('ab' * 60)},strength={strength}" for strength in (1, 2)]
+        entrants = [Entrant(text, registry.methods()["quick"], Quick()) for text in words]
+        paths = [Cell(entrant, task, 2**32 - 1).path(Path()) for entrant in entrants for task in tasks]
+        assert len(set(paths)) == 8 and len({path.parent for path in paths}) == 2
+        assert max(len(os.fsencode(part)) for path in paths for part in path.parts) <= 200
+        for path in paths:
+            write_json(tmp_path / path, {})
+        assert Task(many[:10]).file_name == "+".join(f"object-größe_{number:02d}" for number in range(10))
+
 
 class TestCells:
     def test_a_cell_says_everything(self, tiny_canvas: Path, tmp_path: Path) -> None:
@@ -181,6 +198,11 @@ class TestCells:
         with pytest.raises(ValueError, match="nats 'as the model computes', now 'unrounded'; choose another folder"):
             run(tiny_canvas, tmp_path / "b", concepts=["dog"], **options)
 
+    def test_a_folder_with_what_a_killed_write_left_is_taken(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        (tmp_path / "b" / ".bench.json.0123abcd.part").mkdir(parents=True)
+        run(tiny_canvas, tmp_path / "b")
+        assert not [path for path in (tmp_path / "b").iterdir() if path.name.startswith(".")]
+
     def test_a_damaged_file_is_named(self, tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b")
         for name in (next(name for name in files(tmp_path / "b") if name.endswith("s0.json")), "bench.json"):
@@ -203,6 +225,39 @@ class TestCells:
         with pytest.raises(ValueError, match="unknown dtype 'float23'; did you mean 'float32'"):
             run(tiny_canvas, tmp_path / "b", dtype="float23")
 
+    def test_a_start_that_failed_binds_nobody(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*arguments: Any, **options: Any) -> Model:
+            raise ValueError("no device 'toaster' here")
+
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match="toaster"):
+            patch.setattr("excise.models.load", fail)
+            run(tiny_canvas, tmp_path / "b", dtype="bfloat16", target_pictures=6)
+        assert "error" not in run(tiny_canvas, tmp_path / "b")[0]
+        common = json.loads((tmp_path / "b" / "bench.json").read_text())
+        assert (common["dtype"], common["target_pictures"]) == ("float32", 3)
+
+    def test_a_finished_grid_is_of_the_weights_that_are_there_now(
+        self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loads: list[Path] = []
+        load = models.load
+
+        def count(folder: Path, **options: Any) -> Model:
+            loads.append(folder)
+            return load(folder, **options)
+
+        first = run(tiny_canvas, tmp_path / "b")
+        monkeypatch.setattr("excise.models.load", count)
+        copy = shutil.copytree(tiny_canvas, tmp_path / "copy")
+        assert run(copy, tmp_path / "b") == first == run(copy, tmp_path / "b") and loads == [copy], "looked at once"
+        weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+        save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+        for _ in range(2):
+            with pytest.raises(ValueError, match="other weights than 'tiny canvas' has now; choose another folder"):
+                run(copy, tmp_path / "b")
+        assert run(tiny_canvas, tmp_path / "b") == first
+        assert str(tmp_path) not in (tmp_path / "b" / "bench.json").read_text()
+
     def test_cells_of_other_weights_are_not_mixed(self, tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b")
         common = json.loads((tmp_path / "b" / "bench.json").read_text(encoding="utf-8"))
@@ -219,6 +274,21 @@ class TestFailures:
         assert "| 1 (1 failed) |" in row(tmp_path / "b", "quick:fails=cat")
         (failed,) = [r for r in _csv_rows(tmp_path / "b", "quick:fails=cat") if r["error"]]
         assert failed["concept"] == "object:cat" and failed["ua"] == "" and failed["fid_base"] == ""
+
+    def test_are_told_on_the_command_line(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        """Also those of an earlier run that are not run again."""
+        command = ["bench", "--model", tiny_canvas, "--methods", "quick:fails=cat", "--out", tmp_path / "b", "--no-quality"]
+        command += ["--no-information", "--target-pictures", 3, "--other-pictures", 3, "--concepts"]
+        for concepts, failed, runs in (("cat", "1 of 1", 1), ("cat dog", "1 of 2", 1), ("dog", "", 0)):
+            ran.clear()
+            result = CliRunner().invoke(app, [str(word) for word in [*command, concepts]])
+            assert result.exit_code == bool(failed) and len(ran) == runs, result.output
+            lines = [
+                "excise: quick:fails=cat object:cat, seed 0: FloatingPointError: the loss is not a number",
+                f"excise: error: {failed} cells failed; --retry runs them again",
+            ]
+            assert result.stderr.splitlines() == lines * bool(failed)
+            assert "quick:fails=cat" in result.stdout
 
     def test_run_again_only_when_asked(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         entrants = ["quick:fails=cat"]

@@ -193,6 +193,7 @@ class TestGenerate:
             (("a", "--steps", "0"), "steps=0"),
             (("a", "--guidance", "nan"), "guidance=nan"),
             (("a", "--scale", "inf"), "scale=inf"),
+            (("a", "--scale", "0.5"), "scale=0.5 is the strength of edits, and none is given"),
             (("a", "--seed", "-1"), "not -1"),
         ],
     )
@@ -330,6 +331,16 @@ class TestApply:
         (tmp_path / "notes.txt").write_text("mine")
         assert "not a result" in refused(2, "apply", edit, "--model", tiny_canvas, "--to", tmp_path, "--overwrite")
         assert os.listdir(tmp_path) == ["notes.txt"]
+
+    def test_the_base_is_never_written_to(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+        base = shutil.copytree(tiny_canvas, tmp_path / "base")
+        (tmp_path / "link").symlink_to(base)
+        for to in (base / "edited", base / "unet" / "edited", tmp_path / "link" / "edited"):
+            assert "in the folder of the base model" in refused(2, "apply", edit, "--model", base, "--to", to)
+        assert sorted(os.listdir(base)) == sorted(os.listdir(tiny_canvas))
+        edited = tmp_path / "edited"
+        ok("apply", edit, "--model", base, "--to", edited)
+        assert "in the folder of the base model" in refused(2, "apply", edit, "--model", edited, "--to", edited, "--overwrite")
 
     def test_a_scale_that_is_no_number_writes_nothing(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         line = refused(2, "apply", edit, "--model", tiny_canvas, "--scale", "nan", "--to", tmp_path / "model")
@@ -505,6 +516,25 @@ class TestFailures:
         )  # fmt: skip
         assert result.returncode == 1, result.stderr
         assert result.stderr.count("\n") == 1 and result.stderr.startswith("excise: error: ")
+        assert os.listdir(tmp_path) == []
+
+    def test_sigterm_leaves_nothing_half_written(self, tmp_path: Path) -> None:
+        code = """
+import os, signal, sys
+from pathlib import Path
+from excise import cli, files
+
+def app():
+    with files.replacing_folder(Path(sys.argv[1])) as folder:
+        (folder / "half").touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+cli.app = app
+cli.main()
+"""
+        environment = {**os.environ, "PYTHONPATH": str(Path(excise.__file__).parents[1])}
+        result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], env=environment, timeout=60)
+        assert result.returncode == 128 + signal.SIGTERM
         assert os.listdir(tmp_path) == []
 
     def test_a_run_that_diverges(self, tiny_canvas: Path, tmp_path: Path) -> None:

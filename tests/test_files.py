@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -37,11 +38,13 @@ def test_replacing_respects_the_umask(tmp_path: Path) -> None:
         files.write_text(tmp_path / "a", "x")
         with files.replacing_folder(tmp_path / "b"):
             pass
+        files.write_tensors(tmp_path / "c", {"x": torch.zeros(1)})
         assert os.umask(0o027) == 0o027, "reading the umask changed it"
     finally:
         os.umask(old)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "c").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -66,7 +69,7 @@ def test_an_exception_leaves_the_old_folder(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["result"]
 
 
-@pytest.mark.parametrize("exchange", [True, False], ids=["one step", "three renames"])
+@pytest.mark.parametrize("exchange", [True, False], ids=["one step", "two renames"])
 def test_replacing_folder_takes_the_place_of_the_old_one(
     tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,12 +99,50 @@ def test_replacing_folder_keeps_a_link_and_refuses_a_file(tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["file", "link", "real"]
 
 
+def test_a_failure_between_two_renames_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rename = tmp_path / "result", os.replace
+    path.mkdir()
+    (path / "old").touch()
+
+    def busy(source: Path, target: Path) -> None:
+        if (source / "new").exists():
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        rename(source, target)
+
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(os, "replace", busy)
+    with pytest.raises(OSError, match="busy"), files.replacing_folder(path) as temporary:
+        (temporary / "new").touch()
+    assert os.listdir(path) == ["old"] and os.listdir(tmp_path) == ["result"]
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    """Others that write to the same path meanwhile, or to one of a similar name, leave it alone."""
+    (tmp_path / ".a.0123abcd.part").mkdir()
+    (tmp_path / ".a.b.0123abcd.part").mkdir()
+    with files.replacing(tmp_path / "a") as temporary:
+        temporary.write_text("slow")
+        files.write_text(tmp_path / "a", "quick")
+        assert temporary.exists()
+    assert (tmp_path / "a").read_text() == "slow"
+    assert sorted(os.listdir(tmp_path)) == [".a.b.0123abcd.part", "a"]
+
+
+def test_where_nothing_can_be_locked_nothing_is_taken_for_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    (tmp_path / ".a.0123abcd.part").mkdir()
+    files.write_text(tmp_path / "a", "x")
+    assert sorted(os.listdir(tmp_path)) == [".a.0123abcd.part", "a"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from excise import files
 
 path, point = Path(sys.argv[1]), int(sys.argv[2])
+if sys.argv[3] == "two renames":
+    files.ctypes.CDLL = lambda _: object()
 calls = 0
 
 def dying(original):
@@ -125,10 +166,10 @@ else:
 """
 
 
-@pytest.mark.parametrize("name", ["value.txt", "folder"])
-def test_kill_9_at_any_point_leaves_old_or_new(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name, how", [("value.txt", "one step"), ("folder", "one step"), ("folder", "two renames")])
+def test_kill_9_at_any_point_leaves_old_or_new(tmp_path: Path, name: str, how: str) -> None:
     """The process kills itself at its first, second, ... system call on files, until one run gets through."""
-    found = set()
+    found, aside = set(), 0
     for point in range(1, 60):
         path = tmp_path / str(point) / name
         if path.suffix:
@@ -136,17 +177,28 @@ def test_kill_9_at_any_point_leaves_old_or_new(tmp_path: Path, name: str) -> Non
         else:
             with files.replacing_folder(path) as folder:
                 (folder / "value").write_text("old")
-        ended = _python(KILLED, path, point)
+        ended = _python(KILLED, path, point, how)
         if ended.returncode == 0:
             break
         assert ended.returncode == -signal.SIGKILL, ended.stderr
+        if how == "two renames" and not path.exists():
+            aside += 1
+            with pytest.raises(FileExistsError, match="exists; choose another path"):
+                files.check_replaceable(path, "value", overwrite=False)
         value = (path if path.suffix else path / "value").read_text()
         assert value in ("old", "new" * 1000)
         assert path.suffix or (path / "new").exists() == (value != "old"), "a mixture of old and new"
         found.add(value)
+        if path.suffix:
+            files.write_text(path, "later")
+        else:
+            with files.replacing_folder(path):
+                pass
+        assert os.listdir(path.parent) == [name], "what the killed process left is gone"
     else:
         pytest.fail("the write never got through")
     assert "old" in found and point > 4, "no kill fell into the middle of the write"
+    assert (aside > 0) == (how == "two renames")
 
 
 FULL = """
@@ -238,3 +290,22 @@ def test_only_a_result_may_be_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="overwrite"):
         files.check_replaceable(tmp_path, "edit.json", overwrite=False)
     files.check_replaceable(tmp_path, "edit.json", overwrite=True)
+
+
+def test_what_a_killed_write_left_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".bench.json.ab12cd_9.part").mkdir()
+    assert files.vacant(tmp_path)
+    files.check_replaceable(tmp_path, "bench.json", overwrite=False)
+    files.check_ours(tmp_path, "bench.json")
+    (tmp_path / "notes.part").touch()
+    assert not files.vacant(tmp_path)
+
+
+def test_a_mount_point_is_added_to_but_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "disk")
+    for path in (tmp_path / "disk", tmp_path / "link"):
+        files.check_ours(path, "edit.json")
+        with pytest.raises(FileExistsError, match=r"is a mount point, .* give a folder in it"):
+            files.check_replaceable(path, "edit.json", overwrite=True)
+        files.check_replaceable(path / "cat", "edit.json", overwrite=False)

@@ -17,8 +17,10 @@ from PIL import Image
 import excise
 from excise.concepts import Concept
 from excise.erasure import training
+from excise.jobs import erase as job
 from excise.jobs.erase import erase
 from excise.jobs.request import read_yaml, resolve
+from excise.jobs.workplace import Workplace
 
 QUICK: dict[str, Any] = {"rounds": 3, "steps": 2, "batch": 4, "trajectories": 2, "sampler_steps": 2}
 FILES = ["README.md", "before_after.png", "edit.json", "edit.safetensors", "result.json"]
@@ -201,6 +203,89 @@ def test_a_resumed_run_gives_the_same_bits(tiny_canvas: Path, tmp_path: Path, mo
     assert sorted(os.listdir(tmp_path)) == ["parts", "whole"]
 
 
+def test_what_the_first_of_two_concepts_took_is_kept(
+    tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cat's training ends early, in its first round; dog's is stopped before its first checkpoint."""
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    settings = {"rounds": 2, "steps": 12, "batch": 2, "pictures": 2, "picture_steps": 2, "tolerance": 0.5}
+    ending = {"tau": 1e9, "tau_unit": "absolute"}
+    options: dict[str, Any] = {"concepts": ["cat", "dog"], "method": "sepme", "model": tiny_canvas, "evaluate": False}
+    options |= {"settings": {**settings, **ending}, "measure": False}
+    done: list[int] = []
+
+    def stop(stage: str, now: int, total: int) -> None:
+        if stage == "erasing" and now == 24 + 5:
+            raise KeyboardInterrupt
+
+    def note(stage: str, now: int, total: int) -> None:
+        if stage == "erasing":
+            done.append(now)
+
+    erase(out=tmp_path / "whole", progress=note, **options)
+    assert {12, 36} <= set(done) and not {13, 37} & set(done), "each ended after a round of two"
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        erase(out=tmp_path / "parts", progress=stop, **options)
+    assert "--resume" in stopped.value.__notes__[0]
+    done.clear()
+    erase(out=tmp_path / "parts", resume=True, progress=note, **options)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert min(done) == 24, "cat was not trained again"
+
+
+def test_every_checkpoint_counts(tmp_path: Path) -> None:
+    place, identity = Workplace(tmp_path / "x"), {"seed": 0}
+    with pytest.raises(KeyboardInterrupt), place.opened(resume=False):
+        place.claim(identity)
+        checkpoint = place.folder / "checkpoint-1.safetensors"
+        checkpoint.touch()
+        later = place.identity.stat().st_mtime + 1000
+        os.utime(checkpoint, (later, later))
+        raise KeyboardInterrupt
+    with pytest.raises(FileExistsError, match="unfinished run"):
+        place.check(resume=False, overwrite=False)
+    with place.opened(resume=True):
+        assert place.claim(identity) == pytest.approx(1000)
+    with place.opened(resume=False):
+        place.claim(identity)
+        checkpoint.touch()
+        with pytest.raises(ValueError, match="seed was 0, now 1"):
+            place.claim({"seed": 1})
+    assert os.listdir(tmp_path) == []
+
+
+def test_of_two_runs_at_a_time_the_second_is_refused(tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "x")
+    with place.opened(resume=False):
+        place.checkpoint.touch()
+        for resume in (False, True):
+            with pytest.raises(FileExistsError, match=r"another run is writing .*x; wait"), place.opened(resume=resume):
+                pass
+        assert place.checkpoint.exists()
+    with place.opened(resume=False):
+        assert not place.checkpoint.exists()
+
+
+def test_a_result_that_appears_meanwhile_is_not_lost(
+    tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "measure": False}
+    write, out = job._write, tmp_path / "x"
+
+    def late(*arguments: Any) -> None:
+        out.mkdir()
+        (out / "edit.json").write_text("another run's")
+        write(*arguments)
+
+    monkeypatch.setattr(job, "_write", late)
+    with pytest.raises(FileExistsError, match="exists; choose another path, or pass overwrite") as refused:
+        erase("cat", out=out, **options)
+    assert "--resume" in refused.value.__notes__[0]
+    assert (out / "edit.json").read_text() == "another run's"
+    monkeypatch.setattr(job, "_write", write)
+    assert erase("cat", out=out, resume=True, overwrite=True, **options).out == out
+
+
 def test_the_seconds_of_stopped_stretches_count(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "out": tmp_path / "x"}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -333,6 +418,21 @@ class TestRequest:
         path = tmp_path / "run.yaml"
         path.write_text("concepts: [cat, style:sketch]\nsettings:\n  target: null\n", encoding="utf-8")
         assert read_yaml(path) == {"concepts": ["cat", "style:sketch"], "settings": {"target": "null"}}
+
+    @pytest.mark.parametrize("text", ["seed: 1\nconcepts: cat\nseed: 2\n", "settings: {lr: 1, seed: 3, lr: 2}\n"])
+    def test_a_key_that_is_given_twice_is_refused(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"run\.yaml gives '(seed|lr)' twice"):
+            read_yaml(tmp_path / "run.yaml")
+
+    def test_home_is_where_the_user_s_is(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "run.yaml").write_text("out: ~/x\nharden: [~/a, b]\n", encoding="utf-8")
+        request = resolve(read_yaml(tmp_path / "run.yaml"), {}).request
+        assert request.out == tmp_path / "x" and request.harden == (tmp_path / "a", Path("b"))
+        erase("cat", model=tiny_canvas, out="~/x", settings={**QUICK, "rounds": 0}, evaluate=False, measure=False)
+        assert sorted(os.listdir(tmp_path)) == ["run.yaml", "x"]
 
     @pytest.mark.parametrize(
         "values, words",

@@ -293,6 +293,11 @@ class TestAnswerSets:
         with pytest.raises(ValueError, match="odd is 17x16 pixels, but the model makes multiples of 2"):
             AnswerSet.open(tmp_path / "b", [PromptItem("odd", "a", 1, width=17)], {}).generate(sd1, [], silent)
 
+    def test_what_a_killed_write_left_is_no_other_content(self, sd1: Model, tmp_path: Path) -> None:
+        (tmp_path / "a" / ".manifest.json.0123abcd.part").mkdir(parents=True)
+        AnswerSet.open(tmp_path / "a", ITEMS[:1], {}).generate(sd1, [], silent)
+        assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", "p0.png"]
+
     def test_a_stopped_run_goes_on_to_the_same_pictures(self, sd1: Model, tmp_path: Path) -> None:
         def stop(stage: str, done: int, total: int) -> None:
             if done == 2:

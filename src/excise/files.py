@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import glob
+import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_LONGEST = 180
+"""Bytes of a name; of the 255 that file systems allow the others are left for endings and for the names of hidden folders."""
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+"""Names of the hidden folders that are written in."""
+
+_NEW, _OLD = "new", "old"
+"""In them: what is being written, and what was moved out of its way."""
 
 
 @contextmanager
@@ -23,18 +35,12 @@ def replacing(path: Path) -> Iterator[Path]:
     If the body raises, the temporary file is deleted and `path` is as it was. Raises OSError when the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+    with _beside(path) as hidden:
+        yield hidden / _NEW
+        _flush(hidden / _NEW)
+        os.chmod(hidden / _NEW, 0o666 & ~_umask())  # some writers make files for one user alone
+        os.replace(hidden / _NEW, path)
         _flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -42,27 +48,41 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`; on success all its files are flushed and it takes the place of `path`.
 
     If the body raises, the temporary folder is deleted and `path` is as it was. A folder that is replaced is exchanged with the
-    new one in one step, so that a kill at any moment leaves one of the two there.
+    new one in one step, so that a kill at any moment leaves one of the two there; where the system or its disk cannot do that, a kill
+    may leave the old one aside until `path` is looked at or written again.
 
     Raises NotADirectoryError if `path` is a file.
     """
     path = Path(path).resolve()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; a folder is to be written there")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        yield temporary
-        for file in temporary.rglob("*"):
+    with _beside(path) as hidden:
+        new = hidden / _NEW
+        new.mkdir()
+        yield new
+        for file in new.rglob("*"):
             _flush(file)
-        os.chmod(temporary, 0o777 & ~_umask())
         if path.exists():
-            _exchange(temporary, path)
+            _exchange(new, path, hidden / _OLD)
         else:
-            os.replace(temporary, path)
+            os.replace(new, path)
         _flush(path.parent)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Inside the block nobody else can lock the folder; false where the system cannot do that.
+
+    Raises BlockingIOError if somebody else has locked it, FileNotFoundError if it is not there (any more).
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        held = _lock(handle)
+        if not os.path.samestat(os.fstat(handle), os.stat(folder)):
+            raise FileNotFoundError(f"{folder} was replaced meanwhile")
+        yield held
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
 
 
 def cache_folder() -> Path:
@@ -72,20 +92,39 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "excise"
 
 
+def vacant(path: Path) -> bool:
+    """Whether nothing is at `path`, or a folder that is empty but for what killed writes left."""
+    return not path.exists() or (path.is_dir() and all(_TEMPORARY.fullmatch(name) for name in os.listdir(path)))
+
+
+def check_ours(folder: Path, marker: str) -> None:
+    """Raise FileExistsError unless `folder` is vacant or holds `marker`, the file that every such result has."""
+    if not vacant(folder) and not (folder / marker).is_file():
+        raise FileExistsError(
+            f"{folder} exists and is not a result that could be replaced (it has no {marker}); choose another path"
+        )
+
+
 def check_replaceable(folder: Path, marker: str, overwrite: bool) -> None:
     """Raise FileExistsError unless a result may be written to `folder`.
 
     It may if it is not there, or empty, or `overwrite` is set and it holds `marker`, the file that every such result has. A folder
-    of anything else is never replaced.
+    of anything else is never replaced, and a mount point cannot be.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / marker).is_file():
-        raise FileExistsError(
-            f"{folder} exists and is not a result that could be replaced (it has no {marker}); choose another path"
-        )
-    if not overwrite:
+    _recover(folder.resolve())
+    if os.path.ismount(folder.resolve()):
+        raise FileExistsError(f"{folder} is a mount point, which cannot be replaced; give a folder in it")
+    check_ours(folder, marker)
+    if not vacant(folder) and not overwrite:
         raise FileExistsError(f"{folder} exists; choose another path, or pass overwrite to replace it")
+
+
+def fitting(name: str) -> str:
+    """A file's name as it is, or if file systems may refuse its length, its beginning with a digest of the whole."""
+    if len(name.encode()) <= _LONGEST:
+        return name
+    ending = f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return name.encode()[: _LONGEST - len(ending)].decode(errors="ignore") + ending
 
 
 def write_text(path: Path, text: str) -> None:
@@ -153,17 +192,62 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
 
 
-def _exchange(one: Path, other: Path) -> None:
-    """Let two paths swap what they name: in one step on Linux, in three renames where the system or its disk cannot."""
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A new hidden folder beside `path`, locked and at the end deleted; what killed processes left of theirs is tidied up first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _recover(path)
+    with ExitStack() as on:
+        hidden = _claimed(path, on)
+        on.callback(_tidy, hidden, path)
+        yield hidden
+
+
+def _claimed(path: Path, on: ExitStack) -> Path:
+    """A new hidden folder beside `path`, locked until `on` closes."""
+    while True:
+        hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        with suppress(BlockingIOError, FileNotFoundError):  # somebody took it for a leftover before it was locked
+            on.enter_context(locked(hidden))
+            return hidden
+
+
+def _recover(path: Path) -> None:
+    """Tidy up the hidden folders beside `path` that nobody writes in any more."""
+    for hidden in path.parent.glob(f".{glob.escape(path.name)}.????????.part"):
+        with suppress(OSError), locked(hidden) as held:
+            if held:
+                _tidy(hidden, path)
+
+
+def _tidy(hidden: Path, path: Path) -> None:
+    """Delete a hidden folder, after what was moved into it from `path` is back there if nothing took its place."""
+    if (hidden / _OLD).exists() and not path.exists():
+        os.replace(hidden / _OLD, path)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path, aside: Path) -> None:
+    """Put `new` in the place of `path`: in one step on Linux, in two renames by way of `aside` where the system or its disk cannot."""
     at_cwd, exchange = -100, 2
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-    if renameat2 is not None and renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0:
+    if renameat2 is not None and renameat2(at_cwd, os.fsencode(new), at_cwd, os.fsencode(path), exchange) == 0:
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{other.name}.", suffix=".old", dir=other.parent))
-    os.replace(other, aside / other.name)
-    os.replace(one, other)
-    os.replace(aside / other.name, one)
-    aside.rmdir()
+    os.replace(path, aside)
+    os.replace(new, path)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open folder if the system can. Raises BlockingIOError if it is locked already."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):  # not POSIX, or a disk without locks
+        return False
+    return True
 
 
 def _flush(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -49,5 +51,6 @@ app.add_typer(canvas.app, name="canvas")
 
 
 def main() -> None:
-    """The console script."""
+    """The console script; SIGTERM ends it as Ctrl-C does: what is done is kept, nothing half-written stays."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app()

@@ -81,9 +81,10 @@ def bench(
     """Run a grid of erasures; each cell is a file, and a rerun does only what is missing."""
     from excise.jobs.bench import bench as run
     from excise.jobs.request import parse_assignments
+    from excise.report.methods import concept_of
 
     with screen.progress() as progress:
-        run(
+        cells = run(
             methods=[name for text in methods for name in text.split()],
             concepts=[name.replace("_", " ") for text in concepts for name in text.split()],
             out=out, model=model, seeds=seeds or (0,), target_pictures=target_pictures, other_pictures=other_pictures,
@@ -92,6 +93,12 @@ def bench(
             retry=retry, jobs=jobs, runner=runner.value, device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
     typer.echo((out / "results.md").read_text(encoding="utf-8"))
+    if failed := [cell for cell in cells if "error" in cell]:
+        for cell in failed:
+            why = " ".join(cell["error"].split())
+            typer.echo(f"excise: {cell['entrant']} {concept_of(cell)}, seed {cell['seed']}: {why}", err=True)
+        typer.echo(f"excise: error: {len(failed)} of {len(cells)} cells failed; --retry runs them again", err=True)
+        raise typer.Exit(1)
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

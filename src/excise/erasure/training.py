@@ -84,8 +84,8 @@ def train_in_rounds(
     adjust   called when the gradients are there, before they are clipped and used: masks, surgery
     after    called after every step; a true answer ends the training
     state    further tensors that change in place while training (averages, a critic); checkpoints hold them too
-    A checkpoint is written after every round (of many rounds, after about every fiftieth of the run); a run with the same settings and
-    seed goes on from it to the same bits.
+    A checkpoint is written after every round (of many rounds, after about every fiftieth of the run) and after an early end; a run with the
+    same settings and seed goes on from it to the same bits.
 
     Raises FloatingPointError if the loss is not finite, ValueError for a checkpoint of another run.
     """
@@ -120,6 +120,7 @@ def train_in_rounds(
             run.progress("erasing", done + 1, total)
             if after is not None and after():
                 log.info("ended after %d of %d steps", done + 1, total)
+                _store(trainee, optimizer, run, identity, state, rounds)
                 return
         log.info("round %d: loss %.5f", round_, value.item())
         if (round_ + 1) % max(1, rounds // CHECKPOINTS) == 0:

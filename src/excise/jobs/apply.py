@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from excise.files import check_replaceable, read_json, replacing_folder, write_json
 from excise.jobs.files import read_edits
+from excise.models.names import resolve
 
 if TYPE_CHECKING:
     from excise.edits import Edit
@@ -36,9 +37,12 @@ def apply(
     edit   folders of edits, put on in order, each `scale` times as strong
     dtype  of the networks that the edits change; every other file of a base folder is copied as it is
 
-    Raises ValueError for an edit of another base or one that weights cannot hold (an adapter), FileNotFoundError, or FileExistsError if
-    `to` is there and may not be replaced.
+    Raises ValueError for an edit of another base or one that weights cannot hold (an adapter), or a folder inside the base's,
+    FileNotFoundError, or FileExistsError if `to` is there and may not be replaced.
     """
+    base = resolve(model)
+    if isinstance(base, Path) and Path(to).resolve().is_relative_to(base.resolve()):
+        raise ValueError(f"{to} lies in the folder of the base model, which is never changed; choose another path")
     check_replaceable(Path(to), MARKER, overwrite)
     from excise.edits import check_weights
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from excise.attacks import Chosen, choose
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run, silent
-from excise.files import cache_folder, check_replaceable, read_json, read_tensors, write_json, write_tensors
+from excise.files import cache_folder, check_ours, fitting, read_json, read_tensors, write_json, write_tensors
 from excise.jobs.files import erased_concepts, read_edits
 from excise.models.names import check_never_saw, describe, resolve
 
@@ -96,7 +96,7 @@ def audit(
     edits = read_edits(folders)
     target = _concept(description.catalog, edits, concept, kind)
     folder = Path(out) if out is not None else _default_out(folders, target)
-    check_replaceable(folder, MARKER, overwrite=True)
+    check_ours(folder, MARKER)
     if gold is not None:
         check_never_saw(gold, target)
     job = _Job.of(model, base, gold, edits, target, prompts, seed, device, dtype, progress)
@@ -126,13 +126,13 @@ def _concept(catalog: Catalog, edits: Sequence[Edit], text: str | None, kind: st
 
 def _default_out(folders: Sequence[str | Path], concept: Concept) -> Path:
     if folders:
-        first = Path(folders[0])
-        return first.with_name(f"{first.resolve().name}-audit")
+        first = Path(folders[0]).resolve()
+        return first.with_name(f"{first.name}-audit")
     return Path("out") / f"audit-{_slug(concept.name)}"
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^\w=.-]+", "_", text)
+    return fitting(re.sub(r"[^\w=.-]+", "_", text))
 
 
 def _claim(folder: Path, about: dict[str, Any], overwrite: bool) -> None:

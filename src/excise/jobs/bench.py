@@ -7,17 +7,19 @@ the grid.
 from __future__ import annotations
 
 import io
+import json
 import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from excise.concepts import Catalog, nearest
 from excise.erasure.run import Progress, silent
-from excise.files import check_replaceable, read_json, replacing, write_json
+from excise.files import check_ours, read_json, replacing, write_json
 from excise.jobs.cluster import check_ray, on_ray
 from excise.jobs.grid import Cell, Gold, Task, grid
 from excise.jobs.measure import BESIDE, residual
@@ -86,8 +88,8 @@ def bench(
     cells in `out` are of another model or precision, or measured otherwise.
     """
     _check_options(dtype, runner, target_pictures=target_pictures, other_pictures=other_pictures, budget=budget, jobs=jobs)
-    out = Path(out)
-    described = describe(resolve(model))
+    out, where = Path(out), resolve(model)
+    described = describe(where)
     cells = grid(methods, concepts, seeds, described.catalog)
     common: dict[str, Any] = {"model": described.name, "dtype": dtype, "suite": suite}
     published = None
@@ -108,12 +110,16 @@ def bench(
         common["suite_settings"] = {key: str(value) for key, value in published.settings.items()}
     if gold:
         cells = grid(methods, concepts, seeds, described.catalog, _read_gold(gold, cells, described.catalog))
-    check_replaceable(out, GRID, overwrite=True)  # cells are added to a grid's folder, to nothing else
+    check_ours(out, GRID)  # cells are added to a grid's folder, to nothing else
     _check_settings(out, cells)
-    common = _check_common(out, common)
+    common, files = _check_common(out, common), _identity(where)
     missing = [cell for cell in cells if not _done(cell, out, retry)]
+    worker = _Worker(model, {**common, "files": files}, min(jobs, len(missing)), device, runner, published)
+    if not missing and common.get("files") != files:
+        worker.load()  # which refuses other weights than the cells'
+        write_json(out / GRID, worker.common)
     try:
-        _fill(out, missing, _Worker(model, common, min(jobs, len(missing)), device, runner, published), progress)
+        _fill(out, missing, worker, progress)
     finally:
         if (out / "cells").is_dir():
             from excise.report import suites, tables
@@ -153,13 +159,23 @@ def _check_common(out: Path, common: Mapping[str, Any]) -> dict[str, Any]:
     Raises ValueError if its cells cannot be compared with the ones to come.
     """
     path = out / GRID
-    if not path.is_file():
+    if not any((out / "cells").glob("*/*.json")):
         write_json(path, dict(common))
     before = {**EARLIER, **read_json(path)}
     changed = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in common.items() if before.get(key) != value]
     if changed:
         raise ValueError(f"the cells in {out} cannot be compared with these: {'; '.join(changed)}; choose another folder")
     return before
+
+
+def _identity(where: Path | str) -> str:
+    """What tells without reading them that a model's files are those of before: a digest of their place, sizes and times, or of a hub id."""
+    about: list[Any] = [str(where)]
+    if isinstance(where, Path):
+        where = where.resolve()
+        stats = {str(file): file.stat() for file in sorted([where, *where.rglob("*")]) if file.is_file()}
+        about = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()]
+    return sha256(json.dumps(about).encode()).hexdigest()
 
 
 def _check_settings(out: Path, cells: Sequence[Cell]) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from excise.concepts import Concept
 from excise.erasure.artefacts import Artefact, record
 from excise.erasure.run import Progress, Run, silent
-from excise.files import replacing_folder, write_json, write_text
+from excise.files import check_replaceable, replacing_folder, write_json, write_text
 from excise.jobs.files import check_new_file
 from excise.jobs.harden import Audited, artefacts, read_audits
 from excise.jobs.memory import peak_mb
 from excise.jobs.request import EraseRequest
-from excise.jobs.workplace import Workplace
+from excise.jobs.workplace import MARKER, Workplace
 from excise.methods import Method, Settings, get, methods, parse_settings
 from excise.models.names import BUILT_IN, Description, describe, resolve
 from excise.report import card, numbers
@@ -227,6 +227,7 @@ def _write(plan: Plan, model: Model, result: EraseResult, out: Path, progress: P
     name = plan.request.model
     shown = name if name in BUILT_IN or not Path(name).exists() else "PATH/TO/BASE"
     text = card.render(result.edit.manifest, plan.method, result.to_dict(), model=shown, edit=out.name)
+    check_replaceable(out, MARKER, plan.request.overwrite)  # again: what appeared there meanwhile is not lost
     with replacing_folder(out) as folder:
         result.edit.write(folder)
         write_json(folder / "result.json", result.to_dict())

@@ -47,7 +47,8 @@ def generate(
     steps     of the sampler; default the model's
     guidance  classifier-free guidance scale, 1 = off; default the model's
 
-    Raises ValueError for an empty prompt or a number out of range, FileExistsError if `out` is there and may not be replaced.
+    Raises ValueError for an empty prompt, a number out of range or a scale without an edit, FileExistsError if `out` is there and may not
+    be replaced.
     """
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     _check(texts, n, seed, steps, guidance, scale)
@@ -57,6 +58,8 @@ def generate(
     else:
         check_replaceable(path, MARKER, overwrite)
     edits = read_edits(edit)
+    if scale != 1 and not edits:
+        raise ValueError(f"scale={scale} is the strength of edits, and none is given; give an edit, or leave scale out")
     from excise.models import load
 
     loaded = load(model, device=device, dtype=dtype)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run
+from excise.files import fitting
 from excise.methods import Method, Settings, get, parse_settings
 from excise.report.methods import RETRAINED
 
@@ -103,7 +104,8 @@ class Task:
 
     @property
     def file_name(self) -> str:
-        return ("_then_" if self.in_turn else "+").join(f"{each.kind}-{file_name(each.name)}" for each in self.concepts)
+        names = [f"{each.kind}-{file_name(each.name)}" for each in self.concepts]
+        return fitting(("_then_" if self.in_turn else "+").join(names))
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Cell:
     gold: Gold | None = None
 
     def path(self, out: Path) -> Path:
-        """Readable; where a name has letters that files cannot have, made distinct by its digest."""
+        """Readable; where a name is too long for a file or has letters that files cannot have, made distinct by its digest."""
         return out / "cells" / file_name(self.entrant.text) / f"{self.task.file_name}-s{self.seed}.json"
 
     def erase(self, model: Model, progress: Progress) -> Edit:
@@ -178,7 +180,7 @@ def grid(
 
 
 def file_name(text: str) -> str:
-    """A name for a file or folder that can be read; with a digest where letters had to be left out."""
+    """A name for a file or folder that can be read; with a digest where letters had to be left out or there are too many."""
     safe = re.sub(r"[^\w=.,+-]+", "_", text)
     plain = re.fullmatch(r"[\w=.,:+ -]+", text) and safe not in (".", "..") and not (" " in text and "_" in text)
-    return safe if plain else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return fitting(safe if plain else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from excise.concepts import nearest
 from excise.methods import Method
@@ -18,8 +19,14 @@ def _one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str | Path) else value
 
 
+def _at_home(path: Path) -> Path:
+    """With the home folder for "~", which no shell has replaced in a YAML file or from Python."""
+    return Path(os.path.expanduser(path))
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
+UserPath = Annotated[Path, AfterValidator(_at_home)]
+Paths = Annotated[tuple[UserPath, ...], BeforeValidator(_one_or_more)]
 Dtype = Literal["float32", "float16", "bfloat16", "mixed"]
 
 
@@ -34,7 +41,7 @@ class EraseRequest(BaseModel):
     model: str = Field("canvas", description="built-in name, diffusers folder, .safetensors checkpoint or hub id")
     method: str = Field("mim", description="erasure method")
     harden: Paths = Field((), description="audits of earlier edits, whose finds are erased too")
-    out: Path | None = Field(None, description="folder for the result")
+    out: UserPath | None = Field(None, description="folder for the result")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     resume: bool = Field(False, description="go on with the run that was stopped")
@@ -85,14 +92,22 @@ def setting_sources(method: Method, resolved: Resolved) -> dict[str, str]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping; scalars stay text and are converted by the schema, as those of flags are ("null" is a name, not nothing).
 
-    Raises FileNotFoundError, or ValueError if it is no YAML mapping.
+    Raises FileNotFoundError, or ValueError if it is no YAML mapping or gives a key twice.
     """
     import yaml
+
+    class Loader(yaml.BaseLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise ValueError(f"{path} gives {key!r} twice")
+            return super().construct_mapping(node, deep)
 
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from excise.files import check_replaceable, read_json, write_json
+from excise.files import check_replaceable, locked, read_json, write_json
 
 MARKER = "edit.json"
 """The file that makes a folder a result of ours: nothing else is ever replaced."""
@@ -24,12 +24,17 @@ class Workplace:
 
     @property
     def folder(self) -> Path:
-        out = self.out.expanduser().resolve()
+        out = self.out.resolve()
         return out.with_name(f".{out.name}.work")
 
     @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Those that are there: a method that erases one concept after the other writes `checkpoint-1.safetensors`, ... too."""
+        return sorted(self.folder.glob("checkpoint*.safetensors"))
 
     @property
     def identity(self) -> Path:
@@ -38,29 +43,40 @@ class Workplace:
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Raise FileExistsError if a result or an unfinished run would be lost."""
         check_replaceable(self.out, MARKER, overwrite)
-        if self.checkpoint.exists() and not (resume or overwrite):
+        if self.checkpoints and not (resume or overwrite):
             raise FileExistsError(
                 f"{self.folder} holds an unfinished run; pass resume to go on with it, or overwrite to start anew"
             )
 
     @contextmanager
     def opened(self, *, resume: bool) -> Iterator[None]:
-        """The hidden folder is there inside the block, and deleted when the block succeeds.
+        """The hidden folder is there inside the block, for this run alone, and deleted when the block succeeds.
 
-        When it does not, a checkpoint is kept, and the error says so.
+        When it does not, checkpoints are kept, and the error says so. Raises FileExistsError if another run has it open.
         """
-        if not resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._locked():
+            if not resume:
+                for old in self.checkpoints:
+                    old.unlink()
+            try:
+                yield
+            except BaseException as error:
+                if self.checkpoints:
+                    error.add_note("what was done is kept: give the same command with --resume to go on")
+                else:
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+            shutil.rmtree(self.folder)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with ExitStack() as on:
+            try:
+                on.enter_context(locked(self.folder))
+            except (BlockingIOError, FileNotFoundError):  # the other run may just have ended
+                raise FileExistsError(f"another run is writing {self.out}; wait for it, or choose another path") from None
             yield
-        except BaseException as error:
-            if self.checkpoint.exists():
-                error.add_note("what was done is kept: give the same command with --resume to go on")
-            else:
-                shutil.rmtree(self.folder, ignore_errors=True)
-            raise
-        shutil.rmtree(self.folder)
 
     def claim(self, identity: dict[str, Any]) -> float:
         """Say which run the checkpoints belong to; returns the seconds of erasing that those already there hold.
@@ -68,7 +84,7 @@ class Workplace:
         Raises ValueError if they belong to another run.
         """
         identity, spent = json.loads(json.dumps(identity)), 0.0
-        if self.checkpoint.exists():
+        if self.checkpoints:
             before = read_json(self.identity)
             differing = [
                 f"{key} was {before.get(key)!r}, now {identity[key]!r}" for key in identity if before.get(key) != identity[key]
@@ -77,7 +93,8 @@ class Workplace:
                 raise ValueError(
                     f"{self.folder} belongs to another run ({'; '.join(differing)}); use the same options, or overwrite"
                 )
-            stretch = self.checkpoint.stat().st_mtime - self.identity.stat().st_mtime
+            newest = max(path.stat().st_mtime for path in self.checkpoints)
+            stretch = newest - self.identity.stat().st_mtime
             spent = before.get("seconds", 0.0) + max(0.0, stretch)
         write_json(self.identity, {**identity, "seconds": spent})
         return spent

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from excise.evaluation.digests import digest_file, digest_values
 from excise.evaluation.suites.prompts import PromptItem
-from excise.files import cache_folder, replacing, write_json
+from excise.files import cache_folder, replacing, vacant, write_json
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,7 +83,7 @@ class AnswerSet:
         about = json.loads(json.dumps({**about, "prompts": prompts_digest(items)}, default=str))
         path = folder / MANIFEST
         if not path.is_file():
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            if not vacant(folder):
                 raise FileExistsError(f"{folder} exists and is not an answer set (it has no {MANIFEST}); choose another folder")
             return cls(folder, _checked(items), about, {})
         before = _read_manifest(path)
