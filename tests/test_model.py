@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -373,3 +374,45 @@ def test_a_missing_tensor_is_never_filled_with_random_numbers(tiny_sd1: Path, tm
     save_file(tensors, weights, {"format": "pt"})
     with pytest.raises(ValueError, match=f"{part} lacks .*{name.removeprefix('text_model.')}"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("unet", "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight"),
+        ("vae", "decoder.gate.weight"),
+        ("text_encoder", "gate.weight"),
+    ],
+)
+def test_a_tensor_that_the_network_does_not_have_is_never_left_out(tiny_sd1: Path, tmp_path: Path, part: str, name: str) -> None:
+    """What an adapter or a gate does belongs to the model: without it, another one would be judged."""
+    folder = _copy(tiny_sd1, tmp_path)
+    _rewrite(folder / part, lambda tensors: {**tensors, name: torch.ones(2, 2)})
+    with pytest.raises(ValueError, match=f"{part} holds {name}, which its network does not have"):
+        load(folder)
+
+
+def test_folders_as_they_were_distributed_load(tiny_sd1: Path, tmp_path: Path) -> None:
+    """The autoencoder's attention under its first names, and the text encoder's positions, which were saved then."""
+    folder = _copy(tiny_sd1, tmp_path)
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def first_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        renamed = {re.sub(r"(?<=attentions\.0\.)to_(q|k|v|out\.0)", lambda m: old[m[0]], n): t for n, t in tensors.items()}
+        assert len(renamed.keys() - tensors.keys()) == 16
+        return renamed
+
+    _rewrite(folder / "vae", first_names)
+    positions = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    _rewrite(folder / "text_encoder", lambda tensors: {**tensors, **positions})
+    found, wanted = load(folder, device="cpu"), load(tiny_sd1, device="cpu")
+    for part in ("unet", "vae", "text_encoder"):
+        ours, theirs = (getattr(model.pipeline, part).state_dict() for model in (found, wanted))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def _rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    (weights,) = folder.glob("*.safetensors")
+    save_file(change({name: tensor.clone() for name, tensor in load_file(weights).items()}), weights, {"format": "pt"})

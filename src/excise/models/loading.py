@@ -30,8 +30,9 @@ def load(
     config_from single checkpoints of other sizes than SD 1.x and 2.x: a diffusers folder whose configs describe the networks
     prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 
-    Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or device, or
-    weights that are missing or not finite, OSError if the hub cannot be reached.
+    Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or device, weights
+    that are missing or not finite, or a folder's that its networks do not have (an adapter's, a gate's: without them it is another
+    model), OSError if the hub cannot be reached.
     """
     where = resolve(model)
     mixed, dtype, picked = dtype == "mixed", parse_dtype(dtype), pick_device(device)
@@ -89,7 +90,9 @@ def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
         for part, kind in kinds.items():
             networks[part], report = kind.from_pretrained(where, subfolder=part, output_loading_info=True, **options)
             if report["missing_keys"]:
-                raise ValueError(f"{part} lacks {sorted(report['missing_keys'])[0]}")
+                raise ValueError(f"{part} lacks {min(report['missing_keys'])}")
+            if report["unexpected_keys"]:
+                raise ValueError(f"{part} holds {min(report['unexpected_keys'])}, which its network does not have")
         return diffusers.StableDiffusionPipeline.from_pretrained(
             where, **networks, **options, safety_checker=None, requires_safety_checker=False
         )
