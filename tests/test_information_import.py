@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,28 @@ def test_refusals(canvas: Model, sd1: Model, sd2: Model, tiny_canvas: Path, tmp_
     save_file({"down_blocks.7.weight": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ValueError, match=r"holds down_blocks\.7\.weight, which the base does not have"):
         import_edit(canvas, tmp_path / "foreign.safetensors")
+
+
+def _other_weight(model: Model) -> None:
+    model.pipeline.vae.decoder.conv_in.bias.data += 0.01
+
+
+def _other_scale(model: Model) -> None:
+    model.pipeline.vae.register_to_config(scaling_factor=0.5)
+
+
+@pytest.mark.parametrize("change", [_other_weight, _other_scale], ids=lambda change: change.__name__)
+def test_another_autoencoder_is_refused(change: Callable[[Model], None], canvas: Model, tiny_canvas: Path) -> None:
+    """An edit changes none: with it on, the base would not compute what the erased model does."""
+    erased = load(tiny_canvas, device="cpu")
+    erase_by_hand(erased)
+    change(erased)
+    with pytest.raises(ValueError, match="different autoencoders"):
+        import_edit(canvas, erased)
+
+
+def test_an_autoencoder_in_half_precision_is_the_same(canvas: Model, tiny_canvas: Path) -> None:
+    erased = load(tiny_canvas, device="cpu")
+    changed = erase_by_hand(erased)
+    erased.pipeline.vae.half()
+    assert sorted(import_edit(canvas, erased).deltas) == sorted(changed)

@@ -384,7 +384,9 @@ def test_a_missing_tensor_is_never_filled_with_random_numbers(tiny_sd1: Path, tm
         ("text_encoder", "gate.weight"),
     ],
 )
-def test_a_tensor_that_the_network_does_not_have_is_never_left_out(tiny_sd1: Path, tmp_path: Path, part: str, name: str) -> None:
+def test_a_tensor_that_the_network_does_not_have_is_never_left_out(
+    tiny_sd1: Path, tmp_path: Path, part: str, name: str
+) -> None:
     """What an adapter or a gate does belongs to the model: without it, another one would be judged."""
     folder = _copy(tiny_sd1, tmp_path)
     _rewrite(folder / part, lambda tensors: {**tensors, name: torch.ones(2, 2)})

@@ -27,7 +27,7 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
     concepts  what was erased, if that is known, as `Concept.to_dict` gives it
 
     With the edit on, the base computes what the erased model does (float32 weights are equal to the last digit or so).
-    Raises ValueError if an edit is on the base, if names, shapes or the noise schedules differ, or if no weight differs.
+    Raises ValueError if an edit is on the base, if names, shapes, the noise schedules or the autoencoders differ, or if no weight differs.
     """
     if applied_edits(base):
         raise ValueError("the base has edits on; compare with the base itself")
@@ -39,6 +39,7 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
         after = named_tensors(erased)
         found = name or getattr(erased, "name", "") or type(erased).__name__
         _check_same_kind(base, erased)
+        _check_same_autoencoder(base, erased)
         _check_same_names(before, after)
     _check_values(before, after)
     deltas = difference({key: before[key] for key in after}, {key: value.to(before[key]) for key, value in after.items()})
@@ -88,6 +89,15 @@ def _check_same_kind(base: Any, erased: Any) -> None:
     schedules = [Schedule.of(getattr(model, "pipeline", model).scheduler) for model in (base, erased)]
     if schedules[0].prediction != schedules[1].prediction or not torch.equal(*(s.alphas_cumprod for s in schedules)):
         raise ValueError("not an erased form of the base: the two have different noise schedules")
+
+
+def _check_same_autoencoder(base: Any, erased: Any) -> None:
+    """Compared in half precision: erased models are often published in it."""
+    mine, theirs = (getattr(model, "pipeline", model).vae for model in (base, erased))
+    before, after = mine.state_dict(), theirs.state_dict()
+    same = mine.config.scaling_factor == theirs.config.scaling_factor and before.keys() == after.keys()
+    if not same or not all(torch.equal(before[name].half(), after[name].to(before[name].device).half()) for name in before):
+        raise ValueError("not an erased form of the base: the two have different autoencoders, which an edit does not change")
 
 
 def _check_same_names(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
