@@ -112,11 +112,30 @@ def _other_scheduler(model: Model) -> None:
     model.pipeline.scheduler = EulerDiscreteScheduler.from_config(model.pipeline.scheduler.config)
 
 
+def _other_scaling(model: Model) -> None:
+    model.pipeline.vae.register_to_config(scaling_factor=0.5)
+
+
+def _other_activation(model: Model) -> None:
+    model.pipeline.text_encoder.config.hidden_act = "gelu"
+
+
+def _other_words(model: Model) -> None:
+    model.pipeline.tokenizer.add_tokens(["kitty"])
+
+
+def _shorter_prompts(model: Model) -> None:
+    model.pipeline.tokenizer.model_max_length = 40
+
+
 def _half(model: Model) -> None:
     model.pipeline.to(dtype=torch.bfloat16)
 
 
-CHANGES = [_other_unet, _other_autoencoder, _other_steps, _other_guidance, _other_scheduler, _half]
+CHANGES = [
+    _other_unet, _other_autoencoder, _other_scaling, _other_activation, _other_words, _shorter_prompts, _other_steps, _other_guidance,
+    _other_scheduler, _half,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -129,6 +148,19 @@ def test_another_model_or_sampler_is_not_mixed_up(
     assert made == [0, 0] and len(list(cache.rglob("*.safetensors"))) == 2
     answer(load(tiny_canvas, device="cpu"), ITEMS[:1], judge)
     assert made == [0, 0]
+
+
+def test_what_the_host_notes_for_itself_does_not_matter(sd1: Model, tiny_sd1: Path) -> None:
+    """Values that a scheduler's file leaves out are listed in random order, and every config says where it was read."""
+    from excise.models.fingerprint import surroundings
+
+    left_out = [["thresholding", "timestep_spacing"], ["timestep_spacing", "thresholding"]]
+    found = []
+    for names in left_out:
+        sd1.pipeline.scheduler.register_to_config(_use_default_values=names)
+        sd1.pipeline.vae.register_to_config(_name_or_path=f"/somewhere/{len(found)}")
+        found.append(surroundings(sd1))
+    assert found[0] == found[1] == surroundings(load(tiny_sd1, device="cpu"))
 
 
 def test_another_classifier_is_not_mixed_up(canvas: Model, judge: Classifier, made: list[int]) -> None:

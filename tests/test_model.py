@@ -24,7 +24,6 @@ from excise.erasure.prompts import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.states import forgetting_set, stopped_states, trajectory_states
 from excise.evaluation import answers
-from excise.evaluation.answers import Thumbnails
 from excise.evaluation.conditions import Condition, _sample
 from excise.evaluation.suites.answer_set import _make
 from excise.evaluation.suites.prompts import PromptItem
@@ -74,7 +73,7 @@ def test_mixed_precision_keeps_the_weights_and_rounds_the_predictions(tiny_sd1: 
     exact, rounded = plain.predict(latents, t, text), mixed.predict(latents, t, text)
     assert rounded.dtype == torch.float32
     assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.03
-    first, second = (answers._path(model, Thumbnails(8)) for model in (plain, mixed))
+    first, second = (answers._folder(model) for model in (plain, mixed))
     assert first is not None and first != second
     with pytest.raises(ZeroDivisionError), mixed.unrounded():
         assert torch.equal(mixed.predict(latents, t, text), exact)

@@ -83,6 +83,15 @@ def test_other_samplers_seeds_and_weights_are_not_mixed_up(canvas: Model, monkey
     assert make(canvas, monkeypatch)[1] == 5
 
 
+def test_the_order_in_which_the_host_lists_defaults_is_no_other_sampler(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is random where a scheduler's file leaves values out."""
+    made = []
+    for names in (["thresholding", "timestep_spacing"], ["timestep_spacing", "thresholding"]):
+        canvas.pipeline.scheduler.register_to_config(_use_default_values=names)
+        made.append(make(canvas, monkeypatch)[1])
+    assert made == [5, 0]
+
+
 def test_a_stopped_call_goes_on_where_it_was(canvas: Model, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = make(canvas, monkeypatch)
     shutil.rmtree(cache)

@@ -22,13 +22,16 @@ import excise
 import standins
 from excise.cli import app
 from excise.cli import suite as command
+from excise.erasure.run import silent
 from excise.evaluation import MissingWeightsError
+from excise.evaluation.suites import get
 from excise.evaluation.suites import unlearncanvas as uc
 from excise.evaluation.suites.answer_set import IncompleteSetError
 from excise.evaluation.suites.nudity import NudeNet
+from excise.evaluation.suites.prompts import PromptItem
 from excise.evaluation.weights import Found
-from excise.jobs.suite import suite
-from excise.models import load
+from excise.jobs.suite import make_answers, suite
+from excise.models import Model, load
 from painting import no_change
 from standins import Session, classifier, picture, vit
 
@@ -387,3 +390,18 @@ def test_what_is_not_a_suites_result_is_kept(prompts: Path, tiny_sd1: Path, tmp_
     with pytest.raises(FileExistsError, match="not what excise suite run writes"):
         suite("coco", settings={"prompts": str(prompts)}, model=tiny_sd1, out=out)
     assert (out / "result.json").read_text() == '{"ua": 0.9}'
+
+
+def test_pictures_of_corrected_configs_are_not_mixed(sd1: Model, tmp_path: Path) -> None:
+    """But the random order in which the host lists what a scheduler's file leaves out is no other scheduler."""
+    chosen, items, folder = get("unlearncanvas"), [PromptItem("p", "a cat", 1, steps=1)], tmp_path / "a"
+    for names in (["thresholding", "timestep_spacing"], ["timestep_spacing", "thresholding"]):
+        sd1.pipeline.scheduler.register_to_config(_use_default_values=names)
+        assert not make_answers(chosen, items, sd1, (), folder, silent).missing
+    sd1.pipeline.tokenizer.model_max_length = 40
+    with pytest.raises(ValueError, match="made with another tokenizer;"):
+        make_answers(chosen, items, sd1, (), folder, silent)
+    sd1.pipeline.tokenizer.model_max_length = 77
+    sd1.pipeline.vae.register_to_config(scaling_factor=0.5)
+    with pytest.raises(ValueError, match="made with another configs;"):
+        make_answers(chosen, items, sd1, (), folder, silent)

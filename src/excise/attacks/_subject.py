@@ -15,10 +15,10 @@ from excise.attacks._meter import Meter
 from excise.attacks._outcome import outcome
 from excise.attacks._victim import Case, Victim, make_cases
 from excise.concepts import Concept
+from excise.digests import digest_tensors
 from excise.edits import Edit, all_applied
 from excise.erasure.run import Progress, Run, silent
 from excise.evaluation.detector import Detector
-from excise.evaluation.digests import digest_tensors
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 

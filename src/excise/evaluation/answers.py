@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from excise.digests import digest_values
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.erasure.run import Progress, silent
 from excise.evaluation.classifier import Classifier
-from excise.evaluation.digests import digest_tensors, digest_values
 from excise.files import cache_folder, read_tensors, write_tensors
 from excise.models import Model
+from excise.models.fingerprint import surroundings
 from excise.models.model import STEP_NOISE
 
 Answer = dict[str, int]
@@ -126,7 +127,8 @@ def read(
     """
     if not items:
         raise ValueError("nothing to read: give at least one picture to ask for")
-    stores = [_Store(_path(model, reader), reader) for reader in readers]
+    folder = _folder(model)
+    stores = [_Store(folder and folder / f"{digest_values(reader.identity)[:16]}.safetensors", reader) for reader in readers]
     missing = [item for item in dict.fromkeys(items) if any(item not in store.rows for store in stores)]
     size = batch or min(40, max(1, 2**20 // model.sampler.size**2))
     with _saving(stores) as save:
@@ -196,17 +198,15 @@ def _saving(stores: Sequence[_Store]) -> Iterator[Callable[[], None]]:
             store.write()
 
 
-def _path(model: Model, reader: Reader) -> Path | None:
-    """The cache file of one model, sampler and reader; None for a model that carries edits."""
+def _folder(model: Model) -> Path | None:
+    """The cache folder of one model and sampler; None for a model that carries edits."""
     if applied_edits(model):
         return None
     key = [
         base_fingerprint(model),
-        digest_tensors(model.pipeline.vae.state_dict()),
+        surroundings(model),
         vars(model.sampler),
-        type(model.pipeline.scheduler).__name__,
-        repr(model.pipeline.scheduler.config),
         [model.precision, model.device.type, torch.__version__],
         STEP_NOISE,
     ]
-    return cache_folder() / "answers" / digest_values(key)[:16] / f"{digest_values(reader.identity)[:16]}.safetensors"
+    return cache_folder() / "answers" / digest_values(key)[:16]

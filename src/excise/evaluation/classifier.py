@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from excise.evaluation.digests import digest_tensors, digest_values
+from excise.digests import digest_tensors, digest_values
 from excise.files import read_tensors, write_tensors
 
 FEATURES = 192

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excise.concepts import nearest
-from excise.evaluation.digests import digest_file, digest_folder
+from excise.digests import digest_file, digest_folder
 from excise.files import cache_folder, read_tensors
 
 if TYPE_CHECKING:

@@ -175,12 +175,12 @@ class _Job:
         prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
     ) -> _Job:  # fmt: skip
         from excise.attacks._subject import Plain, Subject
+        from excise.digests import digest_tensors, digest_values
         from excise.edits.applied import base_fingerprint
         from excise.edits.importing import import_edit
         from excise.erasure.pictures import generated_latents
         from excise.evaluation.classifier import Classifier
         from excise.evaluation.detector import ClassifierDetector
-        from excise.evaluation.digests import digest_tensors, digest_values
         from excise.jobs.measure import _load
         from excise.models import load
 
@@ -349,7 +349,7 @@ def _too_small(budget: int, facts: dict[str, Any]) -> str:
 
 def _identity(edit: Edit) -> dict[str, Any]:
     """What tells an edit from others: of one that was read its file's hash, of an imported one that of its tensors."""
-    from excise.evaluation.digests import digest_tensors
+    from excise.digests import digest_tensors
 
     manifest = edit.manifest
     return {

@@ -28,7 +28,7 @@ def provenance(model: Model, edits: Sequence[Edit], seed: int) -> dict[str, Any]
 
 def identity(edit: Edit) -> dict[str, Any]:
     """Which edit it is: "name" of the method, "concepts", "params", and a hash of its tensors."""
-    from excise.evaluation.digests import digest_tensors
+    from excise.digests import digest_tensors
 
     manifest = edit.manifest
     return {

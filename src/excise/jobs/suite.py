@@ -133,16 +133,16 @@ def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]
     """What decides the pictures of a set."""
     from excise.edits.applied import base_fingerprint
     from excise.edits.manifest import versions
-    from excise.evaluation.digests import digest_tensors
+    from excise.models.fingerprint import config, surroundings
 
     scheduler = model.pipeline.scheduler
     return {
         "suite": chosen.name,
         "model": model.name,
         "base": base_fingerprint(model),
-        "autoencoder": digest_tensors(model.pipeline.vae.state_dict()),
+        **surroundings(model),
         "edits": [identity(edit) for edit in edits],
-        "sampler": {"scheduler": type(scheduler).__name__, "config": dict(scheduler.config), **vars(model.sampler), "eta": 0.0},
+        "sampler": {"scheduler": type(scheduler).__name__, "config": config(scheduler), **vars(model.sampler), "eta": 0.0},
         "dtype": model.precision,
         "rng": "per_image",
         "image_format": "PNG",

@@ -1,4 +1,4 @@
-"""Which model is this? A SHA-256 over the weights that edits may change."""
+"""Which model is this? A SHA-256 over the weights that edits may change, and what else decides its pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from excise.digests import digest_tensors, digest_values
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -52,6 +54,26 @@ def same_base(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     halves = [dtype for prints in (one, other) if len(prints) < len(DTYPES) for dtype in prints if dtype != "float32"]
     dtype = halves[0] if halves else "float32"
     return dtype in one and one[dtype] == other.get(dtype)
+
+
+def surroundings(model: Any) -> dict[str, str]:
+    """What decides the pictures of a Model or pipeline beside the weights that edits may change, each by its SHA-256."""
+    pipeline = getattr(model, "pipeline", model)
+    networks, words = (pipeline.unet, pipeline.text_encoder, pipeline.vae), pipeline.tokenizer
+    values = {
+        "scheduler": [type(pipeline.scheduler).__name__, config(pipeline.scheduler)],
+        "configs": [config(network) for network in networks],
+        "tokenizer": [words.get_vocab(), words.special_tokens_map, words.model_max_length],
+    }
+    digests = {name: digest_values(value) for name, value in values.items()}
+    return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests}
+
+
+def config(part: Any) -> dict[str, Any]:
+    """A network's or scheduler's config without what its host notes for itself: where it was read, and what was left out of the file (in
+    random order)."""
+    told = part.config.to_dict() if hasattr(part.config, "to_dict") else part.config
+    return {key: value for key, value in told.items() if not key.startswith("_") and key != "transformers_version"}
 
 
 def _digest(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> str:

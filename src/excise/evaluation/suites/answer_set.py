@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from excise.evaluation.digests import digest_file, digest_values
+from excise.digests import digest_file, digest_values
 from excise.evaluation.suites.prompts import PromptItem
 from excise.files import cache_folder, replacing, vacant, write_json
 

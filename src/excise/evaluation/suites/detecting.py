@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from excise.evaluation.digests import digest_values
+from excise.digests import digest_values
 from excise.evaluation.suites.answer_set import Answered, AnswerSet
 from excise.files import read_json, write_json
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from excise.evaluation.digests import digest_values
+from excise.digests import digest_values
 from excise.evaluation.features import FeatureNetwork
 from excise.evaluation.suites.answer_set import Answered, AnswerSet
 from excise.files import read_tensors, write_tensors
