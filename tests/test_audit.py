@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from excise.attacks import get
 from excise.cli import app
 from excise.concepts import Concept
+from excise.digests import digest_values
 from excise.jobs import audit as job
 from excise.jobs.audit import audit
 from excise.models import Model, load
@@ -168,6 +169,17 @@ def test_what_is_kept_of_another_sampler_is_not_taken(tiny_canvas: Path, edit: P
     audit(edit, model=model, attacks=FAST[1], out=tmp_path / "y", **FEW)
     best = [read_tensors(tmp_path / name / "attacks" / "seeds_tries=1.safetensors")[0]["neutral.best"] for name in "xy"]
     assert not torch.equal(*best)
+
+
+def test_a_sampler_is_known_whatever_its_file_leaves_out(canvas: Model) -> None:
+    """What is left out the host lists in random order; where nothing is, earlier audits hold the digest of the whole config."""
+    whole = digest_values(repr(canvas.pipeline.scheduler.config))
+    assert job._scheduler(canvas) == whole
+    for names in (["thresholding", "timestep_spacing"], ["timestep_spacing", "thresholding"]):
+        canvas.pipeline.scheduler.register_to_config(_use_default_values=names)
+        assert job._scheduler(canvas) == whole
+    canvas.pipeline.scheduler.register_to_config(beta_schedule="linear")
+    assert job._scheduler(canvas) != whole
 
 
 def test_a_model_from_elsewhere_without_its_base(tiny_canvas: Path, tmp_path: Path) -> None:
