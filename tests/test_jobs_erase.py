@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -305,6 +306,11 @@ def test_the_seconds_of_stopped_stretches_count(tiny_canvas: Path, tmp_path: Pat
         ({"settings": {**QUICK, "lr": 1e-4}}, "settings was"),
         ({"model": "sd1"}, "base was"),
         ({"dtype": "bfloat16"}, "dtype was 'float32', now 'bfloat16'"),
+        ({"model": "other words"}, "wordings was"),
+        ({"model": "other sampler"}, "sampler was .*'guidance_scale': 4.0.* now .*'guidance_scale': 2.0"),
+        ({"model": "other scale of latents"}, "configs was"),
+        ({"was": {"device": "cuda"}}, "device was 'cuda', now 'cpu'"),
+        ({"was": {"versions": {"torch": "1.0"}}}, "versions was {'torch': '1.0'}, now"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(
@@ -315,11 +321,27 @@ def test_a_checkpoint_of_another_run_is_refused(
         stop_after(1, patch)
         erase(**options)
     changed = {**options, **change}
+    run = tmp_path / ".x.work" / "run.json"
+    run.write_text(json.dumps({**json.loads(run.read_text(encoding="utf-8")), **changed.pop("was", {})}), encoding="utf-8")
     if "model" in change:
-        changed["model"] = tiny_sd2
-    with pytest.raises(ValueError, match=words):
+        changed["model"] = tiny_sd2 if change["model"] == "sd1" else _other(change["model"], tiny_canvas, tmp_path / "other")
+    with pytest.raises(ValueError, match=words) as refused:
         erase(**changed, resume=True)
+    assert not hasattr(refused.value, "__notes__"), "the same command again would not go on"
     assert (tmp_path / ".x.work" / "checkpoint.safetensors").exists(), "the other run's work is kept"
+
+
+def _other(what: str, canvas: Path, folder: Path) -> Path:
+    """The tiny canvas with the same weights, but ..."""
+    file, change = {
+        "other words": ("excise.json", {"templates": ["a drawing[ of {object}][ in {style} style]"]}),
+        "other sampler": ("excise.json", {"sampler": {"steps": 4, "guidance_scale": 2.0, "size": 16}}),
+        "other scale of latents": ("vae/config.json", {"scaling_factor": 0.5}),
+    }[what]
+    shutil.copytree(canvas, folder)
+    told = json.loads((folder / file).read_text(encoding="utf-8"))
+    (folder / file).write_text(json.dumps({**told, **change}), encoding="utf-8")
+    return folder
 
 
 def test_a_run_that_fails_before_a_checkpoint_leaves_nothing(tiny_canvas: Path, tmp_path: Path) -> None:

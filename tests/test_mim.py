@@ -456,10 +456,11 @@ def test_m5_no_global_randomness_with_a_stochastic_sampler(canvas: Model, states
 
 def test_m5_a_checkpoint_knows_its_concept(canvas: Model, tmp_path: Path) -> None:
     run = Run(checkpoint=tmp_path / "c.safetensors")
-    method = get("mim")
-    method.erase(canvas, [canvas.catalog.resolve("cat")], _settings(), run)
-    with pytest.raises(ValueError, match="belongs to a run with other settings"):
-        method.erase(canvas, [canvas.catalog.resolve("dog")], _settings(), run)
+    method, cat = get("mim"), canvas.catalog.resolve("cat")
+    method.erase(canvas, [cat], _settings(), run)
+    for other in (canvas.catalog.resolve("dog"), replace(cat, contexts=("photo",)), replace(cat, templates=("[{object}]",))):
+        with pytest.raises(ValueError, match="belongs to a run with other settings"):
+            method.erase(canvas, [other], _settings(), run)
 
 
 def test_the_mirror_is_only_of_exclude(canvas: Model) -> None:

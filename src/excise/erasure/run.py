@@ -24,7 +24,7 @@ def silent(stage: str, done: int, total: int) -> None:
 class Run:
     """Seed, where checkpoints go (None: none are written), whom to tell how far the work is, and what showed the concepts before.
 
-    task  method, concepts and base, which a checkpoint is good for; every method enters them itself
+    task  method, concepts, model, device and versions, which a checkpoint is good for; every method enters them itself
     """
 
     seed: int = 0

@@ -18,7 +18,7 @@ from excise.jobs.harden import Audited, artefacts, read_audits
 from excise.jobs.memory import peak_mb
 from excise.jobs.request import EraseRequest
 from excise.jobs.workplace import MARKER, Workplace
-from excise.methods import Method, Settings, get, methods, parse_settings
+from excise.methods import Method, Settings, get, methods, parse_settings, task
 from excise.models.names import BUILT_IN, Description, describe, resolve
 from excise.report import card, numbers
 from excise.schemas import parse
@@ -146,13 +146,13 @@ def run(plan: Plan, progress: Progress = silent) -> EraseResult:
     with workplace.opened(resume=request.resume) if workplace else nullcontext():
         model = _load(plan, progress)
         found = artefacts(plan.audits, model)
-        spent = workplace.claim(_identity(plan, model, found)) if workplace else 0.0
-        edit, cost = _erased(plan, model, found, workplace, progress)
-        cost["seconds"] += spent
-        measured = {**_evaluated(plan, model, edit, progress), **_informed(plan, model, edit, progress)}
-        result = EraseResult(edit.with_measurements({**measured, **cost}), request.out)
-        if request.out is not None:
-            _write(plan, model, result, request.out, progress)
+        with workplace.claimed(_identity(plan, model, found)) if workplace else nullcontext(0.0) as spent:
+            edit, cost = _erased(plan, model, found, workplace, progress)
+            cost["seconds"] += spent
+            measured = {**_evaluated(plan, model, edit, progress), **_informed(plan, model, edit, progress)}
+            result = EraseResult(edit.with_measurements({**measured, **cost}), request.out)
+            if request.out is not None:
+                _write(plan, model, result, request.out, progress)
     return result
 
 
@@ -167,15 +167,10 @@ def _load(plan: Plan, progress: Progress) -> Model:
 
 def _identity(plan: Plan, model: Model, found: Sequence[Artefact]) -> dict[str, Any]:
     """What must be the same for a run to go on to the same bits."""
-    from excise.edits.applied import base_fingerprint
-
     return {
-        "base": base_fingerprint(model),
-        "method": plan.method.name,
-        "concepts": [concept.to_dict() for concept in plan.concepts],
+        **task(plan.method.name, model, plan.concepts),
         "settings": plan.settings.model_dump(),
         "seed": plan.request.seed,
-        "dtype": plan.request.dtype,
         "hardened": record(found),
     }
 

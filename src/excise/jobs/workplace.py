@@ -52,7 +52,7 @@ class Workplace:
     def opened(self, *, resume: bool) -> Iterator[None]:
         """The hidden folder is there inside the block, for this run alone, and deleted when the block succeeds.
 
-        When it does not, checkpoints are kept, and the error says so. Raises FileExistsError if another run has it open.
+        When it does not, checkpoints are kept. Raises FileExistsError if another run has it open.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
@@ -61,10 +61,8 @@ class Workplace:
                     old.unlink()
             try:
                 yield
-            except BaseException as error:
-                if self.checkpoints:
-                    error.add_note("what was done is kept: give the same command with --resume to go on")
-                else:
+            except BaseException:
+                if not self.checkpoints:
                     shutil.rmtree(self.folder, ignore_errors=True)
                 raise
             shutil.rmtree(self.folder)
@@ -98,3 +96,14 @@ class Workplace:
             spent = before.get("seconds", 0.0) + max(0.0, stretch)
         write_json(self.identity, {**identity, "seconds": spent})
         return spent
+
+    @contextmanager
+    def claimed(self, identity: dict[str, Any]) -> Iterator[float]:
+        """`claim`; an error inside the block says that the checkpoints, which are this run's, are kept."""
+        spent = self.claim(identity)
+        try:
+            yield spent
+        except BaseException as error:
+            if self.checkpoints:
+                error.add_note("what was done is kept: give the same command with --resume to go on")
+            raise

@@ -10,7 +10,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -65,7 +65,9 @@ def register(name: str, *, title: str, paper: str, settings: type[Settings], har
 
         @wraps(function)
         def erase(model: Model, concepts: Sequence[Concept], settings: Any, run: Run) -> Edit:
-            return function(model, concepts, settings, replace(run, task=_task(name, model, concepts, run)))
+            if run.checkpoint is not None:  # large models take a while to be told apart
+                run = replace(run, task=json.dumps(task(name, model, concepts)))
+            return function(model, concepts, settings, run)
 
         _methods[name] = Method(name, title, paper, settings, erase, hardens)
         return erase
@@ -73,13 +75,24 @@ def register(name: str, *, title: str, paper: str, settings: type[Settings], har
     return enter
 
 
-def _task(name: str, model: Model, concepts: Sequence[Concept], run: Run) -> str:
-    """What a checkpoint is good for; nothing where there is none, for large models take a while to be told apart."""
-    if run.checkpoint is None:
-        return ""
+def task(name: str, model: Model, concepts: Sequence[Concept]) -> dict[str, Any]:
+    """What, beside settings and seed, must be the same for a run to go on to the same bits, by what an error calls it."""
+    from excise.digests import digest_values
     from excise.edits.applied import base_fingerprint
+    from excise.edits.manifest import versions
+    from excise.models.fingerprint import surroundings
 
-    return json.dumps([name, [concept.to_dict() for concept in concepts], base_fingerprint(model)])
+    return {
+        "method": name,
+        "concepts": [concept.to_dict() for concept in concepts],
+        "wordings": digest_values([[[c.templates, c.contexts] for c in concepts], asdict(model.catalog)]),
+        "base": base_fingerprint(model),
+        **surroundings(model),
+        "sampler": asdict(model.sampler),
+        "dtype": model.precision,
+        "device": model.device.type,
+        "versions": versions(),
+    }
 
 
 def methods() -> dict[str, Method]:
