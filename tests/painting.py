@@ -31,6 +31,11 @@ def faithful(asked: Shown, prompt: str, seed: int) -> Shown:
     return asked
 
 
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network must not be asked."""
+    monkeypatch.setattr(Model, "predict", lambda *a, **k: pytest.fail("the network was asked"))
+
+
 @dataclass
 class Painter:
     """Stands in for `Model.sample` of a tiny canvas.

@@ -21,6 +21,7 @@ from excise.jobs import audit as job
 from excise.jobs.audit import audit
 from excise.models import Model, load
 from excise.report import audit as words
+from painting import no_pictures
 from test_attacks import random_edit
 
 FAST = ["guidance:kappas=-1", "seeds:tries=1"]
@@ -129,9 +130,12 @@ def test_the_neutral_control_is_attacked_once_for_all_edits_of_a_base(
     assert one["attacks"][0]["models"]["neutral"] == other["attacks"][0]["models"]["neutral"]
 
 
-def test_a_folder_of_another_audit_is_kept(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+def test_a_folder_of_another_audit_is_kept(
+    tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", **FEW)
-    with pytest.raises(ValueError, match=r"another audit \(prompts was 2, now 3\)"):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"another audit \(prompts was 2, now 3\)"):
+        no_pictures(patch)
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", prompts=3, budget=40)
     with pytest.raises(ValueError, match=r"another audit \(precision was 'float32', now 'mixed'\)"):
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", dtype="mixed", **FEW)

@@ -22,6 +22,9 @@ from excise.jobs import erase as job
 from excise.jobs.erase import erase
 from excise.jobs.request import read_yaml, resolve
 from excise.jobs.workplace import Workplace
+from excise.models import Model
+from painting import no_pictures
+from test_attacks import random_edit
 
 QUICK: dict[str, Any] = {"rounds": 3, "steps": 2, "batch": 4, "trajectories": 2, "sampler_steps": 2}
 FILES = ["README.md", "before_after.png", "edit.json", "edit.safetensors", "result.json"]
@@ -161,6 +164,18 @@ def test_what_is_measured_later_is_named_as_it_was_erased(
         run(edit=[tmp_path / "one", tmp_path / "two"], model=tiny_canvas)
     cat = excise.load(tiny_canvas).catalog.resolve("cat")
     assert [concept.phrases for concept in asked] == [(*cat.phrases, "a moggy", "a mouser")]
+
+
+@pytest.mark.parametrize("job", ["measure", "evaluate", "vary"])
+def test_an_edit_of_another_model_is_refused_before_a_picture_is_made(
+    job: str, tiny_canvas: Path, sd2: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    random_edit(sd2, "cat").save_pretrained(tmp_path / "foreign")
+    no_pictures(monkeypatch)
+    run = getattr(importlib.import_module(f"excise.jobs.{job}"), job)
+    with pytest.raises(ValueError, match="made for another model"):
+        run(edit=tmp_path / "foreign", model=tiny_canvas)
 
 
 def test_several_concepts_and_kinds(tiny_canvas: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from excise.evaluation.suites.prompts import PromptItem
 from excise.evaluation.weights import Found
 from excise.jobs.suite import make_answers, suite
 from excise.models import Model, load
-from painting import no_change
+from painting import no_change, no_pictures
 from standins import Session, classifier, picture, vit
 
 PROMPTS = (
@@ -126,6 +126,13 @@ class TestUnlearnCanvas:
         assert set(alone["metrics"]) == {"base"} and alone["difference"] is None
         result = suite("unlearncanvas", out=tmp_path / "two", edit=edit, base=tmp_path / "one" / "base", **options)
         assert not (tmp_path / "two" / "base").exists() and result["metrics"]["base"] == alone["metrics"]["base"]
+
+    def test_an_edit_of_another_model_is_refused_before_a_picture_is_made(
+        self, tiny_sd2: Path, edit: Path, weights: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        no_pictures(monkeypatch)
+        with pytest.raises(ValueError, match="made for another model"):
+            suite("unlearncanvas", out=tmp_path / "x", model=tiny_sd2, edit=edit, settings=SUBSET, weights=weights)
 
     def test_missing_weights_are_named_before_any_picture(
         self, tiny_sd1: Path, weights: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,7 @@ def audit(
         check_never_saw(gold, target)
     job = _Job.of(model, base, gold, edits, target, prompts, seed, device, dtype, progress)
     _claim(folder, job.about, overwrite)
+    job.look()
     write_json(folder / MARKER, job.summary(folder))
     for one in chosen:
         path = folder / "attacks" / f"{_slug(one.text)}.json"
@@ -157,28 +158,31 @@ def _done(path: Path, chosen: Chosen) -> bool:
 
 @dataclass
 class _Job:
-    """A loaded audit: the network, who is attacked in it, and what each shows without attack."""
+    """A loaded audit: the network, who is attacked in it, and, once it has looked, what each shows without attack.
+
+    reference whether there is a base model to compare with, whose pictures are then `shown`
+    """
 
     model: Model
     concept: Concept
     subjects: list[Subject]
-    plain: dict[str, Plain]
     detector: ClassifierDetector
-    shown: Tensor | None
+    reference: bool
     about: dict[str, Any]
     seed: int
     progress: Progress
+    plain: dict[str, Plain] = field(default_factory=dict)
+    shown: Tensor | None = None
 
     @classmethod
     def of(
         cls, model: str | Path, base: str | Path | None, gold: str | Path | None, edits: list[Edit], concept: Concept,
         prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
     ) -> _Job:  # fmt: skip
-        from excise.attacks._subject import Plain, Subject
+        from excise.attacks._subject import Subject
         from excise.digests import digest_tensors, digest_values
         from excise.edits.applied import base_fingerprint
         from excise.edits.importing import import_edit
-        from excise.erasure.pictures import generated_latents
         from excise.evaluation.classifier import Classifier
         from excise.evaluation.detector import ClassifierDetector
         from excise.jobs.measure import _load
@@ -191,16 +195,6 @@ class _Job:
         subjects = [Subject("erased", tuple(edits))] + [Subject("neutral", neutral=True)] * reference
         if gold is not None:
             subjects.append(Subject("gold", (import_edit(loaded, load(gold, device=device, dtype=dtype)),)))
-        plain = {}
-        for number, subject in enumerate(subjects):
-            progress("plain prompts", number, len(subjects))
-            plain[subject.name] = Plain.of(loaded, subject, concept, detector, prompts, seed)
-        progress("plain prompts", len(subjects), len(subjects))
-        shown = None
-        if reference:
-            cases = plain["erased"].cases
-            run = Run(seed, progress=progress)
-            shown = generated_latents(loaded, [c.wanted for c in cases], [c.seed for c in cases], run=run, stage="base model")
         about = {
             "model": loaded.name,
             "base": base_fingerprint(loaded).get(str(loaded.dtype).removeprefix("torch.")),
@@ -218,7 +212,22 @@ class _Job:
             "revision": REVISION,
             "detector": detector.identity,
         }
-        return cls(loaded, concept, subjects, plain, detector, shown, about, seed, progress)
+        return cls(loaded, concept, subjects, detector, reference, about, seed, progress)
+
+    def look(self) -> None:
+        """What everybody shows without attack."""
+        from excise.attacks._subject import Plain
+        from excise.erasure.pictures import generated_latents
+
+        for number, subject in enumerate(self.subjects):
+            self.progress("plain prompts", number, len(self.subjects))
+            count = self.about["prompts"]
+            self.plain[subject.name] = Plain.of(self.model, subject, self.concept, self.detector, count, self.seed)
+        self.progress("plain prompts", len(self.subjects), len(self.subjects))
+        if self.reference:
+            cases, run = self.plain["erased"].cases, Run(self.seed, progress=self.progress)
+            prompts, seeds = [case.wanted for case in cases], [case.seed for case in cases]
+            self.shown = generated_latents(self.model, prompts, seeds, run=run, stage="base model")
 
     def attack(self, chosen: Chosen, path: Path) -> None:
         """Attack every model and write the files, in place of earlier ones; the one that says it is done comes last."""

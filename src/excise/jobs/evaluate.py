@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from excise.concepts import Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, erased_concepts, read_edits
+from excise.jobs.files import check_new_file, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -73,9 +73,8 @@ def evaluate(
 
         options = QualityOptions(features, real, inception, clip, lpips)
     from excise.evaluation import evaluate as run
-    from excise.models import load
 
-    loaded = load(model, device=device, dtype=dtype)
+    loaded = load_base(model, edits, device, dtype)
     evaluation = run(
         loaded, targets, edits,
         seed=seed, target_pictures=target_pictures, other_pictures=other_pictures, quality=options or False, progress=progress,

@@ -10,6 +10,7 @@ from excise.concepts import Catalog, Concept
 
 if TYPE_CHECKING:
     from excise.edits import Edit
+    from excise.models import Model
 
 
 def check_new_file(path: str | Path | None, overwrite: bool) -> None:
@@ -28,6 +29,16 @@ def read_edits(edit: str | Path | Sequence[str | Path]) -> list[Edit]:
 
     folders = [edit] if isinstance(edit, str | Path) else edit
     return [load_edit(folder) for folder in folders]
+
+
+def load_base(model: str | Path, edits: Sequence[Edit], device: str | None, dtype: str) -> Model:
+    """The loaded model. Raises ValueError for an edit that was made for another one: at once, not when the edit's turn comes."""
+    from excise.models import load
+
+    loaded = load(model, device=device, dtype=dtype)
+    for edit in edits:
+        edit.check_base(loaded)
+    return loaded
 
 
 def erased_concepts(edits: Sequence[Edit], catalog: Catalog) -> list[Concept]:

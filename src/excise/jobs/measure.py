@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, erased_concepts, read_edits
+from excise.jobs.files import check_new_file, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -165,12 +165,12 @@ def _load(
     from excise.edits.importing import import_edit, is_partial
     from excise.models import load
 
+    if edits and base is not None:
+        raise ValueError("give edits, or a base for a model that was erased elsewhere, not both")
     progress("loading the model", 0, 1)
     if base is None:
-        loaded = load(model, device=device, dtype=dtype)
+        loaded = load_base(model, edits, device, dtype)
     else:
-        if edits:
-            raise ValueError("give edits, or a base for a model that was erased elsewhere, not both")
         loaded = load(base, device=device, dtype=dtype)
         erased = model if is_partial(model) else load(model, device=device, dtype=dtype)
         edits = [import_edit(loaded, erased, concepts=tuple(concept.to_dict() for concept in concepts))]

@@ -13,7 +13,7 @@ from excise.evaluation.suites.answer_set import AnswerSet, prompts_digest
 from excise.evaluation.suites.prompts import PromptItem
 from excise.evaluation.weights import check_names
 from excise.files import write_json
-from excise.jobs.files import read_edits
+from excise.jobs.files import load_base, read_edits
 from excise.jobs.provenance import identity
 from excise.models.names import resolve
 from excise.report import suites
@@ -64,9 +64,7 @@ def suite(
     where = resolve(model) if pictures is None else None
     tools = chosen.tools(parsed, paths)
     if where is not None:
-        from excise.models import load
-
-        loaded = load(where, device=device, dtype=dtype)
+        loaded = load_base(where, edits, device, dtype)
         result = measure(
             chosen, parsed, tools, loaded, edits, out=Path(out), base=base, allow_partial=allow_partial, progress=progress
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, erased_concepts, read_edits
+from excise.jobs.files import check_new_file, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -52,10 +52,9 @@ def vary(
     from excise.evaluation import Classifier
     from excise.evaluation.conditions import vary as run
     from excise.evaluation.detector import ClassifierDetector
-    from excise.models import load
 
     detector = ClassifierDetector(Classifier.load(description.classifier), target)
-    loaded = load(model, device=device, dtype=dtype)
+    loaded = load_base(model, edits, device, dtype)
     found = run(loaded, target, edits, detector, pictures=pictures, seed=seed, progress=progress)
     result = {"concept": target.label, **provenance(loaded, edits, seed), "conditions": found}
     if json is not None:
