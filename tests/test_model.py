@@ -361,6 +361,13 @@ def test_a_wrong_description_is_refused_by_name(tiny_canvas: Path, tmp_path: Pat
         load(folder)
 
 
+def test_a_sampler_without_a_size_makes_what_the_network_was_made_for(tiny_canvas: Path, tmp_path: Path) -> None:
+    folder = _copy(tiny_canvas, tmp_path)
+    data = json.loads((folder / "excise.json").read_text())
+    (folder / "excise.json").write_text(json.dumps({**data, "sampler": {"steps": 3}}))
+    assert load(folder, device="cpu").sampler == Sampler(steps=3, guidance_scale=7.5, size=tiny.SIZE)
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
 def test_a_missing_tensor_is_never_filled_with_random_numbers(tiny_sd1: Path, tmp_path: Path, part: str) -> None:
     from safetensors.torch import load_file, save_file

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from excise.models.model import Model, Sampler
+from excise.models.model import Model, Sampler, own_size
 from excise.models.names import describe, model_index, resolve
 from excise.models.single_file import load_checkpoint
 
@@ -49,7 +49,7 @@ def load(
         pipeline.to(picked),
         name=description.name,
         catalog=description.catalog,
-        sampler=Sampler(**description.sampler) if description.sampler else None,
+        sampler=Sampler(**{"size": own_size(pipeline), **description.sampler}),
         folder=where if isinstance(where, Path) and where.is_dir() else None,
         classifier=description.classifier,
         mixed=mixed,

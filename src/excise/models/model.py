@@ -46,6 +46,11 @@ class SamplingState:
     input: Tensor
 
 
+def own_size(pipeline: Any) -> int:
+    """Edge in pixels of the pictures that a pipeline's U-Net was made for."""
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+
+
 class Model:
     """Stable Diffusion 1.x / 2.x: a U-Net that predicts noise or velocity on autoencoder latents.
 
@@ -75,8 +80,7 @@ class Model:
         self.folder = folder
         self.classifier = classifier
         self.mixed = mixed
-        size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-        self.sampler = sampler or Sampler(size=size)
+        self.sampler = sampler or Sampler(size=own_size(pipeline))
         for module in self.components.values():
             module.eval().requires_grad_(False)
         pipeline.vae.eval().requires_grad_(False)
