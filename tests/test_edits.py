@@ -452,6 +452,17 @@ def test_wrong_tensors(saved: Path, change: Any, message: str) -> None:
         ({"format": "new"}, "has format new"),
         ({"kind": "spell"}, "manifest of an edit: kind"),
         ({"base": "abc"}, "base"),
+        ({"concepts": [{"name": "cat"}]}, r"concepts\.0\.kind: Field required"),
+        (
+            {"concepts": [{"name": "cat", "kind": "object", "phrases": "a cat"}]},
+            r"concepts\.0\.phrases: Input should be a valid list",
+        ),
+        ({"restored": [{"kind": "object"}]}, r"restored\.0\.name: Field required"),
+        (
+            {"ledger": [{"model": "x", "base": {}, "method": "uce", "concepts": [{"name": "cat"}]}]},
+            r"ledger\.0\.concepts\.0\.kind",
+        ),
+        ({"ledger": [{"method": "uce"}]}, r"ledger\.0\.model: Field required"),
     ],
 )
 def test_wrong_manifests(saved: Path, change: dict[str, Any], message: str) -> None:

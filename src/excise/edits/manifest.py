@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from excise.files import read_json
 
 FORMAT = 1
 Kind = Literal["weights", "adapter"]
+
+
+@with_config(ConfigDict(extra="allow"))
+class Erased(TypedDict):
+    """A concept, as `Concept.to_dict` gives it."""
+
+    name: str
+    kind: str
+    phrases: NotRequired[list[str]]
 
 
 class Manifest(BaseModel):
@@ -34,7 +44,7 @@ class Manifest(BaseModel):
     model: str
     base: dict[str, str]
     method: str
-    concepts: list[dict[str, Any]]
+    concepts: list[Erased]
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     hardened: dict[str, Any] | None = None
@@ -44,21 +54,18 @@ class Manifest(BaseModel):
     weights_sha256: str = ""
     measurements: dict[str, Any] = Field(default_factory=dict)
     ledger: list[dict[str, Any]] = Field(default_factory=list)
-    restored: list[dict[str, Any]] = Field(default_factory=list)
+    restored: list[Erased] = Field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read `edit.json`. Raises ValueError in one line if it is of another format, or not a manifest."""
+        """Read `edit.json`. Raises ValueError in one line if it is of another format, or not a manifest, or one in its ledger is not."""
         data = read_json(path)
         found = data.get("format", FORMAT)
         if found != FORMAT:
             raise ValueError(f"{path} has format {found}; this version of excise reads format {FORMAT}")
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{path} is not the manifest of an edit: {place}: {first['msg']}") from None
+        if problem := _problem(data):
+            raise ValueError(f"{path} is not the manifest of an edit: {problem}")
+        return cls.model_validate(data)
 
     @property
     def names(self) -> list[str]:
@@ -72,7 +79,7 @@ class Manifest(BaseModel):
 
     def without(self, labels: Collection[str]) -> Manifest:
         """The manifest of the edit without its part of some concepts: nothing that was measured holds any more."""
-        split: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+        split: tuple[list[Erased], list[Erased]] = ([], [])
         for concept in self.concepts:
             split[_label(concept) in labels].append(concept)
         kept, restored = split
@@ -84,7 +91,17 @@ class Manifest(BaseModel):
         return self.model_copy(update={"settings": settings, "measurements": {}})
 
 
-def _label(concept: Mapping[str, Any]) -> str:
+def _problem(data: Mapping[str, Any], place: tuple[str | int, ...] = ()) -> str | None:
+    """The first thing that is wrong with a manifest, or with one in its ledger, and where."""
+    try:
+        entries = enumerate(Manifest.model_validate(data).ledger)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in (*place, *first['loc']))}: {first['msg']}"
+    return next((found for number, entry in entries if (found := _problem(entry, (*place, "ledger", number)))), None)
+
+
+def _label(concept: Erased) -> str:
     return f"{concept['kind']}:{concept['name']}"
 
 
