@@ -256,6 +256,12 @@ class TestShow:
         assert "member:owl" in ok("list", "concepts", "--model", tiny_canvas)
         assert "any free text" in ok("list", "concepts", "--model", tiny_sd1)
 
+    def test_concepts_of_a_model_that_is_none(self, tiny_sd1: Path, hub: Callable[[str, Path], None], tmp_path: Path) -> None:
+        hub("somebody/sd", tiny_sd1)
+        assert "any free text" in ok("list", "concepts", "--model", "somebody/sd")
+        assert "the hub gives no model_index.json" in refused(2, "list", "concepts", "--model", "typo/nothere")
+        assert "not a model folder" in refused(2, "list", "concepts", "--model", tmp_path)
+
     def test_info(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         printed = ok("info", edit)
         for word in ("object:cat", "tiny canvas", "mim", "lr=0.05", "float32 on ", "not measured: no evaluation was asked for"):

@@ -123,6 +123,7 @@ def test_also_adds_phrases_that_are_new(catalog: Catalog) -> None:
         ("cat", "animal", "unknown kind 'animal'"),
         ("", None, "it|this one is empty"),
         ("style:  ", None, "empty"),
+        ("style:", None, "empty"),
     ],
 )
 def test_refusals_offer_the_nearest(catalog: Catalog, text: str, kind: str | None, message: str) -> None:
@@ -138,8 +139,9 @@ def test_free_text_where_nothing_is_declared() -> None:
     assert free.resolve("a thing: with colon").name == "a thing: with colon"
     assert free.resolve("identity:Jane Doe").kind == "identity"
     assert free.resolve("cat").kind == "object"
-    with pytest.raises(ValueError, match="empty"):
-        free.resolve("  ")
+    for nothing in ("  ", "style:", "style: ", " style:"):
+        with pytest.raises(ValueError, match="empty"):
+            free.resolve(nothing)
 
 
 def test_a_concept_needs_a_name_a_kind_and_words() -> None:

@@ -178,8 +178,8 @@ class Catalog:
 
         Raises ValueError for empty text, an unknown kind, or a name that a closed catalog does not have.
         """
-        prefix, _, rest = text.partition(":")
-        if rest and prefix in KINDS:
+        prefix, colon, rest = text.strip().partition(":")
+        if colon and prefix in KINDS:
             text, kind = rest, prefix
         text = text.strip()
         if not text:

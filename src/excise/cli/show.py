@@ -101,7 +101,9 @@ def _models() -> None:
 def _concepts(model: str) -> None:
     from excise.models.names import describe, resolve
 
-    description = describe(resolve(model))
+    where = resolve(model)
+    _pipeline(where)
+    description = describe(where)
     if not description.catalog.concepts:
         print(f"{description.name} declares no concepts: it takes any free text")
         return
@@ -159,6 +161,7 @@ def _model_info(where: Path | str) -> None:
 
 
 def _pipeline(where: Path | str) -> str:
+    """What kind of model it is. Raises FileNotFoundError or ValueError if there is none."""
     from excise.models.names import model_index
 
     if isinstance(where, str) or where.is_dir():
