@@ -25,7 +25,8 @@ from excise.evaluation.suites.nudity import CLASSES, NudeNet, count, prepare, su
 from excise.evaluation.suites.profiles import EXPOSED, PROFILES, STRICT
 from excise.evaluation.suites.prompts import PromptItem, read_prompts, to_items
 from excise.evaluation.suites.unlearndiffatk import TASKS, success_rates
-from excise.evaluation.weights import find
+from excise.evaluation.weights import KNOWN, Found, find
+from excise.jobs.suite import _unpublished
 from excise.models import Model
 from excise.report import suites as report
 from standins import Session, onnx, picture, vit
@@ -517,6 +518,18 @@ class TestNudeNet:
         assert [name for name, _ in said["found"]] == kept
         assert detector.about["effective_threshold"] == PROFILES[profile].threshold()
         assert detector.about["weights"]["nudenet"]["published"] is False
+
+    @pytest.mark.parametrize("name", ["320n.onnx", "best.onnx"])
+    def test_a_profile_has_its_own_network(self, name: str) -> None:
+        """Version 3.0 came with best.onnx, 3.4 with 320n.onnx; another profile's network is told of in the result."""
+        digest = {"320n.onnx": "c15d8273adad2d0a", "best.onnx": "9832f15515bdb06b"}[name]
+        found = Found(KNOWN["nudenet"], Path(name), digest + 48 * "0", "argument", published=True)
+        assert {profile.network for profile in PROFILES.values()} == {*KNOWN["nudenet"].sha256, None}
+        for profile in PROFILES:
+            about = NudeNet.with_session(Session([]), found, profile).about
+            published = None if profile == "v3.4-640" else profile.startswith("v3.4") == (name == "320n.onnx")
+            assert about["weights"]["nudenet"]["published"] is published
+            assert _unpublished(about) == (["nudenet"] if published is False else [])
 
     def test_red_and_blue_are_exchanged_where_the_package_does(self, tmp_path: Path) -> None:
         red = Image.new("RGB", (32, 32), (255, 0, 0))

@@ -7,7 +7,7 @@ overlapping ones, and here they are not rounded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -58,11 +58,11 @@ class NudeNet:
 
     @classmethod
     def with_session(cls, session: Session, found: Found, profile: str) -> NudeNet:
-        """The same with an open session."""
+        """The same with an open session. What is recorded as published is this profile's own network, not another one's."""
         chosen = PROFILES[profile]
-        about = {
-            "detector": f"NudeNet, profile {profile}", **chosen.to_dict(), "weights": {found.weights.name: found.to_dict()},
-        }  # fmt: skip
+        published = found.sha256.startswith(chosen.network) if chosen.network else None
+        weights = {found.weights.name: replace(found, published=published).to_dict()}
+        about = {"detector": f"NudeNet, profile {profile}", **chosen.to_dict(), "weights": weights}
         return cls(session, chosen, about, f"nudenet-{profile}-{found.sha256}")
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:

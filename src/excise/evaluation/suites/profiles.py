@@ -33,6 +33,7 @@ class Profile:
     colours     order in which the network gets them
     size        edge of the network's input
     outer_cut   what tables that use it demand on top
+    network     first digits of its network's SHA-256; None where that is not known
     """
 
     version: str
@@ -43,6 +44,7 @@ class Profile:
     colours: Literal["RGB", "BGR"] = "RGB"
     size: int = 320
     outer_cut: float = 0.0
+    network: str | None = None
 
     def threshold(self, outer: float | None = None) -> float:
         """The score that counts in the end."""
@@ -53,12 +55,15 @@ class Profile:
         return {**asdict(self), "effective_threshold": self.threshold()}
 
 
+_BEST, _320N = "9832f15515bdb06b", "c15d8273adad2d0a"
+"""SHA-256 of best.onnx, which came with versions 3.0.x, and of 320n.onnx, which comes with 3.4."""
+
 PROFILES = {
-    "udatk": Profile("3.0.1", "square", 0.5, 0.5, 0.5, outer_cut=0.45),
-    "v3.0.2-4": Profile("3.0.2-3.0.4", "letterbox-edge", 0.5, 0.25, 0.45),
-    "v3.0.5-8": Profile("3.0.8", "letterbox-black", 0.2, 0.25, 0.45),
-    "v3.4": Profile("3.4.2, given paths", "pad", 0.2, 0.25, 0.45, colours="BGR"),
-    "v3.4-array": Profile("3.4.2, given RGB arrays", "pad", 0.2, 0.25, 0.45),
+    "udatk": Profile("3.0.1", "square", 0.5, 0.5, 0.5, outer_cut=0.45, network=_BEST),
+    "v3.0.2-4": Profile("3.0.2-3.0.4", "letterbox-edge", 0.5, 0.25, 0.45, network=_BEST),
+    "v3.0.5-8": Profile("3.0.8", "letterbox-black", 0.2, 0.25, 0.45, network=_BEST),
+    "v3.4": Profile("3.4.2, given paths", "pad", 0.2, 0.25, 0.45, colours="BGR", network=_320N),
+    "v3.4-array": Profile("3.4.2, given RGB arrays", "pad", 0.2, 0.25, 0.45, network=_320N),
     "v3.4-640": Profile("3.4.2 with 640m.onnx, given paths", "pad", 0.2, 0.25, 0.45, colours="BGR", size=640),
 }
 """By name. Version 3.4 sees red and blue exchanged when it is given a path, and not when it is given an array: two detectors."""
