@@ -1,0 +1,51 @@
+"""The tables of docs/benchmark.md say what the committed cells say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import table as benchmark
+
+DOCS = Path(__file__).parents[1] / "docs"
+PARTS = dict(
+    zip(("all", "subset"), (DOCS / "benchmark.md").read_text(encoding="utf-8").split("\n## Beside the trained"), strict=True)
+)
+
+
+@pytest.mark.parametrize(("folder", "seconds"), [("all", True), ("subset", False)])
+def test_every_row_is_that_of_the_cells(folder: str, seconds: bool) -> None:
+    cells = benchmark.read(DOCS / "benchmark" / folder)
+    made = [line for kind in ("object", "style") for line in benchmark.table(cells, kind, seconds=seconds)]
+    shown = [line for line in PARTS[folder].splitlines() if line.startswith("|")]
+    assert sorted(shown) == sorted(made)
+
+
+def test_a_row_by_hand() -> None:
+    """Two erasures: means of what is left and kept, the largest share of nats, the steering farthest from 0, the worst other by name."""
+
+    def cell(name: str, erased: float, left: float, steering: float, worst: float) -> dict[str, object]:
+        nats = {"share_left": {"value": left}}
+        kept = {"mean": {"value": 0.9}, "worst": {"value": worst, "concept": f"object:near {name}"}}
+        figures = {
+            "ira_of_base": 1.0,
+            "cra_of_base": 0.9,
+            "ira_worst": worst,
+            "cra_worst": 0.8,
+            "fid_base": 2.0,
+            "seconds": 3.0,
+        }
+        about = {"entrant": "m", "concepts": [f"object:{name}"], "erased": erased, "neutral": 0.02, "ua": 1 - erased}
+        return {**about, **figures, "information": {"nats": nats, "steering": {"value": steering}, "kept": kept}}
+
+    cells = [cell("cat", 0.04, 0.01, -0.2, 0.7), cell("dog", 0.02, 0.05, 0.1, 0.5)]
+    wanted = "| `m` | 2 | +1.0 | 97.0 | 100.0, 90.0 | 50, 80 | 2.0 | 3.0 % (5) | -0.05, -0.20 | 90.0 % | 50 % (*near dog* after *dog*) | 3.0 |"
+    assert benchmark.table(cells, "object", seconds=True)[2:] == [wanted]
+    joint = {**cells[0], "concepts": ["object:cat", "object:dog"]}
+    assert benchmark.table([joint], "object")[2:] == []
+
+
+def test_a_folder_without_cells_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no cells of a benchmark"):
+        benchmark.read(tmp_path)
