@@ -2,24 +2,22 @@
 
     python benchmarks/table.py docs/benchmark/subset [--seconds]
 
-A row per method, the nearest to the neutral rate first, or in the order of --methods: means over erasures, and the single worst.
+A row per method, the nearest to the neutral rate first: means over erasures, and the single worst.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from excise.files import read_json
+from excise.report.methods import Cell, mean
 
 COLUMNS = (
     "", "n", "erased − neutral", "UA", "IRA, CRA of base", "worst IRA, CRA", "FID", "nats left (most)",
     "steering: mean, farthest from 0", "nats kept: mean", "worst",
 )  # fmt: skip
-
-Cell = Mapping[str, Any]
 
 
 def read(folder: Path) -> list[Cell]:
@@ -30,24 +28,20 @@ def read(folder: Path) -> list[Cell]:
     return [cell for cell in cells if "error" not in cell]
 
 
-def table(cells: Iterable[Cell], kind: str, methods: Sequence[str] = (), *, seconds: bool = False) -> list[str]:
+def table(cells: Iterable[Cell], kind: str, *, seconds: bool = False) -> list[str]:
     """Lines of Markdown: erasures of single concepts of a kind ("object", "style")."""
-    own: dict[str, list[Cell]] = {method: [] for method in methods}
+    own: dict[str, list[Cell]] = {}
     for cell in cells:
-        if (
-            len(cell["concepts"]) == 1
-            and cell["concepts"][0].startswith(f"{kind}:")
-            and cell["entrant"] in (methods or [cell["entrant"]])
-        ):
+        if len(cell["concepts"]) == 1 and cell["concepts"][0].startswith(f"{kind}:"):
             own.setdefault(cell["entrant"], []).append(cell)
-    found = {method: group for method, group in own.items() if group}
-    if not methods:
-        found = dict(sorted(found.items(), key=lambda item: abs(_mean(item[1], _left))))
     columns = (*COLUMNS, *(["seconds"] if seconds else []))
     return [
         f"| {' | '.join(columns)} |".replace("|  |", "| |"),
         "|---" * len(columns) + "|",
-        *(f"| {' | '.join(row(method, group, seconds))} |" for method, group in found.items()),
+        *(
+            f"| {' | '.join(row(method, own[method], seconds))} |"
+            for method in sorted(own, key=lambda m: abs(_mean(own[m], "left")))
+        ),
     ]
 
 
@@ -62,36 +56,34 @@ def row(method: str, cells: Sequence[Cell], seconds: bool) -> list[str]:
     return [
         f"`{method}`",
         str(len(cells)),
-        f"{100 * _mean(cells, _left):+.1f}",
-        f"{100 * _mean(cells, lambda cell: cell['ua']):.1f}",
-        ", ".join(f"{100 * _mean(cells, lambda cell, key=key: cell[key]):.1f}" for key in ("ira_of_base", "cra_of_base")),
+        f"{100 * _mean(cells, 'left'):+.1f}",
+        f"{100 * _mean(cells, 'ua'):.1f}",
+        ", ".join(f"{100 * _mean(cells, key):.1f}" for key in ("ira_of_base", "cra_of_base")),
         ", ".join(f"{100 * min(cell[key] for cell in cells):.0f}" for key in ("ira_worst", "cra_worst")),
-        f"{_mean(cells, lambda cell: cell['fid_base']):.1f}",
-        f"{100 * sum(shares) / len(shares):.1f} % ({100 * max(shares):.0f})",
-        f"{sum(steering) / len(steering):.2f}, {max(steering, key=abs):.2f}",
-        f"{100 * _mean(cells, lambda cell: cell['information']['kept']['mean']['value']):.1f} %",
+        f"{_mean(cells, 'fid_base'):.1f}",
+        f"{100 * _mean(cells, 'information.nats.share_left'):.1f} % ({100 * max(shares):.0f})",
+        f"{_mean(cells, 'information.steering'):.2f}, {max(steering, key=abs):.2f}",
+        f"{100 * _mean(cells, 'information.kept.mean'):.1f} %",
         f"{100 * worst:.0f} % (*{concept.partition(':')[2]}* after *{erased.partition(':')[2]}*)",
-        *([f"{_mean(cells, lambda cell: cell['seconds']):.1f}"] if seconds else []),
+        *([f"{_mean(cells, 'seconds'):.1f}"] if seconds else []),
     ]
 
 
-def _left(cell: Cell) -> float:
-    return float(cell["erased"] - cell["neutral"])
-
-
-def _mean(cells: Sequence[Cell], figure: Callable[[Cell], float]) -> float:
-    return sum(figure(cell) for cell in cells) / len(cells)
+def _mean(cells: Sequence[Cell], key: str) -> float:
+    """Of a figure that all have, as the report has it: seeds of one concept first."""
+    found = mean(cells, key)
+    assert found is not None, key
+    return found.value
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--methods", nargs="+", default=(), metavar="METHOD")
     parser.add_argument("--seconds", action="store_true", help="also the mean time of an erasure")
     options = parser.parse_args()
     cells = read(options.folder)
     for kind in ("object", "style"):
-        print("\n".join(table(cells, kind, options.methods, seconds=options.seconds)), end="\n\n")
+        print("\n".join(table(cells, kind, seconds=options.seconds)), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,32 +44,29 @@ class LoRA:
                 f"{others[0]}; write a whole model instead (excise apply)"
             )
         found = {name: _factors(delta, rank) for name, delta in edit.deltas.items()}
-        ranks = {name: up.shape[1] for name, (up, _, _) in found.items() if up.shape[1]}
+        ranks = {name: up.shape[1] for name, (up, *_) in found.items() if up.shape[1]}
         if not ranks:
             raise ValueError("this edit changes nothing, so there is nothing to write")
         alpha = max(ranks.values())
         tensors: dict[str, Tensor] = {}
         for name, own in ranks.items():
-            up, down, _ = found[name]
+            up, down, *_ = found[name]
             parts = {"lora_up.weight": up * (own / alpha), "lora_down.weight": down, "alpha": torch.tensor(float(alpha))}
             tensors |= {f"{_module(name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
-        whole = sum(float(delta.dense().double().square().sum()) for delta in edit.deltas.values())
-        return cls(tensors, ranks, (sum(missed for *_, missed in found.values()) / whole) ** 0.5)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ranks by weight, and the error."""
-        return {"ranks": dict(self.ranks), "error": self.error}
+        missed, whole = (sum(norms) for norms in zip(*(each[2:] for each in found.values()), strict=True))
+        return cls(tensors, ranks, (missed / whole) ** 0.5)
 
 
 def _is_product(name: str, delta: Delta) -> bool:
-    return name.endswith(".weight") and "embeddings." not in name and delta.dense().ndim in (2, 4)
+    return name.endswith(".weight") and "embeddings." not in name and (isinstance(delta, LowRank) or delta.value.ndim in (2, 4))
 
 
-def _factors(delta: Delta, rank: int | None) -> tuple[Tensor, Tensor, float]:
-    """Up, down, and the squared norm of what they miss."""
-    if isinstance(delta, LowRank) and (rank is None or delta.up.shape[1] <= rank):
-        return delta.up.float(), delta.down.float(), 0.0
+def _factors(delta: Delta, rank: int | None) -> tuple[Tensor, Tensor, float, float]:
+    """Up, down, and the squared norms of what they miss and of the whole change."""
     change = delta.dense().double()
+    whole = float(change.square().sum())
+    if isinstance(delta, LowRank) and (rank is None or delta.up.shape[1] <= rank):
+        return delta.up.float(), delta.down.float(), 0.0, whole
     u, s, v = torch.linalg.svd(change.flatten(1), full_matrices=False)
     told = int((s > s[0] * max(change.flatten(1).shape) * torch.finfo(torch.float32).eps).sum())
     kept = told if rank is None else min(told, rank)
@@ -78,7 +74,7 @@ def _factors(delta: Delta, rank: int | None) -> tuple[Tensor, Tensor, float]:
     up, down = u[:, :kept] * root, root[:, None] * v[:kept]
     if change.ndim == 4:
         up, down = up[..., None, None], down.unflatten(1, change.shape[1:])
-    return up.float(), down.float(), float(s[kept:told].square().sum())
+    return up.float(), down.float(), float(s[kept:told].square().sum()), whole
 
 
 def _module(name: str) -> str:
