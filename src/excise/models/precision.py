@@ -23,7 +23,7 @@ MULTIPLICATIONS = frozenset(
 def bfloat16_arithmetic(device: torch.device) -> Iterator[None]:
     """Autocast to bfloat16; on a processor without such instructions the same roundings around float32 multiplications.
 
-    There torch's own bfloat16 kernels take about fifteen times as long as float32, and these 1.1 times; sums are float32 in either.
+    There torch's own bfloat16 kernels take many times as long as float32, and this hardly longer; sums are float32 in either.
     """
     # casts must not be cached: training swaps weights and changes them in place
     with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
