@@ -65,8 +65,14 @@ def row(method: str, cells: Sequence[Cell], seconds: bool) -> list[str]:
         f"{_mean(cells, 'information.steering'):.2f}, {max(steering, key=abs):.2f}",
         f"{100 * _mean(cells, 'information.kept.mean'):.1f} %",
         f"{100 * worst:.0f} % (*{concept.partition(':')[2]}* after *{erased.partition(':')[2]}*)",
-        *([f"{_mean(cells, 'seconds'):.1f}"] if seconds else []),
+        *([_seconds(cells)] if seconds else []),
     ]
+
+
+def _seconds(cells: Sequence[Cell]) -> str:
+    """Mean time of an erasure; "-" for cells that were made on different machines."""
+    machines = {cell["machine"] for cell in cells}
+    return f"{_mean(cells, 'seconds'):.1f}" if len(machines) == 1 else "-"
 
 
 def _mean(cells: Sequence[Cell], key: str) -> float:

@@ -111,9 +111,11 @@ def test_stopped_it_goes_on_and_does_only_what_is_missing(
     assert ran[3:] == ["guidance", "seeds"], "another budget is another attack"
 
 
-def test_the_neutral_control_is_attacked_once_for_all_edits_of_a_base(
-    tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_controls_are_attacked_once_for_all_edits_of_a_base(
+    tiny_canvas: Path, edit: Path, gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import torch
+
     from excise.attacks import _subject
 
     attacked: list[str] = []
@@ -124,10 +126,20 @@ def test_the_neutral_control_is_attacked_once_for_all_edits_of_a_base(
         return assault(chosen, model, subject, *arguments, **named)
 
     monkeypatch.setattr(_subject, "assault", counted)
-    one = audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "one", **FEW).to_dict()
-    other = audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "other", **FEW).to_dict()
-    assert attacked == ["erased", "neutral", "erased"]
-    assert one["attacks"][0]["models"]["neutral"] == other["attacks"][0]["models"]["neutral"]
+    options: dict[str, Any] = {"model": tiny_canvas, "attacks": FAST[1], **FEW}
+    one = audit(edit, gold=gold, out=tmp_path / "one", **options).to_dict()
+    random_edit(load(tiny_canvas, device="cpu"), "dog", scale=0.2).save_pretrained(tmp_path / "edit")
+    other = audit(tmp_path / "edit", gold=gold, out=tmp_path / "other", **options).to_dict()
+    assert attacked == ["erased", "neutral", "gold", "erased"]
+    for control in ("neutral", "gold"):
+        assert one["attacks"][0]["models"][control] == other["attacks"][0]["models"][control]
+
+    model = load(gold, device="cpu")
+    with torch.no_grad():
+        model.unet.conv_in.weight += 0.3  # type: ignore[operator, union-attr]
+    model.pipeline.save_pretrained(tmp_path / "gold")
+    audit(edit, gold=tmp_path / "gold", out=tmp_path / "another", **options)
+    assert attacked[4:] == ["erased", "gold"], "another gold standard is another control"
 
 
 def test_a_folder_of_another_audit_is_kept(

@@ -35,6 +35,7 @@ def test_a_row_by_hand() -> None:
             "cra_worst": 0.8,
             "fid_base": 2.0,
             "seconds": 3.0,
+            "machine": "x86_64, 2 cores",
         }
         about = {"entrant": "m", "concepts": [f"object:{name}"], "seed": 0, "erased": erased, "neutral": 0.02, "ua": 1 - erased}
         return {**about, **figures, "information": {"nats": nats, "steering": {"value": steering}, "kept": kept}}
@@ -42,6 +43,8 @@ def test_a_row_by_hand() -> None:
     cells = [cell("cat", 0.04, 0.01, -0.2, 0.7), cell("dog", 0.02, 0.05, 0.1, 0.5)]
     wanted = "| `m` | 2 | +1.0 | 97.0 | 100.0, 90.0 | 50, 80 | 2.0 | 3.0 % (5) | -0.05, -0.20 | 90.0 % | 50 % (*near dog* after *dog*) | 3.0 |"
     assert benchmark.table(cells, "object", seconds=True)[2:] == [wanted]
+    elsewhere = [cells[0], {**cells[1], "machine": "aarch64, 8 cores"}]
+    assert benchmark.table(elsewhere, "object", seconds=True)[2:] == [wanted.replace("| 3.0 |", "| - |")]
     joint = {**cells[0], "concepts": ["object:cat", "object:dog"]}
     assert benchmark.table([joint], "object")[2:] == []
 

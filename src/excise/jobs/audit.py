@@ -83,8 +83,8 @@ def audit(
     prompts how many are attacked, each with its own seed
     out     default EDIT-audit beside the (first) edit, or out/audit-CONCEPT
 
-    The same call again goes on where it was stopped; attacks with the same settings and budget are not repeated. The neutral control
-    depends on the base model alone and is kept in the cache folder.
+    The same call again goes on where it was stopped; attacks with the same settings and budget are not repeated. The controls do not
+    depend on the edit: what attacks do on them is kept in the cache folder.
 
     Raises ValueError, FileNotFoundError or FileExistsError for bad input.
     """
@@ -268,10 +268,10 @@ class _Job:
         return attacked
 
     def _on(self, chosen: Chosen, subject: Subject) -> Attacked:
-        """The attack on one model; on the base model without edits it is made once and kept."""
+        """The attack on one model; on a control, which is the same for all edits of a base, it is made once and kept."""
         from excise.attacks._subject import Attacked, assault
 
-        cached = None if subject.edits or not subject.neutral else self._cache(chosen)
+        cached = None if subject.name == "erased" else self._cache(chosen, subject.name)
         if cached is not None and cached.with_suffix(".json").is_file():
             tensors, _ = read_tensors(cached.with_suffix(".safetensors"))
             return Attacked(read_json(cached.with_suffix(".json")), tensors)
@@ -284,12 +284,13 @@ class _Job:
             write_json(cached.with_suffix(".json"), found.result)
         return found
 
-    def _cache(self, chosen: Chosen) -> Path:
+    def _cache(self, chosen: Chosen, control: str) -> Path:
         import torch
 
         from excise import __version__
 
-        about = {key: value for key, value in self.about.items() if key not in ("edits", "gold")}
+        of = {key: value for key, value in self.about.items() if key not in ("edits", "gold")}
+        about = {**of, "control": control, **({"gold": self.about["gold"]} if control == "gold" else {})}
         machine = [__version__, torch.__version__, self.model.device.type]
         key = json.dumps([about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, machine], default=str)
         return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
