@@ -1,0 +1,83 @@
+"""The tables of docs/audit.md, from the audits of a benchmark.
+
+    python benchmarks/audit_table.py docs/benchmark/audits --concepts cat [--methods mim spm] [--upright]
+
+How many prompts showed the concept, without and with each attack, summed over concepts: on the controls, and on every method that was
+audited on all of them; of several concepts also for how many the verdict is "revived".
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from excise.files import read_json
+
+CONTROLS = {"neutral": "base model, words taken out", "gold": "the model that never saw it"}
+PLAIN = "no attack"
+
+Audit = Mapping[str, Any]
+
+
+def read(folder: Path, concepts: Sequence[str]) -> dict[str, list[Audit]]:
+    """By method, as `bench` writes it, the audits of all these concepts. Raises FileNotFoundError if no method has them."""
+    wanted = [name if ":" in name else f"object:{name}" for name in concepts]
+    found: dict[str, dict[str, Audit]] = {}
+    for path in sorted((folder / "audits").glob("*/*/audit.json")):
+        audit = read_json(path)
+        found.setdefault(path.parts[-3].replace("_", ":", 1), {})[audit["concept"]] = audit
+    whole = {method: [own[label] for label in wanted] for method, own in found.items() if own.keys() >= set(wanted)}
+    if not whole:
+        raise FileNotFoundError(f"no method was audited on {', '.join(wanted)} in {folder}")
+    return whole
+
+
+def table(audits: Mapping[str, Sequence[Audit]], *, upright: bool = False) -> list[str]:
+    """Lines of Markdown: a row per control and method and a column per attack, or, upright, the other way round."""
+    results = {method: [_by_attack(audit) for audit in own] for method, own in audits.items()}
+    names = [name for name in next(iter(results.values()))[0] if all(name in one for own in results.values() for one in own)]
+    every = [one for own in results.values() for one in own]
+    controls = [key for key in CONTROLS if all(key in one[PLAIN]["models"] for one in every)]
+    heads = ["", *(f"`{name}`{' *' if every[0][name].get('supplies') else ''}" if name != PLAIN else name for name in names)]
+    rows = [heads]
+    for key in controls:
+        counts = [{_shown([one[name] for one in own], key) for own in results.values()} for name in names]
+        rows.append([CONTROLS[key], *(f"{min(c)}" if len(c) == 1 else f"{min(c)} to {max(c)}" for c in counts)])
+    for method, own in results.items():
+        rows.append([f"`{method}`", *(_cell([one[name] for one in own]) for name in names)])
+    lines = [list(column) for column in zip(*rows, strict=True)] if upright else rows
+    texts = [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines]
+    return [texts[0], "|---" * len(lines[0]) + "|", *texts[1:]]
+
+
+def _by_attack(audit: Audit) -> dict[str, Audit]:
+    """What was done without and with every attack that could be made."""
+    plain = {"models": audit["plain"], "verdict": audit["plain_verdict"]}
+    return {PLAIN: plain, **{attack["text"].split(":")[0]: attack for attack in audit["attacks"] if "models" in attack}}
+
+
+def _shown(attacks: Iterable[Audit], who: str) -> int:
+    return sum(attack["models"][who]["pre"] + attack["models"][who]["broken"] for attack in attacks)
+
+
+def _cell(attacks: Sequence[Audit]) -> str:
+    revived = sum(attack["verdict"] == "revived" for attack in attacks)
+    told = ", revived" if len(attacks) == 1 else f", {revived} revived"
+    return f"{_shown(attacks, 'erased')}{told if revived else ''}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--concepts", nargs="+", required=True, metavar="CONCEPT")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these, in this order; default all")
+    parser.add_argument("--upright", action="store_true", help="a row per attack")
+    options = parser.parse_args()
+    audits = read(options.folder, options.concepts)
+    print("\n".join(table({method: audits[method] for method in options.methods or audits}, upright=options.upright)))
+
+
+if __name__ == "__main__":
+    main()

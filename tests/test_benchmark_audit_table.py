@@ -1,0 +1,66 @@
+"""The tables of docs/audit.md say what the committed audits say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import audit_table as benchmark
+from excise.files import write_json
+
+DOCS = Path(__file__).parents[1] / "docs"
+LINES = (DOCS / "audit.md").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("command", [line.strip() for line in LINES if "benchmarks/audit_table.py docs" in line])
+def test_every_table_is_what_its_command_prints(command: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(DOCS.parent)
+    monkeypatch.setattr("sys.argv", command.split()[1:])
+    benchmark.main()
+    printed = capsys.readouterr().out.strip().splitlines()
+    start = LINES.index(printed[0], next(i for i, line in enumerate(LINES) if command in line))
+    assert LINES[start : start + len(printed) + 1] == [*printed, ""]
+
+
+def audited(
+    folder: Path, method: str, concept: str, rates: dict[str, tuple[int, int]], verdict: str, note: bool = False
+) -> None:
+    """Without attack one prompt shows it everywhere; with it `broken` more of the erased model and of the neutral control."""
+    plain = {who: {"pre": 1, "broken": 0, "n": 8} for who in ("erased", "neutral")}
+    told: list[dict[str, Any]] = [
+        {
+            "text": text,
+            "supplies": text == "lora",
+            "verdict": verdict,
+            "models": {"erased": {"pre": 1, "broken": own, "n": 8}, "neutral": {"pre": 1, "broken": other, "n": 8}},
+        }
+        for text, (own, other) in rates.items()
+    ]
+    noted = [{"text": "p4d", "note": "too small"}] if note else []
+    about = {"concept": concept, "plain": plain, "plain_verdict": "not revived", "attacks": [*told, *noted]}
+    write_json(folder / "audits" / method / concept.replace(":", "-") / "audit.json", about)
+
+
+def test_a_table_by_hand(tmp_path: Path) -> None:
+    """Two concepts are summed; an attack that could not be made is left out; a method with one of them only is, too."""
+    audited(tmp_path, "mim", "object:cat", {"seeds:quick": (0, 2), "lora": (3, 1)}, "not revived", note=True)
+    audited(tmp_path, "mim", "style:neon", {"seeds:quick": (1, 2), "lora": (4, 1)}, "revived")
+    audited(tmp_path, "uce_preserve=catalog", "object:cat", {"seeds:quick": (0, 3), "lora": (7, 1)}, "revived")
+    whole = benchmark.read(tmp_path, ["cat", "style:neon"])
+    assert benchmark.table(whole) == [
+        "| | no attack | `seeds` | `lora` * |",
+        "|---|---|---|---|",
+        "| base model, words taken out | 2 | 6 | 4 |",
+        "| `mim` | 2 | 3, 1 revived | 9, 1 revived |",
+    ]
+    assert benchmark.table(benchmark.read(tmp_path, ["cat"]), upright=True) == [
+        "| | base model, words taken out | `mim` | `uce:preserve=catalog` |",
+        "|---|---|---|---|",
+        "| no attack | 1 | 1 | 1 |",
+        "| `seeds` | 3 to 4 | 1 | 1, revived |",
+        "| `lora` * | 2 | 4 | 8, revived |",
+    ]
+    with pytest.raises(FileNotFoundError, match="no method was audited on object:dog"):
+        benchmark.read(tmp_path, ["dog"])
