@@ -47,6 +47,7 @@ class FewShotSettings(TuningSettings):
 
     mode: Literal["full", "lora"] = "lora"
     steps: int = Field(80, ge=1, description="training steps, fewer if the budget ends before")
+    lr: float = Field(1e-3, gt=0, description="rate of AdamW; at the published 1e-4 the canvas learns nothing in 80 steps")
     batch: int = Field(4, ge=1, description="noised pictures per step")
     pictures: int = Field(4, ge=1, description="pictures of the concept, made by the base model")
 
