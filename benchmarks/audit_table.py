@@ -55,7 +55,10 @@ def table(audits: Mapping[str, Sequence[Audit]], *, upright: bool = False) -> li
 def _by_attack(audit: Audit) -> dict[str, Audit]:
     """What was done without and with every attack that could be made."""
     plain = {"models": audit["plain"], "verdict": audit["plain_verdict"]}
-    return {PLAIN: plain, **{attack["text"].split(":")[0]: attack for attack in audit["attacks"] if "models" in attack}}
+    return {
+        PLAIN: plain,
+        **{attack["text"].removesuffix(":quick"): attack for attack in audit["attacks"] if "models" in attack},
+    }
 
 
 def _shown(attacks: Iterable[Audit], who: str) -> int:

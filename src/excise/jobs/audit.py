@@ -289,10 +289,12 @@ class _Job:
 
         from excise import __version__
 
-        of = {key: value for key, value in self.about.items() if key not in ("edits", "gold")}
-        about = {**of, "control": control, **({"gold": self.about["gold"]} if control == "gold" else {})}
+        others = {"edits"} if control == "gold" else {"edits", "gold"}
+        about = {key: value for key, value in self.about.items() if key not in others}
         machine = [__version__, torch.__version__, self.model.device.type]
-        key = json.dumps([about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, machine], default=str)
+        key = json.dumps(
+            [control, about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, machine], default=str
+        )
         return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
 
     def _draw(self, erased: Attacked, path: Path) -> None:
