@@ -78,7 +78,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="only these, in this order; default all")
     parser.add_argument("--upright", action="store_true", help="a row per attack")
     options = parser.parse_args()
-    audits = read(options.folder, options.concepts)
+    try:
+        audits = read(options.folder, options.concepts)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    if missing := [method for method in options.methods or () if method not in audits]:
+        parser.error(f"not audited on all of these concepts: {', '.join(missing)}; there are {', '.join(audits)}")
     print("\n".join(table({method: audits[method] for method in options.methods or audits}, upright=options.upright)))
 
 

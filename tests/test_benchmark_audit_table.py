@@ -24,6 +24,20 @@ def test_every_table_is_what_its_command_prints(command: str, monkeypatch: pytes
     assert LINES[start : start + len(printed) + 1] == [*printed, ""]
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["cat", "--methods", "mim", "foo"], "not audited on all of these concepts: foo;"),
+        (["giraffe"], "no method was audited on object:giraffe"),
+    ],
+)
+def test_what_is_not_there_is_named(asked: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("sys.argv", ["audit_table.py", str(DOCS / "benchmark" / "audits"), "--concepts", *asked])
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.main()
+    assert message in capsys.readouterr().err.replace("\n", " ")
+
+
 def audited(
     folder: Path, method: str, concept: str, rates: dict[str, tuple[int, int]], verdict: str, note: bool = False
 ) -> None:
