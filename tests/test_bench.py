@@ -482,6 +482,8 @@ class TestTables:
         )
         assert found["steering"]["value"] == pytest.approx(1) and found["settings"]["budget"] == 700
         assert set(found["kept"]["concepts"]) == {"object:dog", "object:bird", "style:photo", "style:sketch", "style:pixel art"}
+        assert set(found["kept"]["steering"]) == set(found["kept"]["concepts"])
+        assert all(other["value"] == pytest.approx(1) for other in found["kept"]["steering"].values())
         (shown,) = _csv_rows(tmp_path / "b", "quick")
         assert float(shown["nats_left"]) == found["nats"]["left"]["value"] and float(shown["nats_kept_worst"]) == 1
         assert float(shown["nats_left_high"]) == found["nats"]["left"]["high"]

@@ -95,6 +95,6 @@ def test_nats_are_of_the_concept_that_most_is_left_of() -> None:
         words |= {"share_left": left, "steering_direct": {"value": 0.0}}
         return {"concept": name, "conditional": words, "unconditional": words, "destruction": {"value": 0.0}}
 
-    measured = {"concepts": [reading("a", 0.1), reading("b", 0.4), reading("c", "undefined")], "collateral": None}
+    measured = {"concepts": [reading("a", 0.1), reading("b", 0.4), reading("c", "undefined")], "others": [], "collateral": None}
     found = nats.figures({**measured, "settings": {}, "seconds": 1.0})
     assert found["nats"]["base"] == "b" and found["nats"]["share_left"] == {"value": 0.4}

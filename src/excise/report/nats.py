@@ -55,12 +55,13 @@ def figures(result: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a measurement of an edit by name, of several concepts those of the one that most is left of; None: undefined."""
     reading = max(result["concepts"], key=lambda each: _share(each["conditional"], -math.inf))
     kept = result["collateral"]
+    steering = {other["concept"]: _defined(other["conditional"]["steering_direct"]) for other in result["others"]}
     return {
         "nats": _left(reading["conditional"]),
         "whole_prompt": _left(reading["unconditional"]),
         "steering": _defined(reading["conditional"]["steering_direct"]),
         "destruction": reading["destruction"],
-        "kept": kept and {"mean": kept["mean"], "worst": kept["worst"], "concepts": kept["kept"]},
+        "kept": kept and {"mean": kept["mean"], "worst": kept["worst"], "concepts": kept["kept"], "steering": steering},
         "settings": result["settings"],
         "seconds": result["seconds"],
     }
