@@ -1,0 +1,32 @@
+"""The tables of docs say what the committed files say: each is what the command above it prints."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+COMMANDS = [
+    (page.name, line.strip())
+    for page in sorted(DOCS.glob("*.md"))
+    for line in page.read_text(encoding="utf-8").splitlines()
+    if line.startswith("    python benchmarks/")
+]
+
+
+def test_they_are_found() -> None:
+    assert {"audit.md", "mim.md"} <= {page for page, _ in COMMANDS}
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_every_table_is_what_its_command_prints(page: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    monkeypatch.chdir(DOCS.parent)
+    monkeypatch.setattr("sys.argv", command.split()[1:])
+    runpy.run_path(command.split()[1], run_name="__main__")
+    printed = capsys.readouterr().out.strip().splitlines()
+    start = lines.index(printed[0], next(i for i, line in enumerate(lines) if command in line))
+    assert lines[start : start + len(printed) + 1] == [*printed, ""]
