@@ -98,6 +98,19 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(checkpoint: Path, tmp_path:
         load(tmp_path / "less.safetensors", device="cpu", config_from=checkpoint)
 
 
+def test_a_checkpoint_with_tensors_that_nothing_would_read_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["model_ema.decay"] = torch.zeros(())  # what trainers leave beside the network is no part of the model
+    save_file(tensors, tmp_path / "more.safetensors")
+    load(tmp_path / "more.safetensors", device="cpu", config_from=checkpoint)
+    tensors["model.diffusion_model.adapter.weight"] = torch.zeros(2)
+    save_file(tensors, tmp_path / "more.safetensors")
+    with pytest.raises(ValueError, match="holds 1 tensors of a denoiser that the network"):
+        load(tmp_path / "more.safetensors", device="cpu", config_from=checkpoint)
+
+
 @pytest.mark.parametrize(
     ("width", "metadata", "given", "expected", "edge"),
     [

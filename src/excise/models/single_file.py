@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 PREDICTIONS = ("epsilon", "v_prediction")
 _PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 _CONFIGS = Path(__file__).parent / "configs"
-_WIDTH_KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+_DENOISER = "model.diffusion_model."
+_WIDTH_KEY = f"{_DENOISER}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
 GENERATIONS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
 """What has text embeddings of which width."""
@@ -37,7 +38,8 @@ def load_checkpoint(
     prediction  "epsilon" or "v_prediction"; default: the prediction type of `config_from`; else what the file's metadata says
                 (`modelspec.prediction_type`); else epsilon for 1.x, and for 2.x, which exists in both, what `measured_prediction` finds
 
-    Raises ValueError for a pickle, a file that is no whole checkpoint of these models, or an unknown prediction.
+    Raises ValueError for a pickle, a file that is no whole checkpoint of these models, one whose denoiser has more tensors than theirs
+    (the rest would be another model than the file's), or an unknown prediction.
     """
     if prediction not in (None, *PREDICTIONS):
         raise ValueError(f"unknown prediction {prediction!r}; known: {', '.join(PREDICTIONS)}")
@@ -85,12 +87,17 @@ def _read(path: Path, config: Path, dtype: torch.dtype, **parts: Any) -> Any:
     if not (config / "model_index.json").is_file():
         raise ValueError(f"{config} does not describe a model: it has no model_index.json")
     try:
-        return StableDiffusionPipeline.from_single_file(
+        pipeline = StableDiffusionPipeline.from_single_file(
             str(path), config=str(config), dtype=dtype, safety_checker=None, local_files_only=True, **parts
         )
     except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path} does not fit the networks that {config} describes: {line}") from None
+    with safe_open(str(path), "pt") as file:
+        more = sum(name.startswith(_DENOISER) for name in file.keys()) - len(pipeline.unet.state_dict())
+    if more > 0:
+        raise ValueError(f"{path} holds {more} tensors of a denoiser that the network which {config} describes does not have")
+    return pipeline
 
 
 def _set_prediction(pipeline: Any, prediction: str) -> Any:
