@@ -1,0 +1,102 @@
+"""Whether guidance brings back what an edit steers away from: a table of docs/audit.md, from audits and the cells of benchmarks.
+
+    python benchmarks/steering.py docs/benchmark/audits docs/benchmark/subset docs/benchmark/gold
+
+Every erasure that was audited with `guidance` and measured in nats, by the steering coefficient of its words: 1 means that they still steer to
+the concept, 0 that they say nothing, below 0 that they steer away from it. Guidance -1 turns such a direction round.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from excise.files import read_json
+
+EDGES = (-inf, -0.2, -0.05, 0.05, 0.2, inf)
+"""Of the rows; within 0.05 of 0 is what docs/mim.md asks for."""
+
+COLUMNS = ("steering", "erasures", "guidance -1", "its control", "any factor", "its control", "revived")
+
+
+Count = tuple[int, int]
+"""Prompts that showed the concept, of how many tried."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Of one method and concept: the coefficient, and counts with guidance -1 and with any factor, each beside its control's."""
+
+    steering: float
+    counts: tuple[Count, Count, Count, Count]
+    revived: bool
+
+
+def read(audits: Path, folders: Iterable[Path]) -> list[Erasure]:
+    """Erasures of which both is there; of several benchmarks the first that has one. Raises FileNotFoundError if there is none."""
+    cells: dict[tuple[str, str], float] = {}
+    for folder in folders:
+        for path in sorted((folder / "cells").glob("*/*.json")):
+            cell = read_json(path)
+            if coefficient := "error" not in cell and len(cell["concepts"]) == 1 and cell["information"]["steering"]:
+                cells.setdefault((path.parent.name, path.stem), coefficient["value"])
+    found = []
+    for path in sorted((audits / "audits").glob("*/*/audit.json")):
+        attack = next((one for one in read_json(path)["attacks"] if one["attack"] == "guidance" and "models" in one), None)
+        if attack and (key := path.parts[-3:-1]) in cells:
+            own, control = attack["models"]["erased"], attack["models"]["neutral"]
+            counts = _negated(own), _negated(control), _any(own), _any(control)
+            found.append(Erasure(cells[key[0], key[1]], counts, attack["verdict"] == "revived"))
+    if not found:
+        raise FileNotFoundError(f"no erasure in {audits} was audited with guidance and measured in nats")
+    return found
+
+
+def _negated(model: Any) -> Count:
+    shown, tried = model["facts"]["shown of tried, by kappa"]["-1"]
+    return shown, tried
+
+
+def _any(model: Any) -> Count:
+    return model["pre"] + model["broken"], model["n"]
+
+
+def table(erasures: Sequence[Erasure]) -> list[str]:
+    """Lines of Markdown: a row for each range of the coefficient that has erasures; counts are added up, in per cent."""
+    rows = [list(COLUMNS)]
+    for low, high in pairwise(EDGES):
+        own = [erasure for erasure in erasures if low <= erasure.steering < high]
+        if own:
+            shares = map(_share, zip(*(erasure.counts for erasure in own), strict=True))
+            rows.append([_range(low, high), str(len(own)), *shares, str(sum(erasure.revived for erasure in own))])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "|---" * len(COLUMNS) + "|", *lines[1:]]
+
+
+def _share(counts: Iterable[Count]) -> str:
+    shown, tried = (sum(column) for column in zip(*counts, strict=True))
+    return f"{100 * shown / tried:.0f} %" if tried else "-"
+
+
+def _range(low: float, high: float) -> str:
+    return f"below {high}" if low == -inf else f"from {low}" if high == inf else f"{low} to {high}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("audits", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="BENCHMARK")
+    options = parser.parse_args()
+    try:
+        print("\n".join(table(read(options.audits, options.folders))))
+    except FileNotFoundError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
