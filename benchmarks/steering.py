@@ -58,7 +58,8 @@ def read(audits: Path, folders: Iterable[Path]) -> list[Erasure]:
 
 
 def _negated(model: Any) -> Count:
-    shown, tried = model["facts"]["shown of tried, by kappa"]["-1"]
+    """None where every prompt showed the concept without attack."""
+    shown, tried = model["facts"].get("shown of tried, by kappa", {}).get("-1", (0, 0))
     return shown, tried
 
 

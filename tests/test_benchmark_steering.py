@@ -18,7 +18,8 @@ def measured(folder: Path, method: str, name: str, coefficient: float | None) ->
 
 def audited(folder: Path, method: str, name: str, negated: tuple[int, int], broken: int, verdict: str) -> None:
     def model(shown: list[int], pre: int, broken: int) -> dict[str, Any]:
-        return {"n": 8, "pre": pre, "broken": broken, "facts": {"shown of tried, by kappa": {"-1": shown, "3": [8, 8]}}}
+        facts = {"shown of tried, by kappa": {"-1": shown, "3": [8, 8]}} if shown[1] else {}
+        return {"n": 8, "pre": pre, "broken": broken, "facts": facts}
 
     models = {"erased": model(list(negated), 1, broken), "neutral": model([1, 8], 0, 2)}
     attacks = [{"attack": "noise", "note": "none"}, {"attack": "guidance", "models": models, "verdict": verdict}]
@@ -27,7 +28,7 @@ def audited(folder: Path, method: str, name: str, negated: tuple[int, int], brok
 
 def test_a_table_by_hand(tmp_path: Path) -> None:
     first, second, audits = tmp_path / "first", tmp_path / "second", tmp_path / "audits"
-    for method, coefficient in (("away", -0.3), ("gone", 0.0), ("silent", 0.05), ("undefined", None)):
+    for method, coefficient in (("away", -0.3), ("gone", 0.0), ("silent", 0.05), ("all shown", 0.9), ("undefined", None)):
         measured(first, method, "object-cat-s0", coefficient)
     measured(second, "gone", "object-cat-s0", -0.9)  # the first benchmark counts
     measured(second, "gone", "object-dog-s0", 0.01)
@@ -35,12 +36,14 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
     audited(audits, "gone", "object-cat-s0", (0, 7), 0, "not revived")
     audited(audits, "gone", "object-dog-s0", (1, 8), 3, "not revived")
     audited(audits, "silent", "object-cat-s0", (0, 8), 1, "not revived")
+    audited(audits, "all shown", "object-cat-s0", (0, 0), 7, "not revived")
     audited(audits, "undefined", "object-cat-s0", (8, 8), 7, "revived")
     audited(audits, "never measured", "object-cat-s0", (8, 8), 7, "revived")
     assert benchmark.table(benchmark.read(audits, [first, second]))[2:] == [
         "| below -0.2 | 1 | 75 % | 12 % | 100 % | 25 % | 1 |",
         "| -0.05 to 0.05 | 2 | 7 % | 12 % | 31 % | 25 % | 0 |",
         "| 0.05 to 0.2 | 1 | 0 % | 12 % | 25 % | 25 % | 0 |",
+        "| from 0.2 | 1 | - | 12 % | 100 % | 25 % | 0 |",
     ]
 
 
