@@ -1,8 +1,9 @@
-"""The tables of docs/benchmark.md, from the cells of a benchmark.
+"""The tables of docs/benchmark.md and docs/mim.md, from the cells of a benchmark.
 
     python benchmarks/table.py docs/benchmark/subset [--seconds]
+    python benchmarks/table.py docs/benchmark/members --members
 
-A row per method, the nearest to the neutral rate first: means over erasures, and the single worst.
+A row per method, the nearest to the neutral rate first: means over erasures, and the single worst. With --members a row per erased member.
 """
 
 from __future__ import annotations
@@ -43,6 +44,32 @@ def table(cells: Iterable[Cell], kind: str, *, seconds: bool = False) -> list[st
             for method in sorted(own, key=lambda m: abs(_mean(own[m], "left")))
         ),
     ]
+
+
+def members(cells: Iterable[Cell]) -> list[str]:
+    """Lines of Markdown: a row per erased member of an object; nra and ora are of the object's other members and of other objects."""
+    columns = (
+        "", "erased − neutral", "UA", "other members of base", "other objects, styles of base", "FID", "nats left", "nats kept: mean", "worst",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |".replace("|  |", "| |"), "|---" * len(columns) + "|"]
+    for cell in cells:
+        kind, _, name = cell["concepts"][0].partition(":")
+        if kind == "member" and len(cell["concepts"]) == 1:
+            words = cell["information"]
+            worst = words["kept"]["worst"]
+            entries = (
+                f"*{name}*",
+                f"{100 * (cell['erased'] - cell['neutral']):+.1f}",
+                f"{100 * cell['ua']:.1f}",
+                f"{100 * cell['nra'] / cell['base']['nra']:.0f}",
+                f"{100 * cell['ora'] / cell['base']['ora']:.0f}, {100 * cell['cra_of_base']:.0f}",
+                f"{cell['fid_base']:.1f}",
+                f"{100 * words['nats']['share_left']['value']:.1f} %",
+                f"{100 * words['kept']['mean']['value']:.1f} %",
+                f"{100 * worst['value']:.0f} % (*{worst['concept'].partition(':')[2]}*)",
+            )
+            lines.append(f"| {' | '.join(entries)} |")
+    return lines
 
 
 def row(method: str, cells: Sequence[Cell], seconds: bool) -> list[str]:
@@ -86,8 +113,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", action="store_true", help="also the mean time of an erasure")
+    parser.add_argument("--members", action="store_true", help="of members of objects")
     options = parser.parse_args()
     cells = read(options.folder)
+    if options.members:
+        print("\n".join(members(cells)))
+        return
     for kind in ("object", "style"):
         print("\n".join(table(cells, kind, seconds=options.seconds)), end="\n\n")
 

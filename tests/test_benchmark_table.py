@@ -49,6 +49,15 @@ def test_a_row_by_hand() -> None:
     assert benchmark.table([joint], "object")[2:] == []
 
 
+def test_a_member_by_hand() -> None:
+    kept = {"mean": {"value": 0.98}, "worst": {"value": 0.85, "concept": "object:bird"}}
+    words = {"nats": {"share_left": {"value": 0.01}}, "kept": kept}
+    rates = {"erased": 0.02, "neutral": 0.01, "ua": 0.98, "nra": 0.9, "ora": 0.95, "cra_of_base": 1.0, "fid_base": 2.64}
+    owl = {"concepts": ["member:owl"], **rates, "base": {"nra": 0.9375, "ora": 0.95}, "information": words}
+    cells = [owl, {**owl, "concepts": ["object:cat"]}]
+    assert benchmark.members(cells)[2:] == ["| *owl* | +1.0 | 98.0 | 96 | 100, 100 | 2.6 | 1.0 % | 98.0 % | 85 % (*bird*) |"]
+
+
 def test_a_folder_without_cells_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no cells of a benchmark"):
         benchmark.read(tmp_path)
