@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from excise.files import read_json
+import table as benchmark
 from excise.report.methods import Cell
 
 Cells = Sequence[Cell]
@@ -107,13 +107,12 @@ GOALS = (
 
 def read(folders: Sequence[Path], methods: Sequence[str]) -> dict[tuple[str, int], list[Cell]]:
     """Cells of single concepts by method and seed. Raises FileNotFoundError for a method that has none."""
+    cells = [cell for folder in folders for cell in benchmark.read(folder) if len(cell["concepts"]) == 1]
     found: dict[tuple[str, int], list[Cell]] = {}
     for method in methods:
-        for folder in folders:
-            for path in sorted((folder / "cells" / method.replace(":", "_")).glob("*.json")):
-                cell = read_json(path)
-                if len(cell["concepts"]) == 1 and "error" not in cell:
-                    found.setdefault((method, cell["seed"]), []).append(cell)
+        for cell in cells:
+            if cell["entrant"] == method:
+                found.setdefault((method, cell["seed"]), []).append(cell)
         if not any(own == method for own, _ in found):
             raise FileNotFoundError(f"no cells of {method} in {', '.join(map(str, folders))}")
     return found

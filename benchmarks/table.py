@@ -115,7 +115,10 @@ def main() -> None:
     parser.add_argument("--seconds", action="store_true", help="also the mean time of an erasure")
     parser.add_argument("--members", action="store_true", help="of members of objects")
     options = parser.parse_args()
-    cells = read(options.folder)
+    try:
+        cells = read(options.folder)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     if options.members:
         print("\n".join(members(cells)))
         return

@@ -26,6 +26,7 @@ def cell(
 def entries(tmp_path: Path, cells: dict[str, list[Any]]) -> dict[str, list[str]]:
     for method, own in cells.items():
         for one in own:
+            one["entrant"] = method
             write_json(tmp_path / "cells" / method / f"{one['concepts'][0][7:]}-s{one['seed']}.json", one)
     lines = benchmark.table(benchmark.read([tmp_path], list(cells)))
     rows = [[entry.strip() for entry in line.strip("|").split("|")] for line in lines]
@@ -57,6 +58,7 @@ def test_seeds_have_columns_of_their_own_and_a_single_method_is_not_the_least(tm
 
 
 def test_a_method_without_cells_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    entries(tmp_path, {"other": [cell("cat", 0, 0.02, 0.01, 0.0, 0.0, None)]})
     monkeypatch.setattr("sys.argv", ["goals.py", str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
         benchmark.main()
