@@ -250,8 +250,8 @@ class TestShow:
         assert "MiM-MU" in ok("list", "methods")
         rows = {line.split()[0]: line for line in ok("list", "attacks").splitlines()}
         assert rows.keys() >= attacks().keys()
-        assert re.search(r"Ring-A-Bell +arXiv 2310\.10012 +40,000 +-", rows["ring-a-bell"])
-        assert re.search(r"Seed search +arXiv 2310\.11868 +40,000 +8,000", rows["seeds"])
+        assert re.search(r"Ring-A-Bell +arXiv 2310\.10012 +20,000 +-", rows["ring-a-bell"])
+        assert re.search(r"Seed search +arXiv 2310\.11868 +20,000 +8,000", rows["seeds"])
         assert "canvas" in ok("list", "models")
         assert "member:owl" in ok("list", "concepts", "--model", tiny_canvas)
         assert "any free text" in ok("list", "concepts", "--model", tiny_sd1)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 Means = Literal["sampler", "words", "pictures", "weights"]
 """What an attacker works with: how pictures are sampled; words and token rows; pictures of the concept; changes of the weights."""
 
-QUICK_BUDGET, BUDGET = 8_000, 40_000
-"""U-Net calls per attack and model that is attacked (ours): about 15 and 80 seconds on the built-in model."""
+QUICK_BUDGET, BUDGET = 8_000, 20_000
+"""U-Net calls per attack and model that is attacked (ours): about 20 and 80 seconds on the built-in model and two cores, so that `all` takes
+at most five minutes an attack with its controls."""
 
 T = TypeVar("T")
 parted = BeforeValidator(lambda value: tuple(value.split(";")) if isinstance(value, str) else value)
