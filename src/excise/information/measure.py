@@ -89,15 +89,15 @@ def measure(
             seed=seed, guidance_scale=guidance_scale, phrasings=phrasings, batch=batch, tick=meter.tick,
         )  # fmt: skip
 
-    sets = [pictures_of(concept) for concept in targets]
+    sets, beside = ([pictures_of(concept) for concept in those] for those in (targets, others))
     reader = _Reader(before, after, Law.flat(_levels(before.model)), seed, batch, meter.tick)
     with (
         before.model.unrounded(),
         (after or before).model.unrounded(),
-    ):  # rounding would add to the small difference that is left
+    ):  # rounding would add to the small difference that is left, and hide part of the small one that a style makes
         reader = reader.focused([pictures.part(slice(plan.pilot)) for pictures in sets])
         readings = [reader.read(pictures, floor=True)[0] for pictures in sets]
-    rest = [reader.read(pictures_of(concept), floor=False) for concept in others]
+        rest = [reader.read(pictures, floor=False) for pictures in beside]
     return Measurement(
         model=model.name,
         edits=tuple(" ".join([e.manifest.method, *e.manifest.names]) for e in edits),
@@ -115,7 +115,7 @@ def measure(
             "guidance_scale": guidance_scale,
             "sampler_steps": before.model.sampler.steps,
             "phrasings": phrasings,
-            "precision": {"concepts": str(before.model.dtype).removeprefix("torch."), "others": before.model.precision},
+            "precision": str(before.model.dtype).removeprefix("torch."),
             "base": None if after is None else before.model.name,
             "self_made_pictures": after is None and not labels <= given.keys(),
         },
