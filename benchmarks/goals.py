@@ -60,10 +60,14 @@ def _of_words(
     return found
 
 
-def _steering_off(words: Any) -> float | None:
-    """How far from 1 the other concept's steering is that is farthest; only cells since November 2026 say it."""
-    steering = words["kept"].get("steering")
-    return max(abs(1 - other["value"]) for other in steering.values() if other) if steering else None
+def _steering_off(over: Callable[[Sequence[float]], float]) -> Callable[[Any], float | None]:
+    """`over` the other concepts, how far from 1 the steering is; only cells since November 2026 say it."""
+
+    def found(words: Any) -> float | None:
+        steering = words["kept"].get("steering")
+        return over([abs(1 - other["value"]) for other in steering.values() if other]) if steering else None
+
+    return found
 
 
 def _destroyed(words: Any) -> float:
@@ -92,7 +96,8 @@ GOALS = (
     Goal("nats left, mean: at most 2 %", _of_words(_left, fmean), most=2),
     Goal("steering, mean distance from 0: at most 0.05", _of_words(_steering, fmean), most=0.05, form="{:.3f}"),
     Goal("steering, farthest: at most 0.05", _of_words(_steering, max), most=0.05, form="{:.2f}"),
-    Goal("steering of others, farthest from 1: at most 0.05", _of_words(_steering_off, max), most=0.05, form="{:.2f}"),
+    Goal("steering of others, mean distance from 1: at most 0.05", _of_words(_steering_off(fmean), fmean), most=0.05, form="{:.3f}"),
+    Goal("steering of others, farthest from 1: at most 0.05", _of_words(_steering_off(max), max), most=0.05, form="{:.2f}"),
     Goal("nats that others keep, mean: at least 98 %", _of_words(lambda words: 100 * words["kept"]["mean"]["value"], fmean), least=98),
     Goal(
         "nats that others keep, worst: at least 90 %",

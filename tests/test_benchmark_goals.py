@@ -30,31 +30,32 @@ def entries(tmp_path: Path, cells: dict[str, list[Any]]) -> dict[str, list[str]]
             write_json(tmp_path / "cells" / method / f"{one['concepts'][0][7:]}-s{one['seed']}.json", one)
     lines = benchmark.table(benchmark.read([tmp_path], list(cells)))
     rows = [[entry.strip() for entry in line.strip("|").split("|")] for line in lines]
-    return {row[0].split(",")[0].split(":")[0]: row[1:] for row in rows}
+    return {row[0].split(":")[0]: row[1:] for row in rows}
 
 
 def test_a_table_by_hand(tmp_path: Path) -> None:
     one = [
-        cell("cat", 0, 0.03, 0.01, 0.06, 0.1, {"object:dog": 0.97, "object:bird": 1.02}),
+        cell("cat", 0, 0.03, 0.01, 0.06, 0.1, {"object:dog": 0.97, "object:bird": 1.01}),
         cell("dog", 0, 0.02, 0.04, -0.02, -0.5, {"object:cat": 1.04}),
     ]
     found = entries(tmp_path, {"m": one, "other": [cell("cat", 0, 0.5, 0.2, -0.5, 0.3, None)]})
     assert found["goal"] == ["`m`, seed 0", "`other`, seed 0"]
     assert found["erasures"] == ["2", "1"]
-    assert found["erased − neutral"] == ["**+0.5**", "+48.0"]
-    assert found["CRA of base"] == ["98.0", "98.0"]
-    assert found["IRA"] == ["**95**", "**100**"]
-    assert found["nats left"] == ["2.5", "20.0"]
-    assert found["steering of others"] == ["**0.04**", "-"]
-    assert found["nats that others keep"] == ["**91**", "**110**"]
-    assert found["destroyed"] == ["**0.5**", "1.5"]
-    assert found["FID of what is kept"] == ["**2.5**", "20.0"]
+    assert found["erased − neutral, mean"] == ["**+0.5**", "+48.0"]
+    assert found["CRA of base, mean"] == ["98.0", "98.0"]
+    assert found["IRA, CRA of the worst concept"] == ["**95**", "**100**"]
+    assert found["nats left, mean"] == ["2.5", "20.0"]
+    assert found["steering of others, mean distance from 1"] == ["**0.030**", "-"]  # (0.02 + 0.04) / 2
+    assert found["steering of others, farthest from 1"] == ["**0.04**", "-"]
+    assert found["nats that others keep, worst"] == ["**91**", "**110**"]
+    assert found["destroyed, most"] == ["**0.5**", "1.5"]
+    assert found["FID of what is kept, mean"] == ["**2.5**", "20.0"]
 
 
 def test_seeds_have_columns_of_their_own_and_a_single_method_is_not_the_least(tmp_path: Path) -> None:
     cells = [cell("cat", seed, 0.02, 0.01, 0.0, 0.0, None) for seed in (0, 1)]
     found = entries(tmp_path, {"m": cells})
-    assert found["erasures"] == ["1", "1"] and found["FID of what is kept"] == ["1.0", "1.0"]
+    assert found["erasures"] == ["1", "1"] and found["FID of what is kept, mean"] == ["1.0", "1.0"]
 
 
 def test_a_method_without_cells_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
