@@ -147,7 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         print("\n".join(table(read(options.folders, options.methods))))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
 
 

@@ -22,11 +22,14 @@ COLUMNS = (
 
 
 def read(folder: Path) -> list[Cell]:
-    """The cells that did not fail. Raises FileNotFoundError if there are none."""
+    """The cells that did not fail. Raises FileNotFoundError if there are none, ValueError if some were made without nats."""
     cells = [read_json(path) for path in sorted((folder / "cells").glob("*/*.json"))]
     if not cells:
         raise FileNotFoundError(f"no cells of a benchmark in {folder}")
-    return [cell for cell in cells if "error" not in cell]
+    good = [cell for cell in cells if "error" not in cell]
+    if any(cell.get("information") is None for cell in good):
+        raise ValueError(f"cells in {folder} were made without nats, which these tables show; its results.md has the rest")
+    return good
 
 
 def table(cells: Iterable[Cell], kind: str, *, seconds: bool = False) -> list[str]:
@@ -117,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         cells = read(options.folder)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     if options.members:
         print("\n".join(members(cells)))

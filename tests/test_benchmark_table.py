@@ -61,3 +61,8 @@ def test_a_member_by_hand() -> None:
 def test_a_folder_without_cells_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no cells of a benchmark"):
         benchmark.read(tmp_path)
+
+
+def test_cells_without_nats_are_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match="exclude were made without nats"):
+        benchmark.read(DOCS / "benchmark" / "exclude")
