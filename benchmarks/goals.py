@@ -111,7 +111,7 @@ GOALS = (
 
 
 def read(folders: Sequence[Path], methods: Sequence[str]) -> dict[tuple[str, int], list[Cell]]:
-    """Cells of single concepts by method and seed. Raises FileNotFoundError for a method that has none."""
+    """Cells of single concepts by method and seed. Raises FileNotFoundError for a method that has none, and as `table.read` does."""
     cells = [cell for folder in folders for cell in benchmark.read(folder) if len(cell["concepts"]) == 1]
     found: dict[tuple[str, int], list[Cell]] = {}
     for method in methods:

@@ -28,7 +28,7 @@ Means = Literal["sampler", "words", "pictures", "weights"]
 
 QUICK_BUDGET, BUDGET = 8_000, 20_000
 """U-Net calls per attack and model that is attacked (ours): about 20 and 80 seconds on the built-in model and two cores, so that `all` takes
-at most five minutes an attack with its controls."""
+at most five minutes an attack with the neutral control."""
 
 T = TypeVar("T")
 parted = BeforeValidator(lambda value: tuple(value.split(";")) if isinstance(value, str) else value)
