@@ -272,8 +272,10 @@ def _rest_loss(model: Model, bank: PromptBank, trainee: Trainee, states: States,
 
 def _weights(model: Model, t: Tensor, weight: str) -> Tensor:
     """Weight of every state's squared error, mean one over the pool, (n,) float64."""
+    import torch
+
     if weight == "simple":
-        return t.double() * 0 + 1
+        return torch.ones_like(t, dtype=torch.float64)
     if weight == "log_snr":  # T/2 |d log-SNR / dt| in noise space, up to a constant
         value = model.schedule.log_snr_weight(t) * model.schedule.epsilon_scale(t)
     else:
