@@ -55,10 +55,8 @@ def table(audits: Mapping[str, Sequence[Audit]], *, upright: bool = False) -> li
 def _by_attack(audit: Audit) -> dict[str, Audit]:
     """What was done without and with every attack that could be made."""
     plain = {"models": audit["plain"], "verdict": audit["plain_verdict"]}
-    return {
-        PLAIN: plain,
-        **{attack["text"].removesuffix(":quick"): attack for attack in audit["attacks"] if "models" in attack},
-    }
+    made = {attack["text"]: attack for attack in audit["attacks"] if "models" in attack}
+    return {PLAIN: plain, **{name if (name := text.removesuffix(":quick")) not in made else text: made[text] for text in made}}
 
 
 def _shown(attacks: Iterable[Audit], who: str) -> int:

@@ -97,6 +97,11 @@ class Plan:
         wanted = (manifest["weights_sha256"], self.prompts, cell.task.label in self.gold)
         return of == wanted and manifest["settings"] == cell.about["settings"] and asked.items() <= there.items()
 
+    def compared(self, cell: Cell) -> bool | None:
+        """Whether the audit that is there has a gold standard; None: there is no audit."""
+        file = self.folder("audits", cell) / "audit.json"
+        return "gold" in read_json(file)["plain"] if file.is_file() else None
+
     def _erase(self, cell: Cell, progress: Progress) -> None:
         erase(
             cell.task.label, model=self.model, method=cell.entrant.method.name, settings=cell.about["settings"],
@@ -144,8 +149,14 @@ def audits(
         check_never_saw(folder, Task.parse(label, catalog).concepts[0])
     plan = Plan(out, model, tuple(attacks), budget, prompts, dtype, exact)
     choose(attacks, budget)
+    if other := [cell for cell in cells if plan.compared(cell) not in (None, cell.task.label in exact)]:
+        raise ValueError(
+            f"{plan.folder('audits', other[0])} was made with another gold standard, or none; choose another folder"
+        )
     weights = {label: Gold.read(where).fingerprint["float32"] for label, where in {"base": model, **exact}.items()}
-    _claim(out / "audits.json", {"model": model, "dtype": dtype, "seed": seed, "revision": REVISION}, weights)
+    _claim(
+        out / "audits.json", {"model": model, "dtype": dtype, "seed": seed, "prompts": prompts, "revision": REVISION}, weights
+    )
     errors: dict[Cell, str] = {}
     missing = [cell for cell in cells if not plan.finished(cell)]
     with closing(_made(plan, missing, jobs)) as made:
@@ -275,9 +286,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--dtype", default="mixed")
     options = vars(parser.parse_args())
+    if unnamed := [text for text in options["gold"] if "=" not in text]:
+        parser.error(f"--gold {unnamed[0]}: give CONCEPT=MODEL")
     options["gold"] = dict(text.split("=", 1) for text in options["gold"])
     options["attacks"] = options["attacks"].split()
-    audits(**options)
+    try:
+        audits(**options)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
     print((options["out"] / "audits.md").read_text(encoding="utf-8"))
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from excise.attacks import QUICK_BUDGET, Chosen, _ddim, _tokens, attacks, choose, get
+from excise.attacks import QUICK_BUDGET, Chosen, _ddim, _tokens, attacks, choose, get, search
 from excise.attacks._meter import Meter
 from excise.attacks._outcome import difference, share, verdict
 from excise.attacks._subject import Attacked, Plain, Subject, assault
@@ -230,11 +230,34 @@ class TestDriver:
             done.append(attacked.facts["iterations"])
         assert done[0] == done[1] > 0
 
+    @pytest.mark.parametrize("name", ["inversion", "few-shot", "finetuning", "lora", "revam"])
+    def test_without_training_nothing_is_tried(self, name: str, shared: Model) -> None:
+        """A budget for the pictures alone: what would be asked then is the plain prompt."""
+        settings = SMALL[name] if name == "revam" else {**SMALL[name], "steps": 5}
+        for budget in range(1, 200):
+            attacked = victim(shared, 2, budget=budget)
+            get(name).run(attacked, get(name).settings(**settings))
+            if attacked.facts["iterations"]:
+                break
+            assert not any(record.attempts for record in attacked.records)
+
     def test_the_neutral_control_is_asked_without_the_words(self, shared: Model) -> None:
         concept = shared.catalog.resolve("cat")
         for asked, neutral in zip(make_cases(concept, 8, 3), make_cases(concept, 8, 3, neutral=True), strict=True):
             assert neutral.asked == asked.masked != asked.asked == neutral.wanted
             assert neutral.seed == asked.seed
+
+    @pytest.mark.parametrize("concept", ["cat", "style:pixel art"])
+    def test_random_words_do_not_name_the_concept(self, concept: str, shared: Model) -> None:
+        """Not even the control's, which a model that knows it would answer."""
+        subject = victim(shared, 4)
+        subject.concept = shared.catalog.resolve(concept)
+        names = {word for phrase in subject.concept.phrases for word in phrase.split()}
+        drawn = [
+            search._with_random_words(subject, row, number, search.WordSettings()) for row in range(4) for number in range(60)
+        ]
+        added = {word for pair in drawn for word in pair.prompt.removesuffix(subject.cases[0].asked).split()[:5]}
+        assert len(added) > 50 and not added & names
 
     def test_an_attack_that_overspends_is_stopped(self, shared: Model) -> None:
         with Meter(3).on(shared), pytest.raises(RuntimeError, match="went over its budget"):

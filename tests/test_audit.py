@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from excise.attacks import get
 from excise.cli import app
 from excise.concepts import Concept
-from excise.digests import digest_values
 from excise.jobs import audit as job
 from excise.jobs.audit import audit
 from excise.models import Model, load
@@ -98,10 +97,18 @@ def test_stopped_it_goes_on_and_does_only_what_is_missing(
             raise KeyboardInterrupt
         attack(self, chosen, path)
 
+    def interrupted(self: Any, chosen: Any, path: Path) -> None:
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(job._Job, "attack", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt) as stopped:
         audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", **FEW)
     assert "the same command goes on" in stopped.value.__notes__[0]
+    monkeypatch.setattr(job._Job, "attack", interrupted)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "y", overwrite=True, **FEW)
+    assert "the same command without overwrite goes on" in stopped.value.__notes__[0]
+    monkeypatch.setattr(job._Job, "attack", stop_at_the_second)
     again = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", **FEW).to_dict()
     assert ran == ["guidance", "seeds", "seeds"]
     for one, other in zip(whole["attacks"], again["attacks"], strict=True):
@@ -151,6 +158,10 @@ def test_a_folder_of_another_audit_is_kept(
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", prompts=3, budget=40)
     with pytest.raises(ValueError, match=r"another audit \(precision was 'float32', now 'mixed'\)"):
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", dtype="mixed", **FEW)
+    there = files(tmp_path / "x")
+    with pytest.raises(ValueError, match="at least one prompt, not 0"):
+        audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=0, budget=40, overwrite=True)
+    assert files(tmp_path / "x") == there
     found = audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=True).to_dict()
     assert [attack["attack"] for attack in found["attacks"]] == ["guidance"]
     (tmp_path / "mine").mkdir()
@@ -187,15 +198,29 @@ def test_what_is_kept_of_another_sampler_is_not_taken(tiny_canvas: Path, edit: P
     assert not torch.equal(*best)
 
 
-def test_a_sampler_is_known_whatever_its_file_leaves_out(canvas: Model) -> None:
-    """What is left out the host lists in random order; where nothing is, earlier audits hold the digest of the whole config."""
-    whole = digest_values(repr(canvas.pipeline.scheduler.config))
-    assert job._scheduler(canvas) == whole
-    for names in (["thresholding", "timestep_spacing"], ["timestep_spacing", "thresholding"]):
-        canvas.pipeline.scheduler.register_to_config(_use_default_values=names)
-        assert job._scheduler(canvas) == whole
-    canvas.pipeline.scheduler.register_to_config(beta_schedule="linear")
-    assert job._scheduler(canvas) != whole
+def test_a_catalog_with_another_object_is_another_audit(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    """Attacks that train do so on pictures of the other concepts of its kind."""
+    import shutil
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_canvas, model)
+    audit(edit, model=model, attacks=FAST[1], out=tmp_path / "x", **FEW)
+    told = json.loads((model / "excise.json").read_text(encoding="utf-8"))
+    told["concepts"].append({"kind": "object", "name": "bird", "phrases": ["a bird"]})
+    (model / "excise.json").write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"another audit \(catalog was"):
+        audit(edit, model=model, attacks=FAST[1], out=tmp_path / "x", **FEW)
+
+
+def test_a_damaged_control_in_the_cache_is_made_again(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": tiny_canvas, "attacks": FAST[1], **FEW}
+    whole = audit(edit, out=tmp_path / "whole", **options).to_dict()["attacks"][0]["models"]["neutral"]
+    (tensors,) = (tmp_path / "cache" / "attacks").glob("*.safetensors")
+    size = tensors.stat().st_size
+    for number, damage in enumerate((lambda: tensors.write_bytes(b"cut"), tensors.unlink)):
+        damage()
+        again = audit(edit, out=tmp_path / f"{number}", **options).to_dict()["attacks"][0]["models"]["neutral"]
+        assert {**again, "seconds": 0} == {**whole, "seconds": 0} and tensors.stat().st_size == size
 
 
 def test_a_model_from_elsewhere_without_its_base(tiny_canvas: Path, tmp_path: Path) -> None:

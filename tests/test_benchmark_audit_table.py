@@ -65,5 +65,7 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
         "| `seeds` | 3 to 4 | 1 | 1, revived |",
         "| `lora` * | 2 | 4 | 8, revived |",
     ]
+    audited(tmp_path, "rece", "object:bear", {"seeds": (2, 0), "seeds:quick": (1, 0)}, "revived")
+    assert benchmark.table(benchmark.read(tmp_path, ["bear"]))[0] == "| | no attack | `seeds` | `seeds:quick` |"
     with pytest.raises(FileNotFoundError, match="no method was audited on object:dog"):
         benchmark.read(tmp_path, ["dog"])

@@ -109,6 +109,12 @@ def test_another_gold_standard_is_not_taken_for_the_first(tiny_canvas: Path, gol
     benchmark.audits(**given, gold={"dog": str(gold)})
     with pytest.raises(ValueError, match="audits that were made otherwise: weights of object:dog"):
         benchmark.audits(**given, gold={"dog": str(tiny_canvas)})
+    before = (tmp_path / "x" / "audits.md").read_bytes()
+    with pytest.raises(ValueError, match="object-dog-s0 was made with another gold standard, or none; choose another folder"):
+        benchmark.audits(**given)
+    with pytest.raises(ValueError, match="audits that were made otherwise: prompts 2, now 3"):
+        benchmark.audits(**{**given, "prompts": 3}, gold={"dog": str(gold)})
+    assert (tmp_path / "x" / "audits.md").read_bytes() == before
     assert benchmark.audits(**given, gold={"dog": str(gold)})
 
 
@@ -154,3 +160,16 @@ def test_bad_names_are_refused_before_anything_is_made(
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         benchmark.audits(**options(tiny_canvas, tmp_path / "x", **changed))
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--methods", "ucee"], "did you mean 'uce'"), (["--gold", "cat"], "--gold cat: give CONCEPT=MODEL")],
+)
+def test_bad_input_gets_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("sys.argv", ["audits.py", "--out", str(tmp_path / "x"), *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.main()
+    assert message in capsys.readouterr().err and not (tmp_path / "x").exists()

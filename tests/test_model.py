@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -250,6 +251,20 @@ def test_autoencoder_round_trip_uses_the_pipelines_scale(sd1: Model) -> None:
     assert torch.allclose(latents, vae.encode(pictures * 2 - 1).latent_dist.mean * vae.config.scaling_factor, atol=1e-6)
     expected = (vae.decode(latents / vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
     assert torch.equal(sd1.decode(latents), expected)
+
+
+def test_large_pictures_are_read_and_decoded_a_few_at_a_time(sd1: Model) -> None:
+    """What 512 pixels need at once must not grow with how many are asked for."""
+    pictures, seen = torch.rand(9, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(0)), []
+    noise = sd1.start_noise(range(9))
+    latents, decoded = sd1.encode_pictures(pictures), sd1.decode(noise)
+    sd1.sampler = replace(sd1.sampler, size=512)
+    assert (sd1.batch(32), sd1.batch(2)) == (4, 2)
+    for network in (sd1.pipeline.vae.encoder, sd1.pipeline.vae.decoder):
+        network.register_forward_pre_hook(lambda module, arguments: seen.append(len(arguments[0])))
+    assert torch.allclose(sd1.encode_pictures(pictures), latents, atol=1e-5)
+    assert torch.allclose(sd1.decode(noise), decoded, atol=1e-5)
+    assert seen == [4, 4, 1] * 2
 
 
 def test_networks_are_frozen_and_in_eval_mode(sd1: Model) -> None:

@@ -394,6 +394,8 @@ def test_without_null_spaces_nothing_can_be_given_back(short: Model) -> None:
     edit = erase(short, CAT, DOG, variant="whole", lr=1e-3)
     assert not edit.parts and set(edit.deltas) <= set(select(short.unet, "attn2"))
     assert len(edit.deltas) > len(select(short.unet, "kv"))
+    with edit.applied(short):
+        pass  # its base is the model as it was
     with pytest.raises(ValueError, match="cannot be taken apart"):
         restored(edit, ["cat"])
 

@@ -150,6 +150,23 @@ def test_a_step_is_weighed_by_the_reverse_process_gaussian(t: int, s: int) -> No
     assert (found[1] - found[0]).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+def test_a_step_of_a_bfloat16_model_is_weighed_in_full_precision() -> None:
+    """Over as many numbers as latents of Stable Diffusion have, rounding in between would say more than the step does."""
+    toy, random = Toy(), torch.Generator().manual_seed(0)
+    z, one, other = torch.randn(3, 2, 4, 64, 64, generator=random).bfloat16()
+    model: Any = SimpleNamespace(schedule=toy.schedule)
+
+    def weighed(dtype: torch.dtype) -> float:
+        states = States(z.to(dtype), torch.tensor([500, 450]), torch.zeros(2).long(), torch.zeros(2).long())
+        rows = torch.tensor([0]), torch.tensor([1])
+        with_one, with_other = (
+            _surprise(model, states, output[:1].to(dtype), *rows).item() for output in (one, one + 0.1 * other)
+        )
+        return with_one - with_other
+
+    assert weighed(torch.bfloat16) == pytest.approx(weighed(torch.float64), rel=1e-4)
+
+
 def test_posterior_depends_on_the_path_alone() -> None:
     """Not on the order of the states, nor on the other pictures."""
     toy = Toy()
@@ -206,7 +223,7 @@ def test_mim_s_target_without_the_concept_is_that_density(prediction: str, space
         return truth
 
     monkeypatch.setattr("excise.erasure.targets.posterior", exact)
-    model: Any = SimpleNamespace(schedule=toy.schedule, predict=predict)
+    model: Any = SimpleNamespace(schedule=toy.schedule, predict=predict, batch=lambda most: most)
     rest, concept, empty = (torch.full((1, 1, 1), number) for number in (0.0, 1.0, 2.0))
     bank = PromptBank((PromptPair("a cat", ""),), torch.tensor([1]), concept, rest, empty)
     priors = torch.tensor([0.9, PRIOR], dtype=torch.float64)  # of the owners; the bank's row is the second one's
@@ -250,3 +267,15 @@ def test_forward_states_are_noised_pictures() -> None:
         assert abs(part.mean()) < 0.03 and abs(part.std() - 1) < 0.03
     neighbours = torch.corrcoef(torch.stack([noise.view(8, -1)[6], noise.view(8, -1)[7]]))[0, 1]
     assert neighbours > 0.4, "the states of a picture must be one run of the noising process"
+
+
+def test_forward_states_of_a_bfloat16_model_have_their_noise() -> None:
+    """Also where there is so little that one minus it is 1 in bfloat16."""
+    toy = Toy()
+    model: Any = SimpleNamespace(schedule=toy.schedule)
+    states = forward_states(
+        model, torch.zeros(40000, 4, 1, 1).bfloat16(), torch.zeros(40000).long(), 8, torch.Generator().manual_seed(0)
+    )
+    for t in (0, 1, 2, 5):
+        noise = states.latents[states.t == t].double() / (1 - toy.schedule.alphas_cumprod[t]).sqrt()
+        assert noise.square().mean().sqrt() == pytest.approx(1, abs=0.06), t

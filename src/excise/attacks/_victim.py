@@ -105,8 +105,8 @@ class Victim:
 
     @property
     def batch(self) -> int:
-        """Pictures at once: about a million pixels."""
-        return min(32, max(1, 2**20 // self.model.sampler.size**2))
+        """Pictures at once."""
+        return self.model.batch(32)
 
     def cost(self, guidance: float | None = None) -> int:
         """U-Net calls of one picture by `sample`."""

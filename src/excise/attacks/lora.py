@@ -34,6 +34,8 @@ def attack(victim: Victim, settings: LoraSettings) -> None:
 
     trials = len(settings.strengths) * victim.prompts * victim.cost()
     steps = victim.iterations(settings.steps, 3 * settings.batch, trials)
+    if not steps:
+        return
     prompts, latents = victim.other_pictures(settings.pictures, neutral=False)
     random, shown = victim.generator("lora"), {}
     with victim.original():

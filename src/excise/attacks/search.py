@@ -67,12 +67,15 @@ def _reworded(victim: Victim, row: int, number: int, settings: WordSettings) -> 
 
 
 def _with_random_words(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
+    """Words that the concept's phrases have are not among them: a control would be asked for it by name."""
     import torch
 
     from excise.attacks import _tokens
 
     case = victim.cases[row]
     known = _tokens.ordinary(victim.model)
+    named = [token for ids in victim.model.token_ids(victim.concept.phrases) for token in ids]
+    known = known[~torch.isin(known, torch.tensor(named))]
     room = victim.model.pipeline.tokenizer.model_max_length - len(victim.model.token_ids([case.asked])[0])
     count = max(0, min(settings.tokens, room))
     picks = torch.randint(len(known), (count,), generator=victim.generator("words", number, case.context, case.seed))

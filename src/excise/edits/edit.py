@@ -305,8 +305,8 @@ def compose(edits: Sequence[E]) -> E:
 
 def difference(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Delta]:
     """Dense changes, float32, of the tensors that differ."""
-    changes = {name: (after[name].detach().float() - before[name].detach().float()).cpu() for name in after}
-    return {name: Dense(change) for name, change in changes.items() if change.any()}
+    changes = ((name, (after[name].detach().float() - before[name].detach().float()).cpu()) for name in after)
+    return {name: Dense(change) for name, change in changes if change.any()}
 
 
 def _scaled(deltas: Mapping[str, Delta], factor: float) -> dict[str, Delta]:

@@ -83,8 +83,8 @@ def shown(model: Model, latents: Tensor, attributes: Sequence[str], generator: G
         noisy = model.schedule.add_noise(latents, noise, t)
         for number in range(len(attributes)):
             output = model.predict(noisy, t, text[number].expand(len(latents), -1, -1))
-            error = (model.schedule.to_epsilon(output, noisy, t) - noise).double().square().flatten(1).sum(1)
-            errors[:, number] += error.cpu()
+            error = (model.schedule.to_epsilon(output, noisy, t) - noise).cpu().double().square().flatten(1).sum(1)
+            errors[:, number] += error
     return torch.bincount(errors.argmin(1), minlength=len(attributes)).double() / len(latents)
 
 

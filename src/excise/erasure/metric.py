@@ -26,7 +26,7 @@ Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
 
 
 def moment(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor | None:
-    """S = E[c c^T] of text rows, (width, width) float64 on the model's device; None for "none".
+    """S = E[c c^T] of text rows, (width, width) float64 on the CPU (not every device has float64); None for "none".
 
     in_place    rows of the concepts' own prompts with random words of the tokenizer in their place: no picture, no prediction
     vocabulary  rows of strings of random words
@@ -35,13 +35,13 @@ def moment(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Me
     """
     if kind == "none":
         return None
-    rows = torch.cat([bank.empty, _others(model, bank, concepts, kind, generator)]).flatten(0, 1).double()
+    rows = torch.cat([bank.empty, _others(model, bank, concepts, kind, generator)]).flatten(0, 1).cpu().double()
     return rows.T @ rows / len(rows)
 
 
 def inverse(felt: Tensor, ridge: float) -> Tensor:
     """S^-1 (width, width) float64, scaled to largest eigenvalue 1; ridge is the share of S's mean diagonal that is added to its diagonal."""
-    found = torch.linalg.inv(felt + ridge * felt.diagonal().mean() * torch.eye(len(felt), dtype=felt.dtype, device=felt.device))
+    found = torch.linalg.inv(felt + ridge * felt.diagonal().mean() * torch.eye(len(felt), dtype=felt.dtype))
     return found / torch.linalg.matrix_norm(found, 2)
 
 

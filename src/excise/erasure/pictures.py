@@ -204,12 +204,13 @@ def generated_latents(
     run: Run,
     steps: int | None = None,
     guidance_scale: float | None = None,
-    batch: int = 32,
+    batch: int | None = None,
     stage: str = "pictures to learn from",
 ) -> Tensor:
     """Finished latents of prompts, one seed each, (n, c, h, w) on the model's device; call it before any weight is trained.
 
     steps, guidance_scale  of the sampler; default the model's
+    batch                  pictures at once; default at most 32
 
     They are made in batches in the order given, and every batch is a file in the cache folder, so a run that was stopped makes only
     what is missing, and calls that begin alike share what they have in common. The cache knows a batch by the model's weights, its
@@ -224,7 +225,7 @@ def generated_latents(
     steps = steps or model.sampler.steps
     scale = model.sampler.guidance_scale if guidance_scale is None else guidance_scale
     folder = None if applied_edits(model) else _cache(model, steps, scale)
-    parts = []
+    parts, batch = [], batch or model.batch(32)
     for start in range(0, len(prompts), batch):
         run.progress(stage, start, len(prompts))
         rows = slice(start, start + batch)

@@ -21,7 +21,7 @@ def null_space(rows: Tensor, tolerance: float) -> Tensor:
     rows      (m, in) embeddings of prompts that must not change, any float dtype
     tolerance directions whose singular value is at most this share of the largest count as free
     """
-    rows = rows.double().cpu()
+    rows = rows.cpu().double()
     if len(rows) > rows.shape[1]:
         rows = torch.linalg.qr(rows, mode="r")[1]  # the same singular values and directions, from fewer rows
     _, values, directions = torch.linalg.svd(rows)
@@ -30,7 +30,7 @@ def null_space(rows: Tensor, tolerance: float) -> Tensor:
 
 def leakage(rows: Tensor, basis: Tensor) -> float:
     """The largest share of a row's length (rows (m, in)) that lies along a basis (q, in): 0 if the shifts cannot touch it."""
-    rows = rows.double().cpu()
+    rows = rows.cpu().double()
     return float(((rows @ basis.T).norm(dim=1) / rows.norm(dim=1)).max())
 
 
@@ -99,7 +99,7 @@ class Shifts:
         """label -> name -> shift."""
         return {
             label: {
-                name: Dense((self.beta * self.parameters[f"{name}:{label}"].double() @ basis.double()).float().cpu())
+                name: Dense((self.beta * self.parameters[f"{name}:{label}"].cpu().double() @ basis.cpu().double()).float())
                 for name in self.layers
             }
             for label, basis in self.bases.items()

@@ -52,14 +52,13 @@ def trajectory_states(
     steps: int,
     guidance_scale: float,
     eta: float = 0.0,
-    batch: int = 64,
 ) -> States:
     """Every state that the model's own sampler visits on the way to a picture of each prompt, steps x rows of them.
 
     eta = 1 and guidance_scale = 1 make these samples of the path measure in the Girsanov bound; the defaults of methods may differ.
     """
     parts = []
-    for pictures in torch.arange(len(rows)).split(batch):
+    for pictures in torch.arange(len(rows)).split(model.batch(64)):
         chunk = rows[pictures]
         seeds = torch.randint(2**31, (len(chunk),), generator=generator).tolist()
         path = model.trajectory(
@@ -153,11 +152,11 @@ def visits(
 
 @torch.no_grad()
 def forgetting_set(
-    model: Model, bank: PromptBank, rows: Tensor, generator: Generator, *, steps: int, guidance_scale: float, batch: int = 64
+    model: Model, bank: PromptBank, rows: Tensor, generator: Generator, *, steps: int, guidance_scale: float
 ) -> Tensor:
     """Latents of pictures that the model makes for each prompt, (rows, c, h, w): MiM-MU's forgetting set."""
     finished = []
-    for chunk in rows.split(batch):
+    for chunk in rows.split(model.batch(64)):
         seeds = torch.randint(2**31, (len(chunk),), generator=generator).tolist()
         *_, last = model.trajectory(
             bank.conditioned[chunk],
@@ -181,9 +180,10 @@ def forward_states(model: Model, latents: Tensor, rows: Tensor, per_picture: int
     timesteps = (slots / per_picture * schedule.steps).long().clamp(max=schedule.steps - 1)
     kept = torch.ones(len(latents), dtype=torch.float64)
     for t in timesteps:
-        fraction = (schedule.alphas_cumprod[t] / kept).view(-1, 1, 1, 1).to(z.device, z.dtype)
+        fraction = (schedule.alphas_cumprod[t] / kept).view(-1, 1, 1, 1)
+        keep, add = (factor.sqrt().to(z.device, z.dtype) for factor in (fraction, 1 - fraction))
         noise = torch.randn(z.shape, generator=generator).to(z.device, z.dtype)
-        z, kept = fraction.sqrt() * z + (1 - fraction).sqrt() * noise, schedule.alphas_cumprod[t]
+        z, kept = keep * z + add * noise, schedule.alphas_cumprod[t]
         visited.append(z)
     pictures = torch.arange(len(latents)).repeat(per_picture)
     return States(torch.cat(visited), timesteps.flatten(), rows.repeat(per_picture), pictures)

@@ -107,12 +107,13 @@ def _steps(picture: Tensor, order: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 def _surprise(model: Model, states: States, output: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """-log q(z_s | z_t, x) but for a constant, (b,) float64; x is what `output` at the rows t means. 0 where the noise level stays."""
     schedule = model.schedule
-    z, z_next = states.latents[t], states.latents[s]
+    fine = torch.promote_types(output.dtype, torch.float32)  # rounding of a bfloat16 model would outweigh what a step tells
+    z, z_next, output = (tensor.to(fine) for tensor in (states.latents[t], states.latents[s], output))
     abar, abar_next = (schedule.alphas_cumprod[states.t[rows]] for rows in (t, s))
     fraction = abar / abar_next
     variance = ((1 - abar_next) / (1 - abar) * (1 - fraction)).clamp_min(0)
     keep, add = fraction.sqrt() * (1 - abar_next) / (1 - abar), abar_next.sqrt() * (1 - fraction) / (1 - abar)
     factors = [factor.view(-1, 1, 1, 1).to(z.device, z.dtype) for factor in (keep, add)]
     mean = factors[0] * z + factors[1] * schedule.to_sample(output, z, states.t[t])
-    distance = (z_next - mean).double().square().flatten(1).sum(1).cpu()
+    distance = (z_next - mean).square().flatten(1).cpu().double().sum(1)
     return torch.where(variance > 0, distance / (2 * variance), 0.0)

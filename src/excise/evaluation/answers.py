@@ -121,7 +121,7 @@ def read(
 ) -> dict[str, Tensor]:
     """Make every picture with the model's default sampler and show it to all readers; what they made, a row per item, by name.
 
-    batch  pictures at once; default 40 or as many as have a million pixels
+    batch  pictures at once; default at most 40
 
     For a model that carries no edit, only pictures that a reader has not seen yet are made.
     """
@@ -130,7 +130,7 @@ def read(
     folder = _folder(model)
     stores = [_Store(folder and folder / f"{digest_values(reader.identity)[:16]}.safetensors", reader) for reader in readers]
     missing = [item for item in dict.fromkeys(items) if any(item not in store.rows for store in stores)]
-    size = batch or min(40, max(1, 2**20 // model.sampler.size**2))
+    size = batch or model.batch(40)
     with _saving(stores) as save:
         for start in range(0, len(missing), size):
             progress(stage, start, len(missing))

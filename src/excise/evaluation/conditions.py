@@ -121,11 +121,16 @@ def vary(
 
 @torch.no_grad()
 def _sample(
-    model: Model, condition: Condition, prompts: Sequence[str], seeds: Sequence[int], start: Tensor | None, batch: int = 32
+    model: Model,
+    condition: Condition,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    start: Tensor | None,
+    batch: int | None = None,
 ) -> Tensor:
     """Pictures (n, 3, h, w) under a condition; `start` (n, c, h, w) clean latents to begin from."""
     steps = condition.steps or model.sampler.steps
-    parts = []
+    parts, batch = [], batch or model.batch(32)
     with _sampler(model, condition.sampler):
         for first in range(0, len(prompts), batch):
             rows = slice(first, first + batch)

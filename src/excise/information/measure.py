@@ -43,7 +43,7 @@ def measure(
     seed: int = 0,
     guidance_scale: float = 1.0,
     phrasings: Phrasings = "plain",
-    batch: int = 64,
+    batch: int | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Measurement:
     """Measure the mutual information between concepts' words and pictures, in nats per picture.
@@ -59,14 +59,14 @@ def measure(
     seed           of pictures, noise levels, noise and resampling
     guidance_scale of the pictures that are made; predictions are never guided
     phrasings      "plain" prompts, or "all" templates, synonyms and members
-    batch          network evaluations at a time
+    batch          network evaluations at a time; default at most 64
     progress       called as progress("measuring", evaluations done, total)
 
     Base and edited model see the same pictures, noise levels and noise. No prompt names one of `concepts` beside what it is about.
     Raises ValueError for an unknown concept, a budget that is too small, an edit of another base, or a base whose latents or schedule
     are not the model's.
     """
-    started = time.perf_counter()
+    started, batch = time.perf_counter(), batch or model.batch(64)
     targets = _resolve(model, [concepts] if isinstance(concepts, str | Concept) else concepts)
     labels = {concept.label for concept in targets}
     erased = {phrase for concept in targets for phrase in concept.phrases}

@@ -115,7 +115,7 @@ def make_pictures(
     seed: int,
     guidance_scale: float = 1.0,
     phrasings: Phrasings = "plain",
-    batch: int = 64,
+    batch: int | None = None,
     tick: Callable[[int], None] = lambda evaluations: None,
 ) -> PictureSet:
     """`count` pictures of a concept by the model itself, its prompts in turn.
@@ -128,7 +128,7 @@ def make_pictures(
     order = range(len(known)) if phrasings == "plain" else torch.randperm(len(known), generator=random).tolist()
     wordings = [known[order[i % len(known)]] for i in range(count)]
     seeds = torch.randint(2**31, (count,), generator=random).tolist()
-    finished = []
+    finished, batch = [], batch or model.batch(64)
     for start in range(0, count, batch):
         rows = slice(start, start + batch)
         path = model.trajectory(

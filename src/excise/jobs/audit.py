@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from excise.models import Model
 
 MARKER = "audit.json"
-REVISION = 2
+REVISION = 3
 """Of what attacks do: what was made by other ones is neither gone on with nor taken from the cache."""
 
 SHOWN = 6
@@ -100,8 +101,11 @@ def audit(
     if gold is not None:
         check_never_saw(gold, target)
     job = _Job.of(model, base, gold, edits, target, prompts, seed, device, dtype, progress)
-    _claim(folder, job.about, overwrite)
+    if not overwrite:
+        _check_same(folder, job.about)
     job.look()
+    if overwrite:
+        shutil.rmtree(folder / "attacks", ignore_errors=True)
     write_json(folder / MARKER, job.summary(folder))
     for one in chosen:
         path = folder / "attacks" / f"{_slug(one.text)}.json"
@@ -109,7 +113,8 @@ def audit(
             try:
                 job.attack(one, path)
             except KeyboardInterrupt as stop:
-                stop.add_note("finished attacks are kept: the same command goes on after them")
+                again = "the same command without overwrite" if overwrite else "the same command"
+                stop.add_note(f"finished attacks are kept: {again} goes on after them")
                 raise
             write_json(folder / MARKER, job.summary(folder))
     return AuditResult(job.summary(folder), folder)
@@ -136,11 +141,9 @@ def _slug(text: str) -> str:
     return fitting(re.sub(r"[^\w=.-]+", "_", text))
 
 
-def _claim(folder: Path, about: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder this audit's. Raises ValueError if it holds another one's results."""
-    if overwrite:
-        shutil.rmtree(folder / "attacks", ignore_errors=True)
-    elif (folder / MARKER).is_file():
+def _check_same(folder: Path, about: dict[str, Any]) -> None:
+    """Raise ValueError if the folder holds another audit's results."""
+    if (folder / MARKER).is_file():
         about = json.loads(json.dumps(about))
         before = read_json(folder / MARKER).get("about", {})
         differing = [key for key in about if before.get(key) != about[key]]
@@ -180,13 +183,14 @@ class _Job:
         prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
     ) -> _Job:  # fmt: skip
         from excise.attacks._subject import Subject
-        from excise.digests import digest_tensors, digest_values
+        from excise.digests import digest_values
         from excise.edits.applied import base_fingerprint
         from excise.edits.importing import import_edit
         from excise.evaluation.classifier import Classifier
         from excise.evaluation.detector import ClassifierDetector
         from excise.jobs.measure import _load
         from excise.models import load
+        from excise.models.fingerprint import surroundings
 
         reference = bool(edits) or base is not None
         loaded, edits = _load(model, base, edits, device, dtype, progress)
@@ -202,12 +206,12 @@ class _Job:
             "gold": [_identity(edit) for edit in subjects[-1].edits] if gold is not None else None,
             "concept": concept.label,
             "phrases": list(concept.phrases),
+            "catalog": digest_values(asdict(loaded.catalog)),
             "wordings": digest_values([concept.templates, concept.contexts]),
             "prompts": prompts,
             "seed": seed,
             "sampler": asdict(loaded.sampler),
-            "scheduler": _scheduler(loaded),
-            "vae": digest_tensors(loaded.pipeline.vae.state_dict()),
+            **surroundings(loaded),
             "precision": loaded.precision,
             "revision": REVISION,
             "detector": detector.identity,
@@ -272,9 +276,10 @@ class _Job:
         from excise.attacks._subject import Attacked, assault
 
         cached = None if subject.name == "erased" else self._cache(chosen, subject.name)
-        if cached is not None and cached.with_suffix(".json").is_file():
-            tensors, _ = read_tensors(cached.with_suffix(".safetensors"))
-            return Attacked(read_json(cached.with_suffix(".json")), tensors)
+        if cached is not None:
+            with suppress(FileNotFoundError, ValueError):  # what is not there whole is made again
+                tensors, _ = read_tensors(cached.with_suffix(".safetensors"))
+                return Attacked(read_json(cached.with_suffix(".json")), tensors)
         found = assault(
             chosen, self.model, subject, self.concept, self.plain[subject.name], self.detector,
             shown=self.shown, seed=self.seed, progress=self.progress,
@@ -357,14 +362,6 @@ def _too_small(budget: int, facts: dict[str, Any]) -> str:
         every = f"{facts['whole budget']} for all {facts['iterations asked']} iterations"
         least = f": it needs at least {facts['least budget']}, and {every}"
     return f"a budget of {budget} U-Net calls is too small{least}"
-
-
-def _scheduler(model: Model) -> str:
-    """SHA-256 of its config, without the list of what its file leaves out: the host makes that in random order."""
-    from excise.digests import digest_values
-
-    config = model.pipeline.scheduler.config
-    return digest_values(repr(type(config)({key: value for key, value in config.items() if key != "_use_default_values"})))
 
 
 def _identity(edit: Edit) -> dict[str, Any]:

@@ -91,13 +91,13 @@ def _sample(
     steps: int | None, guidance: float | None, progress: Progress,
 ) -> list[Image.Image]:  # fmt: skip
     from excise.edits import all_applied
-    from excise.report.pictures import batch, to_image
+    from excise.report.pictures import to_image
 
     pictures: list[Image.Image] = []
     with all_applied(model, edits, scale):
-        for start in range(0, len(wanted), batch(model)):
+        for start in range(0, len(wanted), model.batch(32)):
             progress("pictures", start, len(wanted))
-            prompts, seeds = zip(*wanted[start : start + batch(model)], strict=True)
+            prompts, seeds = zip(*wanted[start : start + model.batch(32)], strict=True)
             pictures += map(to_image, model.sample(prompts, seeds, steps=steps, guidance_scale=guidance))
     progress("pictures", len(wanted), len(wanted))
     return pictures

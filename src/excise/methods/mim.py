@@ -116,7 +116,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     descent = None
     if felt is not None:
         text = set(subspaces.select(model.unet, "kv"))
-        inverse = metric.inverse(felt, settings.ridge).to(torch.promote_types(model.dtype, torch.float32))
+        inverse = metric.inverse(felt, settings.ridge).to(model.device, torch.promote_types(model.dtype, torch.float32))
         descent = partial(metric.Steepest, inverse=inverse, reads_text=[name in text for name in names])
     with Trainee(model, names) as trainee:
         if felt is not None and settings.start == "solved":
@@ -149,7 +149,7 @@ def _begin(
     groups = [*_names(model, concepts, settings), *_artefacts(bank, settings)]
     rows, guides = (torch.cat([part.cpu().double() for part in side]) for side in zip(*groups, strict=True))
     strength = torch.cat([rows.new_full((len(own),), 1 / len(own)) for own, _ in groups])  # each group as if it were alone
-    others = metric.root(felt.cpu())
+    others = metric.root(felt)
     held = rows.new_full((len(others),), settings.hold)
     ridge = settings.ridge * float(felt.diagonal().mean())
     change = closed_form.redirect(rows, guides, strength, others, held, ridge).change()
@@ -238,11 +238,11 @@ def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, set
     return answer
 
 
-def _ask(model: Model, states: States, conditioning: Tensor, batch: int = 64) -> Tensor:
+def _ask(model: Model, states: States, conditioning: Tensor) -> Tensor:
     """The model's output for every state; conditioning has one row per state, or one for all."""
     import torch
 
-    parts = torch.arange(len(states)).split(batch)
+    parts = torch.arange(len(states)).split(model.batch(64))
     conditioning = conditioning.expand(len(states), -1, -1)
     return torch.cat([model.predict(states.latents[part], states.t[part], conditioning[part]) for part in parts])
 

@@ -108,7 +108,8 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
             _train(
                 model, targets, trainee, settings, run, lambda: [p - trainee.before[n] for n, p in trainee.parameters.items()]
             )
-            edit = finish(model, trainee.deltas(), "sepme", concepts, settings, run)
+            deltas = trainee.deltas()
+        edit = finish(model, deltas, "sepme", concepts, settings, run)
     else:
         groups = [targets] if settings.variant == "joint" else [[target] for target in targets]
         parts: dict[str, Any] = {}

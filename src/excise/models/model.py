@@ -119,6 +119,10 @@ class Model:
         edge = self.sampler.size // self.pipeline.vae_scale_factor
         return self.pipeline.unet.config.in_channels, edge, edge
 
+    def batch(self, most: int) -> int:
+        """Pictures to make, read or predict at once without gradients: `most`, of large ones as many as have a million pixels (ours)."""
+        return min(most, max(1, 2**20 // self.sampler.size**2))
+
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Tensor:
         """Text embeddings, (prompts, tokens, width); prompts longer than the context are cut."""
@@ -236,7 +240,7 @@ class Model:
         *,
         steps: int | None = None,
         guidance_scale: float | None = None,
-        batch: int = 32,
+        batch: int | None = None,
     ) -> Tensor:
         """Pictures for prompts, one seed each: (n, 3, size, size) float32 in 0–1 on the CPU.
 
@@ -244,7 +248,7 @@ class Model:
         """
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each picture needs its own")
-        pictures = []
+        pictures, batch = [], batch or self.batch(32)
         for start in range(0, len(prompts), batch):
             rows = slice(start, start + batch)
             conditioning = self.encode(prompts[rows])
@@ -262,15 +266,15 @@ class Model:
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (b, c, h, w) to pictures (b, 3, size, size), float32 in 0–1 on the CPU."""
         vae = self.pipeline.vae
-        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample
-        return (pixels.float() / 2 + 0.5).clamp(0, 1).cpu()
+        parts = [vae.decode(chunk.to(vae.dtype) / vae.config.scaling_factor).sample for chunk in latents.split(self.batch(64))]
+        return (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1).cpu()
 
     @torch.no_grad()
-    def encode_pictures(self, pictures: Tensor, batch: int = 64) -> Tensor:
+    def encode_pictures(self, pictures: Tensor, batch: int | None = None) -> Tensor:
         """Pictures (n, 3, size, size) in 0–1 to scaled latents (posterior mean), in the model's dtype."""
         vae = self.pipeline.vae
         parts = [
             vae.encode((chunk * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
-            for chunk in pictures.split(batch)
+            for chunk in pictures.split(batch or self.batch(64))
         ]
         return torch.cat(parts).to(self.device, self.dtype)

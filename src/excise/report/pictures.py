@@ -64,10 +64,10 @@ def sample(
     """The pictures of the base model and those of the edited one."""
     prompts, seeds = [panel.prompt for panel in columns], [panel.seed for panel in columns]
     progress("before and after", 0, 2)
-    base = model.sample(prompts, seeds, batch=batch(model))
+    base = model.sample(prompts, seeds)
     progress("before and after", 1, 2)
     with edit.applied(model):
-        edited = model.sample(prompts, seeds, batch=batch(model))
+        edited = model.sample(prompts, seeds)
     progress("before and after", 2, 2)
     return [to_image(picture) for picture in base], [to_image(picture) for picture in edited]
 
@@ -90,11 +90,6 @@ def draw(labels: Sequence[str], rows: dict[str, list[Image.Image]]) -> Image.Ima
             method = Image.Resampling.NEAREST if picture.width < edge else Image.Resampling.LANCZOS
             sheet.paste(picture.resize((edge, edge), method), (LABELS + column * (edge + GAP), top))
     return sheet
-
-
-def batch(model: Model) -> int:
-    """How many pictures to make at once: about a million pixels, so that memory stays that of a few large pictures."""
-    return min(32, max(1, 2**20 // model.sampler.size**2))
 
 
 def to_image(picture: Tensor) -> Image.Image:
