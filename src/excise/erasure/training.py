@@ -85,7 +85,7 @@ def train_in_rounds(
     after    called after every step; a true answer ends the training
     state    further tensors that change in place while training (averages, a critic); checkpoints hold them too
     A checkpoint is written after every round (of many rounds, after about every fiftieth of the run) and after an early end; a run with the
-    same settings and seed goes on from it to the same bits.
+    same settings and seed goes on from it, on the CPU and with as many threads to the same bits.
 
     Raises FloatingPointError if the loss is not finite, ValueError for a checkpoint of another run.
     """

@@ -89,7 +89,7 @@ def erase(
     harden     folders of audits of earlier edits: the prompts and embeddings that showed the concept are erased too
     out        folder for edit.safetensors, edit.json, result.json, README.md and before_after.png; None writes nothing
     settings   of the method; `preset=NAME` chooses a published set
-    resume     go on with the run that was stopped, to the same bits
+    resume     go on with the run that was stopped; on the CPU, with as many threads, to the same bits
     overwrite  replace an earlier result, or start anew where a run was stopped
     evaluate   measure base and edited model, if the model brings a classifier
     measure    measure what the words still say, in nats, and what other words lost, if the model brings a list of concepts
