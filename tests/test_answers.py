@@ -88,6 +88,17 @@ def test_another_noise_of_the_sampler_s_steps_is_not_mixed_up(
     assert made == [0, 0]
 
 
+@pytest.mark.parametrize("what", ["excise.edits.manifest.versions", "torch.get_num_threads"])
+def test_what_was_rounded_otherwise_is_not_mixed_up(
+    what: str, canvas: Model, judge: Classifier, made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other last bits of the base model's pictures would be laid to the edit."""
+    answer(canvas, ITEMS[:1], judge)
+    monkeypatch.setattr(what, lambda: 77)
+    answer(canvas, ITEMS[:1], judge)
+    assert made == [0, 0]
+
+
 def _other_unet(model: Model) -> None:
     with torch.no_grad():
         next(iter(model.unet.parameters())).add_(0.01)

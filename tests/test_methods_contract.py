@@ -202,9 +202,20 @@ def test_concepts_share_the_steps_of_a_run_where_they_share_its_weights(name: st
     assert (steps("cat"), steps("cat", "dog")) == (once, 2 * once if ROWS.get(name, Row()).parts else once)
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if not ROWS.get(name, Row()).parts])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *(
+            (name, {"mim": {"phrasings": "all", "metric": "rest"}}.get(name, {}))
+            for name in TRAINED
+            if not ROWS.get(name, Row()).parts
+        ),
+        ("sepme", {"variant": "joint"}),
+        ("sepme", {"variant": "whole"}),
+    ],
+)
 def test_no_prompt_of_a_concept_names_another_one_erased_along(
-    name: str, canvas: Model, monkeypatch: pytest.MonkeyPatch
+    name: str, options: dict[str, Any], canvas: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cat and sketch are each other's contexts; alone each has prompts that name the other."""
     banks: list[list[PromptPair]] = []
@@ -216,7 +227,6 @@ def test_no_prompt_of_a_concept_names_another_one_erased_along(
 
     monkeypatch.setattr(PromptBank, "of_pairs", classmethod(of_pairs))
     method, cat, sketch = get(name), canvas.catalog.resolve("cat"), canvas.catalog.resolve("style:sketch")
-    options = {"mim": {"phrasings": "all", "metric": "rest"}, "spm": {"transport": "off"}}.get(name, {})
     settings = _settings(method, canvas, rounds=1, steps=1, **options)
 
     def named(concept: Concept, pairs: Sequence[PromptPair]) -> int:

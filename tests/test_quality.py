@@ -147,6 +147,19 @@ class TestIntervals:
         blocks = kid_estimate(draws(120, 3, 1), draws(120, 3, 2, shift=1))
         assert blocks.n == 120 and blocks.low < whole.value < blocks.high
 
+    def test_few_blocks_have_students_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two blocks tell their spread badly: the interval is that of scipy's t with one degree of freedom."""
+        from scipy import stats
+
+        from excise.evaluation import quality
+
+        monkeypatch.setattr(quality, "BLOCK", 20)
+        held: list[float] = []
+        monkeypatch.setattr(quality, "kid", lambda *sets, paired: held.append(kid(*sets, paired=paired)) or held[-1])
+        found = kid_estimate(draws(40, 3, 1), draws(40, 3, 2, shift=1))
+        expected = stats.t.interval(0.95, 1, loc=np.mean(held), scale=stats.sem(held))
+        assert len(held) == 2 and (found.low, found.high) == pytest.approx(expected)
+
     def test_sets_of_unlike_sizes_never_hold_all_pairs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """30,000 real pictures beside a few hundred would be gigabytes; block by block it is the same."""
         from excise.evaluation import quality

@@ -94,6 +94,11 @@ def test_r3_r4_a_larger_ridge_gives_shorter_embeddings_down_to_nothing(matrices:
     assert torch.allclose(end.change(), start.change(), atol=1e-9)
 
 
+def test_a_ridge_that_does_not_help_is_refused() -> None:
+    with pytest.raises(ValueError, match="regeneration_ridge=1e-14 is too small here"):
+        regenerate(-torch.eye(WIDTH, dtype=torch.float64), torch.eye(WIDTH, dtype=torch.float64), random(1, WIDTH), 1e-14)
+
+
 def test_r5_it_is_linear_and_rows_do_not_see_each_other(matrices: dict[str, Tensor]) -> None:
     new = mapped(matrices, TextMap(random(WIDTH, 2), 0.1 * random(2, WIDTH, seed=1)))
     both, (c, d) = sums(matrices, new), random(2, WIDTH, seed=4)

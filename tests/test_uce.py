@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -298,6 +299,20 @@ def test_pushes_are_added_to_the_concepts_own_outputs(sd1: Model) -> None:
     for name, weight in kv(sd1).items():
         expected = published(weight.double().numpy(), [pair], [], p=1.0)
         assert np.abs(changed[name] - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"attributes": "red; green", "technique": "tensor"}, "attributes need technique=replace"),
+        ({"attributes": "red; green", "pushes": ((0.3,),)}, "a weight for each of the 2 attributes"),
+        ({"pushes": ((),)}, "pushes need attributes, and a row for each of the 1 concepts"),
+        ({"attributes": "red; green", "pushes": ((0.3, 0.1), (0.1, 0.2))}, "a row for each of the 1 concepts"),
+    ],
+)
+def test_debiasing_that_does_not_fit_is_refused(bad: dict[str, Any], message: str, sd1: Model) -> None:
+    with pytest.raises(ValueError, match=message):
+        erase(sd1, CAT, **bad)
 
 
 def test_debiasing_goes_on_until_shares_are_as_wanted(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from excise.erasure.prompts import PromptBank, in_turn
 from excise.erasure.run import Progress, Run
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
 from excise.information.pictures import SUFFIXES, read_picture
-from excise.models.fingerprint import config
+from excise.models.fingerprint import arithmetic, config
 from excise.models.model import STEP_NOISE
 
 if TYPE_CHECKING:
@@ -296,6 +296,7 @@ def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: in
 def _cache(model: Model, steps: int, scale: float) -> Path:
     """The folder of one model and sampler."""
     scheduler = [type(model.pipeline.scheduler).__name__, config(model.pipeline.scheduler)]
-    where = [model.precision, model.device.type, model.latent_shape, torch.__version__]
-    key = json.dumps([base_fingerprint(model), steps, scale, scheduler, where, STEP_NOISE], default=str)
+    key = json.dumps(
+        [base_fingerprint(model), steps, scale, scheduler, model.latent_shape, arithmetic(model), STEP_NOISE], default=str
+    )
     return cache_folder() / "pictures" / hashlib.sha256(key.encode()).hexdigest()[:16]

@@ -25,7 +25,7 @@ from excise.erasure.run import Progress, silent
 from excise.evaluation.classifier import Classifier
 from excise.files import cache_folder, read_tensors, write_tensors
 from excise.models import Model
-from excise.models.fingerprint import surroundings
+from excise.models.fingerprint import arithmetic, surroundings
 from excise.models.model import STEP_NOISE
 
 Answer = dict[str, int]
@@ -206,7 +206,7 @@ def _folder(model: Model) -> Path | None:
         base_fingerprint(model),
         surroundings(model),
         vars(model.sampler),
-        [model.precision, model.device.type, torch.__version__],
+        arithmetic(model),
         STEP_NOISE,
     ]
     return cache_folder() / "answers" / digest_values(key)[:16]

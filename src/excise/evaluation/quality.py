@@ -21,6 +21,7 @@ from excise.evaluation.intervals import Z95
 from excise.evaluation.lpips import Lpips
 from excise.evaluation.weights import find
 from excise.information.bootstrap import Estimate, bootstrap, resample
+from excise.student import student_quantile
 
 FIGURES = ("fid_base", "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score")
 """Every figure by its key; those of `BASE_FIGURES` are also measured for the base model."""
@@ -183,7 +184,7 @@ def fid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
 
 
 def kid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples: int = RESAMPLES) -> Estimate:
-    """KID with an interval of 1.96 bootstrap standard errors; of many pictures the mean over blocks of 1,000, and their spread."""
+    """KID with an interval of 1.96 bootstrap standard errors; of many pictures the mean over blocks of 1,000, with Student's interval."""
     n = min(len(one), len(other))
     if n >= 2 * BLOCK:
         generator = Generator().manual_seed(0)
@@ -192,7 +193,8 @@ def kid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
             order[1] = order[0]
         blocks = [(one[order[0][s : s + BLOCK]], other[order[1][s : s + BLOCK]]) for s in range(0, n - BLOCK + 1, BLOCK)]
         values = torch.tensor([kid(a, b, paired=paired) for a, b in blocks])
-        value, width = float(values.mean()), Z95 * float(values.std()) / math.sqrt(len(values))
+        value = float(values.mean())
+        width = student_quantile(0.975, len(values) - 1) * float(values.std()) / math.sqrt(len(values))
         return Estimate(value, value - width, value + width, len(blocks) * BLOCK)
     value = kid(one, other, paired=paired)
     weights = [torch.zeros(resamples, len(x), dtype=torch.float64) for x in (one, other)]

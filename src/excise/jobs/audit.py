@@ -290,16 +290,12 @@ class _Job:
         return found
 
     def _cache(self, chosen: Chosen, control: str) -> Path:
-        import torch
-
-        from excise import __version__
+        from excise.models.fingerprint import arithmetic
 
         others = {"edits"} if control == "gold" else {"edits", "gold"}
         about = {key: value for key, value in self.about.items() if key not in others}
-        machine = [__version__, torch.__version__, self.model.device.type]
-        key = json.dumps(
-            [control, about, chosen.attack.name, chosen.settings.model_dump(), chosen.budget, machine], default=str
-        )
+        how = [chosen.attack.name, chosen.settings.model_dump(), chosen.budget, arithmetic(self.model)]
+        key = json.dumps([control, about, how], default=str)
         return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
 
     def _draw(self, erased: Attacked, path: Path) -> None:

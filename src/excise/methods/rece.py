@@ -124,4 +124,7 @@ def regenerate(own: Tensor, cross: Tensor, rows: Tensor, ridge: float) -> Tensor
     import torch
 
     system = own + ridge * torch.eye(len(own), dtype=own.dtype)
-    return torch.cholesky_solve(cross @ rows.T, torch.linalg.cholesky(system)).T
+    factor, problem = torch.linalg.cholesky_ex(system)
+    if problem:
+        raise ValueError(f"regeneration_ridge={ridge:g} is too small here; use a larger one")
+    return torch.cholesky_solve(cross @ rows.T, factor).T

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from pydantic import Field
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.erasure.budget import Pictured
 from excise.erasure.wording import Preserve, preserved, worded
 from excise.methods import register
@@ -102,7 +102,8 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
     whole = settings.variant == "whole"
     rows = {} if whole else protected_rows(model, concepts, settings)
     bases = {label: free_directions(rows[label], label, settings) for label in rows}
-    targets = [_target(model, concept, settings, run) for concept in concepts]
+    shared = settings.variant != "separate"  # weights: then no prompt of one concept names another
+    targets = [_target(model, concept, settings, run) for concept in (apart(concepts) if shared else concepts)]
     if whole:
         with Trainee(model, select(model.unet, "attn2")) as trainee:
             _train(

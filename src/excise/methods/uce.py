@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from excise.concepts import Concept, PromptPair
 from excise.erasure.wording import Expansion, Prompts, Redirecting, Shares, expanded, preserved, worded
@@ -70,6 +70,14 @@ class UceSettings(Redirecting):
             raise ValueError("needs one share for every attribute, and they add up to 1")
         return desired
 
+    @model_validator(mode="after")
+    def _consistent(self) -> UceSettings:
+        if self.attributes and self.technique == "tensor":
+            raise ValueError("technique=tensor takes a guide's part along the concept away; attributes need technique=replace")
+        if self.pushes is not None and any(len(row) != len(self.attributes) for row in self.pushes):
+            raise ValueError(f"pushes need a weight for each of the {len(self.attributes)} attributes in every row")
+        return self
+
 
 @register("uce", title="UCE", paper="arXiv 2308.14761", settings=UceSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: UceSettings, run: Run) -> WeightEdit:
@@ -82,6 +90,8 @@ def erase(model: Model, concepts: Sequence[Concept], settings: UceSettings, run:
         ledger = Ledger.of(model, "uce", concepts, settings, same=_SHARED)
         return ledger.finish(model, _deltas(model, ledger, ledger.weights(model, select(model.unet, "kv"))), run)
 
+    if settings.pushes is not None and (not settings.attributes or len(settings.pushes) != len(concepts)):
+        raise ValueError(f"pushes need attributes, and a row for each of the {len(concepts)} concepts")
     if settings.attributes and settings.pushes is None:
         return balance(model, concepts, settings, solve, run)
     return solve(settings)

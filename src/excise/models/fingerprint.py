@@ -69,6 +69,15 @@ def surroundings(model: Any) -> dict[str, str]:
     return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests}
 
 
+def arithmetic(model: Any) -> dict[str, Any]:
+    """What decides how a Model's predictions are rounded, and so the last bits of its pictures."""
+    from excise.edits.manifest import versions
+
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"precision": model.precision, "device": name, "threads": torch.get_num_threads(), "versions": versions()}
+
+
 def config(part: Any) -> dict[str, Any]:
     """A network's or scheduler's config without what its host notes for itself: where it was read, and what was left out of the file (in
     random order)."""

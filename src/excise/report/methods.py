@@ -250,7 +250,8 @@ def mean(cells: Sequence[Cell], key: str) -> Number | None:
     if not found:
         return None
     if key in ("worst", "information.kept.worst"):
-        return min((each for *_, each in found), key=lambda each: each.value)
+        least = min((each for *_, each in found), key=lambda each: each.value)
+        return Number(least.value, note=least.note)
     by_concept: dict[str, list[float]] = {}
     for concept, _, each in found:
         by_concept.setdefault(concept, []).append(each.value)
