@@ -602,3 +602,73 @@ class TestFlags:
         printed = ok(command, "--help")
         _, _, examples = printed.partition("Examples:")
         assert examples.count("excise ") == 2
+
+
+def test_a_model_that_lost_its_vocabulary_is_refused(tiny_canvas: Path, tmp_path: Path) -> None:
+    """Hosts read what is left of a tokenizer: one in which all words are the same."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_canvas, model)
+    for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (model / "tokenizer" / name).unlink(missing_ok=True)
+    code, _, err = run("generate", "a cat", "--model", model, "--out", tmp_path / "x.png")
+    assert code == 2 and "unexpected" not in err and err.count("\n") == 1 and not (tmp_path / "x.png").exists()
+
+
+def test_a_config_with_a_wrong_value_is_refused(tiny_canvas: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_canvas, model)
+    config = model / "text_encoder" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text(encoding="utf-8")), "hidden_size": "x"}), encoding="utf-8")
+    code, _, err = run("generate", "a cat", "--model", model, "--out", tmp_path / "x.png")
+    assert code == 2 and "could not be read as a Stable Diffusion model" in err
+
+
+def test_a_classifier_that_is_missing_is_noticed_before_the_erasure(
+    tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_canvas, model)
+    (model / json.loads((model / "excise.json").read_text(encoding="utf-8"))["classifier"]).unlink()
+    erased: list[object] = []
+    monkeypatch.setattr("excise.jobs.erase._erased", lambda *arguments: erased.append(arguments))
+    code, _, err = run("erase", "cat", "--model", model, *SETS, "--out", tmp_path / "x")
+    assert code == 2 and "no such file" in err and not erased
+
+
+def test_a_model_folder_of_links_keeps_its_classifier(tiny_canvas: Path, tmp_path: Path) -> None:
+    """As the hub's cache has them: every file is a link to one with another name."""
+    model, blobs = tmp_path / "model", tmp_path / "blobs"
+    shutil.copytree(tiny_canvas, model)
+    blobs.mkdir()
+    for number, file in enumerate(sorted(path for path in model.rglob("*") if path.is_file())):
+        file.rename(blobs / str(number))
+        file.symlink_to(blobs / str(number))
+    assert excise.load(model, device="cpu").classifier == model / "classifier.safetensors"
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tiny_canvas: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    code, _, err = run("evaluate", "--model", tiny_canvas, "--concept", "cat", "--json", tmp_path / "file" / "deep" / "x.json")
+    assert code == 2 and f"{tmp_path / 'file'} is not a folder" in err
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])
+@pytest.mark.parametrize("command", [["evaluate", "--concept", "cat"], ["measure", "cat"], ["vary", "x"], ["audit", "x"]])
+def test_seeds_that_generators_do_not_take_are_refused(command: list[str], seed: str) -> None:
+    code, _, err = run(*command, "--seed", seed)
+    assert code == 2 and f"seed must be in 0..4294967295, not {seed}" in err
+
+
+def test_a_long_concept_has_a_folder_that_can_be_made() -> None:
+    assert len(erase._folder_name(("x" * 300,)).encode()) < 255 and erase._folder_name(("A b",)) == "a-b"
+
+
+def test_headings_are_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    from excise.cli import screen
+
+    screen.table(["a[b]", "x[/b]"], [["1", "2"]], title="t[/i]")
+    assert capsys.readouterr().out.split() == ["t[/i]", "a[b]", "x[/b]", "1", "2"]
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    assert explain(BrokenPipeError(errno.EPIPE, "Broken pipe")) == ("", 1)

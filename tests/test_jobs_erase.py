@@ -251,8 +251,8 @@ def test_what_the_first_of_two_concepts_took_is_kept(
 
 def test_every_checkpoint_counts(tmp_path: Path) -> None:
     place, identity = Workplace(tmp_path / "x"), {"seed": 0}
-    with pytest.raises(KeyboardInterrupt), place.opened(resume=False):
-        place.claim(identity)
+    with pytest.raises(KeyboardInterrupt), place.opened():
+        place.claim(identity, resume=False)
         checkpoint = place.folder / "checkpoint-1.safetensors"
         checkpoint.touch()
         later = place.identity.stat().st_mtime + 1000
@@ -260,25 +260,34 @@ def test_every_checkpoint_counts(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     with pytest.raises(FileExistsError, match="unfinished run"):
         place.check(resume=False, overwrite=False)
-    with place.opened(resume=True):
-        assert place.claim(identity) == pytest.approx(1000)
-    with place.opened(resume=False):
-        place.claim(identity)
+    with place.opened():
+        assert place.claim(identity, resume=True) == pytest.approx(1000)
+    with place.opened():
+        place.claim(identity, resume=False)
         checkpoint.touch()
         with pytest.raises(ValueError, match="seed was 0, now 1"):
-            place.claim({"seed": 1})
+            place.claim({"seed": 1}, resume=True)
     assert os.listdir(tmp_path) == []
 
 
 def test_of_two_runs_at_a_time_the_second_is_refused(tmp_path: Path) -> None:
     place = Workplace(tmp_path / "x")
-    with place.opened(resume=False):
+    with place.opened():
         place.checkpoint.touch()
-        for resume in (False, True):
-            with pytest.raises(FileExistsError, match=r"another run is writing .*x; wait"), place.opened(resume=resume):
-                pass
+        with pytest.raises(FileExistsError, match=r"another run is writing .*x; wait"), place.opened():
+            pass
         assert place.checkpoint.exists()
-    with place.opened(resume=False):
+
+
+def test_an_earlier_run_is_kept_until_a_new_one_can_begin(tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "x")
+    place.folder.mkdir()
+    place.checkpoint.touch()
+    with pytest.raises(ValueError, match="no device"), place.opened():
+        raise ValueError("no device 'cuda' here")
+    assert place.checkpoint.exists()
+    with place.opened():
+        place.claim({"seed": 0}, resume=False)
         assert not place.checkpoint.exists()
 
 

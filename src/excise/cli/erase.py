@@ -94,8 +94,10 @@ def _resolve(ctx: typer.Context, config: Path | None, settings: list[str] | None
 def _folder_name(concepts: tuple[str, ...]) -> str:
     import re
 
+    from excise.files import fitting
+
     names = [re.sub(r"[^\w]+", "-", text.lower()).strip("-") for text in concepts[:4]]
-    return "-".join(names + ["and-more"] * (len(concepts) > 4)) or "edit"
+    return fitting("-".join(names + ["and-more"] * (len(concepts) > 4)) or "edit")
 
 
 def _show(plan: Plan, resolved: Resolved) -> None:

@@ -31,7 +31,8 @@ class Group(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             line, code = explain(error)
-            print(f"excise: {line}", file=sys.stderr)
+            if line:
+                print(f"excise: {line}", file=sys.stderr)
             raise Exit(code) from None
 
 
@@ -44,6 +45,8 @@ def explain(error: BaseException) -> tuple[str, int]:
 def _line(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return "stopped", 130
+    if isinstance(error, BrokenPipeError):
+        return "", 1
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"error: the disk is full ({error.filename or 'while writing'}); nothing was half-written", 1
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

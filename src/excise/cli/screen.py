@@ -51,12 +51,15 @@ def quiet_hosts() -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A table on stdout; text of users is not taken for markup."""
+    """A table on stdout; text of users, which headings may be too, is not taken for markup."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    grid = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    heads = [Column(Text(column)) for column in columns]
+    grid = Table(
+        *heads, title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(grid)

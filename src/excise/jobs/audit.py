@@ -16,7 +16,7 @@ from excise.attacks import Chosen, choose
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run, silent
 from excise.files import cache_folder, check_ours, fitting, read_json, read_tensors, write_json, write_tensors
-from excise.jobs.files import erased_concepts, read_edits
+from excise.jobs.files import check_seed, erased_concepts, read_edits
 from excise.models.names import check_never_saw, describe, resolve
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def audit(
 
     Raises ValueError, FileNotFoundError or FileExistsError for bad input.
     """
+    check_seed(seed)
     chosen = choose([attacks] if isinstance(attacks, str) else list(attacks), budget)
     description = describe(resolve(model if base is None else base))
     folders = [edit] if isinstance(edit, str | Path) else list(edit)

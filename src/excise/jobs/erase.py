@@ -143,10 +143,13 @@ def run(plan: Plan, progress: Progress = silent) -> EraseResult:
     """Carry out a plan."""
     request = plan.request
     workplace = Workplace(request.out) if request.out is not None else None
-    with workplace.opened(resume=request.resume) if workplace else nullcontext():
+    with workplace.opened() if workplace else nullcontext():
         model = _load(plan, progress)
         found = artefacts(plan.audits, model)
-        with workplace.claimed(_identity(plan, model, found)) if workplace else nullcontext(0.0) as spent:
+        if _evaluable(plan, model):
+            _check_classifier(plan, model)
+        claim = workplace.claimed(_identity(plan, model, found), resume=request.resume) if workplace else nullcontext(0.0)
+        with claim as spent:
             edit, cost = _erased(plan, model, found, workplace, progress)
             cost["seconds"] += spent
             measured = {**_evaluated(plan, model, edit, progress), **_informed(plan, model, edit, progress)}
@@ -185,9 +188,22 @@ def _erased(
     return edit, {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device)}
 
 
+def _evaluable(plan: Plan, model: Model) -> bool:
+    return plan.request.evaluate and model.classifier is not None and bool(model.catalog.concepts)
+
+
+def _check_classifier(plan: Plan, model: Model) -> None:
+    """Raise ValueError or FileNotFoundError for one that cannot measure the erasure: before it is made, not after."""
+    from excise.evaluation.classifier import Classifier
+    from excise.evaluation.questions import check_heads, questions
+
+    assert model.classifier is not None
+    check_heads(Classifier.load(model.classifier), questions(model, plan.concepts, 1, 1, plan.request.seed), model)
+
+
 def _evaluated(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
     """Base and edited model measured, if that is wanted and possible; nulls and a note if not."""
-    if plan.request.evaluate and model.classifier is not None and model.catalog.concepts:
+    if _evaluable(plan, model):
         from excise.evaluation import evaluate
 
         evaluation = evaluate(model, plan.concepts, edit, seed=plan.request.seed, progress=progress)
@@ -220,7 +236,7 @@ def _write(plan: Plan, model: Model, result: EraseResult, out: Path, progress: P
     base, edited = pictures.sample(model, result.edit, columns, progress)
     sheet = pictures.draw([panel.label for panel in columns], {"base": base, "edited": edited})
     name = plan.request.model
-    shown = name if name in BUILT_IN or not Path(name).exists() else "PATH/TO/BASE"
+    shown = name if name in BUILT_IN or not Path(name).expanduser().exists() else "PATH/TO/BASE"
     text = card.render(result.edit.manifest, plan.method, result.to_dict(), model=shown, edit=out.name)
     check_replaceable(out, MARKER, plan.request.overwrite)  # again: what appeared there meanwhile is not lost
     with replacing_folder(out) as folder:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from excise.concepts import Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, erased_concepts, load_base, read_edits
+from excise.jobs.files import check_new_file, check_seed, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -56,6 +56,7 @@ def evaluate(
     weights or pictures that are not.
     """
     check_new_file(json, overwrite)
+    check_seed(seed)
     if target_pictures < 1 or other_pictures < 1:
         raise ValueError("target_pictures and other_pictures must be at least 1")
     description = describe(resolve(model))

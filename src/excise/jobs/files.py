@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,23 @@ if TYPE_CHECKING:
     from excise.models import Model
 
 
+def check_seed(seed: int) -> None:
+    """Raise ValueError for one that generators may not take."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in 0..{2**32 - 1}, not {seed}")
+
+
 def check_new_file(path: str | Path | None, overwrite: bool) -> None:
-    """Raise FileExistsError if a file is there and may not be replaced, or a folder is there."""
-    if path is None or not Path(path).exists():
+    """Raise FileExistsError if a file is there and may not be replaced, or a folder is there; NotADirectoryError or PermissionError where
+    nothing can be written."""
+    if path is None:
+        return
+    above = next(folder for folder in Path(path).absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written: {above} is not a folder")
+    if not os.access(above, os.W_OK):
+        raise PermissionError(f"{path} cannot be written: no permission to write into {above}")
+    if not Path(path).exists():
         return
     if not Path(path).is_file():
         raise FileExistsError(f"{path} is a folder; give a file's path")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from excise.erasure.run import Progress, silent
 from excise.files import check_replaceable, replacing, replacing_folder, write_json
-from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.files import check_new_file, check_seed, read_edits
 from excise.jobs.provenance import provenance
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def _check(prompts: Sequence[str], n: int, seed: int, steps: int | None, guidanc
             raise ValueError(f"prompt {number} is empty")
     if n < 1 or (steps is not None and steps < 1):
         raise ValueError(f"n and steps must be at least 1, not n={n}, steps={steps}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be in 0..{2**32 - 1}, not {seed}")
+    check_seed(seed)
     if not math.isfinite(scale) or (guidance is not None and not (math.isfinite(guidance) and guidance >= 0)):
         raise ValueError(f"scale must be a number and guidance one of at least 0, not scale={scale}, guidance={guidance}")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run
 from excise.files import fitting
+from excise.jobs.files import check_seed
 from excise.methods import Method, Settings, get, parse_settings
 from excise.report.methods import RETRAINED
 
@@ -167,6 +168,8 @@ def grid(
         wanted |= {task.label: task for task in found}
     if not entrants or not wanted or not seeds:
         raise ValueError("a grid needs at least one method, one concept and one seed")
+    for seed in seeds:
+        check_seed(seed)
     exact = {Task.parse(name, catalog).label: model for name, model in (gold or {}).items()}
     cells = [
         Cell(entrant, task, seed, exact.get(label))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, erased_concepts, load_base, read_edits
+from excise.jobs.files import check_new_file, check_seed, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -64,6 +64,7 @@ def measure(
 
     Raises ValueError, FileNotFoundError or FileExistsError for bad input, before any weight is loaded where that can be known.
     """
+    check_seed(seed)
     for path in (json, figure, curves):
         check_new_file(path, overwrite)
     for path in (figure, curves):

@@ -8,7 +8,7 @@ from typing import Any
 
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, erased_concepts, load_base, read_edits
+from excise.jobs.files import check_new_file, check_seed, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
@@ -38,6 +38,7 @@ def vary(
     concept or several, or the model brings no classifier, FileExistsError if `json` is there.
     """
     check_new_file(json, overwrite)
+    check_seed(seed)
     if pictures < 1:
         raise ValueError("pictures must be at least 1")
     description = describe(resolve(model))

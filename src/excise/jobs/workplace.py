@@ -49,16 +49,13 @@ class Workplace:
             )
 
     @contextmanager
-    def opened(self, *, resume: bool) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
         """The hidden folder is there inside the block, for this run alone, and deleted when the block succeeds.
 
         When it does not, checkpoints are kept. Raises FileExistsError if another run has it open.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            if not resume:
-                for old in self.checkpoints:
-                    old.unlink()
             try:
                 yield
             except BaseException:
@@ -76,12 +73,16 @@ class Workplace:
                 raise FileExistsError(f"another run is writing {self.out}; wait for it, or choose another path") from None
             yield
 
-    def claim(self, identity: dict[str, Any]) -> float:
+    def claim(self, identity: dict[str, Any], *, resume: bool) -> float:
         """Say which run the checkpoints belong to; returns the seconds of erasing that those already there hold.
 
-        Raises ValueError if they belong to another run.
+        Those of an earlier run that is not resumed are deleted only here, where the new one can begin. Raises ValueError if they belong to
+        another run.
         """
         identity, spent = json.loads(json.dumps(identity)), 0.0
+        if not resume:
+            for old in self.checkpoints:
+                old.unlink()
         if self.checkpoints:
             before = read_json(self.identity)
             differing = [
@@ -98,9 +99,9 @@ class Workplace:
         return spent
 
     @contextmanager
-    def claimed(self, identity: dict[str, Any]) -> Iterator[float]:
+    def claimed(self, identity: dict[str, Any], *, resume: bool) -> Iterator[float]:
         """`claim`; an error inside the block says that the checkpoints, which are this run's, are kept."""
-        spent = self.claim(identity)
+        spent = self.claim(identity, resume=resume)
         try:
             yield spent
         except BaseException as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from excise.models.model import Model, Sampler, own_size
@@ -45,6 +46,7 @@ def load(
         pipeline = _from_folder(where, dtype)
     pipeline.set_progress_bar_config(disable=True)
     _check_weights(pipeline, model)
+    _check_words(pipeline, model)
     return Model(
         pipeline.to(picked),
         name=description.name,
@@ -96,7 +98,7 @@ def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
         return diffusers.StableDiffusionPipeline.from_pretrained(
             where, **networks, **options, safety_checker=None, requires_safety_checker=False
         )
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, StrictDataclassError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} could not be read as a Stable Diffusion model: {_first_line(error)}") from None
     except OSError as error:
         if isinstance(where, str):
@@ -124,6 +126,19 @@ def _check_weights(pipeline: Any, model: str | Path) -> None:
                 raise ValueError(f"{model}: it lacks {part}.{name}")
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"{model}: {part}.{name} has values that are not finite (NaN or infinity)")
+
+
+def _check_words(pipeline: Any, model: str | Path) -> None:
+    """Raise ValueError for a tokenizer that is not this text encoder's, or that lost its vocabulary: hosts read what is left of one."""
+    words, config = pipeline.tokenizer, pipeline.text_encoder.config
+    one, other = words(["a", "b"]).input_ids
+    if one == other:
+        raise ValueError(f"{model}: its tokenizer knows no words; the folder tokenizer lacks its vocabulary")
+    if words.model_max_length > config.max_position_embeddings or len(words) > config.vocab_size:
+        raise ValueError(
+            f"{model}: its tokenizer ({len(words)} tokens, prompts of {words.model_max_length}) does not fit its text encoder "
+            f"({config.vocab_size}, {config.max_position_embeddings})"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -80,7 +80,7 @@ def describe(folder: Path | str) -> Description:
     data = read_json(path)
     try:
         classifier = path.parent / data["classifier"] if "classifier" in data else None
-        if classifier is not None and classifier.resolve().parent != path.parent.resolve():
+        if classifier is not None and Path(data["classifier"]).name != data["classifier"]:
             raise ValueError("the classifier must lie in the model's own folder")
         sampler = dict(data.get("sampler", {}))
         if sampler.keys() - {"steps", "guidance_scale", "size"}:
