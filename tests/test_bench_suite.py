@@ -65,6 +65,19 @@ def test_every_cell_says_what_the_suite_says_of_its_edit(options: dict[str, Any]
     assert pictures(tmp_path / "b") == made
 
 
+def test_pictures_of_an_erasure_that_came_out_otherwise_are_made_again(options: dict[str, Any], tmp_path: Path) -> None:
+    """A stopped cell is erased anew; what it had drawn before belongs to another edit and must not stop it for good."""
+    (found,) = bench(methods=["uce"], concepts=[GOGH], **options)
+    (manifest,) = (tmp_path / "b" / "pictures").rglob("edited/*.json")
+    told = json.loads(manifest.read_text(encoding="utf-8"))
+    told["about"]["edits"] = ["another"]
+    manifest.write_text(json.dumps(told), encoding="utf-8")
+    for path in (tmp_path / "b" / "cells").rglob("*.json"):
+        path.unlink()
+    (again,) = bench(methods=["uce"], concepts=[GOGH], **options)
+    assert again["suite"]["metrics"] == found["suite"]["metrics"]
+
+
 def test_two_processes_share_the_base_models_pictures(options: dict[str, Any], tmp_path: Path) -> None:
     found = bench(methods=["uce", "rece"], concepts=[GOGH], jobs=2, **options)
     assert all("error" not in cell for cell in found) and len(pictures(tmp_path / "b" / "base")) == 6

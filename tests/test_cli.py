@@ -672,3 +672,13 @@ def test_headings_are_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_reader_that_has_gone_is_no_error() -> None:
     assert explain(BrokenPipeError(errno.EPIPE, "Broken pipe")) == ("", 1)
+
+
+@pytest.mark.parametrize("sampler", [{"steps": "50"}, {"size": 0}, {"guidance_scale": "x"}])
+def test_a_sampler_that_cannot_be_is_refused(sampler: dict[str, Any], tiny_canvas: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_canvas, model)
+    about = model / "excise.json"
+    about.write_text(json.dumps({**json.loads(about.read_text(encoding="utf-8")), "sampler": sampler}), encoding="utf-8")
+    code, _, err = run("generate", "a cat", "--model", model, "--out", tmp_path / "x.png")
+    assert code == 2 and "excise.json is not a model description" in err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from excise.erasure.run import Progress
 from excise.evaluation.suites import Suite, SuiteSettings, get, parse_settings
 from excise.evaluation.weights import check_names
+from excise.files import read_json
 from excise.jobs.grid import Cell
 
 if TYPE_CHECKING:
@@ -61,6 +64,16 @@ class Published:
 
         make_answers(self.suite, self.suite.items(self.settings_of(cell)), model, (), self.out / BASE, progress)
 
+    def _drop_others(self, folder: Path, edit: Edit) -> None:
+        """Delete pictures of an erasure that was stopped, and made again came out otherwise: they can never be completed."""
+        from excise.evaluation.suites.answer_set import MANIFEST
+        from excise.jobs.provenance import identity
+
+        if (folder / MANIFEST).is_file():
+            about = read_json(folder / MANIFEST)["about"]
+            if about["edits"] != json.loads(json.dumps([identity(edit)], default=str)):
+                shutil.rmtree(folder)
+
     def measure(self, model: Model, cell: Cell, edit: Edit, progress: Progress) -> dict[str, Any]:
         """What a cell says: "suite", as `excise suite run` writes it."""
         from excise.jobs.suite import measure
@@ -68,5 +81,6 @@ class Published:
         settings, where = self.settings_of(cell), cell.path(self.out)
         self.tools = self.tools or self.suite.tools(settings, self.weights)
         pictures = self.out / "pictures" / where.parent.name / where.stem
+        self._drop_others(pictures / "edited", edit)
         base = self.out / BASE
         return {"suite": measure(self.suite, settings, self.tools, model, [edit], out=pictures, base=base, progress=progress)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,11 @@ def describe(folder: Path | str) -> Description:
         sampler = dict(data.get("sampler", {}))
         if sampler.keys() - {"steps", "guidance_scale", "size"}:
             raise ValueError(f"sampler has keys {sorted(sampler)}; known: steps, guidance_scale, size")
+        whole = {key: sampler[key] for key in ("steps", "size") if key in sampler}
+        if any(type(value) is not int or value < 1 for value in whole.values()):
+            raise ValueError(f"sampler needs whole numbers from 1 on, not {whole}")
+        if not math.isfinite(sampler.get("guidance_scale", 1.0)):
+            raise ValueError(f"sampler has guidance_scale {sampler['guidance_scale']}")
         return Description(data["name"], Catalog.from_dict(data), sampler, classifier, tuple(data.get("without", ())))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not a model description: {error!r}") from None
