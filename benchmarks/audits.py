@@ -93,8 +93,10 @@ class Plan:
         asked = {
             one.text: (json.loads(one.settings.model_dump_json()), one.budget) for one in choose(self.attacks, self.budget)
         }
-        of = (found["about"]["edits"][0]["sha256"], found["about"]["prompts"], "gold" in found["plain"])
-        wanted = (manifest["weights_sha256"], self.prompts, cell.task.label in self.gold)
+        of, wanted = (
+            (found["about"]["edits"][0]["sha256"], found["about"]["prompts"]),
+            (manifest["weights_sha256"], self.prompts),
+        )
         return of == wanted and manifest["settings"] == cell.about["settings"] and asked.items() <= there.items()
 
     def compared(self, cell: Cell) -> bool | None:

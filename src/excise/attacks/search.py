@@ -73,8 +73,8 @@ def _with_random_words(victim: Victim, row: int, number: int, settings: WordSett
     from excise.attacks import _tokens
 
     case = victim.cases[row]
-    known = _tokens.ordinary(victim.model)
     named = [token for ids in victim.model.token_ids(victim.concept.phrases) for token in ids]
+    known = _tokens.ordinary(victim.model)
     known = known[~torch.isin(known, torch.tensor(named))]
     room = victim.model.pipeline.tokenizer.model_max_length - len(victim.model.token_ids([case.asked])[0])
     count = max(0, min(settings.tokens, room))

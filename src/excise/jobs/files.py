@@ -1,4 +1,4 @@
-"""What several jobs do with paths that a user gives."""
+"""What several jobs do with paths and seeds that a user gives."""
 
 from __future__ import annotations
 
