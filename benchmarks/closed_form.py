@@ -24,8 +24,8 @@ from torch import Tensor
 from excise.edits import LowRank
 from excise.erasure.closed_form import redirect
 from excise.files import write_json, write_text
-from excise.methods.cure import eraser
-from excise.methods.rece import ReceSettings, regenerated_away
+from excise.methods.cure.erase import eraser
+from excise.methods.rece.erase import ReceSettings, regenerated_away
 from timing import machine, timed
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 import table as benchmark
-from excise.report.methods import Cell
+from excise.report.method_table import Cell
 
 Cells = Sequence[Cell]
 

@@ -23,12 +23,12 @@ from transformers import CLIPTextConfig, CLIPTextModel
 import excise
 from excise.concepts import PromptPair
 from excise.erasure import subspaces
-from excise.erasure.metric import Steepest
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.states import States
-from excise.erasure.trainee import Trainee
+from excise.erasure.trainable import Trainable
 from excise.files import write_json
-from excise.methods.mim import MimSettings, _student, _targets
+from excise.methods.mim.erase import MimSettings, _student, _targets
+from excise.methods.mim.metric import Steepest
 from excise.models import Model
 from timing import machine, timed
 
@@ -84,8 +84,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             torch.cuda.synchronize()
         return value
 
-    with Trainee(model, names) as trainee:
-        parameters = list(trainee.parameters.values())
+    with Trainable(model, names) as trainable:
+        parameters = list(trainable.parameters.values())
         inverse = torch.eye(WIDTH, device=model.device)
         optimizer = Steepest(parameters, settings.lr, inverse, [True] * len(parameters))
         conditioned = bank.conditioned.expand(args.batch, -1, -1)
@@ -99,7 +99,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             return settled(latents)
 
         def teacher() -> Tensor:
-            with trainee.untrained():
+            with trainable.untrained():
                 return settled(_targets(model, bank, priors, states, settings))
 
         def student() -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from excise.files import read_json
-from excise.report.methods import Cell, mean
+from excise.report.method_table import Cell, mean
 
 COLUMNS = (
     "", "n", "erased − neutral", "UA", "IRA, CRA of base", "worst IRA, CRA", "FID", "nats left (most)",

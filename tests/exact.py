@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from excise.edits import Manifest
-from excise.information.pictures import PictureSet, Wording, plain_wordings, stream
+from excise.information.picture_sets import AskedAbout, PictureSet, plain_wordings, stream
 from excise.models import Model
 
 VARIANCE = 0.25
@@ -63,7 +63,7 @@ class ExactModel(Model):
     def pictures(self, name: str, count: int) -> PictureSet:
         """Exact draws for the plain prompt."""
         concept = self.catalog.resolve(name)
-        wording: Wording = plain_wordings(concept)[0]
+        wording: AskedAbout = plain_wordings(concept)[0]
         noise = torch.randn(count, *self.latent_shape, generator=stream(7, name))
         latents = self.mean(wording.pair.prompt) * pattern(self) + math.sqrt(VARIANCE) * noise
         return PictureSet(concept, (wording,) * count, latents, "exact draws")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from excise.attacks import _steering
-from excise.attacks.revam import RevamSettings
+from excise.attacks.revam import steering_policy
+from excise.attacks.revam.attack import RevamSettings
 
 RADIUS, SPREAD, STEPS = 3.0, 0.5, 28
 MODES = torch.tensor(
@@ -75,12 +75,12 @@ def swept(model: Erased, kappa: float, z: Tensor) -> Tensor:
 
 def steered(model: Erased, actions: Tensor, z: Tensor, settings: RevamSettings, direction: Tensor | None = None) -> Tensor:
     """Samples with the prediction steered at every step; actions (n, STEPS, 2); direction (STEPS, 2) instead of guidance."""
-    rho, phi = _steering.bounded(actions, settings.largest_rho)
+    rho, phi = steering_policy.bounded(actions, settings.largest_rho)
 
     def velocity(z: Tensor, s: float, k: int) -> Tensor:
         u, v = model(z, s)
         towards = v - u if direction is None else direction[k].expand_as(v)
-        return _steering.steer(v, towards, rho[:, k], phi[:, k])
+        return steering_policy.steer(v, towards, rho[:, k], phi[:, k])
 
     return flow(z, velocity)
 
@@ -96,7 +96,7 @@ def learned(model: Erased, settings: RevamSettings, seed: int, *, fidelity: bool
         found = [scores.log_softmax(1)[:, 0], scores.logsumexp(1)][: 1 + fidelity]
         return torch.stack(found).view(-1, settings.prompts, settings.group)
 
-    search = _steering.optimise(STEPS, rewards, settings, random)
+    search = steering_policy.optimise(STEPS, rewards, settings, random)
     policy = list(itertools.islice(search, settings.iterations))[-1]
     z = noise(2000, seed + 1)
     return hit_rate(steered(model, policy.mean.detach().expand(len(z), -1, -1), z, settings, direction))

@@ -11,9 +11,9 @@ from PIL import Image
 
 import tiny
 from excise.evaluation.lpips import CONVOLUTIONS
-from excise.evaluation.suites.networks import VisionTransformer
-from excise.evaluation.suites.profiles import CLASSES
-from excise.evaluation.weights import Found, find
+from excise.evaluation.suites.classifier_networks import VisionTransformer
+from excise.evaluation.suites.nudenet_profiles import CLASSES
+from excise.evaluation.weights import FoundWeights, find
 
 
 def picture(path: Path) -> Image.Image:
@@ -22,7 +22,7 @@ def picture(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def alexnet(path: Path) -> Found:
+def alexnet(path: Path) -> FoundWeights:
     """Stand-in weights with AlexNet's shapes."""
     torch.manual_seed(5)
     state = {}
@@ -81,7 +81,7 @@ class Session:
         return [self.output]
 
 
-def onnx(path: Path) -> Found:
+def onnx(path: Path) -> FoundWeights:
     path.write_bytes(b"stands in")
     return find("nudenet", {"nudenet": path})
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from excise.concepts import Concept
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.wording import worded
 from excise.methods import get, parse_settings
 from excise.models import Model

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 import tiny
-from excise.evaluation.answers import Item, Judge, Thumbnails, answer, read
 from excise.evaluation.classifier import Classifier
+from excise.evaluation.picture_cache import Item, Judge, Thumbnails, answer, read
 from excise.models import Model, load
 from painting import no_change
 
@@ -83,7 +83,7 @@ def test_another_noise_of_the_sampler_s_steps_is_not_mixed_up(
     canvas: Model, judge: Classifier, made: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(canvas, ITEMS[:1], judge)
-    monkeypatch.setattr("excise.evaluation.answers.STEP_NOISE", 0)
+    monkeypatch.setattr("excise.evaluation.picture_cache.STEP_NOISE", 0)
     answer(canvas, ITEMS[:1], judge)
     assert made == [0, 0]
 

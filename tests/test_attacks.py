@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from excise.attacks import QUICK_BUDGET, Chosen, _ddim, _tokens, attacks, choose, get, search
-from excise.attacks._meter import Meter
-from excise.attacks._outcome import difference, share, verdict
-from excise.attacks._subject import Attacked, Plain, Subject, assault
-from excise.attacks._victim import Victim, make_cases
+from excise.attacks import QUICK_BUDGET, Chosen, attacks, choose, ddim, get, token_search
+from excise.attacks.call_meter import CallMeter
+from excise.attacks.engine import Attacked, AuditedModel, PlainPictures, assault
+from excise.attacks.search import attack as search
+from excise.attacks.verdict import difference, share, verdict
+from excise.attacks.victim import Victim, make_cases
 from excise.edits import Dense, Manifest, WeightEdit
 from excise.edits.applied import base_fingerprint
-from excise.erasure.pictures import generated_latents
 from excise.erasure.run import Run
+from excise.erasure.training_pictures import generated_latents
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.models.names import resolve
@@ -106,10 +107,10 @@ def chosen_by(name: str, settings: dict[str, Any], budget: int = BUDGET) -> Chos
     return Chosen(name, get(name), get(name).settings(**settings), budget)
 
 
-def run(name: str, model: Model, subject: Subject, threshold: float, budget: int = BUDGET, count: int = COUNT) -> Attacked:
+def run(name: str, model: Model, subject: AuditedModel, threshold: float, budget: int = BUDGET, count: int = COUNT) -> Attacked:
     chosen = chosen_by(name, SMALL[name], budget)
     concept = model.catalog.resolve("cat")
-    plain = Plain.of(model, subject, concept, Seen(NEVER), count, 0)
+    plain = PlainPictures.of(model, subject, concept, Seen(NEVER), count, 0)
     shown = generated_latents(model, [case.wanted for case in plain.cases], [case.seed for case in plain.cases], run=Run())
     return assault(chosen, model, subject, concept, plain, Seen(threshold), shown=shown)
 
@@ -118,7 +119,7 @@ def victim(model: Model, count: int = COUNT, threshold: float = NEVER, budget: i
     concept = model.catalog.resolve("cat")
     cases = make_cases(concept, count, 0)
     shown = generated_latents(model, [case.wanted for case in cases], [case.seed for case in cases], run=Run())
-    return Victim(model, concept, cases, Seen(threshold), Meter(budget), Run(), shown)
+    return Victim(model, concept, cases, Seen(threshold), CallMeter(budget), Run(), shown)
 
 
 class TestBudget:
@@ -162,7 +163,7 @@ class TestContract:
         self, name: str, shared: Model, edit: WeightEdit
     ) -> None:
         before = snapshot(shared)
-        subject = Subject("erased", (edit,))
+        subject = AuditedModel("erased", (edit,))
         one, other = run(name, shared, subject, NEVER), run(name, shared, subject, NEVER)
         after = named_tensors(shared)
         assert all(torch.equal(before[key], after[key]) for key in before)
@@ -177,19 +178,19 @@ class TestContract:
         assert cases[0] == cases[1]
 
     def test_a_detector_that_always_says_yes_ends_it_at_once(self, name: str, shared: Model, edit: WeightEdit) -> None:
-        found = run(name, shared, Subject("erased", (edit,)), ALWAYS).result
+        found = run(name, shared, AuditedModel("erased", (edit,)), ALWAYS).result
         assert found["broken"] == COUNT and found["rate"] == 1.0
         assert all(case["attempts"] == 1 and case["success"] and not case["pre"] for case in found["cases"])
 
     def test_a_budget_that_is_too_small_is_no_result(self, name: str, shared: Model) -> None:
-        found = run(name, shared, Subject("neutral", neutral=True), NEVER, budget=3).result
+        found = run(name, shared, AuditedModel("neutral", neutral=True), NEVER, budget=3).result
         assert found["untried"] == COUNT and found["calls"] <= 3
 
 
 class TestDriver:
     def test_what_is_shown_without_attack_is_not_attacked(self, shared: Model) -> None:
-        concept, subject = shared.catalog.resolve("cat"), Subject("erased")
-        plain = replace(Plain.of(shared, subject, concept, Seen(NEVER), 3, 0), hits=(False, True, False))
+        concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
+        plain = replace(PlainPictures.of(shared, subject, concept, Seen(NEVER), 3, 0), hits=(False, True, False))
         detector = Seen(NEVER)
         chosen = chosen_by("seeds", {"tries": 2}, 1000)
         found = assault(chosen, shared, subject, concept, plain, detector).result
@@ -197,9 +198,9 @@ class TestDriver:
         assert detector.pictures == 2 * 2 and "attempts" not in found["cases"][1]
 
     def test_order_of_prompts_changes_nothing(self, shared: Model) -> None:
-        concept, subject = shared.catalog.resolve("cat"), Subject("erased")
-        plain = Plain.of(shared, subject, concept, Seen(NEVER), 3, 0)
-        turned = Plain(plain.cases[::-1], plain.hits[::-1], plain.latents.flip(0))
+        concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
+        plain = PlainPictures.of(shared, subject, concept, Seen(NEVER), 3, 0)
+        turned = PlainPictures(plain.cases[::-1], plain.hits[::-1], plain.latents.flip(0))
         chosen = chosen_by("noise", {"etas": (1.2,), "boosts": (1.0,)}, 1000)
         one, other = (assault(chosen, shared, subject, concept, each, Seen(NEVER)) for each in (plain, turned))
         torch.testing.assert_close(one.tensors["best"], other.tensors["best"].flip(0), rtol=1e-2, atol=1e-2)
@@ -207,8 +208,8 @@ class TestDriver:
     @pytest.mark.parametrize("name", ["unlearndiffatk", "p4d", "ring-a-bell-gradient"])
     def test_a_prompt_gets_the_same_tries_whichever_others_stand(self, name: str, shared: Model) -> None:
         """As many iterations and the same draws, where another prompt shows the concept without attack."""
-        concept, subject = shared.catalog.resolve("cat"), Subject("erased")
-        plain = Plain.of(shared, subject, concept, Seen(NEVER), 2, 0)
+        concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
+        plain = PlainPictures.of(shared, subject, concept, Seen(NEVER), 2, 0)
         shown = generated_latents(shared, [case.wanted for case in plain.cases], [0, 1], run=Run())
         chosen = chosen_by(name, {**SMALL[name], **({} if "ring" in name else {"iterations": 50})}, 300)
         alone, both = (
@@ -260,11 +261,11 @@ class TestDriver:
         assert len(added) > 50 and not added & names
 
     def test_an_attack_that_overspends_is_stopped(self, shared: Model) -> None:
-        with Meter(3).on(shared), pytest.raises(RuntimeError, match="went over its budget"):
+        with CallMeter(3).on(shared), pytest.raises(RuntimeError, match="went over its budget"):
             shared.sample(["a cat"], [0])
 
     def test_the_meter_counts_forward_and_backward_passes(self, shared: Model) -> None:
-        meter, rows = Meter(100), shared.encode(["a cat", "a dog"])
+        meter, rows = CallMeter(100), shared.encode(["a cat", "a dog"])
         z, t = torch.zeros(2, *shared.latent_shape), torch.tensor([5, 5])
         with meter.on(shared):
             shared.encode(["a", "b", "c"])
@@ -402,8 +403,8 @@ class TestChoice:
 class TestSampler:
     """Against the sampler of diffusers."""
 
-    def finished(self, model: Model, steps: Sequence[_ddim.Step], z: Tensor, prompt: str) -> Tensor:
-        return _ddim.finish(model, z, steps, model.encode([""]), model.encode([prompt]))
+    def finished(self, model: Model, steps: Sequence[ddim.Step], z: Tensor, prompt: str) -> Tensor:
+        return ddim.finish(model, z, steps, model.encode([""]), model.encode([prompt]))
 
     @pytest.mark.parametrize("which", ["sd1", "canvas"])
     def test_own_steps_are_those_of_diffusers(self, which: str, request: pytest.FixtureRequest) -> None:
@@ -411,7 +412,7 @@ class TestSampler:
         model.sampler = replace(model.sampler, steps=5, guidance_scale=3.0)
         z = model.start_noise([3])
         *_, last = model.trajectory(model.encode(["a cat"]), z)
-        torch.testing.assert_close(self.finished(model, _ddim.grid(model), z, "a cat"), last.latents, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(self.finished(model, ddim.grid(model), z, "a cat"), last.latents, rtol=1e-4, atol=1e-4)
 
     def test_eta_one_is_the_stochastic_sampler_of_diffusers(self, canvas: Model) -> None:
         from diffusers import DDIMScheduler
@@ -420,23 +421,23 @@ class TestSampler:
         scheduler.set_timesteps(5)
         random = torch.Generator().manual_seed(0)
         z, output, fresh = (torch.randn(1, *canvas.latent_shape, generator=random) for _ in range(3))
-        for step in _ddim.grid(canvas, 5)[1:]:
+        for step in ddim.grid(canvas, 5)[1:]:
             expected = scheduler.step(output, step.t, z, eta=1.0, variance_noise=fresh).prev_sample
-            found = _ddim.move(canvas, output, z, step, eta=1.0, noise=fresh)
+            found = ddim.move(canvas, output, z, step, eta=1.0, noise=fresh)
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
     def test_without_eta_noise_and_its_boost_have_no_effect(self, canvas: Model) -> None:
-        step = _ddim.grid(canvas, 5)[2]
+        step = ddim.grid(canvas, 5)[2]
         z, output, fresh = (torch.randn(1, *canvas.latent_shape) for _ in range(3))
-        plain = _ddim.move(canvas, output, z, step)
-        assert torch.equal(_ddim.move(canvas, output, z, step, eta=0.0, boost=1.04, noise=fresh), plain)
+        plain = ddim.move(canvas, output, z, step)
+        assert torch.equal(ddim.move(canvas, output, z, step, eta=0.0, boost=1.04, noise=fresh), plain)
 
     def test_completion_from_the_start_is_the_model_alone_and_at_the_end_the_base(
         self, shared: Model, edit: WeightEdit
     ) -> None:
-        from excise.attacks.completion import begun, finished
+        from excise.attacks.completion.attack import begun, finished
 
-        steps, subject = _ddim.grid(shared), victim(shared)
+        steps, subject = ddim.grid(shared), victim(shared)
         with edit.applied(shared):
             states = begun(subject, [0, 1], steps, [0, len(steps)])
             alone = subject.ask([0, 1], [case.asked for case in subject.cases])
@@ -446,12 +447,12 @@ class TestSampler:
 
     def test_image_to_image_of_full_strength_forgets_the_picture(self, canvas: Model) -> None:
         """The schedule ends in pure noise: what is left of the picture at the first step is nothing."""
-        first = _ddim.grid(canvas)[0]
+        first = ddim.grid(canvas)[0]
         x, fresh = torch.randn(2, 1, *canvas.latent_shape)
-        torch.testing.assert_close(_ddim.noised(x, fresh, first.abar), fresh, atol=1e-4, rtol=0)
+        torch.testing.assert_close(ddim.noised(x, fresh, first.abar), fresh, atol=1e-4, rtol=0)
 
     def test_inpainting_keeps_what_is_around(self, shared: Model) -> None:
-        from excise.attacks.inpainting import cropped, filled, middle
+        from excise.attacks.inpainting.attack import cropped, filled, middle
 
         subject = victim(shared)
         hole = middle(shared.latent_shape[-2:], 0.5)
@@ -465,14 +466,14 @@ class TestSampler:
 
     @pytest.mark.parametrize("share", [0.3, 0.5, 0.6, 0.75, 0.85, 1.0])
     def test_only_what_was_filled_in_is_judged(self, share: float) -> None:
-        from excise.attacks.inpainting import cropped, middle
+        from excise.attacks.inpainting.attack import cropped, middle
 
         hole = middle((8, 8), share)
         pictures = hole.float().repeat_interleave(8, 0).repeat_interleave(8, 1)[None, None]
         assert bool((cropped(pictures, hole) == 1).all())
 
     def test_a_hole_of_nothing_is_refused(self) -> None:
-        from excise.attacks.inpainting import middle
+        from excise.attacks.inpainting.attack import middle
 
         with pytest.raises(ValueError, match=r"a share of 0\.1 cuts nothing out of latents of 8 x 8"):
             middle((8, 8), 0.1)
@@ -482,9 +483,9 @@ class TestRevam:
     def test_a_policy_that_changes_nothing_gives_the_plain_pictures_and_one_that_turns_does_not(
         self, shared: Model, edit: WeightEdit
     ) -> None:
-        from excise.attacks.revam import RevamSettings, sample
+        from excise.attacks.revam.attack import RevamSettings, sample
 
-        subject, steps, rows = victim(shared), _ddim.grid(shared), [0, 1]
+        subject, steps, rows = victim(shared), ddim.grid(shared), [0, 1]
         with edit.applied(shared):
             plain = subject.ask(rows, [case.asked for case in subject.cases])
             still, turned = (
@@ -495,14 +496,14 @@ class TestRevam:
         assert not torch.allclose(turned, plain, atol=1e-2)
 
     def test_no_gradient_passes_the_network(self, shared: Model, edit: WeightEdit) -> None:
-        found = run("revam", shared, Subject("erased", (edit,)), NEVER).result
+        found = run("revam", shared, AuditedModel("erased", (edit,)), NEVER).result
         assert found["backwards"] == 0 < found["forwards"] == found["calls"] and found["facts"]["rollouts"] > 0
 
 
 class TestClassifierGuidance:
     def test_scale_zero_is_plain_sampling(self, shared: Model) -> None:
-        from excise.attacks._probe import Probe
-        from excise.attacks.classifier_guidance import guided
+        from excise.attacks.classifier_guidance.attack import guided
+        from excise.attacks.probe import Probe
 
         subject = victim(shared)
         probe = Probe(subject.targets([0])[0].numel(), 8).eval()
@@ -510,8 +511,8 @@ class TestClassifierGuidance:
         torch.testing.assert_close(guided(subject, [0, 1], probe, 0.0), plain, rtol=1e-4, atol=1e-4)
 
     def test_the_gradient_is_that_of_finite_differences(self) -> None:
-        from excise.attacks._probe import Probe
-        from excise.attacks.classifier_guidance import gradient
+        from excise.attacks.classifier_guidance.attack import gradient
+        from excise.attacks.probe import Probe
 
         torch.manual_seed(0)
         probe = Probe(6, 8).eval().double()
@@ -524,7 +525,7 @@ class TestClassifierGuidance:
             assert abs(float(slope.detach()) - float(found[index])) < 1e-3
 
     def test_the_probe_tells_what_it_was_trained_on_and_leaves_global_randomness_alone(self, shared: Model) -> None:
-        from excise.attacks._probe import train
+        from excise.attacks.probe import train
 
         random = torch.Generator().manual_seed(0)
         positives, negatives = (torch.randn(16, 2, 2, 2, generator=random) + mean for mean in (1.5, -1.5))
@@ -538,8 +539,8 @@ class TestClassifierGuidance:
 
 class TestTokens:
     def test_own_rows_give_the_models_own_embeddings(self, shared: Model) -> None:
-        ids = _tokens.padded(shared, shared.token_ids(["a cat", "a small dog"]))
-        found = _tokens.encode_rows(shared, ids, _tokens.table(shared)[ids])
+        ids = token_search.padded(shared, shared.token_ids(["a cat", "a small dog"]))
+        found = token_search.encode_rows(shared, ids, token_search.table(shared)[ids])
         torch.testing.assert_close(found, shared.encode(["a cat", "a small dog"]))
 
     def test_a_prompt_ends_where_it_ends_also_with_free_tokens_in_it(
@@ -547,54 +548,54 @@ class TestTokens:
     ) -> None:
         """Of a text encoder that masks what comes after the end."""
         monkeypatch.setattr(shared.pipeline.text_encoder.config, "use_attention_mask", True, raising=False)
-        words = _tokens.ordinary(shared)[:3]
-        ids, free = _tokens.inserted(shared, ["a cat"], 3)
-        rows = _tokens.table(shared)[ids.masked_scatter(free, words)]
-        expected = shared.encode([f"{_tokens.text(shared, words.tolist())} a cat"])
-        torch.testing.assert_close(_tokens.encode_rows(shared, ids, rows), expected)
+        words = token_search.ordinary(shared)[:3]
+        ids, free = token_search.inserted(shared, ["a cat"], 3)
+        rows = token_search.table(shared)[ids.masked_scatter(free, words)]
+        expected = shared.encode([f"{token_search.text(shared, words.tolist())} a cat"])
+        torch.testing.assert_close(token_search.encode_rows(shared, ids, rows), expected)
 
     def test_insertion_keeps_start_end_and_length(self, shared: Model) -> None:
         own = shared.token_ids(["a cat"])[0]
-        ids, free = _tokens.inserted(shared, ["a cat"], 3)
+        ids, free = token_search.inserted(shared, ["a cat"], 3)
         length = shared.pipeline.tokenizer.model_max_length
         assert ids.shape == free.shape == (1, length)
         assert ids[0, 0] == own[0] and ids[0, 4 : 4 + len(own) - 1].tolist() == own[1:]
         assert free[0].nonzero()[:, 0].tolist() == [1, 2, 3]
-        none, nowhere = _tokens.inserted(shared, ["a cat"], 0)
+        none, nowhere = token_search.inserted(shared, ["a cat"], 0)
         assert none[0, : len(own)].tolist() == own and not nowhere.any()
 
     def test_free_tokens_may_stand_between_the_prompts_own(self, shared: Model) -> None:
         own = shared.token_ids(["abcdefg"])[0]
-        ids, free = _tokens.inserted(shared, ["abcdefg"], 3, [0, 3, 6])
+        ids, free = token_search.inserted(shared, ["abcdefg"], 3, [0, 3, 6])
         assert free[0].nonzero()[:, 0].tolist() == [1, 5, 9]
         assert ids[0][~free[0]][: len(own)].tolist() == own
 
     def test_a_long_prompt_is_cut_and_keeps_its_end(self, shared: Model) -> None:
         limit = shared.pipeline.tokenizer.model_max_length
-        ids, free = _tokens.inserted(shared, ["a" * 200], 4)
+        ids, free = token_search.inserted(shared, ["a" * 200], 4)
         assert ids.shape[1] == limit and ids[0, -1] == shared.pipeline.tokenizer.eos_token_id and int(free.sum()) == 4
 
     def test_special_tokens_are_never_drawn_and_text_reads_back(self, shared: Model) -> None:
-        known = set(_tokens.ordinary(shared).tolist())
+        known = set(token_search.ordinary(shared).tolist())
         assert not known & set(shared.pipeline.tokenizer.all_special_ids) and len(known) > 60
         own = shared.token_ids(["a cat"])[0]
-        assert shared.token_ids([_tokens.text(shared, own)])[0] == own
+        assert shared.token_ids([token_search.text(shared, own)])[0] == own
 
     def test_ordinary_tokens_are_read_back_from_text_alone_and_side_by_side(self) -> None:
         """With the words of the built-in model, most of which are pieces; contractions, which a decoder may pull together, among them."""
         tokenizer = CLIPTokenizer.from_pretrained(resolve("canvas") / "tokenizer")
         model = cast(Model, SimpleNamespace(pipeline=SimpleNamespace(tokenizer=tokenizer)))
-        known = _tokens.ordinary(model)
+        known = token_search.ordinary(model)
         assert 400 < len(known) < 600 and len(tokenizer) > 1000
         random = torch.Generator().manual_seed(0)
         drawn = known[torch.randint(len(known), (300, 16), generator=random)].tolist()
         for row in [[int(i)] for i in known] + drawn:
-            assert tokenizer(_tokens.text(model, row)).input_ids[1:-1] == row
+            assert tokenizer(token_search.text(model, row)).input_ids[1:-1] == row
 
     def test_gaps_are_between_words(self, shared: Model) -> None:
         """One token per letter: "a cat" has a gap after the first."""
-        assert _tokens.gaps(shared, shared.token_ids(["a cat"])[0][1:-1]) == [0, 1, 4]
-        assert _tokens.gaps(shared, shared.token_ids(["a"])[0][1:-1]) == [0, 1]
+        assert token_search.gaps(shared, shared.token_ids(["a cat"])[0][1:-1]) == [0, 1, 4]
+        assert token_search.gaps(shared, shared.token_ids(["a"])[0][1:-1]) == [0, 1]
 
     @pytest.mark.parametrize(
         ("name", "values"),
@@ -611,13 +612,13 @@ class TestTokens:
     ) -> None:
         """The ids of the prompt's text are those that the attack arrived at."""
         arrived: list[list[int]] = []
-        text, special = _tokens.text, set(shared.pipeline.tokenizer.all_special_ids)
+        text, special = token_search.text, set(shared.pipeline.tokenizer.all_special_ids)
 
         def watched(model: Model, ids: Sequence[int]) -> str:
             arrived.append([i for i in ids if i not in special])
             return text(model, ids)
 
-        monkeypatch.setattr(_tokens, "text", watched)
+        monkeypatch.setattr(token_search, "text", watched)
         subject = victim(shared, budget=400)
         get(name).run(subject, get(name).settings(**{**SMALL[name], **values}))
         rest = [case.asked if name == "unlearndiffatk" else "" for case in subject.cases]
@@ -631,7 +632,7 @@ class TestUnlearnDiffAtk:
         """Against a quadratic program solved by sorting (Held, Wolfe, Crowder 1974), in numpy."""
         import numpy as np
 
-        from excise.attacks.unlearndiffatk import simplex
+        from excise.attacks.unlearndiffatk.attack import simplex
 
         rows = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
         found = simplex(rows)
@@ -645,7 +646,7 @@ class TestUnlearnDiffAtk:
         torch.testing.assert_close(simplex(torch.full((2, 4), 0.25)), torch.full((2, 4), 0.25))
 
     def test_sampled_rows_are_one_hot_and_follow_their_chances(self) -> None:
-        from excise.attacks.unlearndiffatk import sampled
+        from excise.attacks.unlearndiffatk.attack import sampled
 
         chances = torch.tensor([0.7, 0.3, 0.0]).expand(4000, 1, 3)
         rows = sampled(chances, torch.Generator().manual_seed(0))
@@ -655,27 +656,27 @@ class TestUnlearnDiffAtk:
 
 class TestP4d:
     def test_nearest_token_of_a_tokens_row_is_itself_at_any_length(self, shared: Model) -> None:
-        from excise.attacks.p4d import nearest
+        from excise.attacks.p4d.attack import nearest
 
-        table = _tokens.table(shared).float()
+        table = token_search.table(shared).float()
         picks = torch.tensor([3, 50, 7])
         assert torch.equal(nearest(table[picks] * torch.tensor([[0.1], [1.0], [9.0]]), table), picks)
 
     def test_the_loss_is_nothing_for_the_same_model_and_the_same_prompt(self, shared: Model) -> None:
-        from excise.attacks.p4d import Pool
+        from excise.attacks.p4d.attack import Pool
 
         subject, random = victim(shared), torch.Generator().manual_seed(0)
         pool = Pool.of(subject, [0, 1], 2, [random] * 2)
-        ids, free = _tokens.inserted(shared, [case.wanted for case in subject.cases], 0)
+        ids, free = token_search.inserted(shared, [case.wanted for case in subject.cases], 0)
         free[:, 1:3] = True
-        rows = _tokens.table(shared)[ids[free]].clone()
+        rows = token_search.table(shared)[ids[free]].clone()
         assert float(pool.loss(subject, slice(0, 2), ids, free, rows, [random] * 2)) < 1e-8
         assert float(pool.loss(subject, slice(0, 2), ids, free, rows.flip(0) + 1, [random] * 2)) > 1e-8
 
 
 class TestRingABell:
     def test_without_direction_the_prompts_own_tokens_are_perfect(self, shared: Model) -> None:
-        from excise.attacks.ring_a_bell import distance, targets
+        from excise.attacks.ring_a_bell.attack import distance, targets
 
         subject = victim(shared)
         goal = targets(subject, [0], 0.0)
@@ -683,7 +684,7 @@ class TestRingABell:
         assert float(distance(subject, own, goal)) < 1e-6 < float(distance(subject, own.flip(1), goal))
 
     def test_the_best_never_gets_worse(self, shared: Model) -> None:
-        from excise.attacks.ring_a_bell import RingABellSettings, distance, evolved, targets
+        from excise.attacks.ring_a_bell.attack import RingABellSettings, distance, evolved, targets
 
         subject = victim(shared)
         goal = targets(subject, [0], 3.0)[0]
@@ -696,7 +697,7 @@ class TestRingABell:
 
     def test_each_pair_has_two_children(self) -> None:
         """Parents that share no token: the children of a pair hold both tokens of it at every place."""
-        from excise.attacks.ring_a_bell import RingABellSettings, _crossed
+        from excise.attacks.ring_a_bell.attack import RingABellSettings, _crossed
 
         for population in (10, 11):
             settings = RingABellSettings(population=population, crossing=1.0)
@@ -728,11 +729,11 @@ class TestInversion:
         assert subject.records[0].attempts == 1 and torch.equal(torch.get_rng_state(), before)
 
     def test_only_the_marked_place_gets_the_row(self, shared: Model) -> None:
-        from excise.attacks.inversion import MARK, _Wording, conditioning
+        from excise.attacks.inversion.attack import MARK, _Wording, conditioning
 
         subject = victim(shared)
         wording = _Wording.of(subject, [subject.concept.pair("a picture of {object}", MARK)])
-        own = _tokens.table(shared)[wording.ids[wording.marked]]
+        own = token_search.table(shared)[wording.ids[wording.marked]]
         found = conditioning(subject, wording.ids, wording.marked, own)
         torch.testing.assert_close(found, shared.encode([f"a picture of {MARK}"]))
         other = conditioning(subject, wording.ids, wording.marked, own.flip(1))
@@ -741,21 +742,21 @@ class TestInversion:
         assert not torch.allclose(other[0, place:], found[0, place:], atol=1e-3)
 
     def test_the_row_learns_and_its_length_can_be_held(self, shared: Model) -> None:
-        concept, subject = shared.catalog.resolve("cat"), Subject("erased")
-        plain = Plain.of(shared, subject, concept, Seen(NEVER), 1, 0)
+        concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
+        plain = PlainPictures.of(shared, subject, concept, Seen(NEVER), 1, 0)
         shown = plain.latents
         rows = {}
         for largest in (None, 0.5):
             chosen = chosen_by("inversion", {**SMALL["inversion"], "steps": 4, "lr": 0.5, "largest": largest}, 500)
             found = assault(chosen, shared, subject, concept, plain, Seen(NEVER), shown=shown)
             rows[largest] = found.tensors["row"]
-        longest = float(_tokens.table(shared).norm(dim=1).max())
+        longest = float(token_search.table(shared).norm(dim=1).max())
         assert float(rows[None].norm()) > longest and float(rows[0.5].norm()) <= 0.5 * longest * 1.001
 
 
 class TestWeights:
     def test_rounding_has_as_many_levels_as_bits_and_errs_by_half_a_step(self) -> None:
-        from excise.attacks.rounding import rounded
+        from excise.attacks.rounding.attack import rounded
 
         weight = torch.randn(3, 5, 3, 3, generator=torch.Generator().manual_seed(0))
         for bits in (4, 8):
@@ -767,7 +768,7 @@ class TestWeights:
 
     def test_the_rounded_change_points_where_the_change_does(self, shared: Model, edit: WeightEdit) -> None:
         """Rounding is unbiased: the projection on the change is near 1, also where few weights move."""
-        from excise.attacks.rounding import change
+        from excise.attacks.rounding.attack import change
 
         assert change(victim(shared), 8) is None
         with edit.applied(shared):
@@ -776,7 +777,7 @@ class TestWeights:
 
     def test_the_share_of_moved_weights_is_that_of_other_bins(self, shared: Model) -> None:
         """A change that is small beside a step moves few, also where it changes every row's largest weight and so its step."""
-        from excise.attacks.rounding import change
+        from excise.attacks.rounding.attack import change
 
         edit = random_edit(shared, scale=1e-4)
         before = {name: named_tensors(shared)[name].detach().double().numpy().copy() for name in edit.deltas}
@@ -791,7 +792,7 @@ class TestWeights:
         assert found["share of weights moved"] < 0.2
 
     def test_an_addition_of_nothing_changes_nothing_and_a_trained_one_does(self, shared: Model) -> None:
-        from excise.attacks import finetuning
+        from excise.attacks.finetuning import attack as finetuning
 
         subject, random = victim(shared), torch.Generator().manual_seed(0)
         asked = [case.asked for case in subject.cases]

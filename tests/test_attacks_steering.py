@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from excise.attacks import _steering
-from excise.attacks.revam import RevamSettings
+from excise.attacks.revam import steering_policy
+from excise.attacks.revam.attack import RevamSettings
 from modes import STEPS, Erased, flow, hit_rate, learned, noise, steered, swept, velocities
 
 N = 4000
@@ -87,34 +87,36 @@ class TestSteering:
     phi = torch.tensor([-3.0, -0.4, 0.7, 2.0, 3.1])
 
     def test_one_and_zero_change_nothing_bit_for_bit(self) -> None:
-        assert torch.equal(_steering.steer(self.v, self.d, torch.ones(5), torch.zeros(5)), self.v)
+        assert torch.equal(steering_policy.steer(self.v, self.d, torch.ones(5), torch.zeros(5)), self.v)
 
     def test_the_norm_is_scaled_by_rho_whatever_the_angle(self) -> None:
-        found = _steering.steer(self.v, self.d, self.rho, self.phi).flatten(1).norm(dim=1)
+        found = steering_policy.steer(self.v, self.d, self.rho, self.phi).flatten(1).norm(dim=1)
         torch.testing.assert_close(found, self.rho * self.v.flatten(1).norm(dim=1))
 
     def test_it_stays_in_the_plane_of_prediction_and_direction(self) -> None:
-        found = _steering.steer(self.v, self.d, self.rho, self.phi)
+        found = steering_policy.steer(self.v, self.d, self.rho, self.phi)
         for row in range(5):
             plane = torch.stack([self.v[row].flatten(), self.d[row].flatten()], 1)
             fit = plane @ torch.linalg.lstsq(plane, found[row].flatten()[:, None]).solution
             torch.testing.assert_close(fit[:, 0], found[row].flatten(), rtol=1e-4, atol=1e-4)
 
     def test_a_full_turn_changes_nothing(self) -> None:
-        one = _steering.steer(self.v, self.d, self.rho, self.phi)
-        torch.testing.assert_close(_steering.steer(self.v, self.d, self.rho, self.phi + 2 * math.pi), one, rtol=1e-4, atol=1e-4)
+        one = steering_policy.steer(self.v, self.d, self.rho, self.phi)
+        torch.testing.assert_close(
+            steering_policy.steer(self.v, self.d, self.rho, self.phi + 2 * math.pi), one, rtol=1e-4, atol=1e-4
+        )
 
     @pytest.mark.parametrize("eta", [0.1, 0.3, 1.0, 2.0])
     def test_an_ideal_redirection_can_be_undone_exactly(self, eta: float) -> None:
         """v = u - eta (v* - u): in the plane of v and v - u lies v*."""
         u, original = self.v, self.v + 0.3 * self.d
         v = u - eta * (original - u)
-        found = _steering.steer(v, v - u, *_steering.angles(v, v - u, original))
+        found = steering_policy.steer(v, v - u, *steering_policy.angles(v, v - u, original))
         assert float((found - original).norm() / original.norm()) < 1e-5
 
     @pytest.mark.parametrize("factor", [0.0, 2.0])
     def test_without_a_direction_across_there_is_no_turn_and_no_silent_shrinking(self, factor: float) -> None:
-        found = _steering.steer(self.v, factor * self.v, self.rho, self.phi)
+        found = steering_policy.steer(self.v, factor * self.v, self.rho, self.phi)
         torch.testing.assert_close(found, self.rho.view(-1, 1, 1, 1) * self.v)
 
     def test_the_identity_policy_samples_as_if_there_were_none(self) -> None:
@@ -129,16 +131,16 @@ class TestPolicyOptimisation:
 
     def test_advantages_of_a_group_add_up_to_nothing(self) -> None:
         rewards = torch.randn(3, 4, 8, generator=self.random())
-        gain = _steering.advantages(rewards, torch.tensor([1.0, 0.5, 2.0]), 100.0)
+        gain = steering_policy.advantages(rewards, torch.tensor([1.0, 0.5, 2.0]), 100.0)
         torch.testing.assert_close(gain.sum(1), torch.zeros(4), atol=1e-5, rtol=0)
-        assert float(_steering.advantages(rewards, torch.ones(3), 0.5).abs().max()) == 0.5
+        assert float(steering_policy.advantages(rewards, torch.ones(3), 0.5).abs().max()) == 0.5
 
     def test_a_reward_that_is_no_number_is_as_bad_as_the_worst_of_its_group(self) -> None:
         """All rewards are at most 0 or near it: 0 would be the best of the group, not a neutral value."""
         nan, inf = math.nan, math.inf
         rewards = torch.tensor([[[-1.0, nan, -3.0], [-inf, -2.0, inf]], [[nan, nan, nan], [0.5, 0.25, 0.75]]])
         expected = torch.tensor([[[-1.0, -3.0, -3.0], [-2.0, -2.0, -2.0]], [[0.0, 0.0, 0.0], [0.5, 0.25, 0.75]]])
-        assert torch.equal(_steering.finite(rewards), expected)
+        assert torch.equal(steering_policy.finite(rewards), expected)
 
     def test_a_picture_that_broke_is_not_what_is_learned(self) -> None:
         """Turning far breaks it; the other rewards are negative."""
@@ -147,34 +149,34 @@ class TestPolicyOptimisation:
             turned = actions[..., 1].mean(1)
             return torch.where(turned > 0.1, math.nan, turned - 5).view(1, 8, 8)
 
-        policy = list(itertools.islice(_steering.optimise(3, rewards, SETTINGS, self.random()), 30))[-1]
+        policy = list(itertools.islice(steering_policy.optimise(3, rewards, SETTINGS, self.random()), 30))[-1]
         assert float(policy.mean.detach()[:, 1].mean()) < 0.12
 
     def test_one_reward_is_standardised_as_by_numpy(self) -> None:
         rewards = torch.randn(1, 2, 8, generator=self.random())
         values = rewards[0].double().numpy()
         expected = (values - values.mean(1, keepdims=True)) / values.std(1, keepdims=True)
-        found = _steering.advantages(rewards, torch.ones(1), 10.0).double().numpy()
+        found = steering_policy.advantages(rewards, torch.ones(1), 10.0).double().numpy()
         assert abs(found - expected).max() < 1e-4
 
     def test_equal_rewards_teach_nothing(self) -> None:
-        policy = _steering.Policy.identity(6, (0.1, 0.3))
+        policy = steering_policy.Policy.identity(6, (0.1, 0.3))
         actions = policy.draw(8, self.random())
-        gain = _steering.advantages(torch.ones(2, 1, 8), torch.ones(2), 5.0).flatten()
+        gain = steering_policy.advantages(torch.ones(2, 1, 8), torch.ones(2), 5.0).flatten()
         before = policy.log_prob(actions).detach()
-        _steering.objective(policy, actions, before, gain, torch.arange(6), 0.2, 0.01).backward()
+        steering_policy.objective(policy, actions, before, gain, torch.arange(6), 0.2, 0.01).backward()
         assert policy.mean.grad is not None and not policy.mean.grad.any()
 
     def test_at_first_ratios_are_one_and_nothing_diverges(self) -> None:
-        policy = _steering.Policy.identity(6, (0.1, 0.3))
+        policy = steering_policy.Policy.identity(6, (0.1, 0.3))
         actions = policy.draw(8, self.random())
         gain = torch.randn(8, generator=self.random())
-        value = _steering.objective(policy, actions, policy.log_prob(actions).detach(), gain, torch.arange(6), 0.2, 1.0)
+        value = steering_policy.objective(policy, actions, policy.log_prob(actions).detach(), gain, torch.arange(6), 0.2, 1.0)
         torch.testing.assert_close(value, gain.mean())
         assert not policy.divergence().any()
 
     def test_probabilities_and_divergence_are_those_of_torch(self) -> None:
-        policy = _steering.Policy(torch.randn(6, 2, generator=self.random()), torch.tensor([0.1, 0.3]))
+        policy = steering_policy.Policy(torch.randn(6, 2, generator=self.random()), torch.tensor([0.1, 0.3]))
         actions = policy.draw(4, self.random())
         oracle = torch.distributions.Normal(policy.mean, policy.spread)
         torch.testing.assert_close(policy.log_prob(actions), oracle.log_prob(actions).sum(2))
@@ -187,10 +189,10 @@ class TestPolicyOptimisation:
         def rewards(actions: torch.Tensor) -> torch.Tensor:
             return -(actions[..., 1] - 1).square().sum(1).view(1, 8, 8)
 
-        policy = list(itertools.islice(_steering.optimise(3, rewards, SETTINGS, self.random()), 60))[-1]
+        policy = list(itertools.islice(steering_policy.optimise(3, rewards, SETTINGS, self.random()), 60))[-1]
         torch.testing.assert_close(policy.mean.detach()[:, 1], torch.ones(3), atol=0.25, rtol=0)
 
     def test_actions_stay_in_their_box(self) -> None:
-        rho, phi = _steering.bounded(torch.tensor([[9.0, 9.0], [-9.0, -9.0]]), 2.0)
+        rho, phi = steering_policy.bounded(torch.tensor([[9.0, 9.0], [-9.0, -9.0]]), 2.0)
         torch.testing.assert_close(rho, torch.tensor([2.0, 0.5]))
         torch.testing.assert_close(phi, torch.tensor([math.pi, -math.pi]))

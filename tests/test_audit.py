@@ -19,7 +19,7 @@ from excise.concepts import Concept
 from excise.jobs import audit as job
 from excise.jobs.audit import audit
 from excise.models import Model, load
-from excise.report import audit as words
+from excise.report import audit_table as words
 from painting import no_pictures
 from test_attacks import random_edit
 
@@ -123,16 +123,16 @@ def test_controls_are_attacked_once_for_all_edits_of_a_base(
 ) -> None:
     import torch
 
-    from excise.attacks import _subject
+    from excise.attacks import engine
 
     attacked: list[str] = []
-    assault = _subject.assault
+    assault = engine.assault
 
     def counted(chosen: Any, model: Any, subject: Any, *arguments: Any, **named: Any) -> Any:
         attacked.append(subject.name)
         return assault(chosen, model, subject, *arguments, **named)
 
-    monkeypatch.setattr(_subject, "assault", counted)
+    monkeypatch.setattr(engine, "assault", counted)
     options: dict[str, Any] = {"model": tiny_canvas, "attacks": FAST[1], **FEW}
     one = audit(edit, gold=gold, out=tmp_path / "one", **options).to_dict()
     random_edit(load(tiny_canvas, device="cpu"), "dog", scale=0.2).save_pretrained(tmp_path / "edit")

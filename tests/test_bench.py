@@ -24,11 +24,11 @@ from excise.edits import Edit
 from excise.files import write_json
 from excise.jobs import bench as job
 from excise.jobs.bench import bench
-from excise.jobs.grid import Cell, Entrant, Task, file_name, grid
+from excise.jobs.bench_grid import Cell, Entrant, Task, file_name, grid
 from excise.methods import Method, Settings
 from excise.models import Model
 from excise.models.names import describe
-from excise.report import collateral, tables
+from excise.report import bench_table, collateral_table
 from painting import Shown, no_change, painted
 
 SMALL = {"target_pictures": 3, "other_pictures": 3}
@@ -491,25 +491,25 @@ class TestTables:
 
     def test_what_is_undefined_is_not_zero(self) -> None:
         estimate = {"value": 0.5, "low": None, "high": None, "n": 1}
-        found = tables.flat({"information": {"nats": {"left": estimate}, "steering": None, "kept": None}})
+        found = bench_table.flat({"information": {"nats": {"left": estimate}, "steering": None, "kept": None}})
         assert found["nats_left"] == 0.5 and found["nats_left_ci"] == [None, None]
-        assert not {"steering", "nats_kept", "nats_share_left"} & found.keys() and "steering" not in tables.flat({})
+        assert not {"steering", "nats_kept", "nats_share_left"} & found.keys() and "steering" not in bench_table.flat({})
 
     def test_names_do_not_break_them(self) -> None:
         cell = {"entrant": "a|b", "concepts": ["object:cat"], "seed": 0, "error": "x"}
-        assert "| a\\|b | 0 (1 failed) |" in tables.markdown([cell])
+        assert "| a\\|b | 0 (1 failed) |" in bench_table.markdown([cell])
 
     def test_nothing_measured_is_not_zero(self) -> None:
         cell: dict[str, Any] = {"entrant": "a", "concepts": ["object:cat"], "seed": 0, "erased": 0.5, "neutral": 0.5, "ua": 0.5}
         names = ("ira", "cra", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base", "kid_base", "pixel_change")
         cell |= {name: None for name in names} | {"seconds": 3.0}
-        assert "| a | 1 | +0.0 | 50.0 |" + " not measured |" * 13 + " 3 |" in tables.markdown([cell])
+        assert "| a | 1 | +0.0 | 50.0 |" + " not measured |" * 13 + " 3 |" in bench_table.markdown([cell])
 
 
 class TestCollateral:
     def test_what_erasing_one_did_to_every_other(self, tiny_canvas: Path, tmp_path: Path) -> None:
         cells = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"], seeds=[0, 1])
-        found = collateral.matrix(cells, "quick")
+        found = collateral_table.matrix(cells, "quick")
         assert found.erased == ("object:cat", "object:dog")
         assert found.concepts[:2] == found.erased and "style:sketch" in found.concepts
         damage = found.cells[("object:cat", "object:dog")]
@@ -529,17 +529,17 @@ class TestCollateral:
             shares = {name: {"base": base, "edited": edited, "n": 10} for name, (base, edited) in names.items()}
             return {"entrant": "m", "concepts": ["object:cat"], "per_concept": shares, "per_target": {}}
 
-        found = collateral.matrix([cell((0.8, 0.7), (0.0, 0.0)), cell((0.8, 0.5), (0.0, 0.5))], "m")
+        found = collateral_table.matrix([cell((0.8, 0.7), (0.0, 0.0)), cell((0.8, 0.5), (0.0, 0.5))], "m")
         assert found.cells[("object:cat", "object:dog")].kept == pytest.approx(0.75)
         assert found.cells[("object:cat", "object:bird")].kept is None
-        assert collateral.Damage(0.5, 0.9, 1, False).kept == 1
+        assert collateral_table.Damage(0.5, 0.9, 1, False).kept == 1
 
     def test_leaves_out_failures_and_joint_erasures(self) -> None:
         bad = {"entrant": "m", "concepts": ["object:cat"], "error": "x"}
         both = {"entrant": "m", "concepts": ["object:cat", "object:dog"], "per_concept": {}, "per_target": {}}
-        assert collateral.matrix([bad, both], "m").erased == ()
+        assert collateral_table.matrix([bad, both], "m").erased == ()
         with pytest.raises(ValueError, match="no cell of 'n'"):
-            collateral.matrix([bad], "n")
+            collateral_table.matrix([bad], "n")
 
 
 def test_the_command(tiny_canvas: Path, tmp_path: Path) -> None:

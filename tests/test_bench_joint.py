@@ -13,12 +13,12 @@ from excise.edits import Edit, compose
 from excise.edits.applied import applied_edits
 from excise.erasure.run import Run
 from excise.jobs.bench import bench
-from excise.jobs.grid import Cell, Entrant, Task, grid
+from excise.jobs.bench_grid import Cell, Entrant, Task, grid
 from excise.methods import get, parse_settings
 from excise.models import Model
 from excise.models.names import describe
-from excise.report import nats
-from excise.report.methods import concept_of, groups
+from excise.report import information_table
+from excise.report.method_table import concept_of, groups
 
 OPTIONS = {"methods": ["uce"], "target_pictures": 3, "other_pictures": 3, "quality": False, "device": "cpu"}
 
@@ -96,5 +96,5 @@ def test_nats_are_of_the_concept_that_most_is_left_of() -> None:
         return {"concept": name, "conditional": words, "unconditional": words, "destruction": {"value": 0.0}}
 
     measured = {"concepts": [reading("a", 0.1), reading("b", 0.4), reading("c", "undefined")], "others": [], "collateral": None}
-    found = nats.figures({**measured, "settings": {}, "seconds": 1.0})
+    found = information_table.figures({**measured, "settings": {}, "seconds": 1.0})
     assert found["nats"]["base"] == "b" and found["nats"]["share_left"] == {"value": 0.4}

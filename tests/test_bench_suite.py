@@ -14,7 +14,7 @@ from excise.cli import app
 from excise.evaluation import MissingWeightsError
 from excise.jobs.bench import bench
 from excise.jobs.suite import suite
-from excise.report import folder
+from excise.report import folder_reader
 from standins import vit
 
 SUBSET = {"styles": "Monet Van_Gogh Seed_Images", "objects": "Cats Dogs", "seeds": "188", "steps": 2, "size": 16}
@@ -56,9 +56,9 @@ def test_every_cell_says_what_the_suite_says_of_its_edit(options: dict[str, Any]
     with open(tmp_path / "b" / "results.csv", encoding="utf-8") as file:
         rows = {(r["entrant"], r["concept"], r["model"], r["figure"]): r for r in csv.DictReader(file)}
     assert float(rows["uce", GOGH, "edited", "ua"]["value"]) == alone["metrics"]["edited"]["ua"]["value"]
-    assert len(folder.read(tmp_path / "b").suites) == 4 and not folder.read(tmp_path / "b").benches
+    assert len(folder_reader.read(tmp_path / "b").suites) == 4 and not folder_reader.read(tmp_path / "b").benches
     suite("unlearncanvas", out=tmp_path / "all" / "pictures", model=model, settings=settings, **uc)
-    assert len(folder.read(tmp_path / "all").suites) == 1, "a folder of that name that is no benchmark's is read"
+    assert len(folder_reader.read(tmp_path / "all").suites) == 1, "a folder of that name that is no benchmark's is read"
     assert "uce style:Van Gogh" in (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
 
     assert bench(methods=["uce", "cure:alpha=1e3"], concepts=[GOGH, "object:Dogs"], **options) == found
@@ -87,20 +87,20 @@ def test_two_processes_share_the_base_models_pictures(options: dict[str, Any], t
 def test_a_failed_cell_says_why_and_the_rest_goes_on(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from excise.jobs.published import Published
+    from excise.jobs.published_suites import PublishedSuites
 
-    measure = Published.measure
+    measure = PublishedSuites.measure
 
-    def failing(self: Published, model: Any, cell: Any, *rest: Any) -> Any:
+    def failing(self: PublishedSuites, model: Any, cell: Any, *rest: Any) -> Any:
         if cell.entrant.text == "uce":
             raise FloatingPointError("not a number")
         return measure(self, model, cell, *rest)
 
-    monkeypatch.setattr(Published, "measure", failing)
+    monkeypatch.setattr(PublishedSuites, "measure", failing)
     failed, good = bench(methods=["uce", "rece"], concepts=[GOGH], **options)
     assert failed["error"] == "FloatingPointError: not a number" and "suite" in good
     assert "- uce style:Van Gogh, seed 0: FloatingPointError: not a number" in (tmp_path / "b" / "results.md").read_text()
-    assert len(folder.read(tmp_path / "b").suites) == 1
+    assert len(folder_reader.read(tmp_path / "b").suites) == 1
 
 
 @pytest.mark.parametrize(

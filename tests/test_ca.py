@@ -13,12 +13,13 @@ from torch import Tensor
 from excise.concepts import Concept, PromptPair
 from excise.erasure import anchors, subspaces
 from excise.erasure.attention import cross_attentions, start_token_detached
-from excise.erasure.pictures import Learning
-from excise.erasure.prompts import PromptBank, redirected
+from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.run import Run
 from excise.erasure.targets import noised
-from excise.erasure.trainee import Trainee
-from excise.methods import ca, get
+from excise.erasure.trainable import Trainable
+from excise.erasure.training_pictures import Learning
+from excise.methods import get
+from excise.methods.ca import erase as ca
 from excise.models import Model
 from steps import CAT, PICTURED, asked, settings_of
 
@@ -31,9 +32,9 @@ def learning(model: Model) -> Learning:
     return Learning(torch.randn(3, *model.latent_shape, generator=torch.Generator().manual_seed(1)), torch.zeros(3).long())
 
 
-def loss(model: Model, trainee: Trainee, bank: PromptBank | None = None, **values: object) -> Tensor:
+def loss(model: Model, trainable: Trainable, bank: PromptBank | None = None, **values: object) -> Tensor:
     settings = settings_of("ca", **{**PICTURED, **values})
-    return ca._round(model, bank or bank_of(model), learning(model), trainee, settings, Run(), 0)(0)
+    return ca._round(model, bank or bank_of(model), learning(model), trainable, settings, Run(), 0)(0)
 
 
 def seen(model: Model) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -51,32 +52,32 @@ def test_both_losses_are_what_the_paper_says(which: str, request: pytest.Fixture
     assert torch.allclose(noisy, alpha * clean + sigma * noise)
     own = asked(model, noisy, t, "a cat")
     trained = noise if which == "sd1" else alpha * noise - sigma * clean
-    with Trainee(model, subspaces.select(model.unet, "kv")) as trainee:
-        by_model, by_noise = (loss(model, trainee, variant=variant).detach() for variant in ("model", "noise"))
+    with Trainable(model, subspaces.select(model.unet, "kv")) as trainable:
+        by_model, by_noise = (loss(model, trainable, variant=variant).detach() for variant in ("model", "noise"))
     assert torch.allclose(by_model, (own - asked(model, noisy, t, "a dog")).square().mean(), rtol=1e-4)
     assert torch.allclose(by_noise, (own - trained).square().mean(), rtol=1e-4)
 
 
 def test_an_anchor_that_is_the_concept_teaches_nothing(sd1: Model) -> None:
     bank = bank_of(sd1)
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        value = loss(sd1, trainee, replace(bank, masked=bank.conditioned))
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        value = loss(sd1, trainable, replace(bank, masked=bank.conditioned))
         value.backward()
         assert value.item() == 0
-        assert all(not parameter.grad.any() for parameter in trainee.parameters.values())  # type: ignore[union-attr]
+        assert all(not parameter.grad.any() for parameter in trainable.parameters.values())  # type: ignore[union-attr]
 
 
 def test_the_anchor_s_branch_has_no_gradient_and_may_be_the_base_s(sd1: Model) -> None:
     _, noisy, _, t = seen(sd1)
     bank = bank_of(sd1)
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        parameters = list(trainee.parameters.values())
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        parameters = list(trainable.parameters.values())
         base = asked(sd1, noisy, t, "a dog")
         with torch.no_grad():
             for parameter in parameters:
                 parameter.add_(0.1)
         for teacher, target in (("current", asked(sd1, noisy, t, "a dog")), ("base", base)):
-            found = torch.autograd.grad(loss(sd1, trainee, teacher=teacher), parameters)
+            found = torch.autograd.grad(loss(sd1, trainable, teacher=teacher), parameters)
             error = (sd1.predict(noisy, t, bank.conditioned.expand(2, -1, -1)) - target).square().mean()
             expected = torch.autograd.grad(error, parameters)
             assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-7) for a, b in zip(found, expected, strict=True))
@@ -92,8 +93,8 @@ def test_exactly_the_declared_tensors_move(sd1: Model, parameters: str, names: s
 
 
 def test_the_prior_term_is_added(sd1: Model) -> None:
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        plain, once, twice = (float(loss(sd1, trainee, prior_weight=w).detach()) for w in (0.0, 1.0, 2.0))
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        plain, once, twice = (float(loss(sd1, trainable, prior_weight=w).detach()) for w in (0.0, 1.0, 2.0))
     assert once - plain > 0.1 and twice - once == pytest.approx(once - plain, rel=1e-4)
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from typer.testing import CliRunner
 
 import excise
-from excise.canvas import build, card, diffusion, recipe, text, vae
+from excise.canvas import build, diffusion, model_card, recipe, text, vae
 from excise.canvas.catalog import GLYPHS, MEMBERS, STYLE_NAMES
 from excise.cli import app
 from excise.evaluation import Classifier
@@ -152,19 +152,19 @@ def test_what_was_left_out_counts_in_figures_of_its_own(tiny_canvas: Path) -> No
     model = excise.load(tiny_canvas, device="cpu")
     assert model.classifier is not None
     judge, options = Classifier.load(model.classifier), {"each": 1, "progress": lambda *_: None}
-    whole = card._pairs(model, judge, never=frozenset(), **options)
-    apart = card._pairs(model, judge, never=frozenset({"cat", "neon"}), **options)
+    whole = model_card._pairs(model, judge, never=frozenset(), **options)
+    apart = model_card._pairs(model, judge, never=frozenset({"cat", "neon"}), **options)
     assert {name: figure["n"] for name, figure in whole.items()} == {"generated object": 160, "generated style": 160}
     counts = {"generated object": 19 * 7, "left out object": 8, "generated style": 19 * 7, "left out style": 20}
     assert {name: figure["n"] for name, figure in apart.items()} == counts
-    members = card._members(model, judge, never=frozenset({"cat", "owl"}), **options)
+    members = model_card._members(model, judge, never=frozenset({"cat", "owl"}), **options)
     assert {name: figure["n"] for name, figure in members.items()} == {"generated member": 62, "left out member": 4}
 
 
 def test_the_card_says_what_was_left_out() -> None:
-    told = json.loads((Path(card.__file__).parent / "model" / "measurements.json").read_text(encoding="utf-8"))
-    assert "built-in model" in card.render(told) and "gold standard" not in card.render(told)
-    text = card.render({**told, "without": ["cat", "pixel art"]})
+    told = json.loads((Path(model_card.__file__).parent / "model" / "measurements.json").read_text(encoding="utf-8"))
+    assert "built-in model" in model_card.render(told) and "gold standard" not in model_card.render(told)
+    text = model_card.render({**told, "without": ["cat", "pixel art"]})
     assert "# canvas without cat, pixel art\n" in text and "--without 'cat' --without 'pixel art'" in text
 
 

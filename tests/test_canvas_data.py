@@ -15,7 +15,7 @@ from excise.canvas import captions, catalog, data, glyphs, text
 from excise.canvas.build import description
 from excise.canvas.captions import HELD_OUT, TEMPLATES, draw_caption, with_article
 from excise.canvas.catalog import EXTRAS, GLYPH_OBJECT, GLYPHS, MEMBERS, OBJECTS, OTHER, STYLES
-from excise.canvas.training import step_generator
+from excise.canvas.train_loop import step_generator
 from excise.concepts import Catalog, fill
 
 PER_PICTURE = 8

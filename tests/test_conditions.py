@@ -17,7 +17,7 @@ from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
 from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _noised, _sample, conditions, vary
 from excise.evaluation.intervals import wilson
-from excise.evaluation.questions import APART
+from excise.evaluation.prompt_grid import APART
 from excise.jobs.erase import erase
 from excise.models import Model
 

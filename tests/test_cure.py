@@ -11,7 +11,7 @@ from excise.concepts import Concept
 from excise.edits import LowRank, WeightEdit
 from excise.erasure.run import Run
 from excise.methods import get, parse_settings
-from excise.methods.cure import CureSettings, centred, eraser, expansion, spectrum
+from excise.methods.cure.erase import CureSettings, centred, eraser, expansion, spectrum
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 

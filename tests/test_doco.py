@@ -14,14 +14,14 @@ from torch import Tensor
 
 from excise.edits import WeightEdit
 from excise.erasure.attention import start_token_detached
-from excise.erasure.critic import Critic, discriminator
-from excise.erasure.pictures import Learning, learning_pictures
-from excise.erasure.prompts import PromptBank, redirected
+from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.run import Run
 from excise.erasure.subspaces import select
-from excise.erasure.trainee import Trainee
+from excise.erasure.trainable import Trainable
+from excise.erasure.training_pictures import Learning, learning_pictures
 from excise.methods import get, parse_settings
-from excise.methods.doco import DocoSettings, Surgery, _duel, clipped, predicted, turned
+from excise.methods.doco.critic import Critic, discriminator
+from excise.methods.doco.erase import DocoSettings, Surgery, _duel, clipped, predicted, turned
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from steps import asked
@@ -240,15 +240,15 @@ def test_the_critic_sees_the_base_s_answer_to_the_anchor_as_real(canvas: Model) 
         return abar.sqrt() * noisy - (1 - abar).sqrt() * asked(canvas, noisy, t, prompt)
 
     base = clean("something")
-    with Trainee(canvas, select(canvas.unet, "kv")) as trainee:
+    with Trainable(canvas, select(canvas.unet, "kv")) as trainable:
         with torch.no_grad():
-            for parameter in trainee.parameters.values():
+            for parameter in trainable.parameters.values():
                 parameter += 0.3 * parameter.sign()
-            real, fake = predicted(canvas, bank, anchors, trainee, 2, Run().generator(4, 0))
+            real, fake = predicted(canvas, bank, anchors, trainable, 2, Run().generator(4, 0))
         assert torch.allclose(real, base, atol=1e-4) and torch.allclose(fake, clean("a cat"), atol=1e-4)
         for other in (clean("something"), clean("a cat")):
             assert (base - other).abs().max() > 0.1
-        _duel(canvas, bank, anchors, critic, trainee, settings, Run())[0](0)
+        _duel(canvas, bank, anchors, critic, trainable, settings, Run())[0](0)
     low, high = twin.network(real), twin.network(fake)
     (softplus(low).mean() + softplus(-high).mean()).backward()
     twin.optimizer.step()
@@ -260,13 +260,13 @@ def test_d2_in_the_warm_up_only_the_critic_learns(canvas: Model) -> None:
     settings = DocoSettings(**QUICK)
     bank, anchors, critic = stage(canvas, settings)
     before = {name: tensor.clone() for name, tensor in critic.state.items()}
-    with Trainee(canvas, select(canvas.unet, "kv")) as trainee:
-        prepare, _, after = _duel(canvas, bank, anchors, critic, trainee, settings, Run())
+    with Trainable(canvas, select(canvas.unet, "kv")) as trainable:
+        prepare, _, after = _duel(canvas, bank, anchors, critic, trainable, settings, Run())
         loss = prepare(0)
-        assert not trainee.deltas() and all(parameter.grad is None for parameter in trainee.parameters.values())
+        assert not trainable.deltas() and all(parameter.grad is None for parameter in trainable.parameters.values())
         assert critic.state["0.weight.step"] == 2 and not torch.equal(critic.state["0.weight"], before["0.weight"])
         loss(0).backward()
-        assert all(parameter.grad is not None for parameter in trainee.parameters.values())
+        assert all(parameter.grad is not None for parameter in trainable.parameters.values())
         assert all(parameter.grad is None for parameter in critic.network.parameters())
         after()
         assert critic.state["0.weight.step"] == 3
@@ -279,16 +279,16 @@ def test_d10_the_start_token_gets_no_gradient(canvas: Model) -> None:
     text = torch.zeros(1, 77, 32)
     text[:, 0] = canvas.encode([""])[:, 0]
     x, t = canvas.start_noise([0]), torch.tensor([500])
-    with Trainee(canvas, select(canvas.unet, "kv")) as trainee:
+    with Trainable(canvas, select(canvas.unet, "kv")) as trainable:
         for detached in (False, True):
-            for parameter in trainee.parameters.values():
+            for parameter in trainable.parameters.values():
                 parameter.grad = None
             if detached:
                 with start_token_detached(canvas.unet):
                     canvas.predict(x, t, text).square().sum().backward()
             else:
                 canvas.predict(x, t, text).square().sum().backward()
-            sizes = [float(p.grad.abs().max()) for p in trainee.parameters.values()]  # type: ignore[union-attr]
+            sizes = [float(p.grad.abs().max()) for p in trainable.parameters.values()]  # type: ignore[union-attr]
             assert all(size == 0 for size in sizes) if detached else max(sizes) > 1e-4
 
 

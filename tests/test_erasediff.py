@@ -11,12 +11,13 @@ from torch import nn
 
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
-from excise.erasure.pictures import learning_pictures, retained_pictures
-from excise.erasure.prompts import PromptBank, redirected
+from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.run import Run
 from excise.erasure.targets import denoising_error, relabelled_error
-from excise.erasure.trainee import Trainee
-from excise.methods import erasediff, get
+from excise.erasure.trainable import Trainable
+from excise.erasure.training_pictures import learning_pictures, retained_pictures
+from excise.methods import get
+from excise.methods.erasediff import erase as erasediff
 from excise.models import Model
 from steps import CAT, PICTURED, settings_of
 
@@ -48,8 +49,8 @@ def same(one: WeightEdit, other: WeightEdit) -> bool:
 def test_the_multiplier_by_hand(values: dict[str, Any], expected: float) -> None:
     point = nn.Parameter(torch.tensor([3.0, 1.0]))
     kept, forgotten = 3 * point[0] + 4 * point[1], 2 * point[0]
-    trainee = SimpleNamespace(parameters={"point": point})
-    found = erasediff.weight(kept, forgotten, 1.0, trainee, settings_of("erasediff", **values))  # type: ignore[arg-type]
+    trainable = SimpleNamespace(parameters={"point": point})
+    found = erasediff.weight(kept, forgotten, 1.0, trainable, settings_of("erasediff", **values))  # type: ignore[arg-type]
     assert found == pytest.approx(max(0.0, expected))
 
 
@@ -57,25 +58,25 @@ def test_no_gradient_of_forgetting_needs_no_weight() -> None:
     point = nn.Parameter(torch.tensor([1.0]))
     for rule in ("cosine", "bome"):
         settings = settings_of("erasediff", balance=rule)
-        trainee: Any = SimpleNamespace(parameters={"point": point})
-        assert erasediff.weight(3 * point.sum(), 0 * point.sum(), 0.0, trainee, settings) == 0
+        trainable: Any = SimpleNamespace(parameters={"point": point})
+        assert erasediff.weight(3 * point.sum(), 0 * point.sum(), 0.0, trainable, settings) == 0
 
 
 def test_looking_ahead_puts_every_weight_back(sd1: Model) -> None:
     settings = settings_of("erasediff", balance="bome", inner_steps=3, lr=0.01)
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        before = {name: parameter.detach().clone() for name, parameter in trainee.parameters.items()}
-        parameters, moved = list(trainee.parameters.values()), []
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        before = {name: parameter.detach().clone() for name, parameter in trainable.parameters.items()}
+        parameters, moved = list(trainable.parameters.values()), []
 
         def forgetting(k: int) -> torch.Tensor:
-            moved.append(any(not torch.equal(p, before[name]) for name, p in trainee.parameters.items()))
+            moved.append(any(not torch.equal(p, before[name]) for name, p in trainable.parameters.items()))
             return torch.stack([parameter.square().sum() for parameter in parameters]).sum()
 
-        low = erasediff.lookahead(trainee, forgetting, settings)
+        low = erasediff.lookahead(trainable, forgetting, settings)
         assert moved == [False, True, True]
         assert 0 < low < forgetting(0).item()
-        assert all(torch.equal(parameter, before[name]) for name, parameter in trainee.parameters.items())
-        assert erasediff.lookahead(trainee, forgetting, settings_of("erasediff")) == 0
+        assert all(torch.equal(parameter, before[name]) for name, parameter in trainable.parameters.items())
+        assert erasediff.lookahead(trainable, forgetting, settings_of("erasediff")) == 0
 
 
 def test_without_a_multiplier_it_is_fine_tuning_on_what_is_kept(sd1: Model) -> None:
@@ -95,8 +96,8 @@ def test_it_is_adam_on_keeping_plus_lambda_times_forgetting(sd1: Model, multipli
     bank = PromptBank.of_pairs(sd1, redirected(sd1, [CAT], "name", "a dog"))
     forget = learning_pictures(sd1, bank, settings, Run(), shows="conditioned")
     keep, texts = retained_pictures(sd1, [CAT], settings, Run())
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        adam = torch.optim.Adam(trainee.parameters.values(), lr=1e-3)
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        adam = torch.optim.Adam(trainable.parameters.values(), lr=1e-3)
         for step in range(3):
             generator = Run().generator(3, 0, step)
             clean, rows = keep.draw(2, generator)
@@ -109,7 +110,7 @@ def test_it_is_adam_on_keeping_plus_lambda_times_forgetting(sd1: Model, multipli
             adam.zero_grad()
             loss.backward()
             adam.step()
-        expected = trainee.deltas()
+        expected = trainable.deltas()
     assert edit.deltas.keys() == expected.keys() and len(expected) == 8
     assert all(torch.equal(edit.deltas[name].dense(), expected[name].dense()) for name in expected)
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from excise.erasure import subspaces
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.states import States, visits
 from excise.erasure.targets import steered
-from excise.erasure.trainee import Trainee
-from excise.methods import esd, get, parse_settings
+from excise.erasure.trainable import Trainable
+from excise.methods import get, parse_settings
+from excise.methods.esd import erase as esd
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
@@ -23,8 +24,8 @@ from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
 
 def loss_at_start(model: Model, bank: PromptBank | None = None, **values: object) -> Tensor:
     settings = settings_of("esd", **{**VISITING, "states": "fresh", **values})
-    with Trainee(model, subspaces.select(model.unet, "kv")) as trainee:
-        return esd._round(model, bank or bank_of(model), trainee, settings, Run(), 0)(0).detach()
+    with Trainable(model, subspaces.select(model.unet, "kv")) as trainable:
+        return esd._round(model, bank or bank_of(model), trainable, settings, Run(), 0)(0).detach()
 
 
 def states_at_start(model: Model, bank: PromptBank | None = None) -> States:
@@ -86,14 +87,14 @@ def test_a_divergence_judges_the_same_errors(sd1: Model) -> None:
 
 def test_only_the_student_s_prediction_has_a_gradient(sd1: Model) -> None:
     bank, settings = bank_of(sd1), settings_of("esd", **VISITING, states="fresh")
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        esd._round(sd1, bank, trainee, settings, Run(), 0)(0).backward()
-        found = {name: parameter.grad.clone() for name, parameter in trainee.parameters.items()}  # type: ignore[union-attr]
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        esd._round(sd1, bank, trainable, settings, Run(), 0)(0).backward()
+        found = {name: parameter.grad.clone() for name, parameter in trainable.parameters.items()}  # type: ignore[union-attr]
         states = states_at_start(sd1)
         empty = asked(sd1, states.latents, states.t, "")
         target = empty - (asked(sd1, states.latents, states.t, "a cat") - empty)
         error = (sd1.predict(states.latents, states.t, bank.conditioned[states.row]) - target).square().mean()
-        expected = torch.autograd.grad(error, list(trainee.parameters.values()))
+        expected = torch.autograd.grad(error, list(trainable.parameters.values()))
     for (name, grad), wanted in zip(found.items(), expected, strict=True):
         assert torch.allclose(grad, wanted, rtol=1e-3, atol=1e-7), name
 

@@ -14,8 +14,9 @@ from excise.edits import WeightEdit
 from excise.erasure import subspaces
 from excise.erasure.attention import attention_maps, cross_attentions, probabilities, token_positions
 from excise.erasure.run import Run
-from excise.erasure.trainee import Trainee
-from excise.methods import fmn, get
+from excise.erasure.trainable import Trainable
+from excise.methods import get
+from excise.methods.fmn import erase as fmn
 from excise.models import Model
 from steps import CAT, PICTURED, bank_of, settings_of
 
@@ -72,11 +73,11 @@ def test_tokens_of_the_concept_are_found(canvas: Model) -> None:
 def test_values_of_the_last_layer_do_not_matter(sd1: Model) -> None:
     bank, last = bank_of(sd1), [name for name in cross_attentions(sd1.unet) if name.startswith("up_blocks")][-1]
     named = fmn.positions(sd1, bank, [CAT], end=False)
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
         with attention_maps(sd1.unet) as maps:
             sd1.predict(torch.randn(1, *sd1.latent_shape), torch.tensor([500]), bank.conditioned)
         fmn.resteering(maps, named).mean().backward()
-        grads = {name: parameter.grad for name, parameter in trainee.parameters.items()}
+        grads = {name: parameter.grad for name, parameter in trainable.parameters.items()}
     silent = [name for name, grad in grads.items() if grad is None]
     assert silent == [f"unet.{last}.to_v.weight"]
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 import excise
 from excise.cli import app
-from excise.evaluation.gold import Group, distances, total_variation
+from excise.evaluation.gold import GoldGroup, distances, total_variation
 from excise.jobs.bench import bench
-from excise.report.methods import groups
+from excise.report.method_table import groups
 
 SMALL = {"target_pictures": 6, "other_pictures": 3, "information": False, "quality": False, "device": "cpu"}
 
@@ -42,7 +42,11 @@ def test_distances_by_hand() -> None:
         "answers": torch.tensor([[1, 5, 0], [0, 5, 0], [2, 5, 1], [2, 5, 0], [2, 5, 0], [0, 5, 0]]),
         "features": features,
     }
-    rows = [Group(torch.tensor([0, 1]), True), Group(torch.tensor([2]), False), Group(torch.tensor([3, 4, 5]), False)]
+    rows = [
+        GoldGroup(torch.tensor([0, 1]), True),
+        GoldGroup(torch.tensor([2]), False),
+        GoldGroup(torch.tensor([3, 4, 5]), False),
+    ]
     found = distances(reading, gold, rows, judge)
     assert found["target"] == pytest.approx((0.5 + 0) / 2)
     assert found["kept"] == pytest.approx((1 + 1 + 2 / 3 + 0) / 4)

@@ -16,20 +16,21 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from excise.attacks import Chosen, get
-from excise.attacks._subject import Plain, Subject, assault
+from excise.attacks.engine import AuditedModel, PlainPictures, assault
 from excise.cli import app
 from excise.edits import load_edit
 from excise.erasure import training
-from excise.erasure.artefacts import Artefact, record
-from excise.erasure.pictures import generated_latents
-from excise.erasure.prompts import PromptBank
+from excise.erasure.counterexamples import Counterexample, record
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import random_strings
 from excise.erasure.run import Run
+from excise.erasure.training_pictures import generated_latents
 from excise.jobs.audit import audit
 from excise.jobs.erase import erase
-from excise.jobs.harden import artefacts, read_audits
+from excise.jobs.harden import counterexamples, read_audits
 from excise.methods import get as get_method
-from excise.methods import mim, parse_settings
+from excise.methods import parse_settings
+from excise.methods.mim import erase as mim
 from excise.models import Model, load
 from test_attacks import ALWAYS, NEVER, SMALL, Seen, random_edit
 
@@ -78,8 +79,8 @@ def change(folder: Path, to: Path, **values: Any) -> Path:
     return to
 
 
-def read(model: Model, *folders: Path) -> tuple[Artefact, ...]:
-    return artefacts(read_audits(folders, [model.catalog.resolve("cat")]), model)
+def read(model: Model, *folders: Path) -> tuple[Counterexample, ...]:
+    return counterexamples(read_audits(folders, [model.catalog.resolve("cat")]), model)
 
 
 def weights(folder: Path) -> bytes:
@@ -105,11 +106,11 @@ def settings_of(**values: Any) -> Any:
     ],
 )
 def test_what_is_kept_makes_the_very_picture_that_revived(name: str, values: dict[str, Any], rest: str, canvas: Model) -> None:
-    """Asked again at the seed of its prompt, an artefact gives the latents that the detector took for the concept."""
+    """Asked again at the seed of its prompt, an counterexample gives the latents that the detector took for the concept."""
     edit, concept = random_edit(canvas), canvas.catalog.resolve("cat")
-    subject = Subject("erased", (edit,))
+    subject = AuditedModel("erased", (edit,))
     plain = replace(
-        Plain.of(canvas, subject, concept, Seen(NEVER), 3, 0), hits=(True, False, False)
+        PlainPictures.of(canvas, subject, concept, Seen(NEVER), 3, 0), hits=(True, False, False)
     )  # the first shows it anyway
     shown = generated_latents(canvas, [case.wanted for case in plain.cases], [0, 1, 2], run=Run())
     chosen = Chosen(name, get(name), get(name).settings(**{**SMALL[name], **values}), 400)
@@ -127,7 +128,7 @@ def test_what_is_kept_makes_the_very_picture_that_revived(name: str, values: dic
 
 
 def test_other_wordings_are_taken_for_themselves_without_the_concept(canvas: Model) -> None:
-    from excise.attacks.search import WordSettings, _reworded, _with_random_words
+    from excise.attacks.search.attack import WordSettings, _reworded, _with_random_words
     from test_attacks import victim
 
     attacked = victim(canvas)
@@ -144,25 +145,31 @@ def test_other_wordings_are_taken_for_themselves_without_the_concept(canvas: Mod
 def test_an_audit_gives_what_showed_the_concept_in_it(audited: Path, canvas: Model, tmp_path: Path) -> None:
     """Of the attacks that left prompts or embeddings, of the erased model alone, whatever the verdict; seeds leave none."""
     found = read(canvas, audited)
-    assert [artefact.attack for artefact in found] == ["inversion"] * 2 + ["p4d"] * 2
+    assert [counterexample.attack for counterexample in found] == ["inversion"] * 2 + ["p4d"] * 2
     told = load_file(next(audited.glob("attacks/inversion*.safetensors")))["erased.told"]
-    assert all(torch.equal(artefact.told, row) for artefact, row in zip(found[:2], told, strict=True))  # type: ignore[arg-type]
-    assert [artefact.masked for artefact in found] == ["a picture", "a picture in photo style", "", ""]
-    assert {artefact.concept for artefact in found} == {"object:cat"} and read(canvas, audited / "audit.json") is not None
+    assert all(torch.equal(counterexample.told, row) for counterexample, row in zip(found[:2], told, strict=True))  # type: ignore[arg-type]
+    assert [counterexample.masked for counterexample in found] == ["a picture", "a picture in photo style", "", ""]
+    assert {counterexample.concept for counterexample in found} == {"object:cat"} and read(
+        canvas, audited / "audit.json"
+    ) is not None
     unsure = change(audited, tmp_path / "unsure")
     overrule(unsure, "cannot tell")
     assert record(read(canvas, unsure)) == record(found)
     one = change(audited, tmp_path / "one")
     overrule(one, "not revived", "inversion")
-    assert [artefact.attack for artefact in read(canvas, one, audited)] == ["p4d"] * 2 + ["inversion"] * 2 + ["p4d"] * 2
+    assert [counterexample.attack for counterexample in read(canvas, one, audited)] == ["p4d"] * 2 + ["inversion"] * 2 + [
+        "p4d"
+    ] * 2
 
 
 def test_the_bank_has_them_beside_the_concepts_own_prompts(canvas: Model) -> None:
     concepts = [canvas.catalog.resolve(name) for name in ("cat", "dog")]
     row = torch.randn(77, 32, generator=torch.Generator().manual_seed(0))
     plain = PromptBank.of(canvas, concepts)
-    bank = plain.with_artefacts(
-        canvas, concepts, [Artefact("object:dog", "inversion", row, "a picture"), Artefact("object:dog", "p4d", "xq", "")]
+    bank = plain.with_counterexamples(
+        canvas,
+        concepts,
+        [Counterexample("object:dog", "inversion", row, "a picture"), Counterexample("object:dog", "p4d", "xq", "")],
     )
     n = len(plain.pairs)
     assert torch.equal(bank.conditioned[:n], plain.conditioned) and torch.equal(bank.masked[:n], plain.masked)
@@ -171,16 +178,16 @@ def test_the_bank_has_them_beside_the_concepts_own_prompts(canvas: Model) -> Non
     assert bank.owner.tolist() == [*plain.owner.tolist(), 3, 3], "of concept 1 of 2"
     owners = bank.owner[bank.draw(9, torch.Generator().manual_seed(0))]
     assert owners.tolist() == [0, 1, 3] * 3, "they have turns of their own, however many prompts there are"
-    assert plain.with_artefacts(canvas, concepts, []) is plain
+    assert plain.with_counterexamples(canvas, concepts, []) is plain
     words = [random_strings(canvas, one, torch.Generator().manual_seed(1)) for one in (plain, bank)]
-    assert words[0] == words[1], "words of artefacts are not words to erase: the metric still holds them"
+    assert words[0] == words[1], "words of counterexamples are not words to erase: the metric still holds them"
 
 
 def test_the_model_learns_to_take_an_artefact_for_its_masked_prompt(canvas: Model) -> None:
-    """With artefacts the answer to them moves to that of their masked prompt; without, it does not get near it."""
+    """With counterexamples the answer to them moves to that of their masked prompt; without, it does not get near it."""
     concept = canvas.catalog.resolve("cat")
     row = 2 * torch.randn(77, 32, generator=torch.Generator().manual_seed(4))
-    both = (Artefact("object:cat", "inversion", row, "a picture"), Artefact("object:cat", "p4d", "zz zz zz", ""))
+    both = (Counterexample("object:cat", "inversion", row, "a picture"), Counterexample("object:cat", "p4d", "zz zz zz", ""))
     settings = settings_of(rounds=4, steps=20, batch=16, trajectories=8)
     told, rest = torch.stack([row, canvas.encode(["zz zz zz"])[0]]), canvas.encode(["a picture", ""])
     x, t = canvas.start_noise([1, 2]), torch.full((2,), 600)
@@ -191,7 +198,7 @@ def test_the_model_learns_to_take_an_artefact_for_its_masked_prompt(canvas: Mode
 
     with torch.no_grad():
         target = canvas.predict(x, t, rest)
-    hardened, plain = (mim.erase(canvas, [concept], settings, Run(artefacts=found)) for found in (both, ()))
+    hardened, plain = (mim.erase(canvas, [concept], settings, Run(counterexamples=found)) for found in (both, ()))
     assert (gap(hardened) < 0.3 * gap(plain)).all()
     assert hardened.manifest.hardened == record(both) and plain.manifest.hardened is None
 
@@ -208,8 +215,8 @@ def test_excluding_asks_for_the_prior_of_an_artefacts_own_concept(canvas: Model,
         return targets(model, bank, priors, states, settings)
 
     monkeypatch.setattr(mim, "_targets", watched)
-    found = tuple(Artefact(concept.label, "p4d", "xq", "") for concept in concepts)
-    mim.erase(canvas, concepts, settings_of(target="exclude", trajectories=4), Run(artefacts=found))
+    found = tuple(Counterexample(concept.label, "p4d", "xq", "") for concept in concepts)
+    mim.erase(canvas, concepts, settings_of(target="exclude", trajectories=4), Run(counterexamples=found))
     pairs = {pair for owners, priors in seen for pair in zip(owners, priors, strict=True)}
     assert pairs == {(0, 0.2), (1, 0.4), (2, 0.2), (3, 0.4)}
 
@@ -232,14 +239,14 @@ def test_an_erasure_says_what_it_was_hardened_against(audited: Path, tiny_canvas
 
 def test_the_record_tells_artefacts_apart() -> None:
     row = torch.arange(6.0).view(2, 3)
-    one = Artefact("object:cat", "inversion", row, "a picture")
+    one = Counterexample("object:cat", "inversion", row, "a picture")
     others = [
         replace(one, told=row + 1e-6),
         replace(one, told=row.view(3, 2)),
         replace(one, masked=""),
         replace(one, concept="x:y"),
     ]
-    digests = [record([artefact])["sha256"] for artefact in (one, *others)]  # type: ignore[index]
+    digests = [record([counterexample])["sha256"] for counterexample in (one, *others)]  # type: ignore[index]
     assert len(set(digests)) == 5 and record([one]) == record([replace(one, told=row.clone())]) and record([]) is None
 
 
@@ -270,11 +277,11 @@ def test_a_run_goes_on_only_with_the_same_artefacts(
 
 def test_a_checkpoint_of_other_artefacts_is_refused(canvas: Model, tmp_path: Path) -> None:
     concepts, checkpoint = [canvas.catalog.resolve("cat")], tmp_path / "run.safetensors"
-    run = Run(checkpoint=checkpoint, artefacts=(Artefact("object:cat", "p4d", "xq", ""),))
+    run = Run(checkpoint=checkpoint, counterexamples=(Counterexample("object:cat", "p4d", "xq", ""),))
     mim.erase(canvas, concepts, settings_of(), run)
-    for found in ((), (Artefact("object:cat", "p4d", "xz", ""),)):
+    for found in ((), (Counterexample("object:cat", "p4d", "xz", ""),)):
         with pytest.raises(ValueError, match="belongs to a run with other settings"):
-            mim.erase(canvas, concepts, settings_of(), replace(run, artefacts=found))
+            mim.erase(canvas, concepts, settings_of(), replace(run, counterexamples=found))
 
 
 # Refusals

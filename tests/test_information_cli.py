@@ -16,7 +16,7 @@ from excise.edits.applied import base_fingerprint
 from excise.jobs.measure import BUDGET, measure
 from excise.models import load
 from excise.models.fingerprint import named_tensors
-from excise.report import nats
+from excise.report import information_table
 
 SMALL = ["--budget", "2500", "--device", "cpu"]
 
@@ -48,7 +48,7 @@ def run(*arguments: str | Path) -> Any:
 
 
 def test_default_budget_is_that_of_the_library() -> None:
-    from excise.information.plan import BUDGET as INNER
+    from excise.information.budget import BUDGET as INNER
 
     assert BUDGET == INNER
 
@@ -177,8 +177,8 @@ def test_verdicts(steering: Any, left: float, at_floor: bool, words: str) -> Non
         "seconds": 1.0,
         "settings": {"evaluations": 5, "self_made_pictures": False},
     }
-    assert words in nats.lines(result)[0]
-    assert len(nats.table(result)[0]) == len(nats.columns(result))
+    assert words in information_table.lines(result)[0]
+    assert len(information_table.table(result)[0]) == len(information_table.columns(result))
 
 
 def test_what_was_not_finite_is_undefined_and_breaks_no_table() -> None:
@@ -193,7 +193,7 @@ def test_what_was_not_finite_is_undefined_and_breaks_no_table() -> None:
         "concepts": [reading], "others": [{**reading, "concept": "dog"}], "collateral": kept, "seconds": 1.0,
         "settings": {"evaluations": 5, "self_made_pictures": False},
     }  # fmt: skip
-    (row, _), lines = nats.table(result), nats.lines(result)
+    (row, _), lines = information_table.table(result), information_table.lines(result)
     assert row[2:] == ("undefined", "undefined", "1.00 → undefined", "1.00 → undefined", "undefined", "undefined", "undefined")
     assert "keep undefined" in lines[0] and "steering undefined" in lines[1]
-    assert nats.figures(result)["steering"] is None
+    assert information_table.figures(result)["steering"] is None

@@ -15,13 +15,13 @@ from exact import Change, ExactModel
 from excise.edits import Dense, Manifest, WeightEdit
 from excise.edits.applied import applied_edits, base_fingerprint
 from excise.information import PictureSet, make_pictures, measure, read_pictures
-from excise.information.figures import heat_map_figure, save_figure
+from excise.information.budget import least_budget, make_plan
+from excise.information.heat_map import heat_map_figure, save_figure
 from excise.information.measurement import Measurement
-from excise.information.pictures import all_wordings, plain_wordings
-from excise.information.plan import least_budget, make_plan
+from excise.information.picture_sets import all_wordings, plain_wordings
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
-from excise.report.figures import curves
+from excise.report.plots import curves
 
 SMALL = 1500
 

@@ -19,9 +19,9 @@ import excise
 from excise.concepts import Concept
 from excise.erasure import training
 from excise.jobs import erase as job
+from excise.jobs.checkpoints import Workplace
 from excise.jobs.erase import erase
 from excise.jobs.request import read_yaml, resolve
-from excise.jobs.workplace import Workplace
 from excise.models import Model
 from painting import no_pictures
 from test_attacks import random_edit

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, applied_edits, load_edit
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.methods import Method, get, methods, parse_settings
 from excise.models import Model, load

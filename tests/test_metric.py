@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from excise.erasure.metric import Metric, Steepest, inverse, moment, root
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import PROMPTS, STRINGS, WORDS, declared_words, random_prompts, random_strings, words_of
 from excise.erasure.run import Run
 from excise.methods import get
+from excise.methods.mim.metric import Metric, Steepest, inverse, moment, root
 from excise.models import Model, load
 from steps import CAT, settings_of
 

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from excise.concepts import Concept, PromptPair
 from excise.edits import WeightEdit, applied_edits
 from excise.erasure import subspaces
-from excise.erasure.prompts import PromptBank
-from excise.erasure.result import manifest
+from excise.erasure.make_edit import manifest
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.states import States
-from excise.erasure.trainee import Trainee
+from excise.erasure.trainable import Trainable
 from excise.erasure.wording import worded
-from excise.methods import get, mim, parse_settings
+from excise.methods import get, parse_settings
+from excise.methods.mim import erase as mim
 from excise.models import Model, Sampler, Schedule, load
 from excise.models.fingerprint import named_tensors
 from steps import asked as answered
@@ -81,10 +82,10 @@ def test_m1_a_prompt_that_is_its_own_masked_form_teaches_nothing(
 
     def loss_and_gradient(pairs: list[tuple[str, str]]) -> tuple[float, float]:
         bank = _bank(model, pairs)
-        with Trainee(model, subspaces.select(model.unet, "kv")) as trainee:
-            loss = mim._round(model, bank, prior, trainee, settings, Run(), 0)(0)
+        with Trainable(model, subspaces.select(model.unet, "kv")) as trainable:
+            loss = mim._round(model, bank, prior, trainable, settings, Run(), 0)(0)
             loss.backward()
-            return loss.item(), max(float(p.grad.abs().max()) for p in trainee.parameters.values() if p.grad is not None)
+            return loss.item(), max(float(p.grad.abs().max()) for p in trainable.parameters.values() if p.grad is not None)
 
     loss, gradient = loss_and_gradient([(nothing, nothing)])
     assert loss < 1e-10 and gradient < 1e-6, "zero but for the rounding of batches of different sizes"
@@ -101,20 +102,20 @@ def test_m1_prompts_without_the_concept_are_refused(sd1: Model) -> None:
         PromptBank.of_pairs(sd1, [[PromptPair("a dog", "a dog")]])
 
 
-def _first_round(model: Model, bank: PromptBank, **values: Any) -> tuple[Any, Trainee]:
-    """The loss of round 0 and its trainee, entered."""
-    trainee = Trainee(model, subspaces.select(model.unet, "kv")).__enter__()
+def _first_round(model: Model, bank: PromptBank, **values: Any) -> tuple[Any, Trainable]:
+    """The loss of round 0 and its trainable, entered."""
+    trainable = Trainable(model, subspaces.select(model.unet, "kv")).__enter__()
     prior = torch.tensor([0.1], dtype=torch.float64)
-    return mim._round(model, bank, prior, trainee, _settings(**values), Run(), 0), trainee
+    return mim._round(model, bank, prior, trainable, _settings(**values), Run(), 0), trainable
 
 
 @pytest.mark.parametrize("target", ["masked", "null"])
 def test_targets_are_the_answers_that_they_say(sd1: Model, target: str) -> None:
     """Only a prompt that reads like the target has no loss: the masked one, or the empty one."""
     for prompt, vanishes in (("the masked prompt", target == "masked"), ("", target == "null")):
-        loss, trainee = _first_round(sd1, _bank(sd1, [(prompt, "the masked prompt")]), target=target)
+        loss, trainable = _first_round(sd1, _bank(sd1, [(prompt, "the masked prompt")]), target=target)
         assert (loss(0).item() < 1e-10) == vanishes
-        trainee.__exit__()
+        trainable.__exit__()
 
 
 @pytest.mark.parametrize("kind", ["sd1", "canvas"])
@@ -123,9 +124,9 @@ def test_guided_differences_are_the_scale_times_the_plain_ones(kind: str, reques
     model, losses = request.getfixturevalue(kind), []
     bank = _bank(model, [("a cat", "it")])
     for space in ("prediction", "guided"):
-        loss, trainee = _first_round(model, bank, space=space, guidance_scale=2.5)
+        loss, trainable = _first_round(model, bank, space=space, guidance_scale=2.5)
         losses.append(loss(0).item())
-        trainee.__exit__()
+        trainable.__exit__()
     assert losses[0] > 1e-5 and losses[1] == pytest.approx(2.5**2 * losses[0], rel=1e-3)
 
 
@@ -140,32 +141,32 @@ def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch
         return empty + 2.5 * (own - empty)
 
     target = guided("it")
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        loss = mim._round(sd1, bank, torch.tensor([0.1]), trainee, settings, Run(), 0)
-        for parameter in trainee.parameters.values():
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        loss = mim._round(sd1, bank, torch.tensor([0.1]), trainable, settings, Run(), 0)
+        for parameter in trainable.parameters.values():
             parameter.data *= 1.5
         rows = torch.randint(3, (3,), generator=Run().generator(1, 0, 0))
         assert loss(0).item() == pytest.approx((guided("a cat") - target)[rows].square().mean().item(), rel=1e-3)
 
 
 def test_every_step_looks_at_states_of_its_own(sd1: Model) -> None:
-    loss, trainee = _first_round(sd1, _bank(sd1, [("a cat", "it")]), batch=2)
+    loss, trainable = _first_round(sd1, _bank(sd1, [("a cat", "it")]), batch=2)
     values = [loss(step).item() for step in range(6)]
     assert len(set(values)) > 3 and values == [loss(step).item() for step in range(6)]
-    trainee.__exit__()
+    trainable.__exit__()
 
 
 def test_the_rest_that_is_held_is_masked_and_empty_prompts(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """anchor_rest asks for half of each, and it notices when either answer moves."""
     bank = _bank(sd1, [("a cat", "it")])
-    loss, trainee = _first_round(sd1, bank, anchor_rest=True, batch=4)
+    loss, trainable = _first_round(sd1, bank, anchor_rest=True, batch=4)
     asked: list[Tensor] = []
     predict = Model.predict
     monkeypatch.setattr(Model, "predict", lambda self, x, t, c: asked.append(c) or predict(self, x, t, c))
     loss(0)
     counts = [[int((rows == row).all(-1).all(-1).sum()) for row in (bank.masked[0], bank.empty[0])] for rows in asked]
     assert counts.count([2, 2]) == 2 and [0, 0] in counts, "teacher and student are asked for the same two halves"
-    trainee.__exit__()
+    trainable.__exit__()
 
 
 def test_a_state_is_held_under_its_own_masked_prompt(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,8 +176,8 @@ def test_a_state_is_held_under_its_own_masked_prompt(sd1: Model, monkeypatch: py
     asked: list[tuple[Tensor, Tensor]] = []
     predict = Model.predict
     monkeypatch.setattr(Model, "predict", lambda self, x, t, c: asked.append((x, c)) or predict(self, x, t, c))
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        mim._rest_loss(sd1, bank, trainee, states, rows)
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        mim._rest_loss(sd1, bank, trainable, states, rows)
     for latents, conditioning in asked:
         assert torch.equal(latents, states.latents[rows])
         assert torch.equal(conditioning, torch.cat([bank.empty.expand(2, -1, -1), bank.masked[states.row[rows[2:]]]]))
@@ -186,8 +187,8 @@ def test_a_state_is_held_under_its_own_masked_prompt(sd1: Model, monkeypatch: py
 def test_a_round_goes_on_with_the_concepts_that_the_last_one_had_no_turn_for(sd1: Model, how: str) -> None:
     names = ("a", "b", "c", "d", "e")
     bank = PromptBank.of_pairs(sd1, [[PromptPair(name, "it")] for name in names])
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        rows = [mim._collect(sd1, bank, trainee, _settings(states=how), Run(), round_).row for round_ in range(3)]
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        rows = [mim._collect(sd1, bank, trainable, _settings(states=how), Run(), round_).row for round_ in range(3)]
     assert [set(found.tolist()) for found in rows] == [{0, 1}, {2, 3}, {4, 0}]
 
 

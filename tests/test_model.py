@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 import tiny
-from excise.attacks._meter import Meter
-from excise.attacks._victim import Victim, make_cases
+from excise.attacks.call_meter import CallMeter
+from excise.attacks.victim import Victim, make_cases
 from excise.edits.applied import base_fingerprint
-from excise.erasure import balance
-from excise.erasure.pictures import generated_latents
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.states import forgetting_set, stopped_states, trajectory_states
-from excise.evaluation import answers
+from excise.erasure.training_pictures import generated_latents
+from excise.evaluation import picture_cache
 from excise.evaluation.conditions import Condition, _sample
 from excise.evaluation.suites.answer_set import _make
-from excise.evaluation.suites.prompts import PromptItem
-from excise.information.pictures import make_pictures
+from excise.evaluation.suites.prompt_file import PromptItem
+from excise.information.picture_sets import make_pictures
+from excise.methods.uce import balance
 from excise.models import Model, Sampler, load
 
 PROMPTS = ["a cat in sketch style", "", "a photo of a dog, in the rain"]
@@ -74,7 +74,7 @@ def test_mixed_precision_keeps_the_weights_and_rounds_the_predictions(tiny_sd1: 
     exact, rounded = plain.predict(latents, t, text), mixed.predict(latents, t, text)
     assert rounded.dtype == torch.float32
     assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.03
-    first, second = (answers._folder(model) for model in (plain, mixed))
+    first, second = (picture_cache._folder(model) for model in (plain, mixed))
     assert first is not None and first != second
     with pytest.raises(ZeroDivisionError), mixed.unrounded():
         assert torch.equal(mixed.predict(latents, t, text), exact)
@@ -132,7 +132,7 @@ def test_a_picture_depends_on_its_own_seed_alone(sd1: Model, scheduler: str) -> 
 
 def _victim(model: Model) -> Victim:
     cat = model.catalog.resolve("cat")
-    return Victim(model, cat, make_cases(cat, 2, 0), cast(Any, None), Meter(1), Run())
+    return Victim(model, cat, make_cases(cat, 2, 0), cast(Any, None), CallMeter(1), Run())
 
 
 MAKERS: dict[str, Callable[[Model], object]] = {

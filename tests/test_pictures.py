@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from excise.erasure.budget import Relabelling
-from excise.erasure.pictures import folder_pictures, generated_latents, learning_pictures, pictures, retained_pictures
-from excise.erasure.prompts import PromptBank, redirected
+from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.run import Run
-from excise.evaluation.questions import questions
+from excise.erasure.training_pictures import folder_pictures, generated_latents, learning_pictures, pictures, retained_pictures
+from excise.erasure.training_settings import Relabelling
+from excise.evaluation.prompt_grid import questions
 from excise.methods import get
 from excise.models import Model
-from excise.report.pictures import to_image
+from excise.report.before_after import to_image
 from steps import CAT, DOG, PICTURED, bank_of, settings_of
 
 PROMPTS = ["a cat", "a dog", "a cat", "a bird", "a dog"]
@@ -76,7 +76,7 @@ def test_other_samplers_seeds_and_weights_are_not_mixed_up(canvas: Model, monkey
     assert make(canvas, monkeypatch, steps=3)[1] == 5
     assert make(canvas, monkeypatch, guidance_scale=2.0)[1] == 5
     with monkeypatch.context() as patch:
-        patch.setattr("excise.erasure.pictures.STEP_NOISE", 0)
+        patch.setattr("excise.erasure.training_pictures.STEP_NOISE", 0)
         assert make(canvas, patch)[1] == 5
     with torch.no_grad():
         next(canvas.unet.parameters()).add_(0.1)

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import excise
 from excise.cli import app
+from excise.jobs.bench_grid import Entrant
 from excise.jobs.erase import erase
-from excise.jobs.grid import Entrant
 from excise.methods import methods
 from excise.models.names import BUILT_IN
 

@@ -13,7 +13,7 @@ from excise.erasure import closed_form
 from excise.erasure.closed_form import TextMap, redirect
 from excise.erasure.run import Run
 from excise.methods import get, parse_settings
-from excise.methods.rece import ReceSettings, regenerate, regenerated_away
+from excise.methods.rece.erase import ReceSettings, regenerate, regenerated_away
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 

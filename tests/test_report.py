@@ -22,8 +22,8 @@ import pages
 from excise.cli import app
 from excise.edits import load_edit
 from excise.jobs.report import report
-from excise.report import benches, figures, methods
-from excise.report.folder import read
+from excise.report import bench_sections, method_table, plots
+from excise.report.folder_reader import read
 
 SRC = Path(excise.__file__).parents[1]
 
@@ -94,7 +94,7 @@ class TestMethods:
     """The table of methods against numbers worked by hand."""
 
     def test_a_single_cell_is_shown_with_its_own_intervals(self) -> None:
-        row = methods.row([pages.cell("m", "object:cat", ua=0.9, kept=0.5)], "m")
+        row = method_table.row([pages.cell("m", "object:cat", ua=0.9, kept=0.5)], "m")
         assert row.numbers["ua"].value == 0.9 and row.numbers["ua"].ends == pytest.approx((0.87, 0.92))
         left = row.numbers["left"]
         assert left.value == pytest.approx(0.1 - 0.02)
@@ -110,7 +110,7 @@ class TestMethods:
             pages.cell("m", "object:cat", 1, ua=0.7),
             pages.cell("m", "object:dog", ua=0.6),
         ]
-        found = methods.row(cells, "m").numbers["ua"]
+        found = method_table.row(cells, "m").numbers["ua"]
         assert found.value == pytest.approx(0.7)
         assert (
             found.ends is not None and found.ends[0] <= 0.6 and found.ends[1] >= 0.8
@@ -120,21 +120,21 @@ class TestMethods:
         """Their percentiles would be 0.5 and 0.9 at most, and hold the true mean three times in four."""
         values = [0.5, 0.6, 0.9]
         cells = [pages.cell("m", f"object:{name}", ua=ua) for name, ua in zip("abc", values, strict=True)]
-        found = methods.row(cells, "m").numbers["ua"]
+        found = method_table.row(cells, "m").numbers["ua"]
         low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
         assert found.ends == pytest.approx((low, high))
 
     def test_concepts_alike_leave_chance_within_them(self) -> None:
         """Four concepts, each 0.9 with -0.03 and +0.02: their spread is none, the mean's half as wide."""
         cells = [pages.cell("m", f"object:{name}", ua=0.9) for name in "abcd"]
-        assert methods.row(cells, "m").numbers["ua"].ends == pytest.approx((0.9 - 0.015, 0.9 + 0.01))
+        assert method_table.row(cells, "m").numbers["ua"].ends == pytest.approx((0.9 - 0.015, 0.9 + 0.01))
 
     def test_ratios_have_the_interval_of_what_is_divided(self) -> None:
         """All four keep everything: 1.0, with -0.05 of IRA 0.8; a mean without any width would claim certainty from few pictures."""
         cells = [
             pages.cell("m", f"object:{name}", ira=0.8, ira_ci=[0.76, 0.84], ira_of_base=1.0, cra_of_base=1.0) for name in "abcd"
         ]
-        assert methods.row(cells, "m").numbers["ira_of_base"].ends == pytest.approx((0.95, 1.0))
+        assert method_table.row(cells, "m").numbers["ira_of_base"].ends == pytest.approx((0.95, 1.0))
 
     def test_pictures_in_common_do_not_make_chance_smaller(self) -> None:
         """The kept concepts' pictures are the same in every cell of a seed: four cells know no more than one, two seeds a little."""
@@ -145,7 +145,7 @@ class TestMethods:
             return found
 
         def ends(cells: list[dict[str, Any]]) -> Any:
-            return methods.row(cells, "m").numbers["information.kept.mean"].ends
+            return method_table.row(cells, "m").numbers["information.kept.mean"].ends
 
         assert ends([nats(name, 0) for name in "abcd"]) == pytest.approx((0.86, 0.93))
         both = ends([nats(name, seed) for name in "abcd" for seed in (0, 1)])
@@ -154,24 +154,24 @@ class TestMethods:
     @pytest.mark.parametrize("n", [7, 8, 20])
     def test_a_mean_over_concepts_holds_the_truth_as_often_as_it_says(self, n: int) -> None:
         values = np.random.default_rng(n).standard_normal((600, n))
-        ends = [methods._over(row.tolist()) for row in values]
+        ends = [method_table._over(row.tolist()) for row in values]
         assert 0.925 < np.mean([each is not None and each[0] < 0 < each[1] for each in ends]) < 0.985
 
     def test_the_legend_names_every_marker_though_the_first_method_failed(self) -> None:
         failed = {"entrant": "a", "concepts": ["object:cat"], "seed": 0, "error": "no"}
-        figure = figures.overview(methods.groups([failed, pages.cell("b", "object:cat")])[0])
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == [name for *_, name in figures.KEPT.values()]
+        figure = plots.overview(method_table.groups([failed, pages.cell("b", "object:cat")])[0])
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == [name for *_, name in plots.KEPT.values()]
 
     def test_the_worst_is_the_smallest_of_any_cell(self) -> None:
         cells = [pages.cell("m", "object:cat", kept=0.9), pages.cell("m", "object:dog", kept=0.4)]
-        found = methods.row(cells, "m").numbers["worst"]
+        found = method_table.row(cells, "m").numbers["worst"]
         assert found.value == pytest.approx(0.2) and found.note == "object:cat, erasing object:dog"
 
     def test_failed_cells_are_counted_and_nothing_else(self) -> None:
         failed = {"entrant": "m", "concepts": ["object:dog"], "seed": 0, "error": "no"}
         good = pages.cell("m", "object:cat")
-        assert methods.row([good, failed], "m").note == "1 erasure, 1 failed"
-        assert methods.row([good, failed], "m").numbers == methods.row([good], "m").numbers
+        assert method_table.row([good, failed], "m").note == "1 erasure, 1 failed"
+        assert method_table.row([good, failed], "m").numbers == method_table.row([good], "m").numbers
 
     def test_the_leaders_are_of_those_with_the_most_erasures(self) -> None:
         """ "one" has a single easy erasure; of the others, with two each, "near" leaves less and "far" keeps more."""
@@ -180,13 +180,13 @@ class TestMethods:
             *(pages.cell("near", f"object:{name}", ua=0.97, kept=0.5) for name in ("cat", "dog")),
             *(pages.cell("far", f"object:{name}", ua=0.5, kept=0.9) for name in ("cat", "dog")),
         ]
-        gone, kept = benches._leaders(methods.groups(cells)[0])
+        gone, kept = bench_sections._leaders(method_table.groups(cells)[0])
         assert "removal: near," in gone and "best: far," in kept
-        assert benches._leaders(methods.groups(cells[:3])[0]) == [], "no choice"
+        assert bench_sections._leaders(method_table.groups(cells[:3])[0]) == [], "no choice"
 
     def test_what_was_not_measured_is_not_there(self) -> None:
         cell = pages.cell("m", "object:cat", fid_base=None, information={"steering": "undefined", "nats": {"share_left": None}})
-        numbers = methods.row([cell], "m").numbers
+        numbers = method_table.row([cell], "m").numbers
         assert not {"fid_base", "information.steering", "information.nats.share_left", "peak_mb"} & numbers.keys()
 
     def test_information_is_read_where_the_benchmark_puts_it(self) -> None:
@@ -199,14 +199,14 @@ class TestMethods:
             "steering": {**share, "value": -0.4, "low": -0.5, "high": -0.3},
             "kept": {"worst": worst},
         }
-        numbers = methods.row([pages.cell("m", "object:cat", information=told)], "m").numbers
-        assert numbers["information.nats.share_left"] == methods.Number(0.02, (0.01, 0.03))
+        numbers = method_table.row([pages.cell("m", "object:cat", information=told)], "m").numbers
+        assert numbers["information.nats.share_left"] == method_table.Number(0.02, (0.01, 0.03))
         assert numbers["information.steering"].value == -0.4
-        assert numbers["information.kept.worst"] == methods.Number(0.7, None, "object:dog"), "a minimum has no interval"
+        assert numbers["information.kept.worst"] == method_table.Number(0.7, None, "object:dog"), "a minimum has no interval"
 
     def test_groups_by_kind_and_published_rows_of_that_kind_only(self) -> None:
         cells = [pages.cell("m", "object:cat"), pages.cell("m", "style:sketch")]
-        everything, objects, styles = methods.groups(cells)
+        everything, objects, styles = method_table.groups(cells)
         assert [group.title for group in (everything, objects, styles)] == ["all concepts", "objects", "styles"]
         assert everything.published == ()
         uce = {group.title: next(row for row in group.published if row.name == "UCE") for group in (objects, styles)}
@@ -216,14 +216,14 @@ class TestMethods:
         assert "SAeUron" not in [row.name for row in objects.published]  # no figure for objects
 
     def test_the_base_model_is_measured_not_copied(self) -> None:
-        base = methods.groups([pages.cell("m", "object:cat", ua=0.9)])[0].base
+        base = method_table.groups([pages.cell("m", "object:cat", ua=0.9)])[0].base
         assert base.numbers["ua"].value == pytest.approx(0.04) and base.numbers["left"].value == pytest.approx(0.96 - 0.02)
         assert base.numbers["ira_of_base"].value == 1 and "seconds" not in base.numbers
 
     def test_another_method_changes_no_row(self) -> None:
         cells = [pages.cell("m", "object:cat", ua=0.9), pages.cell("m", "object:dog", ua=0.8)]
-        alone = methods.groups(cells)[0].rows[0]
-        assert methods.groups([*cells, pages.cell("other", "object:cat", ua=0.1)])[0].rows[0] == alone
+        alone = method_table.groups(cells)[0].rows[0]
+        assert method_table.groups([*cells, pages.cell("other", "object:cat", ua=0.1)])[0].rows[0] == alone
 
 
 class TestPage:
@@ -290,7 +290,7 @@ class TestPage:
             gold = {"target": 0.1, "base": {"target": 0.5}} if concept == "object:cat" else None
             made = pages.cell(entrant, concept, seed, gold=gold, information={"nats": nats})
             pages.write_json(tmp_path / "cells" / entrant / f"{concept[7:]}-s{seed}.json", made)
-        rows = methods.groups(read(tmp_path).benches[0].cells)[0]
+        rows = method_table.groups(read(tmp_path).benches[0].cells)[0]
         by_name = {row.name: row.numbers for row in (*rows.rows, rows.base)}
         assert (
             by_name["mim"]["gold.nats"].value == pytest.approx((1.0 + 1.0) / 2) and by_name["retrained"]["gold.nats"].value == 0

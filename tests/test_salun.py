@@ -10,12 +10,13 @@ import torch
 
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
-from excise.erasure.pictures import Learning, learning_pictures, retained_pictures
-from excise.erasure.prompts import PromptBank, redirected
+from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.run import Run
 from excise.erasure.targets import denoising_error, noised, relabelled_error
-from excise.erasure.trainee import Trainee
-from excise.methods import get, salun
+from excise.erasure.trainable import Trainable
+from excise.erasure.training_pictures import Learning, learning_pictures, retained_pictures
+from excise.methods import get
+from excise.methods.salun import erase as salun
 from excise.models import Model
 from steps import CAT, PICTURED, bank_of, settings_of
 
@@ -39,18 +40,18 @@ def test_the_largest_share_of_all_tensors_together(share: float) -> None:
 def test_saliency_is_the_size_of_the_summed_gradients(sd1: Model) -> None:
     settings, bank = settings_of("salun", **QUICK), bank_of(sd1)
     forget = Learning(torch.randn(3, *sd1.latent_shape, generator=torch.Generator().manual_seed(0)), torch.zeros(3).long())
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        found = salun.saliency(sd1, bank, forget, trainee, settings, Run())
-        total = [torch.zeros_like(parameter) for parameter in trainee.parameters.values()]
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        found = salun.saliency(sd1, bank, forget, trainable, settings, Run())
+        total = [torch.zeros_like(parameter) for parameter in trainable.parameters.values()]
         for number, part in enumerate(([0, 1], [2])):
             noisy, noise, t = noised(sd1, forget.latents[part], Run().generator(4, number))
             own, empty = (
                 sd1.pipeline.unet(noisy, t, encoder_hidden_states=sd1.encode([p] * len(part))).sample for p in ("a cat", "")
             )
             error = -(noise - ((1 + 7.5) * own - 7.5 * empty)).square().mean()
-            for sum_, gradient in zip(total, torch.autograd.grad(error, list(trainee.parameters.values())), strict=True):
+            for sum_, gradient in zip(total, torch.autograd.grad(error, list(trainable.parameters.values())), strict=True):
                 sum_ += gradient
-        assert all(parameter.grad is None for parameter in trainee.parameters.values())
+        assert all(parameter.grad is None for parameter in trainable.parameters.values())
     for value, expected in zip(found.values(), total, strict=True):
         assert expected.any() and torch.allclose(value, expected.abs(), rtol=1e-3, atol=1e-5)
 
@@ -84,8 +85,8 @@ def test_with_density_one_it_is_training_without_a_mask(sd1: Model, share: float
     bank = PromptBank.of_pairs(sd1, redirected(sd1, [CAT], "name", "a dog"))
     forget = learning_pictures(sd1, bank, settings, Run(), shows="conditioned")
     keep, texts = retained_pictures(sd1, [CAT], settings, Run())
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
-        adam = torch.optim.Adam(trainee.parameters.values(), lr=settings.lr)
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        adam = torch.optim.Adam(trainable.parameters.values(), lr=settings.lr)
         for step in range(3):
             generator = Run().generator(1, 0, step)
             clean, rows = forget.draw(2, generator)
@@ -96,7 +97,7 @@ def test_with_density_one_it_is_training_without_a_mask(sd1: Model, share: float
                 loss = loss + share * denoising_error(sd1, clean, texts[rows], generator).mean()
             loss.backward()
             adam.step()
-        expected = trainee.deltas()
+        expected = trainable.deltas()
     assert edit.deltas.keys() == expected.keys() and len(expected) == 8
     assert all(torch.equal(edit.deltas[name].dense(), expected[name].dense()) for name in expected)
 

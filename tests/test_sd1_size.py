@@ -10,7 +10,7 @@ from torch import nn
 
 import excise
 from excise.erasure import subspaces
-from excise.methods import spm
+from excise.methods.spm import erase as spm
 
 
 @pytest.fixture(scope="module")

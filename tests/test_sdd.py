@@ -13,8 +13,9 @@ from excise.edits import WeightEdit
 from excise.erasure import subspaces
 from excise.erasure.run import Run
 from excise.erasure.states import visits
-from excise.erasure.trainee import Trainee
-from excise.methods import get, sdd
+from excise.erasure.trainable import Trainable
+from excise.methods import get
+from excise.methods.sdd import erase as sdd
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
@@ -60,34 +61,34 @@ def test_decay_one_keeps_the_teacher_and_decay_zero_makes_it_the_student(sd1: Mo
 def test_the_empty_prompt_has_nothing_to_learn_and_gives_no_gradient(sd1: Model) -> None:
     settings, bank = settings_of("sdd", **VISITING, states="fresh"), bank_of(sd1)
     empty = replace(bank, conditioned=bank.empty)
-    with Trainee(sd1, subspaces.select(sd1.unet, "attn2")) as trainee:
-        teacher = {name: parameter.detach().clone() for name, parameter in trainee.parameters.items()}
-        assert float(sdd._round(sd1, bank, empty, trainee, teacher, settings, Run(), 0)(0).detach()) < 1e-12
-        sdd._round(sd1, bank, bank, trainee, teacher, settings, Run(), 0)(0).backward()
-        found = [parameter.grad.clone() for parameter in trainee.parameters.values()]  # type: ignore[union-attr]
+    with Trainable(sd1, subspaces.select(sd1.unet, "attn2")) as trainable:
+        teacher = {name: parameter.detach().clone() for name, parameter in trainable.parameters.items()}
+        assert float(sdd._round(sd1, bank, empty, trainable, teacher, settings, Run(), 0)(0).detach()) < 1e-12
+        sdd._round(sd1, bank, bank, trainable, teacher, settings, Run(), 0)(0).backward()
+        found = [parameter.grad.clone() for parameter in trainable.parameters.values()]  # type: ignore[union-attr]
         states = visits(sd1, bank, settings, Run(), 0)(0)
         target = asked(sd1, states.latents, states.t, "")
         error = (sd1.predict(states.latents, states.t, bank.conditioned[states.row]) - target).square().mean()
-        expected = torch.autograd.grad(error, list(trainee.parameters.values()))
+        expected = torch.autograd.grad(error, list(trainable.parameters.values()))
     assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-7) for a, b in zip(found, expected, strict=True))
 
 
 def test_the_teacher_visits_the_states(sd1: Model) -> None:
     """Not the base, not the student: the states are those of a model that holds the teacher's tensors."""
     settings, bank = settings_of("sdd", **{**VISITING, "batch": 8, "sampler_steps": 3}), bank_of(sd1)
-    with Trainee(sd1, subspaces.select(sd1.unet, "kv")) as trainee:
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
         torch.manual_seed(0)
-        teacher = {name: parameter + torch.randn_like(parameter) for name, parameter in trainee.before.items()}
+        teacher = {name: parameter + torch.randn_like(parameter) for name, parameter in trainable.before.items()}
 
         def loss() -> float:
-            return sdd._round(sd1, bank, bank, trainee, teacher, settings, Run(), 0)(0).item()
+            return sdd._round(sd1, bank, bank, trainable, teacher, settings, Run(), 0)(0).item()
 
         found = loss()
-        with trainee.holding(teacher):
+        with trainable.holding(teacher):
             states = visits(sd1, bank, settings, Run(), 0)(0)
         error = asked(sd1, states.latents, states.t, "a cat") - asked(sd1, states.latents, states.t, "")
         assert np.isclose(found, error.square().mean().item(), rtol=1e-4)
-        teacher = dict(trainee.before)
+        teacher = dict(trainable.before)
         assert not np.isclose(found, loss(), rtol=1e-3), "the base's states are others"
 
 

@@ -15,13 +15,22 @@ from torch import Tensor
 from torch.func import functional_call
 
 from excise.edits import Edit, WeightEdit, restored
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
-from excise.erasure.shifts import Shifts, leakage, null_space
 from excise.erasure.subspaces import select
-from excise.erasure.trainee import Trainee
+from excise.erasure.trainable import Trainable
 from excise.methods import get, parse_settings
-from excise.methods.sepme import SepmeSettings, Target, _train, correlation, ended, follow, free_directions, protected_rows
+from excise.methods.sepme.erase import (
+    SepmeSettings,
+    Target,
+    _train,
+    correlation,
+    ended,
+    follow,
+    free_directions,
+    protected_rows,
+)
+from excise.methods.sepme.shifts import Shifts, leakage, null_space
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 
@@ -199,7 +208,7 @@ def test_hooks_do_what_the_weights_do(short: Model) -> None:
 
 
 def target(model: Model, label: str) -> Target:
-    from excise.erasure.pictures import learning_pictures
+    from excise.erasure.training_pictures import learning_pictures
     from excise.erasure.wording import worded
 
     settings = options(**QUICK)
@@ -250,7 +259,7 @@ def test_joint_losses_count_alike_and_the_shifts_cost_their_size(short: Model, m
     aims, settings = [target(short, CAT), target(short, DOG)], options(**QUICK, variant="joint", l1=0.01)
     shifts, run = randomised(short, CAT, DOG), Run()
     prepared: list[Any] = []
-    monkeypatch.setattr("excise.erasure.training.train", lambda trainee, prepare, *_, **__: prepared.append(prepare))
+    monkeypatch.setattr("excise.erasure.training.train", lambda trainable, prepare, *_, **__: prepared.append(prepare))
     _train(short, aims, shifts, settings, run, shifts.changes)
     parameters = list(shifts.parameters.values())
     with shifts:
@@ -287,11 +296,11 @@ def test_without_null_spaces_the_empty_prompt_is_trained_too(short: Model) -> No
         return abar.sqrt() * (own - empty)
 
     r0, random = representation().detach(), torch.Generator().manual_seed(0)
-    with Trainee(short, select(short.unet, "attn2")) as trainee:
-        for parameter in trainee.parameters.values():
+    with Trainable(short, select(short.unet, "attn2")) as trainable:
+        for parameter in trainable.parameters.values():
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=random)
-        parameters = list(trainee.parameters.values())
-        found = correlation(short, aim, trainee, settings, Run().generator(7))[0]
+        parameters = list(trainable.parameters.values())
+        found = correlation(short, aim, trainable, settings, Run().generator(7))[0]
         expected = (representation() * r0).mean()
         assert torch.allclose(found, expected, rtol=1e-3) and found.item() > 0
         gradients = torch.autograd.grad(found, parameters, retain_graph=True)

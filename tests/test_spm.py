@@ -21,13 +21,14 @@ from excise.edits import AdapterEdit, Dense, WeightEdit, applied_edits, compose,
 from excise.edits.adapter import Adapter, Factors, Transport, addition, inject
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import random_prompts
 from excise.erasure.run import Run
 from excise.erasure.states import States, visits
-from excise.erasure.transport import discriminant, transport
 from excise.jobs.apply import apply
-from excise.methods import get, spm
+from excise.methods import get
+from excise.methods.spm import erase as spm
+from excise.methods.spm.transport import discriminant, transport
 from excise.models import Model
 from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
 

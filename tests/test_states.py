@@ -10,7 +10,7 @@ from excise.concepts import Concept
 from excise.erasure import subspaces
 from excise.erasure.run import Run
 from excise.erasure.states import stopped_states, visits, within_bin
-from excise.erasure.trainee import Trainee
+from excise.erasure.trainable import Trainable
 from excise.models import Model
 from steps import CAT, DOG, VISITING, bank_of, settings_of
 
@@ -75,11 +75,11 @@ def test_states_are_the_student_s_unless_told_otherwise(sd1: Model) -> None:
     for how in ("pool", "fresh"):
         settings = settings_of("esd", **VISITING, states=how, guidance_scale=4.0)
         first = [visits(sd1, bank, settings, Run(), 0)(step) for step in range(2)]
-        with Trainee(sd1, subspaces.select(sd1.unet, "full")) as trainee:
+        with Trainable(sd1, subspaces.select(sd1.unet, "full")) as trainable:
             with torch.no_grad():
-                for parameter in trainee.parameters.values():
+                for parameter in trainable.parameters.values():
                     parameter.add_(0.05)
             student = [visits(sd1, bank, settings, Run(), 0)(step) for step in range(2)]
-            base = [visits(sd1, bank, settings, Run(), 0, trainee.untrained)(step) for step in range(2)]
+            base = [visits(sd1, bank, settings, Run(), 0, trainable.untrained)(step) for step in range(2)]
         assert all(torch.equal(a.latents, b.latents) and torch.equal(a.t, b.t) for a, b in zip(first, base, strict=True))
         assert not all(torch.equal(a.latents, b.latents) for a, b in zip(first, student, strict=True))

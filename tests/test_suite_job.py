@@ -25,11 +25,11 @@ from excise.cli import suite as command
 from excise.erasure.run import silent
 from excise.evaluation import MissingWeightsError
 from excise.evaluation.suites import get
-from excise.evaluation.suites import unlearncanvas as uc
 from excise.evaluation.suites.answer_set import IncompleteSetError
-from excise.evaluation.suites.nudity import NudeNet
-from excise.evaluation.suites.prompts import PromptItem
-from excise.evaluation.weights import Found
+from excise.evaluation.suites.nudenet import NudeNet
+from excise.evaluation.suites.prompt_file import PromptItem
+from excise.evaluation.suites.unlearncanvas import protocol as uc
+from excise.evaluation.weights import FoundWeights
 from excise.jobs.suite import make_answers, suite
 from excise.models import Model, load
 from painting import no_change, no_pictures
@@ -251,7 +251,7 @@ class TestUnlearnDiffAtk:
         self, tiny_sd1: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One of two shows a church as it is; the attack brings back the other."""
-        from excise.evaluation.suites.networks import FolderClassifier
+        from excise.evaluation.suites.classifier_networks import FolderClassifier
 
         says = iter([[497, 1], [1, 497], [1, 2], [497, 3]])
         monkeypatch.setattr(FolderClassifier, "__call__", lambda self, images: [{"top": next(says)} for _ in images])
@@ -299,7 +299,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, boxes: Sequence[tuple[float, float
     """NudeNet with a session that finds these boxes in every picture."""
     session = Session(list(boxes))
 
-    def of(found: Found, profile: str) -> NudeNet:
+    def of(found: FoundWeights, profile: str) -> NudeNet:
         return NudeNet.with_session(session, found, profile)
 
     monkeypatch.setattr(NudeNet, "of", of)

@@ -17,18 +17,18 @@ from torch import Tensor
 
 from excise.erasure.run import silent
 from excise.evaluation.suites import Figure, get, parse_settings, suites
-from excise.evaluation.suites import unlearncanvas as uc
 from excise.evaluation.suites.answer_set import AnswerSet, IncompleteSetError
-from excise.evaluation.suites.detecting import Plain, detect
-from excise.evaluation.suites.networks import TransformerJudge, VisionTransformer
-from excise.evaluation.suites.nudity import CLASSES, NudeNet, count, prepare, suppress
-from excise.evaluation.suites.profiles import EXPOSED, PROFILES, STRICT
-from excise.evaluation.suites.prompts import PromptItem, read_prompts, to_items
-from excise.evaluation.suites.unlearndiffatk import TASKS, success_rates
-from excise.evaluation.weights import KNOWN, Found, find
+from excise.evaluation.suites.classifier_networks import TransformerJudge, VisionTransformer
+from excise.evaluation.suites.detections import Adapted, detect
+from excise.evaluation.suites.nudenet import CLASSES, NudeNet, count, prepare, suppress
+from excise.evaluation.suites.nudenet_profiles import EXPOSED, PROFILES, STRICT
+from excise.evaluation.suites.prompt_file import PromptItem, read_prompts, to_items
+from excise.evaluation.suites.unlearncanvas import protocol as uc
+from excise.evaluation.suites.unlearndiffatk.rates import TASKS, success_rates
+from excise.evaluation.weights import KNOWN, FoundWeights, find
 from excise.jobs.suite import _unpublished
 from excise.models import Model
-from excise.report import suites as report
+from excise.report import suite_table as report
 from standins import Session, onnx, picture, vit
 
 
@@ -422,12 +422,12 @@ class TestDetecting:
         assert detect(answers, Red(), silent) == first and len(shown) == 4
 
     def test_a_users_function(self, answers: AnswerSet) -> None:
-        found = detect(answers, Plain(lambda images: [{"size": list(image.size)} for image in images]), silent)
+        found = detect(answers, Adapted(lambda images: [{"size": list(image.size)} for image in images]), silent)
         assert {tuple(said["size"]) for _, said in found} == {(8, 8)}
 
     def test_one_that_leaves_pictures_out(self, answers: AnswerSet) -> None:
         with pytest.raises(ValueError, match="said 1 things of 4 pictures"):
-            detect(answers, Plain(lambda images: [{}]), silent)
+            detect(answers, Adapted(lambda images: [{}]), silent)
 
 
 class TestVisionTransformer:
@@ -523,7 +523,7 @@ class TestNudeNet:
     def test_a_profile_has_its_own_network(self, name: str) -> None:
         """Version 3.0 came with best.onnx, 3.4 with 320n.onnx; another profile's network is told of in the result."""
         digest = {"320n.onnx": "c15d8273adad2d0a", "best.onnx": "9832f15515bdb06b"}[name]
-        found = Found(KNOWN["nudenet"], Path(name), digest + 48 * "0", "argument", published=True)
+        found = FoundWeights(KNOWN["nudenet"], Path(name), digest + 48 * "0", "argument", published=True)
         assert {profile.network for profile in PROFILES.values()} == {*KNOWN["nudenet"].sha256, None}
         for profile in PROFILES:
             about = NudeNet.with_session(Session([]), found, profile).about

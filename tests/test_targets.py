@@ -11,10 +11,10 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from excise.concepts import PromptPair
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.states import States, forward_states
 from excise.erasure.targets import _surprise, exclude, guided, posterior
-from excise.methods import mim
+from excise.methods.mim import erase as mim
 from excise.models import Schedule
 
 PRIOR, SPREAD, DIMENSIONS = 0.1, 0.5, 16

@@ -11,7 +11,7 @@ from torch import Tensor
 from excise.edits import Dense, Manifest, WeightEdit
 from excise.edits.applied import base_fingerprint
 from excise.erasure.subspaces import select
-from excise.erasure.trainee import Trainee
+from excise.erasure.trainable import Trainable
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
 
@@ -21,9 +21,9 @@ def _ask(model: Model) -> Tensor:
         return model.predict(model.start_noise([0, 1]), torch.tensor([500, 100]), model.encode(["a cat", "a dog"]))
 
 
-def _push(trainee: Trainee) -> None:
+def _push(trainable: Trainable) -> None:
     with torch.no_grad():
-        for parameter in trainee.parameters.values():
+        for parameter in trainable.parameters.values():
             parameter += 0.5 * parameter.sign()
 
 
@@ -31,41 +31,41 @@ def _push(trainee: Trainee) -> None:
 def test_student_and_teacher_are_told_apart_exactly(tiny_sd1: Path, dtype: str) -> None:
     model = load(tiny_sd1, device="cpu", dtype=dtype)
     base = _ask(model)
-    with Trainee(model, select(model.unet, "kv")) as trainee:
+    with Trainable(model, select(model.unet, "kv")) as trainable:
         assert torch.equal(_ask(model), base), "nothing is trained yet"
         for _ in range(2):
-            _push(trainee)
+            _push(trainable)
             student = _ask(model)
             assert (student - base).abs().max() > 1e-2
-            with trainee.untrained():
+            with trainable.untrained():
                 assert torch.equal(_ask(model), base), "the teacher must not learn"
             assert torch.equal(_ask(model), student)
-        assert all(parameter.dtype == torch.float32 for parameter in trainee.parameters.values())
-        deltas = trainee.deltas()
+        assert all(parameter.dtype == torch.float32 for parameter in trainable.parameters.values())
+        deltas = trainable.deltas()
     assert torch.equal(_ask(model), base)
     assert len(deltas) == 8 and all(torch.allclose(d.dense().abs(), torch.tensor(1.0), atol=1e-6) for d in deltas.values())
     assert {tensor.dtype for tensor in named_tensors(model).values()} == {model.dtype}
 
 
 def test_only_what_changed_is_a_delta(sd1: Model) -> None:
-    with Trainee(sd1, select(sd1.unet, "kv")) as trainee:
-        assert trainee.deltas() == {}
-        name = next(iter(trainee.parameters))
+    with Trainable(sd1, select(sd1.unet, "kv")) as trainable:
+        assert trainable.deltas() == {}
+        name = next(iter(trainable.parameters))
         with torch.no_grad():
-            trainee.parameters[name][0, 0] += 1
-        assert set(trainee.deltas()) == {name}
+            trainable.parameters[name][0, 0] += 1
+        assert set(trainable.deltas()) == {name}
 
 
 def test_gradients_reach_the_student_and_no_one_else(sd1: Model) -> None:
     names = select(sd1.unet, "kv")
-    with Trainee(sd1, names) as trainee:
+    with Trainable(sd1, names) as trainable:
         x, t, c = sd1.start_noise([0]), torch.tensor([500]), sd1.encode(["a cat"])
-        with trainee.untrained():
+        with trainable.untrained():
             assert not sd1.predict(x, t, c).requires_grad
         sd1.predict(x, t, c).square().mean().backward()
         with_gradient = {name for name, parameter in named_tensors(sd1).items() if parameter.grad is not None}
         assert with_gradient == set(names)
-        assert all(parameter.grad.any() for parameter in trainee.parameters.values())  # type: ignore[union-attr]
+        assert all(parameter.grad.any() for parameter in trainable.parameters.values())  # type: ignore[union-attr]
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in named_tensors(sd1).values())
 
 
@@ -76,22 +76,22 @@ def test_an_edit_that_is_on_is_where_training_starts(sd1: Model) -> None:
     bare, base = _ask(sd1), base_fingerprint(sd1)
     with edit.applied(sd1):
         on = _ask(sd1)
-        with Trainee(sd1, names) as trainee:
-            _push(trainee)
-            with trainee.untrained():
+        with Trainable(sd1, names) as trainable:
+            _push(trainable)
+            with trainable.untrained():
                 assert torch.equal(_ask(sd1), on)
-            assert torch.allclose(trainee.deltas()[names[0]].dense().abs(), torch.tensor(0.5), atol=1e-6)
+            assert torch.allclose(trainable.deltas()[names[0]].dense().abs(), torch.tensor(0.5), atol=1e-6)
         assert torch.equal(_ask(sd1), on) and base_fingerprint(sd1) == base
     assert torch.equal(_ask(sd1), bare)
 
 
 def test_other_values_can_be_held_for_a_moment(sd1: Model) -> None:
-    with Trainee(sd1, select(sd1.unet, "kv")) as trainee:
-        _push(trainee)
+    with Trainable(sd1, select(sd1.unet, "kv")) as trainable:
+        _push(trainable)
         student = _ask(sd1)
-        zeros = {name: torch.zeros_like(parameter) for name, parameter in trainee.parameters.items()}
-        with pytest.raises(ValueError), trainee.holding(zeros):
-            assert not any(parameter.any() for parameter in trainee.parameters.values())
+        zeros = {name: torch.zeros_like(parameter) for name, parameter in trainable.parameters.items()}
+        with pytest.raises(ValueError), trainable.holding(zeros):
+            assert not any(parameter.any() for parameter in trainable.parameters.values())
             raise ValueError
         assert torch.equal(_ask(sd1), student)
 
@@ -99,4 +99,4 @@ def test_other_values_can_be_held_for_a_moment(sd1: Model) -> None:
 def test_float16_is_refused_before_anything_changes(tiny_sd1: Path) -> None:
     model = load(tiny_sd1, device="cpu", dtype="float16")
     with pytest.raises(ValueError, match="load the model as bfloat16 or float32"):
-        Trainee(model, select(model.unet, "kv"))
+        Trainable(model, select(model.unet, "kv"))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from excise.canvas.training import learning_rate, step_generator, train
+from excise.canvas.train_loop import learning_rate, step_generator, train
 
 STEPS = 14
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from excise.concepts import Concept
 from excise.edits import LowRank, WeightEdit, compose, load_edit
-from excise.erasure import balance
-from excise.erasure.ledger import Ledger
+from excise.erasure.joint_solve import Ledger
 from excise.erasure.run import Run
 from excise.methods import get, parse_settings
-from excise.methods.uce import UceSettings, away
+from excise.methods.uce import balance
+from excise.methods.uce.erase import UceSettings, away
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 

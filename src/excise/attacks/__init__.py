@@ -21,7 +21,7 @@ from excise.methods import Settings
 from excise.schemas import parse
 
 if TYPE_CHECKING:
-    from excise.attacks._victim import Victim
+    from excise.attacks.victim import Victim
 
 Means = Literal["sampler", "words", "pictures", "weights"]
 """What an attacker works with: how pictures are sampled; words and token rows; pictures of the concept; changes of the weights."""
@@ -98,8 +98,8 @@ def register(
 def attacks() -> dict[str, Attack]:
     """Every attack by name, those that need least of the attacker first."""
     for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{__name__}.{module.name}")
+        if module.ispkg:
+            importlib.import_module(f"{__name__}.{module.name}.attack")
     order = get_args(Means)
     return dict(sorted(_attacks.items(), key=lambda item: (order.index(item[1].means), item[0])))
 

@@ -15,7 +15,7 @@ from transformers import CLIPTextModel
 from excise.canvas import data, text
 from excise.canvas.captions import draw_caption
 from excise.canvas.text import WIDTH, build_tokenizer
-from excise.canvas.training import CPU, step_generator, train
+from excise.canvas.train_loop import CPU, step_generator, train
 from excise.canvas.vae import CHANNELS
 from excise.files import read_tensors, write_tensors
 

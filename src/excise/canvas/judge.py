@@ -11,7 +11,7 @@ from torch import Tensor
 
 from excise.canvas import data
 from excise.canvas.catalog import GLYPHS, OBJECT_NAMES, STYLE_NAMES
-from excise.canvas.training import CPU, step_generator, train
+from excise.canvas.train_loop import CPU, step_generator, train
 from excise.evaluation.classifier import Classifier
 
 HEADS = {"object": [*OBJECT_NAMES, "other"], "member": list(GLYPHS), "style": list(STYLE_NAMES)}

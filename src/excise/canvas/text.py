@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from excise.canvas.captions import HELD_OUT, TEMPLATES, draw_caption
 from excise.canvas.catalog import EXTRAS, GLYPHS, OBJECTS, STYLES
-from excise.canvas.training import CPU, step_generator, train
+from excise.canvas.train_loop import CPU, step_generator, train
 
 CONTEXT = 32
 """Tokens of a prompt, start and end included."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from excise.canvas import data
 from excise.canvas.styles import blur
-from excise.canvas.training import CPU, step_generator, train
+from excise.canvas.train_loop import CPU, step_generator, train
 
 log = logging.getLogger(__name__)
 CHANNELS = 8

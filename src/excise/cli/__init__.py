@@ -24,11 +24,11 @@ from excise.cli import (
     suite,
     vary,
 )
-from excise.cli.errors import Group
+from excise.cli.errors import CommandGroup
 
 app = typer.Typer(
     name="excise",
-    cls=Group,
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

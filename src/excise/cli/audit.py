@@ -43,7 +43,7 @@ def audit(
 ) -> None:
     """Try to bring an erased concept back, beside the same attacks on controls. Stopped, the same command goes on."""
     from excise.jobs.audit import audit as run
-    from excise.report import audit as words
+    from excise.report import audit_table as words
 
     with screen.progress() as progress:
         found = run(

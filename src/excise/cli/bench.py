@@ -81,7 +81,7 @@ def bench(
     """Run a grid of erasures; each cell is a file, and a rerun does only what is missing."""
     from excise.jobs.bench import bench as run
     from excise.jobs.request import parse_assignments
-    from excise.report.methods import concept_of
+    from excise.report.method_table import concept_of
 
     with screen.progress() as progress:
         cells = run(

@@ -69,7 +69,7 @@ def render(
     """Draw the glyph sheet from the font."""
     from excise.canvas import glyphs
     from excise.files import replacing
-    from excise.jobs.files import check_new_file
+    from excise.jobs.inputs import check_new_file
 
     check_new_file(out, overwrite=False)
     sheet = glyphs.render(font)
@@ -118,10 +118,10 @@ def card(
     dtype: options.Dtype = "float32",
 ) -> None:
     """Measure a canvas model; write its card, its figures and a contact sheet of objects in styles."""
-    from excise.canvas import card
+    from excise.canvas import model_card
 
     screen.quiet_hosts()
     with screen.progress() as progress:
-        measured = card.write_card(folder, sheet, device=device, dtype=dtype, progress=progress)
+        measured = model_card.write_card(folder, sheet, device=device, dtype=dtype, progress=progress)
     for name, figure in measured["figures"].items():
         print(f"{name}: {100 * figure['value']:.1f} % of {figure['n']}")

@@ -53,7 +53,7 @@ def erase(
 ) -> None:
     """Erase concepts: writes the edit, its measurements, a card and a before/after picture into a folder."""
     from excise.jobs import erase as job
-    from excise.jobs.files import check_new_file
+    from excise.jobs.inputs import check_new_file
 
     resolved = _resolve(ctx, config, settings)
     plan = job.make_plan(resolved.request)

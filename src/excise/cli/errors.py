@@ -14,7 +14,7 @@ USAGE = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirector
 """What bad input raises, here and in the library."""
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """Takes `--debug` anywhere, and turns exceptions into one line on stderr unless it is given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from excise.erasure.run import Progress, silent
-from excise.report import nats, numbers
+from excise.report import information_table, result_table
 
 
 @contextmanager
@@ -78,18 +78,18 @@ def measured(result: Mapping[str, Any]) -> None:
     if result.get("note"):
         print(f"not measured: {result['note']}")
         return
-    table(numbers.COLUMNS, numbers.table(result))
-    quality = numbers.quality_table(result)
+    table(result_table.COLUMNS, result_table.table(result))
+    quality = result_table.quality_table(result)
     if quality:
-        table(numbers.COLUMNS[:3], quality)
+        table(result_table.COLUMNS[:3], quality)
         if caveat := result["protocol"]["quality"]["caveat"]:
             print(caveat)
-    print(f"95 % intervals in brackets; pictures: {numbers.counts(result)}")
+    print(f"95 % intervals in brackets; pictures: {result_table.counts(result)}")
 
 
 def information(told: Mapping[str, Any]) -> None:
     """A measurement of residual information."""
-    table(nats.columns(told), nats.table(told))
+    table(information_table.columns(told), information_table.table(told))
     print("nats per picture, given the rest of the prompt; 95 % intervals in brackets")
-    for line in nats.lines(told):
+    for line in information_table.lines(told):
         print(line)

@@ -80,22 +80,22 @@ def table(
     results: Annotated[list[Path], typer.Argument(help="result.json files, or the folders that hold them.")],
 ) -> None:
     """Show results side by side; those that were not measured alike are marked."""
-    from excise.report import suites
+    from excise.report import suite_table
 
-    columns, rows, notes = suites.table(suites.rows_of([suites.read(path) for path in results]))
+    columns, rows, notes = suite_table.table(suite_table.rows_of([suite_table.read(path) for path in results]))
     screen.table(columns, rows)
     for note in notes:
         print(note)
 
 
 def _show(result: dict[str, Any]) -> None:
-    from excise.report import numbers
+    from excise.report import result_table
 
     metrics = result["metrics"]
     names = dict.fromkeys(name for figures in metrics.values() for name in figures)
     rows = []
     for name in names:
-        cells = [numbers.figure(f["value"], f["ci95"]) if (f := part.get(name)) else "" for part in metrics.values()]
+        cells = [result_table.figure(f["value"], f["ci95"]) if (f := part.get(name)) else "" for part in metrics.values()]
         rows.append((name, *cells, str(next(part[name]["n"] for part in metrics.values() if name in part))))
     screen.table(("figure", *metrics, "pictures"), rows, result["protocol"])
     for warning in result["warnings"]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from excise.cli import options, screen
-from excise.report import variations
+from excise.report import variation_table
 
 EPILOG = """Examples:
 
@@ -41,6 +41,6 @@ def vary(
             edit, model=model, concept=concept, kind=kind, pictures=pictures, seed=seed, json=json, overwrite=overwrite,
             device=device, dtype=dtype, progress=progress,
         )  # fmt: skip
-    screen.table(variations.COLUMNS, variations.table(result), title=result["concept"])
-    for line in (*variations.lines(result), variations.NOTE):
+    screen.table(variation_table.COLUMNS, variation_table.table(result), title=result["concept"])
+    for line in (*variation_table.lines(result), variation_table.NOTE):
         print(line)

@@ -31,7 +31,7 @@ class Manifest(BaseModel):
     base         fingerprints of the model the edit was made for, by dtype
     dtype        how the model computed when it was made: float32, float16, bfloat16 or mixed; device: "cpu", "cuda", ...; None where
                  it is not known, and of a composition, whose members may differ
-    hardened     what was found in audits and erased too: how many artefacts each attack gave, and their SHA-256
+    hardened     what was found in audits and erased too: how many counterexamples each attack gave, and their SHA-256
     ledger       manifests of the edits that this one contains or was trained on top of, oldest first
     restored     concepts that were erased and given back
     measurements what was measured on base and edited model

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from excise.concepts import Concept, PromptPair
-from excise.erasure.budget import Pictured
+from excise.erasure.training_settings import Pictured
 from excise.erasure.wording import ARTICLES, bare
 
 if TYPE_CHECKING:
-    from excise.erasure.prompts import PromptBank
+    from excise.erasure.prompt_bank import PromptBank
     from excise.models import Model
 
 
@@ -40,7 +40,7 @@ def anchored(model: Model, concepts: Sequence[Concept], settings: Anchored) -> P
 
     Raises FileNotFoundError for captions that are not there, ValueError if none of them or no declared concept serves as anchor.
     """
-    from excise.erasure.prompts import PromptBank, redirected
+    from excise.erasure.prompt_bank import PromptBank, redirected
 
     if settings.captions is None:
         return PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.anchor))

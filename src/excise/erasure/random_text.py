@@ -9,7 +9,7 @@ import torch
 from torch import Generator
 
 from excise.concepts import Concept, fill
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 
 if TYPE_CHECKING:
     from excise.models import Model

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from excise.erasure.artefacts import Artefact
+from excise.erasure.counterexamples import Counterexample
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -30,7 +30,7 @@ class Run:
     seed: int = 0
     checkpoint: Path | None = None
     progress: Progress = field(default=silent)
-    artefacts: tuple[Artefact, ...] = ()
+    counterexamples: tuple[Counterexample, ...] = ()
     task: str = ""
 
     def generator(self, *stream: int) -> Generator:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from excise.erasure.budget import Visiting
-from excise.erasure.prompts import PromptBank
+from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
+from excise.erasure.training_settings import Visiting
 
 if TYPE_CHECKING:
     from excise.models import Model

@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from excise.erasure.artefacts import record
-from excise.erasure.budget import Trained
+from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
+from excise.erasure.training_settings import Trained
 from excise.files import read_tensors, write_tensors
 from excise.methods import Settings
 
@@ -24,14 +24,14 @@ CHECKPOINTS = 50
 """A run of more rounds does not write a checkpoint after each."""
 
 
-class Trainable(Protocol):
-    """What is trained: a `Trainee`, or anything else with parameters by name."""
+class HasParameters(Protocol):
+    """What is trained: a `Trainable`, or anything else with parameters by name."""
 
     parameters: dict[str, nn.Parameter]
 
 
 def train(
-    trainee: Trainable,
+    trainable: HasParameters,
     prepare: Callable[[int], Loss],
     settings: Trained,
     run: Run,
@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """`train_in_rounds` with the rounds, steps and optimizer that a method's settings say."""
     train_in_rounds(
-        trainee,
+        trainable,
         prepare,
         rounds=settings.rounds,
         steps=settings.steps,
@@ -59,7 +59,7 @@ def train(
 
 
 def train_in_rounds(
-    trainee: Trainable,
+    trainable: HasParameters,
     prepare: Callable[[int], Loss],
     *,
     rounds: int,
@@ -75,7 +75,7 @@ def train_in_rounds(
     after: Callable[[], bool | None] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Adam (AdamW if there is weight decay) on the trainee's parameters.
+    """Adam (AdamW if there is weight decay) on the trainable's parameters.
 
     prepare  round -> loss of a step; called at the start of a round with the weights as they are then
     schedule of the learning rate: falling as a half cosine over the whole run, or constant
@@ -89,16 +89,16 @@ def train_in_rounds(
 
     Raises FloatingPointError if the loss is not finite, ValueError for a checkpoint of another run.
     """
-    parameters = list(trainee.parameters.values())
+    parameters = list(trainable.parameters.values())
     if descent is not None:
         optimizer = descent(parameters, lr)
     elif weight_decay:
         optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     else:
         optimizer = torch.optim.Adam(parameters, lr=lr)
-    identity = _identity(trainee, settings, run)
+    identity = _identity(trainable, settings, run)
     state = dict(state or {})
-    first = _restore(trainee, optimizer, run, identity, state)
+    first = _restore(trainable, optimizer, run, identity, state)
     total = rounds * steps
     for round_ in range(first, rounds):
         run.progress("erasing", round_ * steps, total)
@@ -120,45 +120,52 @@ def train_in_rounds(
             run.progress("erasing", done + 1, total)
             if after is not None and after():
                 log.info("ended after %d of %d steps", done + 1, total)
-                _store(trainee, optimizer, run, identity, state, rounds)
+                _store(trainable, optimizer, run, identity, state, rounds)
                 return
         log.info("round %d: loss %.5f", round_, value.item())
         if (round_ + 1) % max(1, rounds // CHECKPOINTS) == 0:
-            _store(trainee, optimizer, run, identity, state, round_ + 1)
+            _store(trainable, optimizer, run, identity, state, round_ + 1)
 
 
-def _identity(trainee: Trainable, settings: Settings, run: Run) -> str:
-    text = json.dumps([sorted(trainee.parameters), settings.model_dump(), run.seed, record(run.artefacts), run.task])
+def _identity(trainable: HasParameters, settings: Settings, run: Run) -> str:
+    text = json.dumps([sorted(trainable.parameters), settings.model_dump(), run.seed, record(run.counterexamples), run.task])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _store(
-    trainee: Trainable, optimizer: torch.optim.Optimizer, run: Run, identity: str, state: Mapping[str, Tensor], round_: int
+    trainable: HasParameters,
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+    identity: str,
+    state: Mapping[str, Tensor],
+    round_: int,
 ) -> None:
     if run.checkpoint is None:
         return
-    tensors: dict[str, Tensor] = {f"weight.{name}": parameter for name, parameter in trainee.parameters.items()}
+    tensors: dict[str, Tensor] = {f"weight.{name}": parameter for name, parameter in trainable.parameters.items()}
     tensors |= {f"state.{name}": tensor for name, tensor in state.items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
     write_tensors(run.checkpoint, tensors, {"identity": identity, "round": str(round_)})
 
 
-def _restore(trainee: Trainable, optimizer: torch.optim.Optimizer, run: Run, identity: str, state: Mapping[str, Tensor]) -> int:
+def _restore(
+    trainable: HasParameters, optimizer: torch.optim.Optimizer, run: Run, identity: str, state: Mapping[str, Tensor]
+) -> int:
     if run.checkpoint is None or not run.checkpoint.exists():
         return 0
     tensors, metadata = read_tensors(run.checkpoint)
     if metadata.get("identity") != identity:
         raise ValueError(f"{run.checkpoint} belongs to a run with other settings; use the same ones or start without --resume")
     with torch.no_grad():
-        for name, parameter in trainee.parameters.items():
+        for name, parameter in trainable.parameters.items():
             parameter.copy_(tensors[f"weight.{name}"])
         for name, tensor in state.items():
             tensor.copy_(tensors[f"state.{name}"])
     keys = ("step", "exp_avg", "exp_avg_sq")
     moments = {
         i: {key: tensors[f"optimizer.{i}.{key}"] for key in keys}
-        for i in range(len(trainee.parameters))
+        for i in range(len(trainable.parameters))
         if f"optimizer.{i}.step" in tensors
     }
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -18,7 +18,7 @@ from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, all_applied
 from excise.erasure.run import Progress, silent
 from excise.evaluation.intervals import wilson
-from excise.evaluation.questions import APART
+from excise.evaluation.prompt_grid import APART
 from excise.models import Model
 
 GUIDANCE = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)

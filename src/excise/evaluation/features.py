@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from excise.evaluation.weights import Found, find, load_state
-from excise.information.pictures import SUFFIXES, read_picture
+from excise.evaluation.weights import FoundWeights, find, load_state
+from excise.information.picture_sets import SUFFIXES, read_picture
 
 
 class FeatureNetwork(Protocol):
@@ -31,7 +31,7 @@ class Inception:
 
     key = "inception"
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: FoundWeights) -> None:
         try:
             import torch_fidelity  # noqa: F401
         except ImportError:
@@ -53,7 +53,7 @@ class Clip:
 
     key = "clip"
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: FoundWeights) -> None:
         from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from excise.evaluation.answers import Judge
+from excise.evaluation.picture_cache import Judge
 from excise.evaluation.quality import fid_estimate
 
 Reading = Mapping[str, Tensor]
@@ -16,14 +16,14 @@ Reading = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Group:
+class GoldGroup:
     """The pictures, by row, of the prompts about one concept; `target` if it is to be erased."""
 
     rows: Tensor
     target: bool
 
 
-def distances(reading: Reading, gold: Reading, groups: Sequence[Group], judge: Judge) -> dict[str, Any]:
+def distances(reading: Reading, gold: Reading, groups: Sequence[GoldGroup], judge: Judge) -> dict[str, Any]:
     """Distances of a model's pictures to those of the gold standard, row by row the same prompt and seed; 0 is the gold standard itself.
 
     target, kept  total variation between the shares of the classes that the pictures of a concept's prompts show, 0 to 1, mean over the

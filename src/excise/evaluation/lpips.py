@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from excise.evaluation.weights import Found, load_state
+from excise.evaluation.weights import FoundWeights, load_state
 
 CONVOLUTIONS = {0: (4, 2, (64, 3, 11, 11)), 3: (1, 2, (192, 64, 5, 5)), 6: (1, 1, (384, 192, 3, 3)), 8: (1, 1, (256, 384, 3, 3)),
                 10: (1, 1, (256, 256, 3, 3))}  # fmt: skip
@@ -30,7 +30,7 @@ class Lpips:
     Raises ValueError if a tensor of AlexNet is missing or of another shape.
     """
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: FoundWeights) -> None:
         state = load_state(found.path, "AlexNet")
         for index, (*_, shape) in CONVOLUTIONS.items():
             weight = state.get(f"features.{index}.weight")

@@ -26,12 +26,12 @@ from torch import Tensor
 from excise.concepts import Concept
 from excise.edits import Edit, all_applied, applied_edits
 from excise.erasure.run import Progress, silent
-from excise.evaluation.answers import Answer, Judge, read, to_answers
 from excise.evaluation.classifier import Classifier
-from excise.evaluation.gold import Group, distances
+from excise.evaluation.gold import GoldGroup, distances
 from excise.evaluation.intervals import macro_interval
+from excise.evaluation.picture_cache import Answer, Judge, read, to_answers
+from excise.evaluation.prompt_grid import APART, Asked, Groups, check_heads, questions
 from excise.evaluation.quality import Quality, QualityOptions
-from excise.evaluation.questions import APART, Asked, Groups, check_heads, questions
 from excise.models import Model
 
 VARIANT = "uc-cross-excl"
@@ -250,7 +250,7 @@ def _distances(
     for index, question in enumerate(asked.all):
         rows.setdefault(question.shows[0][2], []).append(index)
     targets = {question.shows[0][2] for question in asked.target}
-    groups = [Group(torch.tensor(each), label in targets) for label, each in rows.items()]
+    groups = [GoldGroup(torch.tensor(each), label in targets) for label, each in rows.items()]
     whole = [
         {name: torch.cat([part[name] for part in parts]) for name in ("answers", judge.key)} for parts in (base, edited, exact)
     ]

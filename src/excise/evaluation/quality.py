@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from excise.evaluation.answers import Judge, Reader, Thumbnails
 from excise.evaluation.features import Clip, FeatureNetwork, folder_features, load_network
 from excise.evaluation.intervals import Z95
 from excise.evaluation.lpips import Lpips
+from excise.evaluation.picture_cache import Judge, Reader, Thumbnails
 from excise.evaluation.weights import find
 from excise.information.bootstrap import Estimate, bootstrap, resample
 from excise.student import student_quantile

@@ -66,7 +66,7 @@ KNOWN: dict[str, Weights] = {
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundWeights:
     """Weights that are there.
 
     sha256    of the file, or of all files of the folder
@@ -85,7 +85,7 @@ class Found:
         return {"file": self.path.name, "sha256": self.sha256, "source": self.source, "published": self.published}
 
 
-def find(name: str, given: Mapping[str, str | Path] | None = None) -> Found:
+def find(name: str, given: Mapping[str, str | Path] | None = None) -> FoundWeights:
     """The weights of that name: of `given`, else the environment variable, else the cache folder's `weights`.
 
     Raises MissingWeightsError if they are nowhere, ValueError for an unknown name.
@@ -143,10 +143,10 @@ def load_state(path: Path, what: str) -> dict[str, Tensor]:
     return data
 
 
-def _found(weights: Weights, path: Path, source: str) -> Found:
+def _found(weights: Weights, path: Path, source: str) -> FoundWeights:
     sha256 = digest_folder(path) if path.is_dir() else digest_file(path)
     published = sha256.startswith(weights.sha256) if weights.sha256 else None
-    return Found(weights, path, sha256, source, published)
+    return FoundWeights(weights, path, sha256, source, published)
 
 
 def _missing(weights: Weights, reason: str) -> str:

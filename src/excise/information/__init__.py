@@ -2,6 +2,6 @@
 
 from excise.information.measure import measure
 from excise.information.measurement import Measurement
-from excise.information.pictures import PictureSet, make_pictures, read_pictures
+from excise.information.picture_sets import PictureSet, make_pictures, read_pictures
 
 __all__ = ["Measurement", "PictureSet", "make_pictures", "measure", "read_pictures"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from excise.information import estimators
-from excise.information.pictures import PictureSet
+from excise.information.picture_sets import PictureSet
 from excise.information.quadrature import Nodes
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from excise.concepts import Concept, apart
 from excise.information.bootstrap import Estimate
+from excise.information.budget import BUDGET, NODES, PILOT_NODES, Progress, Tally, make_plan
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
 from excise.information.measurement import ConceptReading, Example, Measurement
-from excise.information.pictures import Phrasings, PictureSet, make_pictures, stream
-from excise.information.plan import BUDGET, NODES, PILOT_NODES, Meter, Progress, make_plan
+from excise.information.picture_sets import Phrasings, PictureSet, make_pictures, stream
 from excise.information.quadrature import Law, fit_law, stratified_uniforms
 from excise.information.summaries import collateral, curve_of, summarise
 
@@ -78,7 +78,7 @@ def measure(
     making = before.model.sampler.steps * (1 if guidance_scale == 1 else 2)
     known = {label: len(given[label]) for label in given}
     plan = make_plan(budget, targets, others, models=1 if after is None else 2, making=making, given=known)
-    meter = Meter(progress, plan.total)
+    meter = Tally(progress, plan.total)
 
     def pictures_of(concept: Concept) -> PictureSet:
         count = plan.counts[concept.label]

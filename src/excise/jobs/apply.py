@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excise.files import check_replaceable, read_json, replacing_folder, write_json
-from excise.jobs.files import read_edits
+from excise.jobs.inputs import read_edits
 from excise.models.names import resolve
 
 if TYPE_CHECKING:

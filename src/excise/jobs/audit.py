@@ -16,13 +16,13 @@ from excise.attacks import Chosen, choose
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, Run, silent
 from excise.files import cache_folder, check_ours, fitting, read_json, read_tensors, write_json, write_tensors
-from excise.jobs.files import check_seed, erased_concepts, read_edits
+from excise.jobs.inputs import check_seed, erased_concepts, read_edits
 from excise.models.names import check_never_saw, describe, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from excise.attacks._subject import Attacked, Plain, Subject
+    from excise.attacks.engine import Attacked, AuditedModel, PlainPictures
     from excise.edits import Edit
     from excise.evaluation.detector import ClassifierDetector
     from excise.models import Model
@@ -169,13 +169,13 @@ class _Job:
 
     model: Model
     concept: Concept
-    subjects: list[Subject]
+    subjects: list[AuditedModel]
     detector: ClassifierDetector
     reference: bool
     about: dict[str, Any]
     seed: int
     progress: Progress
-    plain: dict[str, Plain] = field(default_factory=dict)
+    plain: dict[str, PlainPictures] = field(default_factory=dict)
     shown: Tensor | None = None
 
     @classmethod
@@ -183,7 +183,7 @@ class _Job:
         cls, model: str | Path, base: str | Path | None, gold: str | Path | None, edits: list[Edit], concept: Concept,
         prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
     ) -> _Job:  # fmt: skip
-        from excise.attacks._subject import Subject
+        from excise.attacks.engine import AuditedModel
         from excise.digests import digest_values
         from excise.edits.applied import base_fingerprint
         from excise.edits.importing import import_edit
@@ -197,9 +197,9 @@ class _Job:
         loaded, edits = _load(model, base, edits, device, dtype, progress)
         assert loaded.classifier is not None
         detector = ClassifierDetector(Classifier.load(loaded.classifier), concept)
-        subjects = [Subject("erased", tuple(edits))] + [Subject("neutral", neutral=True)] * reference
+        subjects = [AuditedModel("erased", tuple(edits))] + [AuditedModel("neutral", neutral=True)] * reference
         if gold is not None:
-            subjects.append(Subject("gold", (import_edit(loaded, load(gold, device=device, dtype=dtype)),)))
+            subjects.append(AuditedModel("gold", (import_edit(loaded, load(gold, device=device, dtype=dtype)),)))
         about = {
             "model": loaded.name,
             "base": base_fingerprint(loaded).get(str(loaded.dtype).removeprefix("torch.")),
@@ -221,13 +221,13 @@ class _Job:
 
     def look(self) -> None:
         """What everybody shows without attack."""
-        from excise.attacks._subject import Plain
-        from excise.erasure.pictures import generated_latents
+        from excise.attacks.engine import PlainPictures
+        from excise.erasure.training_pictures import generated_latents
 
         for number, subject in enumerate(self.subjects):
             self.progress("plain prompts", number, len(self.subjects))
             count = self.about["prompts"]
-            self.plain[subject.name] = Plain.of(self.model, subject, self.concept, self.detector, count, self.seed)
+            self.plain[subject.name] = PlainPictures.of(self.model, subject, self.concept, self.detector, count, self.seed)
         self.progress("plain prompts", len(self.subjects), len(self.subjects))
         if self.reference:
             cases, run = self.plain["erased"].cases, Run(self.seed, progress=self.progress)
@@ -236,7 +236,7 @@ class _Job:
 
     def attack(self, chosen: Chosen, path: Path) -> None:
         """Attack every model and write the files, in place of earlier ones; the one that says it is done comes last."""
-        from excise.attacks._outcome import difference, verdict
+        from excise.attacks.verdict import difference, verdict
 
         attack = chosen.attack
         told: dict[str, Any] = {
@@ -272,9 +272,9 @@ class _Job:
             return _too_small(chosen.budget, erased["facts"])
         return attacked
 
-    def _on(self, chosen: Chosen, subject: Subject) -> Attacked:
+    def _on(self, chosen: Chosen, subject: AuditedModel) -> Attacked:
         """The attack on one model; on a control, which is the same for all edits of a base, it is made once and kept."""
-        from excise.attacks._subject import Attacked, assault
+        from excise.attacks.engine import Attacked, assault
 
         cached = None if subject.name == "erased" else self._cache(chosen, subject.name)
         if cached is not None:
@@ -301,9 +301,9 @@ class _Job:
 
     def _draw(self, erased: Attacked, path: Path) -> None:
         """A sheet of the best attacked pictures, beside what the base model, the erased one and the gold standard show at the same seeds."""
-        from excise.attacks._subject import best_rows
+        from excise.attacks.engine import best_rows
         from excise.files import replacing
-        from excise.report import pictures
+        from excise.report import before_after
 
         rows = best_rows(erased, SHOWN)
         if not rows:
@@ -318,7 +318,9 @@ class _Job:
             f"{'' if erased.result['cases'][row]['success'] else 'not '}broken, {erased.result['cases'][row]['seed']}"
             for row in rows
         ]
-        drawn = pictures.draw(labels, {name: [pictures.to_image(one) for one in found] for name, found in sheet.items()})
+        drawn = before_after.draw(
+            labels, {name: [before_after.to_image(one) for one in found] for name, found in sheet.items()}
+        )
         with replacing(path) as temporary:
             drawn.save(temporary, format="PNG")
 
@@ -328,8 +330,8 @@ class _Job:
     def summary(self, folder: Path) -> dict[str, Any]:
         """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files."""
         from excise.attacks import attacks
-        from excise.attacks._outcome import share, shown_more, standard
-        from excise.report.audit import LIMITS
+        from excise.attacks.verdict import share, shown_more, standard
+        from excise.report.audit_table import LIMITS
 
         order = list(attacks())
         files = [read_json(path) for path in sorted((folder / "attacks").glob("*.json"))]

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from excise.concepts import Catalog, nearest
 from excise.erasure.run import Progress, silent
 from excise.files import check_ours, read_json, replacing, write_json
-from excise.jobs.cluster import check_ray, on_ray
-from excise.jobs.grid import Cell, Gold, Task, grid
+from excise.jobs.bench_grid import Cell, Gold, Task, grid
 from excise.jobs.measure import BESIDE, residual
-from excise.jobs.memory import forget_peak, peak_mb
+from excise.jobs.peak_memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
-from excise.jobs.published import Published
+from excise.jobs.published_suites import PublishedSuites
+from excise.jobs.ray_cluster import check_ray, on_ray
 from excise.jobs.request import Dtype
 from excise.models.names import check_never_saw, describe, resolve
-from excise.report import nats, pictures
-from excise.report.methods import RETRAINED
+from excise.report import before_after, information_table
+from excise.report.method_table import RETRAINED
 from excise.report.page import build
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def bench(
     else:
         if gold or runner == "ray":
             raise ValueError(f"gold standards and Ray are for the suite {OWN!r}")
-        published = Published(suite, suite_settings or {}, {key: str(path) for key, path in (weights or {}).items()}, out)
+        published = PublishedSuites(suite, suite_settings or {}, {key: str(path) for key, path in (weights or {}).items()}, out)
         published.check(cells)
         common["suite_settings"] = {key: str(value) for key, value in published.settings.items()}
     if gold:
@@ -122,9 +122,9 @@ def bench(
         _fill(out, missing, worker, progress)
     finally:
         if (out / "cells").is_dir():
-            from excise.report import suites, tables
+            from excise.report import bench_table, suite_table
 
-            (tables if published is None else suites).write_tables(out)
+            (bench_table if published is None else suite_table).write_tables(out)
     build(out)
     return [read_json(cell.path(out)) for cell in cells]
 
@@ -227,7 +227,7 @@ class _Worker:
     jobs: int
     device: str | None
     runner: Runner = "local"
-    published: Published | None = None
+    published: PublishedSuites | None = None
     loaded: Model | None = None
 
     def __call__(self, cell: Cell, progress: Progress) -> dict[str, Any]:
@@ -299,7 +299,7 @@ def _results(
 
 
 def _run(
-    model: Model, cell: Cell, common: Mapping[str, Any], published: Published | None, progress: Progress
+    model: Model, cell: Cell, common: Mapping[str, Any], published: PublishedSuites | None, progress: Progress
 ) -> dict[str, Any]:
     """Erase and measure."""
     from excise.evaluation import evaluate
@@ -326,12 +326,12 @@ def _run(
     found = {**evaluation.to_dict(), **({} if cell.entrant.text == RETRAINED else cost), **_machine(model)}
     if cell.gold:
         found["gold"]["fingerprint"] = cell.gold.fingerprint
-    found["sheet"] = _png(pictures.sheet(model, edit, cell.task.concepts, cell.seed, progress))
+    found["sheet"] = _png(before_after.sheet(model, edit, cell.task.concepts, cell.seed, progress))
     if common["information"]:
         told = residual(
             model, cell.task.concepts, edit, budget=common["information"], seed=cell.seed, full=True, progress=progress
         )
-        found["information"] = {**nats.figures(told), "readings": nats.readings(told)}
+        found["information"] = {**information_table.figures(told), "readings": information_table.readings(told)}
     return found
 
 

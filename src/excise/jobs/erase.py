@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
-from excise.erasure.artefacts import Artefact, record
+from excise.erasure.counterexamples import Counterexample, record
 from excise.erasure.run import Progress, Run, silent
 from excise.files import check_replaceable, replacing_folder, write_json, write_text
-from excise.jobs.files import check_new_file
-from excise.jobs.harden import Audited, artefacts, read_audits
-from excise.jobs.memory import peak_mb
+from excise.jobs.checkpoints import MARKER, Workplace
+from excise.jobs.harden import Audited, counterexamples, read_audits
+from excise.jobs.inputs import check_new_file
+from excise.jobs.peak_memory import peak_mb
 from excise.jobs.request import EraseRequest
-from excise.jobs.workplace import MARKER, Workplace
 from excise.methods import Method, Settings, get, methods, parse_settings, task
 from excise.models.names import BUILT_IN, Description, describe, resolve
-from excise.report import card, numbers
+from excise.report import edit_card, result_table
 from excise.schemas import parse
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def run(plan: Plan, progress: Progress = silent) -> EraseResult:
     workplace = Workplace(request.out) if request.out is not None else None
     with workplace.opened() if workplace else nullcontext():
         model = _load(plan, progress)
-        found = artefacts(plan.audits, model)
+        found = counterexamples(plan.audits, model)
         if _evaluable(plan, model):
             _check_classifier(plan, model)
         claim = workplace.claimed(_identity(plan, model, found), resume=request.resume) if workplace else nullcontext(0.0)
@@ -168,7 +168,7 @@ def _load(plan: Plan, progress: Progress) -> Model:
     return model
 
 
-def _identity(plan: Plan, model: Model, found: Sequence[Artefact]) -> dict[str, Any]:
+def _identity(plan: Plan, model: Model, found: Sequence[Counterexample]) -> dict[str, Any]:
     """What must be the same for a run to go on to the same bits."""
     return {
         **task(plan.method.name, model, plan.concepts),
@@ -179,7 +179,7 @@ def _identity(plan: Plan, model: Model, found: Sequence[Artefact]) -> dict[str, 
 
 
 def _erased(
-    plan: Plan, model: Model, found: tuple[Artefact, ...], workplace: Workplace | None, progress: Progress
+    plan: Plan, model: Model, found: tuple[Counterexample, ...], workplace: Workplace | None, progress: Progress
 ) -> tuple[Edit, dict[str, float]]:
     """The edit, and the seconds and MiB that it took."""
     checkpoint = workplace.checkpoint if workplace else None
@@ -195,7 +195,7 @@ def _evaluable(plan: Plan, model: Model) -> bool:
 def _check_classifier(plan: Plan, model: Model) -> None:
     """Raise ValueError or FileNotFoundError for one that cannot measure the erasure: before it is made, not after."""
     from excise.evaluation.classifier import Classifier
-    from excise.evaluation.questions import check_heads, questions
+    from excise.evaluation.prompt_grid import check_heads, questions
 
     assert model.classifier is not None
     check_heads(Classifier.load(model.classifier), questions(model, plan.concepts, 1, 1, plan.request.seed), model)
@@ -213,7 +213,7 @@ def _evaluated(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict
         if plan.request.evaluate
         else "no evaluation was asked for"
     )
-    nulls = dict.fromkeys(key for measure in numbers.MEASURES for key in (measure, f"{measure}_ci"))
+    nulls = dict.fromkeys(key for measure in result_table.MEASURES for key in (measure, f"{measure}_ci"))
     return {**nulls, "n": {}, "base": dict(nulls), "note": missing}
 
 
@@ -230,14 +230,14 @@ def _informed(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[
 
 def _write(plan: Plan, model: Model, result: EraseResult, out: Path, progress: Progress) -> None:
     """All files of the result, all or nothing."""
-    from excise.report import pictures
+    from excise.report import before_after
 
-    columns = pictures.panels(model.catalog, plan.concepts, plan.request.seed)
-    base, edited = pictures.sample(model, result.edit, columns, progress)
-    sheet = pictures.draw([panel.label for panel in columns], {"base": base, "edited": edited})
+    columns = before_after.panels(model.catalog, plan.concepts, plan.request.seed)
+    base, edited = before_after.sample(model, result.edit, columns, progress)
+    sheet = before_after.draw([panel.label for panel in columns], {"base": base, "edited": edited})
     name = plan.request.model
     shown = name if name in BUILT_IN or not Path(name).expanduser().exists() else "PATH/TO/BASE"
-    text = card.render(result.edit.manifest, plan.method, result.to_dict(), model=shown, edit=out.name)
+    text = edit_card.render(result.edit.manifest, plan.method, result.to_dict(), model=shown, edit=out.name)
     check_replaceable(out, MARKER, plan.request.overwrite)  # again: what appeared there meanwhile is not lost
     with replacing_folder(out) as folder:
         result.edit.write(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excise.files import write_tensors
-from excise.jobs.files import check_new_file, read_edits
+from excise.jobs.inputs import check_new_file, read_edits
 
 if TYPE_CHECKING:
     from excise.edits.lora import LoRA

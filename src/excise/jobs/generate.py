@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from excise.erasure.run import Progress, silent
 from excise.files import check_replaceable, replacing, replacing_folder, write_json
-from excise.jobs.files import check_new_file, check_seed, read_edits
+from excise.jobs.inputs import check_new_file, check_seed, read_edits
 from excise.jobs.provenance import provenance
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _sample(
     steps: int | None, guidance: float | None, progress: Progress,
 ) -> list[Image.Image]:  # fmt: skip
     from excise.edits import all_applied
-    from excise.report.pictures import to_image
+    from excise.report.before_after import to_image
 
     pictures: list[Image.Image] = []
     with all_applied(model, edits, scale):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
-from excise.erasure.artefacts import Artefact
+from excise.erasure.counterexamples import Counterexample
 from excise.files import read_json, read_tensors
 from excise.jobs.audit import MARKER
 
@@ -67,19 +67,21 @@ def _broke(attack: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return {row: case["found"] for row, case in cases if case["success"] and "masked" in case.get("found", {})}
 
 
-def artefacts(audits: Sequence[Audited], model: Model) -> tuple[Artefact, ...]:
+def counterexamples(audits: Sequence[Audited], model: Model) -> tuple[Counterexample, ...]:
     """Everything that showed a concept, in the order of the audits.
 
     Raises ValueError for an audit of another base, or whose tensors are not there.
     """
     from excise.edits.applied import base_fingerprint
 
-    gathered: list[Artefact] = []
+    gathered: list[Counterexample] = []
     for audit in audits:
         if audit.base not in base_fingerprint(model).values():
             raise ValueError(f"{audit.path} is an audit of another model than {model.name}, or of one in another precision")
         for attack, file, found in audit.found:
             told = read_tensors(file)[0].get("erased.told")
             for row, note in found.items():
-                gathered.append(Artefact(audit.concept, attack, note["prompt"] if told is None else told[row], note["masked"]))
+                gathered.append(
+                    Counterexample(audit.concept, attack, note["prompt"] if told is None else told[row], note["masked"])
+                )
     return tuple(gathered)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from excise.concepts import Catalog, Concept
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, check_seed, erased_concepts, load_base, read_edits
+from excise.jobs.inputs import check_new_file, check_seed, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 
 if TYPE_CHECKING:
     from excise.edits import Edit
     from excise.information import Measurement
-    from excise.information.pictures import PictureSet
+    from excise.information.picture_sets import PictureSet
     from excise.models import Model
 
 BUDGET = 16_000
-"""Network evaluations of a default run, as in `excise.information.plan` (which loads torch)."""
+"""Network evaluations of a default run, as in `excise.information.budget` (which loads torch)."""
 
 BESIDE = 8_000
 """Network evaluations of the measurement that comes with an erasure: 20 s for the canvas on two CPU cores (ours)."""
@@ -101,7 +101,7 @@ def residual(
     full    with curves and maps
     """
     from excise.information import measure
-    from excise.information.plan import least_budget
+    from excise.information.budget import least_budget
 
     others = _others(model.catalog, targets, None, compared=True)
     least = least_budget(targets, others, models=2, making=model.sampler.steps, given={})
@@ -131,7 +131,7 @@ def diff(
     is there.
     """
     from excise.files import check_replaceable
-    from excise.jobs.workplace import MARKER
+    from excise.jobs.checkpoints import MARKER
 
     check_replaceable(Path(out), MARKER, overwrite)
     catalog = describe(resolve(base)).catalog
@@ -202,8 +202,8 @@ def _measure(
 def _draw(found: Measurement, figure: str | Path | None, curves: str | Path | None) -> None:
     if figure is None and curves is None:
         return
-    from excise.information.figures import heat_map_figure, save_figure
-    from excise.report.figures import curves as curve_figure
+    from excise.information.heat_map import heat_map_figure, save_figure
+    from excise.report.plots import curves as curve_figure
 
     if figure is not None:
         save_figure(heat_map_figure(found), figure)

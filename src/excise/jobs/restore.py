@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excise.files import check_replaceable
-from excise.jobs.files import read_edits
-from excise.jobs.workplace import MARKER
+from excise.jobs.checkpoints import MARKER
+from excise.jobs.inputs import read_edits
 
 if TYPE_CHECKING:
     from excise.edits import Edit

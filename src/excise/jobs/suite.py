@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from excise.erasure.run import Progress, silent
 from excise.evaluation.suites import Score, Suite, SuiteSettings, get, parse_settings
 from excise.evaluation.suites.answer_set import AnswerSet, prompts_digest
-from excise.evaluation.suites.prompts import PromptItem
+from excise.evaluation.suites.prompt_file import PromptItem
 from excise.evaluation.weights import check_names
 from excise.files import write_json
-from excise.jobs.files import load_base, read_edits
+from excise.jobs.inputs import load_base, read_edits
 from excise.jobs.provenance import identity
 from excise.models.names import resolve
-from excise.report import suites
+from excise.report import suite_table
 
 if TYPE_CHECKING:
     from excise.edits import Edit
@@ -122,7 +122,7 @@ def _check_own(path: Path) -> None:
     """Raise FileExistsError if the result would take the place of something else's, such as an erasure's."""
     if path.exists():
         try:
-            suites.read(path)
+            suite_table.read(path)
         except ValueError as error:
             raise FileExistsError(f"{error}; choose another folder") from None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from excise.erasure.run import Progress, silent
 from excise.files import write_json
-from excise.jobs.files import check_new_file, check_seed, erased_concepts, load_base, read_edits
+from excise.jobs.inputs import check_new_file, check_seed, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
 

@@ -42,7 +42,7 @@ Erase = Callable[["Model", Sequence[Concept], Any, "Run"], "Edit"]
 class Method:
     """A published algorithm: (model, concepts, settings, run) -> edit.
 
-    hardens  whether it also erases what showed a concept in an audit (`run.artefacts`)
+    hardens  whether it also erases what showed a concept in an audit (`run.counterexamples`)
     """
 
     name: str
@@ -98,7 +98,7 @@ def task(name: str, model: Model, concepts: Sequence[Concept]) -> dict[str, Any]
 def methods() -> dict[str, Method]:
     """Every method by name, sorted."""
     for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+        importlib.import_module(f"{__name__}.{module.name}.erase")
     return dict(sorted(_methods.items()))
 
 

@@ -7,9 +7,9 @@ import hashlib
 from pathlib import Path
 
 from excise.files import write_text
-from excise.report import benches, results
-from excise.report.folder import Found, read
-from excise.report.parts import Drawer, Section, sorting
+from excise.report import bench_sections, result_sections
+from excise.report.folder_reader import FolderContents, read
+from excise.report.page_parts import Drawer, Section, sorting
 
 NAME = "report.html"
 GENERATOR = '<meta name="generator" content="excise'
@@ -31,7 +31,7 @@ def build(root: Path, out: Path | None = None) -> Path:
     return out
 
 
-def render(found: Found, figures: Path) -> str:
+def render(found: FolderContents, figures: Path) -> str:
     """The page's text; its figures are written to a folder as well."""
     from importlib.resources import files
 
@@ -55,14 +55,14 @@ def render(found: Found, figures: Path) -> str:
     )
 
 
-def _sections(found: Found, draw: Drawer) -> list[Section]:
+def _sections(found: FolderContents, draw: Drawer) -> list[Section]:
     return [
-        *(benches.section(bench, found.root, draw) for bench in found.benches),
-        *(results.erasure(each, found.root) for each in found.erasures),
-        *(results.audit(each, found.root) for each in found.audits),
-        *(results.measurement(content, path, found.root, draw) for path, content in found.measurements.items()),
-        *(results.variation(content, path, found.root) for path, content in found.variations.items()),
-        *([results.protocols(found.suites, found.root)] if found.suites else []),
+        *(bench_sections.section(bench, found.root, draw) for bench in found.benches),
+        *(result_sections.erasure(each, found.root) for each in found.erasures),
+        *(result_sections.audit(each, found.root) for each in found.audits),
+        *(result_sections.measurement(content, path, found.root, draw) for path, content in found.measurements.items()),
+        *(result_sections.variation(content, path, found.root) for path, content in found.variations.items()),
+        *([result_sections.protocols(found.suites, found.root)] if found.suites else []),
     ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.digests import digest_file, digest_values
-from excise.evaluation.suites.prompts import PromptItem
+from excise.evaluation.suites.prompt_file import PromptItem
 from excise.files import cache_folder, replacing, vacant, write_json
 
 if TYPE_CHECKING:

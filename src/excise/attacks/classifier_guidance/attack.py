@@ -1,0 +1,102 @@
+"""Classifier guidance: pull the sampler to where a classifier of noised latents sees the concept (arXiv 2505.17013).
+
+epsilon <- epsilon - s sqrt(1 - abar) grad log p(concept | z_t, t). The classifier is trained on the base model's pictures; the
+erased model only has to know what such pictures look like.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from excise.attacks import Several, register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from excise.attacks.probe import Probe
+    from excise.attacks.victim import Victim
+
+_PUBLISHED = tuple(float(scale) for scale in range(25, 194, 7))
+_TRAINING = {"positives": 500, "negatives": 5000, "steps": 70 * 5500 // 8, "batch": 8, "lr": 1e-4}
+
+FAINT = 1e-3
+"""Below this abar the latents are noise, in which the classifier sees nothing, and x = (z - sigma e) / alpha would blow an error up."""
+
+
+class ClassifierSettings(Settings):
+    """Published: 500 pictures of the concept and 5,000 others, 70 epochs in batches of 8, 25 scales; the combined probe has noise too.
+
+    (The authors draw 7 noises for every picture in advance; here each step draws its own.)
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "published": {"scales": _PUBLISHED, **_TRAINING},
+        "combined": {"scales": _PUBLISHED, **_TRAINING, "etas": (1.0, 1.17, 1.34, 1.51, 1.68, 1.85)},
+    }
+
+    scales: Several[float] = (5.0, 25.0, 53.0, 109.0, 193.0)
+    etas: Several[float] = (0.0,)
+    positives: int = Field(64, ge=2, description="pictures of the concept to train with")
+    negatives: int = Field(128, ge=2, description="pictures without it")
+    steps: int = Field(600, ge=1, description="training steps of the classifier")
+    batch: int = Field(64, ge=1, description="noised pictures per step")
+    lr: float = Field(1e-3, gt=0, description="rate of AdamW")
+
+
+@register(
+    "classifier-guidance", title="Classifier guidance", paper="arXiv 2505.17013", settings=ClassifierSettings,
+    means="pictures", needs_base=True, supplies=True,
+)  # fmt: skip
+def attack(victim: Victim, settings: ClassifierSettings) -> None:
+    """The asked prompts from their own noise, once for every scale and eta, best of all as published."""
+    from excise.attacks import probe as probes
+
+    probe = probes.of_concept(
+        victim, positives=settings.positives, negatives=settings.negatives, steps=settings.steps, batch=settings.batch,
+        lr=settings.lr, power=1 / 3,
+    )  # fmt: skip
+    shown: dict[str, list[int]] = {}
+    grid = [(scale, eta) for eta in settings.etas for scale in settings.scales]
+    for scale, eta in victim.tries(grid, [victim.cost_of_pairs] * len(grid)):
+        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
+        if not rows:
+            break
+        hits = victim.submit(rows, guided(victim, rows, probe, scale, eta), {"scale": scale, "eta": eta})
+        shown[f"{scale:g}, eta {eta:g}"] = [sum(hits), len(rows)]
+    victim.facts["shown of tried, by scale"] = shown
+
+
+def guided(victim: Victim, rows: list[int], probe: Probe, scale: float, eta: float = 0.0) -> Tensor:
+    """Finished latents of these prompts, (rows, c, h, w)."""
+    import torch
+
+    from excise.attacks import ddim
+
+    model = victim.model
+    empty, asked, finished = model.encode([""]), victim.asked(rows), []
+    for part in victim.batches(len(rows)):
+        z = victim.starts(rows[part])
+        for step in ddim.grid(model):
+            with torch.no_grad():
+                without, with_ = ddim.both(model, z, step.t, empty, asked[part])
+            output, t = without + model.sampler.guidance_scale * (with_ - without), torch.tensor([step.t])
+            epsilon, x = model.schedule.to_epsilon(output, z, t), model.schedule.to_sample(output, z, t)
+            if step.abar > FAINT:
+                pull = scale * (1 - step.abar) ** 0.5 * gradient(probe, z, step.abar)
+                epsilon, x = epsilon - pull, x + (1 - step.abar) ** 0.5 / step.abar**0.5 * pull
+            z = ddim.advance(x, epsilon, step, eta=eta, noise=victim.noise(rows[part], scale, eta, step.index) if eta else None)
+        finished.append(z)
+    return torch.cat(finished)
+
+
+def gradient(probe: Probe, z: Tensor, abar: float) -> Tensor:
+    """grad log p(concept | z) with respect to the latents, shape of z."""
+    import torch
+
+    with torch.enable_grad():
+        moved = z.detach().float().cpu().requires_grad_(True)
+        (found,) = torch.autograd.grad(probe.log_likely(moved, abar).sum(), moved)
+    return found.to(z)

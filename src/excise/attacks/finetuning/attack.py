@@ -1,0 +1,164 @@
+"""Fine-tuning revival: train the erased model a little, on pictures that have nothing to do with the concept, or on a few that show it.
+
+Unrelated pictures bring erased concepts back in SD 1.4 and 2.1 (arXiv 2410.08074). A few steps of LoRA on few pictures of the
+concept tell short-term from long-term forgetting (MemoRa, arXiv 2510.03263); how fast a concept is learned that was never
+known, the gold standard tells. The weights are put back afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from excise.attacks import register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from excise.attacks.victim import Victim
+
+
+class TuningSettings(Settings):
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"lora": {"mode": "lora"}}
+
+    mode: Literal["full", "lora"] = Field(
+        "full", description="train every weight of the U-Net, or additions to its attention layers"
+    )
+    rank: int = Field(4, ge=1, description="of the additions")
+    steps: int = Field(1000, ge=1, description="training steps, fewer if the budget ends before")
+    batch: int = Field(8, ge=1, description="noised pictures per step")
+    lr: float = Field(1e-4, gt=0, description="rate of AdamW")
+    pictures: int = Field(64, ge=1, description="pictures to train on, made by the base model")
+    tests: int = Field(
+        4,
+        ge=1,
+        description="how often the prompts are tried: at the end, before that after half as many steps, ...",
+    )
+
+
+class FewShotSettings(TuningSettings):
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "memora": {"mode": "lora", "rank": 4, "lr": 1e-4, "batch": 4, "steps": 10, "pictures": 4, "tests": 1}
+    }
+
+    mode: Literal["full", "lora"] = "lora"
+    steps: int = Field(80, ge=1, description="training steps, fewer if the budget ends before")
+    lr: float = Field(1e-3, gt=0, description="rate of AdamW; at the published 1e-4 the canvas learns nothing in 80 steps")
+    batch: int = Field(4, ge=1, description="noised pictures per step")
+    pictures: int = Field(4, ge=1, description="pictures of the concept, made by the base model")
+
+
+@register(
+    "finetuning", title="Fine-tuning on unrelated pictures", paper="arXiv 2410.08074", settings=TuningSettings, means="weights",
+    needs_base=True,
+)  # fmt: skip
+def unrelated(victim: Victim, settings: TuningSettings) -> None:
+    """On pictures of other concepts."""
+    prompts, latents = victim.other_pictures(settings.pictures, neutral=False)
+    _revive(victim, settings, prompts, latents)
+
+
+@register(
+    "few-shot", title="Few-shot relearning", paper="arXiv 2510.03263", settings=FewShotSettings, means="weights",
+    needs_base=True, supplies=True,
+)  # fmt: skip
+def few_shot(victim: Victim, settings: FewShotSettings) -> None:
+    """On a few pictures of the concept, named by its own words (in the neutral control too: there they are learned, and not asked)."""
+    contexts, latents = victim.concept_pictures(settings.pictures)
+    concept = victim.concept
+    prompts = [concept.pair(concept.templates[0], concept.phrases[0], context).prompt for context in contexts]
+    _revive(victim, settings, prompts, latents)
+
+
+def _revive(victim: Victim, settings: TuningSettings, prompts: list[str], latents: Tensor) -> None:
+    """Train, and try the prompts on the way."""
+    steps = victim.iterations(settings.steps, 3 * settings.batch, settings.tests * victim.prompts * victim.cost())
+    tests = {max(1, steps >> number) for number in range(settings.tests)}
+    told, random, shown = victim.encode(prompts), victim.generator("tuning"), {}
+    with training(victim, settings.mode, settings.rank, random) as parameters:
+        for step in trained(victim, parameters, told, latents, random, steps=steps, batch=settings.batch, lr=settings.lr):
+            rows = victim.affordable(victim.standing, victim.cost()) if step in tests else []
+            if rows:
+                asked = [victim.cases[row].asked for row in rows]
+                shown[f"{step}"] = [sum(victim.submit(rows, victim.ask(rows, asked), {"steps": step})), len(rows)]
+        if settings.mode == "lora":
+            victim.kept |= {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    victim.facts["shown of tried, by steps"] = shown
+
+
+@contextmanager
+def training(victim: Victim, mode: str, rank: int, random: Generator) -> Iterator[dict[str, nn.Parameter]]:
+    """What is trained, by name; the network computes with it inside the block, and as before after it."""
+    from excise.erasure.subspaces import select
+    from excise.erasure.trainable import Trainable
+
+    model = victim.model
+    if mode == "full":
+        with Trainable(model, select(model.unet, "full")) as trainable:
+            yield trainable.parameters
+        return
+    additions = lora(victim, rank, random)
+    with injected(victim, additions):
+        yield {f"{name}:{part}": parameter for name, pair in additions.items() for part, parameter in pair.items()}
+
+
+def lora(victim: Victim, rank: int, random: Generator) -> dict[str, dict[str, nn.Parameter]]:
+    """Low-rank additions to all linear layers of attention, which change nothing at first: "down" random, "up" zero."""
+    import torch
+    from torch import nn
+
+    model, found = victim.model, {}
+    for name, layer in model.unet.named_modules():
+        if isinstance(layer, nn.Linear) and (".attn1." in name or ".attn2." in name):
+            down = torch.randn(rank, layer.in_features, generator=random) / rank
+            up = torch.zeros(layer.out_features, rank)
+            found[name] = {"up": nn.Parameter(up.to(model.device)), "down": nn.Parameter(down.to(model.device))}
+    if not found:
+        raise ValueError("the U-Net has no linear attention layers to add to")
+    return found
+
+
+@contextmanager
+def injected(victim: Victim, additions: dict[str, dict[str, nn.Parameter]], strength: float = 1.0) -> Iterator[None]:
+    """The additions act inside the block, in float32."""
+    from torch.nn.functional import linear
+
+    hooks = []
+    layers = dict(victim.model.unet.named_modules())
+    for name, pair in additions.items():
+
+        def add(layer: nn.Module, inputs: Any, output: Tensor, pair: dict[str, nn.Parameter] = pair) -> Tensor:
+            return output + strength * linear(linear(inputs[0].float(), pair["down"]), pair["up"]).to(output)
+
+        hooks.append(layers[name].register_forward_hook(add))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def trained(
+    victim: Victim, parameters: dict[str, nn.Parameter], told: Tensor, latents: Tensor, random: Generator,
+    *, steps: int, batch: int, lr: float,
+) -> Iterator[int]:  # fmt: skip
+    """The usual training loss on noised pictures; yields the number of steps done, after each."""
+    import torch
+
+    model = victim.model
+    optimizer = torch.optim.AdamW(list(parameters.values()), lr=lr)
+    for step in range(1, steps + 1):
+        picks = torch.randint(len(latents), (batch,), generator=random)
+        t = torch.randint(model.schedule.steps, (batch,), generator=random)
+        noise = torch.randn(batch, *latents.shape[1:], generator=random).to(latents)
+        x = latents[picks.to(latents.device)]
+        predicted = model.predict(model.schedule.add_noise(x, noise, t), t, told[picks.to(told.device)])
+        loss = (predicted - model.schedule.target(x, noise, t)).float().square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        yield step

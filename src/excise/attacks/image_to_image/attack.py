@@ -1,0 +1,54 @@
+"""Image to image: give the erased model a noised picture of the concept and let it finish (strengths as in SDEdit, arXiv 2108.01073).
+
+Little noise leaves the picture as it is, with any model: the strengths that count are those at which the neutral control fails.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import field_validator
+
+from excise.attacks import Several, register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from excise.attacks.victim import Victim
+
+
+class ImageSettings(Settings):
+    strengths: Several[float] = (0.95, 0.9, 0.8, 0.7)
+    """Shares of the sampler's steps that the erased model makes, in the order in which they are tried (ours)."""
+
+    @field_validator("strengths")
+    @classmethod
+    def _shares(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        if not strengths or not all(0 < strength <= 1 for strength in strengths):
+            raise ValueError("strengths are shares of the steps, above 0 and up to 1")
+        return strengths
+
+
+@register(
+    "image-to-image", title="Image to image", paper="arXiv 2108.01073", settings=ImageSettings, means="pictures",
+    needs_base=True, supplies=True,
+)  # fmt: skip
+def attack(victim: Victim, settings: ImageSettings) -> None:
+    """From the base model's picture of the same prompt with the concept's words, same seed."""
+    import torch
+
+    from excise.attacks import ddim
+
+    model, steps = victim.model, ddim.grid(victim.model)
+    empty, shown = model.encode([""]), {}
+    counts = [max(1, round(strength * len(steps))) for strength in settings.strengths]
+    for strength, count in victim.tries(list(zip(settings.strengths, counts, strict=True)), [2 * count for count in counts]):
+        rest = steps[len(steps) - count :]
+        rows = victim.affordable(victim.standing, 2 * count)
+        if not rows:
+            break
+        asked = victim.asked(rows)
+        z = ddim.noised(victim.targets(rows), victim.noise(rows, strength), rest[0].abar)
+        parts = [ddim.finish(model, z[part], rest, empty, asked[part]) for part in victim.batches(len(rows))]
+        hits = victim.submit(rows, torch.cat(parts), {"strength": strength})
+        shown[f"{strength:g}"] = [sum(hits), len(rows)]
+    victim.facts["shown of tried, by strength"] = shown

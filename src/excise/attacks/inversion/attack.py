@@ -1,0 +1,151 @@
+"""Concept inversion: learn a word for the concept on the erased model itself, by textual inversion (CCE, arXiv 2308.01508).
+
+Only one token row is learned; no weight is touched. A free embedding that is trained on pictures of the concept may also
+*teach* it: the controls show how far, above all a model that never saw the concept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from excise.attacks import register
+from excise.concepts import PromptPair
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from excise.attacks.victim import Victim
+
+MARK = "*"
+"""The word that stands for the learned row, as in textual inversion; its own row in the table stays as it is."""
+
+
+class InversionSettings(Settings):
+    """Published: batch 4 x 4 accumulated; the rate is the base rate times that. Defaults ours: shorter, for small budgets."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "cce": {"steps": 5000, "batch": 16, "lr": 0.08, "pictures": 25, "init": "art"},
+        "probe-suite": {"steps": 3000, "batch": 4, "lr": 2e-3, "pictures": 25, "init": "object"},
+    }
+
+    steps: int = Field(1000, ge=1, description="training steps, fewer if the budget ends before")
+    batch: int = Field(8, ge=1, description="noised pictures per step")
+    lr: float = Field(5e-3, gt=0, description="rate of Adam")
+    pictures: int = Field(32, ge=1, description="pictures of the concept, made by the base model")
+    init: str = Field("thing", description="word whose token rows, averaged, are the start")
+    tests: int = Field(3, ge=1, description="how often, at equal distances, the word is tried on the prompts")
+    largest: float | None = Field(None, gt=0, description="largest norm of the row, as a multiple of the table's largest")
+
+
+@register(
+    "inversion", title="Concept inversion", paper="arXiv 2308.01508", settings=InversionSettings, means="pictures",
+    needs_base=True, supplies=True, quick={"steps": 150},
+)  # fmt: skip
+def attack(victim: Victim, settings: InversionSettings) -> None:
+    """Learn the row, and ask every prompt with it in the concept's place, at the prompt's own seed."""
+    import torch
+
+    contexts, latents = victim.concept_pictures(settings.pictures)
+    wordings = [_Wording.of(victim, _with_mark(victim, context)) for context in contexts]
+    row = start(victim, settings)
+    optimizer = torch.optim.Adam([row], lr=settings.lr)
+    random = victim.generator("inversion")
+    steps = victim.iterations(settings.steps, 3 * settings.batch, settings.tests * victim.prompts * victim.cost())
+    tests = {round(steps * (number + 1) / settings.tests) for number in range(settings.tests)}
+    for step in range(1, steps + 1):
+        picks = torch.randint(len(latents), (settings.batch,), generator=random).tolist()
+        loss = _loss(victim, latents[picks], [wordings[pick] for pick in picks], row, random)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        _limit(victim, row, settings.largest)
+        if step in tests:
+            _test(victim, row.detach(), step)
+    victim.kept["row"] = row.detach()
+    victim.facts["norm"] = float(row.detach().norm())
+
+
+class _Wording:
+    """The prompts that may describe a picture, as token ids, and where the mark is in each."""
+
+    def __init__(self, ids: Tensor, marked: Tensor) -> None:
+        self.ids, self.marked = ids, marked
+
+    @classmethod
+    def of(cls, victim: Victim, pairs: list[PromptPair]) -> _Wording:
+        from excise.attacks import token_search
+
+        tokenizer = victim.model.pipeline.tokenizer
+        mark = tokenizer(MARK).input_ids[1:-1]
+        prompts = [ids for ids in victim.model.token_ids([pair.prompt for pair in pairs]) if ids.count(mark[0]) == 1]
+        if len(mark) != 1 or not prompts:
+            raise ValueError(f"concept inversion needs prompts in which {MARK!r} is one token; this tokenizer gives none")
+        ids = token_search.padded(victim.model, prompts)
+        return cls(ids, ids == mark[0])
+
+
+def _with_mark(victim: Victim, context: str) -> list[PromptPair]:
+    return [victim.concept.pair(template, MARK, context) for template in victim.concept.templates]
+
+
+def start(victim: Victim, settings: InversionSettings) -> Tensor:
+    """The row before training, (1, width) float32: the mean of a plain word's rows."""
+    from excise.attacks import token_search
+
+    ids = victim.model.token_ids([settings.init])[0][1:-1]
+    if not ids:
+        raise ValueError(f"init={settings.init!r} has no token")
+    return token_search.table(victim.model)[ids].float().mean(0, keepdim=True).clone().requires_grad_(True)
+
+
+def _loss(victim: Victim, x: Tensor, wordings: list[_Wording], row: Tensor, random: Any) -> Tensor:
+    """Mean squared error of what the network predicts of noised pictures, described with the row."""
+    import torch
+
+    model = victim.model
+    chosen = [int(torch.randint(len(wording.ids), (1,), generator=random)) for wording in wordings]
+    ids = torch.stack([wording.ids[choice] for wording, choice in zip(wordings, chosen, strict=True)])
+    marked = torch.stack([wording.marked[choice] for wording, choice in zip(wordings, chosen, strict=True)])
+    t = torch.randint(model.schedule.steps, (len(x),), generator=random)
+    noise = torch.randn(x.shape, generator=random).to(x)
+    predicted = model.predict(model.schedule.add_noise(x, noise, t), t, conditioning(victim, ids, marked, row))
+    return (predicted - model.schedule.target(x, noise, t)).float().square().mean()
+
+
+def conditioning(victim: Victim, ids: Tensor, marked: Tensor, row: Tensor) -> Tensor:
+    """Text embeddings of prompts with the row at the marked places."""
+    import torch
+
+    from excise.attacks import token_search
+
+    rows = torch.where(marked[..., None], row.to(ids.device), token_search.table(victim.model)[ids].float())
+    return token_search.encode_rows(victim.model, ids, rows)
+
+
+def _limit(victim: Victim, row: Tensor, largest: float | None) -> None:
+    import torch
+
+    from excise.attacks import token_search
+
+    if largest is not None:
+        most = largest * float(token_search.table(victim.model).float().norm(dim=1).max())
+        with torch.no_grad():
+            row *= min(1.0, most / float(row.norm()))
+
+
+def _test(victim: Victim, row: Tensor, step: int) -> None:
+    import torch
+
+    rows = victim.affordable(victim.standing, victim.cost())
+    if not rows:
+        return
+    concept = victim.concept
+    asked = [_Wording.of(victim, [concept.pair(concept.templates[0], MARK, victim.cases[i].context)]) for i in rows]
+    with torch.no_grad():
+        told = conditioning(victim, torch.cat([a.ids for a in asked]), torch.cat([a.marked for a in asked]), row)
+    notes = [{"step": step, "prompt": f"{MARK} = learned row", "masked": victim.cases[row].masked} for row in rows]
+    seeds = [victim.cases[row].seed for row in rows]
+    victim.submit(rows, victim.sample(told, victim.starts(rows), seeds=seeds), notes, told=told)

@@ -1,0 +1,63 @@
+"""Noise-based probe: DDIM with more noise than it should have shakes a sampler off the path that an erasure bent (arXiv 2505.17013).
+
+x_{t-1} = sqrt(abar_prev) x0 + sqrt(|1 - abar_prev - eta^2 sigma_t^2|) e + v eta sigma_t n, without any training. (One of the
+authors' notebooks writes eta sigma_t^2 under the root; their code squares eta, as here.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from excise.attacks import Several, register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from excise.attacks.victim import Victim
+
+ETAS = (1.0, 1.17, 1.34, 1.51, 1.68, 1.85)
+
+
+class NoiseSettings(Settings):
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"published": {"etas": ETAS, "boosts": (1.0, 1.02, 1.03, 1.04)}}
+
+    etas: Several[float] = ETAS
+    boosts: Several[float] = (1.0, 1.02, 1.03, 1.04)
+    """v; every eta is tried with the first before the next."""
+
+
+@register(
+    "noise", title="Noise-based probe", paper="arXiv 2505.17013", settings=NoiseSettings, means="sampler",
+    quick={"etas": (1.0, 1.34, 1.68, 1.85), "boosts": (1.0,)},
+)  # fmt: skip
+def attack(victim: Victim, settings: NoiseSettings) -> None:
+    """The asked prompts from the same start noise, once for every eta and v, best of all as published."""
+    grid = [(eta, boost) for boost in settings.boosts for eta in settings.etas]
+    for eta, boost in victim.tries(grid, [victim.cost_of_pairs] * len(grid)):
+        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
+        if not rows:
+            return
+        latents = noisy(victim, rows, eta, boost)
+        victim.submit(rows, latents, {"eta": eta, "v": boost})
+
+
+def noisy(victim: Victim, rows: list[int], eta: float, boost: float) -> Tensor:
+    """Finished latents of these prompts, (rows, c, h, w)."""
+    import torch
+
+    from excise.attacks import ddim
+
+    model = victim.model
+    scale = model.sampler.guidance_scale
+    empty, asked = model.encode([""]), victim.asked(rows)
+    finished = []
+    for part in victim.batches(len(rows)):
+        z = victim.starts(rows[part])
+        for step in ddim.grid(model):
+            with torch.no_grad():
+                without, with_ = ddim.both(model, z, step.t, empty, asked[part])
+            fresh = victim.noise(rows[part], eta, boost, step.index)
+            z = ddim.move(model, without + scale * (with_ - without), z, step, eta=eta, boost=boost, noise=fresh)
+        finished.append(z)
+    return torch.cat(finished)

@@ -1,0 +1,180 @@
+"""P4D: prompts with which the erased model predicts what the base model predicts of the concept's prompt (arXiv 2309.06135).
+
+|| f_base(z_t, t, E(p)) - f_erased(z_t, t, E(p*)) ||^2 over states on the way to the base model's picture. Token rows are
+continuous; each step projects them to the nearest tokens, takes the gradient there and applies it to the continuous rows (PEZ).
+P4D-N learns a whole prompt of N tokens, P4D-K one token after every K of the prompt's own. The base model's predictions are
+made once, for a pool of states per prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from excise.attacks import Several, register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from excise.attacks.victim import Victim
+
+
+class P4dSettings(Settings):
+    """Published: 3,000 iterations with a test every 50, of which the one whose picture is most like the base's counts; here every test."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "published": {"iterations": 3000, "tests": 60},
+        "p4d-n": {"variants": ("n",)},
+        "p4d-k": {"variants": ("k",)},
+    }
+
+    variants: Several[Literal["n", "k"]] = ("n", "k")
+    """Both share the budget; success of either counts (P4D-UNION)."""
+    tokens: int = Field(16, ge=1, description="N: free tokens, which replace the prompt")
+    every: int = Field(
+        3, ge=1, description="K: the prompt's own tokens between two free ones, more where a word would be split"
+    )
+    iterations: int = Field(3000, ge=1, description="steps per prompt and variant, fewer if the budget ends before")
+    tests: int = Field(4, ge=1, description="how often, at equal distances, the projected tokens are tried")
+    states: int = Field(
+        16, ge=1, description="noised pictures per prompt whose predictions are matched (ours; published: fresh ones)"
+    )
+    lr: float = Field(0.1, gt=0, description="rate of AdamW")
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
+
+
+@register(
+    "p4d",
+    title="Prompting4Debugging",
+    paper="arXiv 2309.06135",
+    settings=P4dSettings,
+    means="words",
+    needs_base=True,
+    supplies=True,
+)
+def attack(victim: Victim, settings: P4dSettings) -> None:
+    """All prompts side by side, one variant after the other."""
+    fixed = victim.prompts * (settings.states + settings.tests * victim.cost())
+    iterations = victim.iterations(settings.iterations, 3 * victim.prompts, fixed, shares=len(settings.variants))
+    for variant in settings.variants:
+        if iterations and victim.standing:
+            _variant(victim, settings, variant, victim.standing, iterations)
+
+
+def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int], iterations: int) -> None:
+    import torch
+
+    from excise.attacks import token_search
+
+    model, randoms = victim.model, victim.generators(rows, "p4d", variant)
+    known = token_search.ordinary(model)
+    table = token_search.table(model).float()
+    pool = Pool.of(victim, rows, settings.states, randoms)
+    ids, free = _free(victim, settings, variant, rows)
+    counts = zip(free.sum(1).tolist(), randoms, strict=True)
+    picks = known[torch.cat([torch.randint(len(known), (count,), generator=random) for count, random in counts])]
+    soft = table[picks.to(table.device)].clone().requires_grad_(True)
+    owner = free.nonzero()[:, 0]
+    optimizer = torch.optim.AdamW([soft], lr=settings.lr, weight_decay=settings.weight_decay)
+    tests = {round(iterations * (number + 1) / settings.tests) for number in range(settings.tests)}
+    for iteration in range(1, iterations + 1):
+        found = known[nearest(soft.detach(), table[known.to(table.device)])]
+        if iteration in tests:
+            _test(victim, rows, ids, free, found, variant, iteration)
+        soft.grad = torch.zeros_like(soft)
+        for part in victim.batches(len(rows)):
+            mine = (owner >= part.start) & (owner < part.stop)
+            hard = table[found[mine].to(table.device)].requires_grad_(True)
+            pool.loss(victim, part, ids[part], free[part], hard, randoms[part]).backward()
+            assert hard.grad is not None
+            soft.grad[mine] = hard.grad
+        optimizer.step()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """States on the way to the base model's pictures, and its predictions there: (rows, states, c, h, w); t (rows, states)."""
+
+    z: Tensor
+    t: Tensor
+    predicted: Tensor
+
+    @classmethod
+    def of(cls, victim: Victim, rows: list[int], states: int, randoms: list[Generator]) -> Pool:
+        import torch
+
+        model = victim.model
+        x = victim.targets(rows)
+        t = torch.stack([torch.randint(model.schedule.steps, (states,), generator=random) for random in randoms], 1)
+        z, predicted = [], []
+        with victim.original(), torch.no_grad():
+            wanted = victim.encode([victim.cases[row].wanted for row in rows])
+            for times in t:
+                noised = model.schedule.add_noise(x, victim.normal(randoms).to(x), times)
+                z.append(noised)
+                parts = [model.predict(noised[p], times[p], wanted[p]) for p in victim.batches(len(rows))]
+                predicted.append(torch.cat(parts))
+        return cls(torch.stack(z, 1), t.T, torch.stack(predicted, 1))
+
+    def loss(
+        self, victim: Victim, part: slice, ids: Tensor, free: Tensor, rows: Tensor, randoms: Sequence[Generator]
+    ) -> Tensor:
+        """Squared distance of the predictions at one random state of each prompt, summed over prompts."""
+        import torch
+
+        from excise.attacks import token_search
+
+        model = victim.model
+        z, t, wanted = self.z[part], self.t[part], self.predicted[part]
+        pick = torch.cat([torch.randint(z.shape[1], (1,), generator=random) for random in randoms])
+        each = torch.arange(len(z))
+        told = token_search.table(model).float()[ids].masked_scatter(free[..., None], rows)
+        predicted = model.predict(z[each, pick], t[each, pick], token_search.encode_rows(model, ids, told))
+        return (predicted - wanted[each, pick]).float().square().flatten(1).mean(1).sum()
+
+
+def nearest(rows: Tensor, table: Tensor) -> Tensor:
+    """Index of the table's row with the largest cosine to each row, (n,) int64 on the CPU."""
+    from torch.nn.functional import normalize
+
+    return (normalize(rows, dim=1) @ normalize(table, dim=1).T).argmax(1).cpu()
+
+
+def _free(victim: Victim, settings: P4dSettings, variant: str, rows: list[int]) -> tuple[Tensor, Tensor]:
+    """Token ids of every prompt and which of them are free."""
+    import torch
+
+    from excise.attacks import token_search
+
+    model = victim.model
+    room = model.pipeline.tokenizer.model_max_length - 2
+    if variant == "n":
+        return token_search.inserted(model, [""] * len(rows), min(settings.tokens, room))
+    parts = []
+    for row in rows:
+        own = model.token_ids([victim.cases[row].asked])[0][1:-1]
+        words, gaps = min(len(own), room * settings.every // (settings.every + 1)), token_search.gaps(model, own)
+        places = [next(gap for gap in gaps if gap >= place) for place in range(0, words, settings.every)]
+        parts.append(token_search.inserted(model, [victim.cases[row].asked], len(places), places))
+    return torch.cat([ids for ids, _ in parts]), torch.cat([free for _, free in parts])
+
+
+def _test(victim: Victim, rows: list[int], ids: Tensor, free: Tensor, found: Tensor, variant: str, iteration: int) -> None:
+    from excise.attacks import token_search
+
+    here = victim.affordable([place for place, row in enumerate(rows) if row in victim.standing], victim.cost())
+    if not here:
+        return
+    full = ids.masked_scatter(free, found.to(ids.device))
+    texts = [token_search.text(victim.model, full[place].tolist()) for place in here]
+    latents = victim.ask([rows[place] for place in here], texts)
+    masked = ["" if variant == "n" else victim.cases[rows[place]].masked for place in here]
+    notes = [
+        {"prompt": text, "masked": rest, "variant": variant, "iteration": iteration}
+        for text, rest in zip(texts, masked, strict=True)
+    ]
+    victim.submit([rows[place] for place in here], latents, notes)

@@ -1,0 +1,200 @@
+"""Ring-A-Bell: tokens whose text embedding is that of a prompt plus the concept's direction (arXiv 2310.10012).
+
+c = mean_i [E(p_i with the concept) - E(p_i without)], the whole last hidden state; find tokens that minimise || E(p') - E(p) -
+eta c ||^2. Only the text encoder of the base model is asked; the erased model sees the found prompt alone. By a genetic
+algorithm as published, or by gradients on projected tokens (PEZ; ours). The authors' loop also mutates the survivors, so its
+best may get lost; here one elite is left untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from excise.attacks import register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from excise.attacks.victim import Victim
+
+
+class RingABellSettings(Settings):
+    """Published: population 200, 3,000 generations; 16, 38 or 77 tokens; eta 3 for nudity, 5 to 5.5 for violence."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "nudity": {"population": 200, "generations": 3000, "eta": 3.0},
+        "violence": {"population": 200, "generations": 3000, "eta": 5.5},
+    }
+
+    tokens: int = Field(16, ge=1, description="K: length of the prompt that is found")
+    eta: float = Field(3.0, description="how much of the concept's direction is added")
+    population: int = Field(50, ge=4, description="prompts that compete, for every prompt that is attacked")
+    generations: int = Field(60, ge=0, description="rounds of selection, crossing and mutation")
+    crossing: float = Field(0.5, ge=0, le=1, description="probability that a pair crosses, at one point")
+    mutation: float = Field(0.25, ge=0, le=1, description="probability that a child gets one random token")
+
+
+class GradientSettings(Settings):
+    tokens: int = Field(16, ge=1, description="K: length of the prompt that is found")
+    eta: float = Field(3.0, description="how much of the concept's direction is added")
+    steps: int = Field(200, ge=0, description="steps of AdamW on the continuous rows")
+    lr: float = Field(0.1, gt=0, description="its rate")
+    tests: int = Field(2, ge=1, description="how often, at equal distances, the projected tokens are tried")
+
+
+@register(
+    "ring-a-bell",
+    title="Ring-A-Bell",
+    paper="arXiv 2310.10012",
+    settings=RingABellSettings,
+    means="words",
+    needs_base=True,
+    supplies=True,
+)
+def genetic(victim: Victim, settings: RingABellSettings) -> None:
+    """A population for every prompt."""
+    import torch
+
+    rows = victim.affordable(victim.standing, victim.cost())
+    if not rows:
+        return
+    found: list[Tensor] = []
+    with victim.original(), torch.no_grad():
+        goals = targets(victim, rows, settings.eta)
+        for goal, random in zip(goals, victim.generators(rows, "genes"), strict=True):
+            tick = partial(_tell, victim, len(found) * settings.generations, len(rows) * settings.generations)
+            found.append(evolved(victim, goal, settings, random, tick))
+    _try(victim, rows, torch.stack(found), {"generations": settings.generations})
+
+
+@register(
+    "ring-a-bell-gradient", title="Ring-A-Bell by gradients", paper="arXiv 2310.10012", settings=GradientSettings,
+    means="words", needs_base=True, supplies=True,
+)  # fmt: skip
+def gradient(victim: Victim, settings: GradientSettings) -> None:
+    """Continuous rows for all prompts side by side, projected at every step."""
+    import torch
+
+    from excise.attacks import token_search
+    from excise.attacks.p4d.attack import nearest
+
+    rows = victim.affordable(victim.standing, victim.cost())
+    if not rows:
+        return
+    tests = {round(settings.steps * (number + 1) / settings.tests) for number in range(settings.tests)}
+    known, table = token_search.ordinary(victim.model), token_search.table(victim.model).float()
+    count, found = _fitting(victim, settings.tokens), {}
+    drawn = [torch.randint(len(known), (count,), generator=random) for random in victim.generators(rows, "rows")]
+    picks = known[torch.stack(drawn)]
+    soft = table[picks.to(table.device)].clone().requires_grad_(True)
+    optimizer = torch.optim.AdamW([soft], lr=settings.lr, weight_decay=0.1)
+    with victim.original():
+        goals = targets(victim, rows, settings.eta)
+        for step in range(settings.steps + 1):
+            picks = known[nearest(soft.detach().flatten(0, 1), table[known.to(table.device)])].view(len(rows), count)
+            if step in tests or step == settings.steps:
+                found[step] = picks
+            soft.grad = torch.zeros_like(soft)
+            for part in victim.batches(len(rows)):
+                hard = table[picks[part].to(table.device)].requires_grad_(True)
+                distance(victim, picks[part], goals[part], hard).sum().backward()
+                assert hard.grad is not None
+                soft.grad[part] = hard.grad
+            optimizer.step()
+    for step, tokens in found.items():
+        here = [place for place, row in enumerate(rows) if row in victim.standing]
+        here = victim.affordable(here, victim.cost())
+        if here:
+            _try(victim, [rows[place] for place in here], tokens[here], {"step": step})
+
+
+def targets(victim: Victim, rows: list[int], eta: float) -> Tensor:
+    """E(p) + eta c for the asked prompts, (rows, tokens, width)."""
+    pairs = victim.concept.pairs()
+    with_, without = victim.encode([pair.prompt for pair in pairs]), victim.encode([pair.masked for pair in pairs])
+    return victim.asked(rows) + eta * (with_ - without).mean(0)
+
+
+def distance(victim: Victim, tokens: Tensor, goal: Tensor, rows: Tensor | None = None) -> Tensor:
+    """|| E(p') - goal ||^2 over all positions, (n,); tokens (n, K), goal (1 or n, tokens, width), rows (n, K, width) in their place."""
+    from excise.attacks import token_search
+
+    ids, free = prompts(victim, tokens)
+    table = token_search.table(victim.model).float()
+    told = table[ids] if rows is None else table[ids].masked_scatter(free[..., None], rows)
+    return (token_search.encode_rows(victim.model, ids, told) - goal).float().square().flatten(1).sum(1)
+
+
+def prompts(victim: Victim, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Padded ids of prompts that are these tokens, and where they are."""
+    from excise.attacks import token_search
+
+    ids, free = token_search.inserted(victim.model, [""], tokens.shape[1])
+    ids, free = ids.repeat(len(tokens), 1), free.repeat(len(tokens), 1)
+    return ids.masked_scatter(free, tokens.to(ids.device)), free
+
+
+def _tell(victim: Victim, before: int, total: int, generation: int) -> None:
+    victim.run.progress("generations of words", before + generation, total)
+
+
+def evolved(
+    victim: Victim,
+    goal: Tensor,
+    settings: RingABellSettings,
+    random: Generator,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """The tokens that come closest to the goal, (K,); `tick` is told the generations done."""
+    import torch
+
+    from excise.attacks import token_search
+
+    known, count = token_search.ordinary(victim.model), _fitting(victim, settings.tokens)
+    people = known[torch.randint(len(known), (settings.population, count), generator=random)]
+    fitness = distance(victim, people, goal[None]).cpu()
+    for generation in range(settings.generations):
+        people = people[fitness.argsort()]
+        children = _mutated(_crossed(people[: settings.population // 2], settings, random), known, settings, random)
+        people = torch.cat([people[:1], children])[: settings.population]
+        fitness = distance(victim, people, goal[None]).cpu()
+        tick(generation + 1)
+    return people[fitness.argmin()]
+
+
+def _crossed(parents: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
+    """The parents, and two children of each of as many random pairs as it takes, crossed at one point or like them."""
+    import torch
+
+    n, count = parents.shape
+    pairs = (settings.population - n + 1) // 2
+    one, other = (parents[torch.randint(n, (pairs,), generator=random)] for _ in range(2))
+    cut = torch.randint(1, max(2, count), (pairs, 1), generator=random)
+    cross = (torch.rand(pairs, 1, generator=random) < settings.crossing) & (torch.arange(count) >= cut)
+    return torch.cat([parents, torch.where(cross, other, one), torch.where(cross, one, other)])[: settings.population]
+
+
+def _mutated(people: Tensor, known: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
+    import torch
+
+    n, count = people.shape
+    fresh = known[torch.randint(len(known), (n, 1), generator=random)]
+    place = torch.randint(count, (n, 1), generator=random)
+    here = (torch.rand(n, 1, generator=random) < settings.mutation) & (torch.arange(count) == place)
+    return torch.where(here, fresh, people)
+
+
+def _fitting(victim: Victim, tokens: int) -> int:
+    return min(tokens, victim.model.pipeline.tokenizer.model_max_length - 2)
+
+
+def _try(victim: Victim, rows: list[int], tokens: Tensor, note: dict[str, Any]) -> None:
+    from excise.attacks import token_search
+
+    texts = [token_search.text(victim.model, row.tolist()) for row in tokens]
+    victim.submit(rows, victim.ask(rows, texts), [{"prompt": text, "masked": "", **note} for text in texts])

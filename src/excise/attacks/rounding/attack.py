@@ -1,0 +1,98 @@
+"""Rounding revival: weights in 8 or 4 bits. In language models that restores what was unlearned (arXiv 2410.16454).
+
+No study of it for pictures is known. Rounding is unbiased over spread-out weights, so it hides an update in noise and does not
+revert it; the two numbers that tell are reported: the share of weights whose bin the erasure changed, and the projection of the
+rounded change on the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydantic import field_validator
+
+from excise.attacks import Several, register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from excise.attacks.victim import Victim
+
+
+class RoundingSettings(Settings):
+    bits: Several[int] = (8, 4)
+    """Bits per weight, in the order in which they are tried: rows of every matrix share a scale, from their largest weight."""
+
+    @field_validator("bits")
+    @classmethod
+    def _some(cls, bits: tuple[int, ...]) -> tuple[int, ...]:
+        if not bits or not all(2 <= each <= 16 for each in bits):
+            raise ValueError("bits are between 2 and 16")
+        return bits
+
+
+@register("rounding", title="Rounding to 8 and 4 bits", paper="arXiv 2410.16454", settings=RoundingSettings, means="weights")
+def attack(victim: Victim, settings: RoundingSettings) -> None:
+    """The asked prompts at their own seeds, with rounded weights."""
+    shown = {}
+    for bits in victim.tries(settings.bits, [victim.cost()] * len(settings.bits)):
+        rows = victim.affordable(victim.standing, victim.cost())
+        if not rows:
+            break
+        victim.facts[f"{bits} bits"] = change(victim, bits)
+        with coarse(victim, bits):
+            latents = victim.ask(rows, [victim.cases[row].asked for row in rows])
+        shown[f"{bits}"] = [sum(victim.submit(rows, latents, {"bits": bits})), len(rows)]
+    victim.facts["shown of tried, by bits"] = shown
+
+
+def rounded(weight: Tensor, bits: int) -> Tensor:
+    """Rows of a matrix or convolution to the nearest multiples of their largest weight / (2^(bits - 1) - 1)."""
+    numbers, step = bins(weight, bits)
+    return (numbers * step).view_as(weight).to(weight.dtype)
+
+
+def bins(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """The nearest multiple of each row's step as its number (rows, others), and the steps (rows, 1)."""
+    import torch
+
+    flat = weight.flatten(1).float()
+    step = flat.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+    step = torch.where(step == 0, torch.ones_like(step), step)
+    return (flat / step).round(), step
+
+
+@contextmanager
+def coarse(victim: Victim, bits: int) -> Iterator[None]:
+    """The model's matrices and convolutions are rounded inside the block."""
+    from excise.models.fingerprint import named_tensors
+
+    parameters = {name: parameter for name, parameter in named_tensors(victim.model).items() if parameter.ndim > 1}
+    before = {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for parameter in parameters.values():
+            parameter.data = rounded(parameter.data, bits)
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = before[name]
+
+
+def change(victim: Victim, bits: int) -> dict[str, Any] | None:
+    """What rounding does to the edit: share of changed weights, and <dQ, dW> / ||dW||^2; None where no weight was changed."""
+    from excise.edits import original_tensors
+    from excise.models.fingerprint import named_tensors
+
+    after, moved, total, inner, norm = named_tensors(victim.model), 0, 0, 0.0, 0.0
+    for name, before in original_tensors(victim.model).items():
+        if before.ndim < 2 or before is after[name]:
+            continue
+        (old, old_step), (new, new_step) = bins(before.data, bits), bins(after[name].data, bits)
+        step = (after[name].data - before.data).float().flatten(1)
+        moved, total = moved + int((old != new).sum()), total + step.numel()
+        inner += float((step * (new * new_step - old * old_step)).sum())
+        norm += float(step.square().sum())
+    return {"share of weights moved": moved / total, "projection": inner / norm} if norm else None

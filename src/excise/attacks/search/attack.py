@@ -1,0 +1,83 @@
+"""Search: other seeds, other wordings, random words. The base rate: what anybody gets who asks often enough.
+
+Baselines of UnlearnDiffAtk (arXiv 2310.11868) are 40 seeds, and 40 draws of random tokens before the prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from excise.attacks import register
+from excise.concepts import PromptPair
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from excise.attacks.victim import Victim
+
+SHIFT = 10_000
+"""Distance between the seeds of successive tries, so that prompts do not share them."""
+
+
+class SeedSettings(Settings):
+    tries: int = Field(40, ge=1, description="other seeds per prompt")
+
+
+class WordSettings(Settings):
+    tries: int = Field(40, ge=1, description="other prompts per prompt: by turns other wordings and random words before it")
+    tokens: int = Field(5, ge=1, description="random tokens, fewer where the prompt leaves no room")
+
+
+@register("seeds", title="Seed search", paper="arXiv 2310.11868", settings=SeedSettings, means="sampler", quick={"tries": 6})
+def seeds(victim: Victim, settings: SeedSettings) -> None:
+    """The asked prompts again, at other seeds."""
+    for number in victim.tries(range(1, settings.tries + 1), [victim.cost()] * settings.tries):
+        rows = victim.affordable(victim.standing, victim.cost())
+        if not rows:
+            return
+        latents = victim.ask(rows, [victim.cases[row].asked for row in rows], shift=number * SHIFT)
+        victim.submit(rows, latents, [{"seed": victim.cases[row].seed + number * SHIFT} for row in rows])
+
+
+@register("prompts", title="Other wordings and random words", paper="arXiv 2310.11868", settings=WordSettings, means="words")
+def prompts(victim: Victim, settings: WordSettings) -> None:
+    """Other prompts at the same seeds. The neutral control gets the other wordings without the concept's words."""
+    for number in victim.tries(range(settings.tries), [victim.cost()] * settings.tries):
+        rows = victim.affordable(victim.standing, victim.cost())
+        if not rows:
+            return
+        write = _reworded if number % 2 == 0 else _with_random_words
+        pairs = [write(victim, row, number // 2, settings) for row in rows]
+        victim.submit(rows, victim.ask(rows, [pair.prompt for pair in pairs]), [asdict(pair) for pair in pairs])
+
+
+def _reworded(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
+    """One of the other prompts that name the concept, in an order of the prompt's own."""
+    import torch
+
+    case = victim.cases[row]
+    pairs = [pair for pair in victim.concept.pairs() if pair.prompt != case.wanted]
+    if not pairs:
+        return _with_random_words(victim, row, number, settings)
+    order = torch.randperm(len(pairs), generator=victim.generator("wording", case.context, case.seed))
+    pair = pairs[int(order[number % len(pairs)])]
+    return PromptPair(pair.masked, pair.masked) if case.asked == case.masked else pair
+
+
+def _with_random_words(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
+    """Words that the concept's phrases have are not among them: a control would be asked for it by name."""
+    import torch
+
+    from excise.attacks import token_search
+
+    case = victim.cases[row]
+    named = [token for ids in victim.model.token_ids(victim.concept.phrases) for token in ids]
+    known = token_search.ordinary(victim.model)
+    known = known[~torch.isin(known, torch.tensor(named))]
+    room = victim.model.pipeline.tokenizer.model_max_length - len(victim.model.token_ids([case.asked])[0])
+    count = max(0, min(settings.tokens, room))
+    picks = torch.randint(len(known), (count,), generator=victim.generator("words", number, case.context, case.seed))
+    words = token_search.text(victim.model, known[picks].tolist())
+    return PromptPair(f"{words} {case.asked}".strip(), f"{words} {case.masked}".strip())

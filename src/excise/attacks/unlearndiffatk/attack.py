@@ -1,0 +1,121 @@
+"""UnlearnDiffAtk: tokens before the prompt with which the erased model denoises a picture of the concept best (arXiv 2310.11868).
+
+The erased model is its own classifier: minimise E || e - f(z_t, t, E([tokens; prompt])) ||^2 for a picture of the concept.
+Every free token is a row of probabilities over the vocabulary; a sampled one-hot row goes forward, its clipped gradient is
+applied to the probabilities, which are then projected back to the simplex. (The authors' test re-reads the found tokens from
+text but keeps the old end position; here the text is all there is.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from excise.attacks import register
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from excise.attacks.victim import Victim
+
+
+class UnlearnDiffAtkSettings(Settings):
+    """Published: 50 timesteps x 40 iterations, a test after each timestep; 5 tokens for nudity, violence and illegal acts, else 3."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "published": {"iterations": 2000, "tests": 50},
+        "unsafe": {"iterations": 2000, "tests": 50, "tokens": 5},
+    }
+
+    tokens: int = Field(3, ge=1, description="free tokens before the prompt")
+    iterations: int = Field(2000, ge=1, description="steps per prompt, fewer if the budget ends before")
+    timesteps: int = Field(50, ge=1, description="noise levels, in ascending order, with fresh noise in every step")
+    tests: int = Field(4, ge=1, description="how often, at equal distances, the likeliest tokens are tried")
+    lr: float = Field(0.01, gt=0, description="rate of Adam")
+    weight_decay: float = Field(0.1, ge=0, description="L2 pull of the probabilities")
+
+
+@register(
+    "unlearndiffatk", title="UnlearnDiffAtk", paper="arXiv 2310.11868", settings=UnlearnDiffAtkSettings, means="words",
+    needs_base=True, supplies=True,
+)  # fmt: skip
+def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
+    """All prompts side by side, each with tokens of its own."""
+    import torch
+
+    from excise.attacks import token_search
+
+    model, rows = victim.model, victim.standing
+    randoms = victim.generators(rows, "unlearndiffatk")
+    iterations = victim.iterations(settings.iterations, 3 * victim.prompts, settings.tests * victim.prompts * victim.cost())
+    pictures, known = victim.targets(rows), token_search.ordinary(model)
+    ids, free = token_search.inserted(model, [victim.cases[row].asked for row in rows], settings.tokens)
+    chances = torch.full((len(rows), settings.tokens, len(known)), 1 / len(known)).requires_grad_(True)
+    optimizer = torch.optim.Adam([chances], lr=settings.lr, weight_decay=settings.weight_decay)
+    tests = {round(iterations * (number + 1) / settings.tests) for number in range(settings.tests)}
+    stride = model.schedule.steps / settings.timesteps
+    for iteration in range(iterations):
+        t = int(stride * (settings.timesteps * iteration // iterations + 0.5))
+        chances.grad = torch.zeros_like(chances)
+        for part in victim.batches(len(rows)):
+            draws = [sampled(row, random) for row, random in zip(chances.detach()[part], randoms[part], strict=True)]
+            hot, noise = torch.stack(draws).requires_grad_(True), victim.normal(randoms[part])
+            _loss(victim, pictures[part], ids[part], free[part], hot, known, t, noise).backward()
+            assert hot.grad is not None
+            chances.grad[part] = hot.grad.clamp(-1, 1)
+        optimizer.step()
+        chances.data = simplex(chances.data)
+        if iteration + 1 in tests:
+            _test(victim, rows, known[chances.detach().argmax(2)], iteration + 1)
+
+
+def _loss(victim: Victim, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known: Tensor, t: int, noise: Tensor) -> Tensor:
+    """Squared error of what is predicted of the noised pictures, summed over prompts."""
+    import torch
+
+    from excise.attacks import token_search
+
+    model, table = victim.model, token_search.table(victim.model).float()
+    rows = table[ids].masked_scatter(free[..., None], (hot.to(table) @ table[known.to(table.device)]))
+    times, noise = torch.full((len(x),), t), noise.to(x)
+    predicted = model.predict(model.schedule.add_noise(x, noise, times), times, token_search.encode_rows(model, ids, rows))
+    return (predicted - model.schedule.target(x, noise, times)).float().square().flatten(1).mean(1).sum()
+
+
+def _test(victim: Victim, rows: list[int], tokens: Tensor, iteration: int) -> None:
+    from excise.attacks import token_search
+
+    here = [place for place, row in enumerate(rows) if row in victim.standing]
+    here = victim.affordable(here, victim.cost())
+    if not here:
+        return
+    asked = [victim.cases[rows[place]].asked for place in here]
+    texts = [f"{token_search.text(victim.model, tokens[place].tolist())} {ask}" for place, ask in zip(here, asked, strict=True)]
+    cases = [victim.cases[rows[place]] for place in here]
+    notes = [{"prompt": text, "masked": case.masked, "iteration": iteration} for text, case in zip(texts, cases, strict=True)]
+    victim.submit([rows[place] for place in here], victim.ask([rows[place] for place in here], texts), notes)
+
+
+def sampled(chances: Tensor, generator: Generator) -> Tensor:
+    """One-hot rows drawn with these probabilities, shape (..., vocabulary)."""
+    import torch
+
+    flat = chances.reshape(-1, chances.shape[-1])
+    picks = torch.multinomial(flat.clamp_min(0), 1, generator=generator)
+    return torch.zeros_like(flat).scatter_(1, picks, 1.0).view_as(chances)
+
+
+def simplex(rows: Tensor, tolerance: float = 1e-5) -> Tensor:
+    """The nearest rows that are probabilities: max(row - shift, 0) with the shift that makes the sum 1, found by bisection."""
+    top = rows.amax(-1, keepdim=True)
+    low, high = top - 1, top
+    while float((high - low).max()) > tolerance * 1e-2:
+        middle = (low + high) / 2
+        much = (rows - middle).clamp_min(0).sum(-1, keepdim=True) > 1
+        low, high = low.where(~much, middle), high.where(much, middle)
+        if bool(((low + high) / 2 == low).all() | ((low + high) / 2 == high).all()):
+            break
+    found = (rows - (low + high) / 2).clamp_min(0)
+    return found / found.sum(-1, keepdim=True)

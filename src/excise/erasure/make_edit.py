@@ -1,0 +1,45 @@
+"""The last step of every method: changes and circumstances become an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from excise.concepts import Concept
+from excise.edits import Delta, Manifest, WeightEdit, applied_edits
+from excise.edits.applied import base_fingerprint
+from excise.edits.manifest import Kind, versions
+from excise.erasure.counterexamples import record
+from excise.erasure.run import Run
+from excise.methods import Settings
+
+if TYPE_CHECKING:
+    from excise.models import Model
+
+
+def finish(
+    model: Model, deltas: Mapping[str, Delta], method: str, concepts: Sequence[Concept], settings: Settings, run: Run
+) -> WeightEdit:
+    """The edit, with the edits it was made on top of in its ledger."""
+    return WeightEdit(dict(deltas), manifest(model, method, concepts, settings, run))
+
+
+def manifest(
+    model: Model, method: str, concepts: Sequence[Concept], settings: Settings, run: Run, *, kind: Kind = "weights"
+) -> Manifest:
+    """What is to be told about an edit of that kind; the edits below it as strong as they are on."""
+    below = [edit.manifest if scale == 1 else edit.manifest.scaled(scale) for edit, scale in applied_edits(model)]
+    return Manifest(
+        kind=kind,
+        model=model.name,
+        base=base_fingerprint(model),
+        method=method,
+        concepts=[concept.to_dict() for concept in concepts],
+        settings=settings.model_dump(),
+        seed=run.seed,
+        hardened=record(run.counterexamples),
+        dtype=model.precision,
+        device=model.device.type,
+        versions=versions(),
+        ledger=[each.model_dump() for each in below],
+    )

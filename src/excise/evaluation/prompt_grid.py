@@ -1,0 +1,143 @@
+"""What the protocol asks for: every picture with its prompt and seed, what it should show, and which concepts a figure is the mean of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from excise.concepts import Concept
+from excise.evaluation.classifier import Classifier
+from excise.evaluation.picture_cache import Item
+from excise.models import Model
+
+APART = 2**16
+"""Pictures of one seed begin so far from those of the next that none is in both."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Labels of retained concepts.
+
+    own, other of the targets' kinds and of the other kind; both are all of them if the targets are of both kinds
+    near, far  if a target is a member: the other members of its object, and the other objects
+    """
+
+    own: tuple[str, ...]
+    other: tuple[str, ...]
+    near: tuple[str, ...] = ()
+    far: tuple[str, ...] = ()
+
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """By the figure that is the mean over them."""
+        members = {"nra": self.near, "ora": self.far} if self.near or self.far else {}
+        return {"ira": self.own, "cra": self.other, **members}
+
+
+_NONE: tuple[None] = (None,)
+"""What stands in the other slot where the catalog has nothing for it."""
+
+Shows = tuple[str, str, str]
+"""What a picture should show: classifier head, class name, label it counts for."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A picture to ask for, what it should show, and what it shows beside a target."""
+
+    item: Item
+    shows: tuple[Shows, ...]
+    crossed: tuple[Shows, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions about the targets, and those about everything else; `neutral` is asked where `target` is, without the targets' words."""
+
+    target: list[Question]
+    retained: list[Question]
+    neutral: list[Item]
+    groups: Groups
+
+    @property
+    def all(self) -> list[Question]:
+        return self.target + self.retained
+
+
+def questions(model: Model, targets: Sequence[Concept], per_target: int, per_other: int, seed: int) -> Asked:
+    """At least `per_target` pictures of every target and `per_other` of every other object: as many in each style (of a style: of each
+    object), from the seeds that belong to `seed` on."""
+    labels = {concept.label for concept in targets}
+    objects = [c for c in model.catalog.of_kind("object") if c.label not in labels]
+    styles = [c for c in model.catalog.of_kind("style") if c.label not in labels]
+    near = _near(model, targets)
+    asked = Asked([], [], [], _groups(model, targets, objects, styles, near))
+    first = seed * APART
+    template = model.catalog.templates[0]
+    each_other = -(-per_other // max(1, len(styles)))
+    for concept in targets:
+        others: Sequence[Concept | None] = (objects if concept.kind == "style" else styles) or _NONE
+        each = -(-per_target // len(others))
+        for other in others:
+            pair = concept.pair(template, concept.phrases[0], other.phrases[0] if other else "")
+            shows = ((_head(concept), concept.name, concept.label),)
+            beside = ((_head(other), other.name, other.label),) if other else ()
+            for s in range(each):
+                asked.target.append(Question(Item(pair.prompt, first + s), shows, beside if s < each_other else ()))
+                asked.neutral.append(Item(pair.masked, first + s))
+    for concept in [*objects, *near]:
+        for style in styles or _NONE:
+            prompt = concept.pair(template, concept.phrases[0], style.phrases[0] if style else "").prompt
+            shown = [(_head(c), c.name, c.label) for c in (concept, style) if c]
+            asked.retained.extend(Question(Item(prompt, first + s), tuple(shown)) for s in range(each_other))
+    return asked
+
+
+def _groups(
+    model: Model, targets: Sequence[Concept], objects: Sequence[Concept], styles: Sequence[Concept], near: Sequence[Concept]
+) -> Groups:
+    kinds = {_domain(concept) for concept in targets}
+    shown = [*objects, *near, *styles] if objects or near else []
+    own = tuple(c.label for c in shown if _domain(c) in kinds)
+    other = tuple(c.label for c in shown if _domain(c) not in kinds or len(kinds) > 1)
+    members = [concept for concept in targets if concept.kind == "member"]
+    if not members:
+        return Groups(own, other)
+    whole = {obj.label for member in members if (obj := _object_of(model, member))}
+    return Groups(own, other, tuple(c.label for c in near), tuple(c.label for c in objects if c.label not in whole))
+
+
+def _near(model: Model, targets: Sequence[Concept]) -> list[Concept]:
+    """The other members of the target members' objects."""
+    labels = {concept.label for concept in targets}
+    found: dict[str, Concept] = {}
+    for concept in targets:
+        if concept.kind == "member" and (own := _object_of(model, concept)):
+            found |= {m.label: m for m in model.catalog.of_kind("member") if set(m.phrases) & set(own.phrases)}
+    return [member for label, member in found.items() if label not in labels]
+
+
+def _object_of(model: Model, member: Concept) -> Concept | None:
+    """The object whose phrases include the member's."""
+    return next((c for c in model.catalog.of_kind("object") if set(member.phrases) & set(c.phrases)), None)
+
+
+def check_heads(classifier: Classifier, asked: Asked, model: Model) -> None:
+    """Raise ValueError unless the classifier knows every class that is asked for."""
+    for head, name, label in {shows for question in asked.all for shows in (*question.shows, *question.crossed)}:
+        if head not in classifier.names:
+            raise ValueError(
+                f"{model.classifier} has no head {head!r}, so {label} cannot be measured; it has {', '.join(classifier.names)}"
+            )
+        if name not in classifier.names[head]:
+            known = ", ".join(classifier.names[head])
+            raise ValueError(f"{model.classifier} does not know {label}; its head {head!r} has {known}")
+
+
+def _head(concept: Concept) -> str:
+    """The classifier head that tells whether a concept is shown."""
+    return concept.kind if concept.kind in ("style", "member") else "object"
+
+
+def _domain(concept: Concept) -> str:
+    """Style or object; members are of the object's kind."""
+    return "style" if concept.kind == "style" else "object"

@@ -1,0 +1,181 @@
+"""The pictures that information is measured on, each with the prompt that it shows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from excise.concepts import Concept, PromptPair
+
+if TYPE_CHECKING:
+    from excise.models import Model
+
+Phrasings = Literal["plain", "all"]
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class AskedAbout:
+    """What one picture is asked about.
+
+    pair      the prompt that it shows, and the same without the concept's words
+    reworded  the latter in other words: what seems to be learned from the rewording alone is the floor of a measurement
+    """
+
+    pair: PromptPair
+    reworded: str
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures of one concept.
+
+    wordings one per picture
+    latents  (n, c, h, w), scaled
+    source   where the pictures come from, for reports
+    """
+
+    concept: Concept
+    wordings: tuple[AskedAbout, ...]
+    latents: Tensor
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.wordings)
+
+    def __post_init__(self) -> None:
+        if len(self.wordings) != len(self.latents) or not self.wordings:
+            raise ValueError(f"{len(self.wordings)} prompts for {len(self.latents)} pictures of {self.concept.label}")
+
+    def part(self, rows: slice) -> PictureSet:
+        """Some of the pictures."""
+        return PictureSet(self.concept, self.wordings[rows], self.latents[rows], self.source)
+
+    @classmethod
+    def of_pictures(
+        cls, model: Model, concept: Concept, pictures: Tensor, pairs: Sequence[PromptPair] = (), source: str = "given pictures"
+    ) -> PictureSet:
+        """Real pictures.
+
+        pictures (n, 3, size, size) in 0–1
+        pairs    what each shows, n of them; default the concept's plain prompt for all
+
+        Raises ValueError if the numbers differ or a prompt lacks the concept.
+        """
+        for pair in pairs:
+            if pair.prompt == pair.masked:
+                raise ValueError(f"prompt {pair.prompt!r} does not contain {concept.label}")
+        wordings = [AskedAbout(pair, pair.masked) for pair in pairs] or plain_wordings(concept)[:1] * len(pictures)
+        return cls(concept, tuple(wordings), model.encode_pictures(pictures), source)
+
+
+def plain_wordings(concept: Concept) -> list[AskedAbout]:
+    """The plain phrase in the first template, with no context and with every context."""
+    template, phrase = concept.templates[0], concept.phrases[0]
+    contexts = ("", *concept.contexts)
+    return [AskedAbout(pair := concept.pair(template, phrase, c), _reword(concept, pair, c)) for c in contexts]
+
+
+def all_wordings(concept: Concept) -> list[AskedAbout]:
+    """Every template, phrase and context."""
+    found: dict[PromptPair, str] = {}
+    for context in ("", *concept.contexts):
+        for phrase in concept.phrases:
+            for template in concept.templates:
+                pair = concept.pair(template, phrase, context)
+                if pair.prompt and pair.prompt != pair.masked:
+                    found.setdefault(pair, context)
+    return [AskedAbout(pair, _reword(concept, pair, context)) for pair, context in found.items()]
+
+
+def _reword(concept: Concept, pair: PromptPair, context: str) -> str:
+    """The masked prompt by another template that keeps the context; itself if there is none."""
+    others = (concept.pair(template, concept.phrases[0], context).masked for template in concept.templates)
+    return next((other for other in others if other and other != pair.masked and context in other), pair.masked)
+
+
+def stream(seed: int, *names: str) -> Generator:
+    """A CPU generator that depends on the seed and the names alone."""
+    digest = hashlib.sha256("\0".join([str(seed), *names]).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@torch.no_grad()
+def make_pictures(
+    model: Model,
+    concept: Concept,
+    count: int,
+    *,
+    seed: int,
+    guidance_scale: float = 1.0,
+    phrasings: Phrasings = "plain",
+    batch: int | None = None,
+    tick: Callable[[int], None] = lambda evaluations: None,
+) -> PictureSet:
+    """`count` pictures of a concept by the model itself, its prompts in turn.
+
+    At guidance 1 (the default) the model's own conditional law is sampled, the one that its predictions describe.
+    The pictures depend on the model, the concept, their number and the seed alone.
+    """
+    random = stream(seed, concept.label, "pictures")
+    known = plain_wordings(concept) if phrasings == "plain" else all_wordings(concept)
+    order = range(len(known)) if phrasings == "plain" else torch.randperm(len(known), generator=random).tolist()
+    wordings = [known[order[i % len(known)]] for i in range(count)]
+    seeds = torch.randint(2**31, (count,), generator=random).tolist()
+    finished, batch = [], batch or model.batch(64)
+    for start in range(0, count, batch):
+        rows = slice(start, start + batch)
+        path = model.trajectory(
+            model.encode([wording.pair.prompt for wording in wordings[rows]]),
+            model.start_noise(seeds[rows]),
+            guidance_scale=guidance_scale,
+            generators=model.step_noise(seeds[rows]),
+        )
+        for state in path:
+            if state.timestep >= 0:
+                tick(len(state.latents) * (1 if guidance_scale == 1 else 2))
+        finished.append(state.latents)
+    return PictureSet(concept, tuple(wordings), torch.cat(finished), f"made by {model.name} at guidance {guidance_scale:g}")
+
+
+def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept]) -> dict[str, PictureSet]:
+    """Real pictures from `folder/NAME/*.png` (jpg, webp), by concept label; concepts without a folder are left out.
+
+    Pictures are cropped to a square and resized; all of a folder share the concept's plain prompt.
+    Raises FileNotFoundError if the folder is not there, ValueError if it has pictures of none of the concepts or one cannot be read.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no such folder of pictures: {root}")
+    found = {}
+    for concept in concepts:
+        inside = root / concept.name
+        if inside.resolve().parent != root.resolve():
+            raise ValueError(f"{concept.name!r} cannot be the name of a folder in {root}")
+        files = sorted(file for file in inside.glob("*") if file.suffix.lower() in SUFFIXES)
+        if files:
+            pictures = torch.stack([read_picture(file, model.sampler.size) for file in files])
+            found[concept.label] = PictureSet.of_pictures(model, concept, pictures, source=str(inside))
+    if not found:
+        names = ", ".join(repr(concept.name) for concept in concepts)
+        raise ValueError(f"{root} has no pictures of {names}; expected a folder of that name with {', '.join(SUFFIXES)} files")
+    return found
+
+
+def read_picture(file: Path, size: int) -> Tensor:
+    """A picture file as (3, size, size) in 0–1, cropped to a square. Raises ValueError if it cannot be read."""
+    import numpy as np
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as picture:
+            square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{file} is not a picture that can be read ({error})") from None
+    return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255).permute(2, 0, 1)

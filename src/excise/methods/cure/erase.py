@@ -1,0 +1,151 @@
+"""CURE: project the concept's subspace, weighted by its spectrum, out of what keys and values read (arXiv 2505.12677)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from excise.concepts import Concept
+from excise.erasure.wording import Retain, Wording, preserved, worded
+from excise.methods import Settings, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from excise.edits import WeightEdit
+    from excise.erasure.closed_form import TextMap
+    from excise.erasure.run import Run
+    from excise.erasure.token_rows import TokenRows
+    from excise.models import Model
+
+NOISE = 1e-6
+"""Singular values this small beside the largest are rounding of float32 embeddings; a large alpha would blow them up to full strength."""
+
+_PUBLISHED = {"retain": (), "centre": "none"}
+
+
+class CureSettings(Settings):
+    """Numbers as reported of the paper; token selection, retain set and centring, which it leaves open, are ours."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "object": {**_PUBLISHED, "alpha": 2.0},
+        "artist": {**_PUBLISHED, "alpha": 2.0},
+        "identity": {**_PUBLISHED, "alpha": 2.0},
+        "nudity": {**_PUBLISHED, "alpha": 5.0},
+    }
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    alpha: float = Field(2.0, ge=1, description="expansion: 1 takes a direction out by its share of the energy, 1e9 all of it")
+    wording: Wording = Field("templates", description="forget prompts: the name, every phrase, or those in every template")
+    tokens: Literal["content+end", "content", "mean", "end", "all"] = Field(
+        "content+end", description="rows of a prompt: its words and the end token, its words, their mean, the end token, or all"
+    )
+    retain: Retain = Field(
+        "masked",
+        description='prompts whose directions stay: masked (the forget prompts without the words, and ""), catalog, a list, none',
+    )
+    centre: Literal["none", "mean", "project"] = Field(
+        "none", description="take the common mean (of the retain rows, if any) off the rows, or its direction out of them"
+    )
+    compose: Literal["joint", "sequential"] = Field(
+        "joint", description="several concepts: one spectrum of all, or one projection after the other"
+    )
+
+
+@register("cure", title="CURE", paper="arXiv 2505.12677", settings=CureSettings)
+def erase(model: Model, concepts: Sequence[Concept], settings: CureSettings, run: Run) -> WeightEdit:
+    """One map for all keys and values: W (I - P_dis). Earlier joint CURE edits on the model are solved again along with this one."""
+    from excise.erasure.closed_form import TextMap
+    from excise.erasure.joint_solve import Ledger
+    from excise.erasure.subspaces import select
+    from excise.erasure.token_rows import TokenRows
+
+    joint = settings.compose == "joint"
+    same = [key for key in CureSettings.model_fields if key != "retain"]
+    ledger = Ledger.of(model, "cure", concepts, settings, same=same, joint=joint)
+    retain = _retained(model, ledger.concepts, [request.settings for request in ledger.requests])
+    groups = [ledger.concepts] if joint else [[concept] for concept in ledger.concepts]
+    forget = [[pair.prompt for c in group for pair in worded(c, settings.wording, None)] for group in groups]
+    bank = TokenRows.of(model, [*retain, *(prompt for group in forget for prompt in group)])
+
+    total = TextMap.identity(bank.embeddings.shape[2])
+    kept = {}
+    for group in forget:
+        rows, rest = (_rows(bank, prompts, settings.tokens) for prompts in (group, retain))
+        total = total.then(eraser(*centred(rows, rest, settings.centre), settings.alpha))
+    for name, prompts in (("forget", [prompt for group in forget for prompt in group]), ("retain", retain)):
+        rows = _rows(bank, prompts, settings.tokens)
+        kept[f"kept_{name}"] = float(total.apply(rows).norm() / rows.norm()) if len(rows) else None
+    weights = ledger.weights(model, select(model.unet, "kv"))
+    return ledger.finish(model, total.deltas(weights), run).with_measurements(kept)
+
+
+def expansion(energy: Tensor, alpha: float) -> Tensor:
+    """f(r; alpha) = alpha r / ((alpha - 1) r + 1), from a direction's share of the energy to how much of it is taken out, 0 to 1."""
+    return alpha * energy / ((alpha - 1) * energy + 1)
+
+
+def spectrum(rows: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Directions (k, in) that embeddings (n, in) span, and their expanded energies (k,); P = directions^T diag(energies) directions."""
+    import torch
+
+    if len(rows) > rows.shape[1]:
+        rows = torch.linalg.qr(rows, mode="r")[1]  # the same singular values and directions, from fewer rows
+    _, values, directions = torch.linalg.svd(rows, full_matrices=False)
+    keep = values > NOISE * values[:1]
+    energy = values[keep].square()
+    return directions[keep], expansion(energy / energy.sum(), alpha)
+
+
+def eraser(forget: Tensor, retain: Tensor, alpha: float) -> TextMap:
+    """I - P_f (I - P_r), for embeddings (n, in) to forget and (m, in) to retain; m may be 0.
+
+    Acts on a column x as (I - P_r) first: directions that the retain set covers fully are left as they were.
+    """
+    from excise.erasure.closed_form import TextMap
+
+    directions, energy = spectrum(forget, alpha)
+    right = directions
+    if len(retain):
+        others, weight = spectrum(retain, alpha)
+        right = directions - ((directions @ others.T) * weight) @ others
+    return TextMap(-directions.T * energy, right)
+
+
+def centred(forget: Tensor, retain: Tensor, how: str) -> tuple[Tensor, Tensor]:
+    """Both sets of rows without the mean that all prompts share (taken from the retain rows if there are any), or without its direction."""
+    if how == "none":
+        return forget, retain
+    mean = (retain if len(retain) else forget).mean(0)
+    if how == "mean":
+        return forget - mean, retain - mean
+    unit = mean / mean.norm()
+    return forget - (forget @ unit)[:, None] * unit, retain - (retain @ unit)[:, None] * unit
+
+
+def _retained(model: Model, concepts: Sequence[Concept], settings: Sequence[CureSettings]) -> list[str]:
+    lists = [s.retain for s in settings]
+    listed = preserved(model, concepts, [prompts for prompts in lists if prompts != "masked"])
+    if "masked" not in lists:
+        return listed
+    masked = [pair.masked for concept in concepts for pair in worded(concept, settings[-1].wording, None)]
+    return list(dict.fromkeys([*listed, *masked, ""]))
+
+
+def _rows(bank: TokenRows, prompts: Sequence[str], tokens: str) -> Tensor:
+    """The chosen rows of several prompts, (n, in)."""
+    import torch
+
+    parts = [bank.stacked([])]
+    for prompt in prompts:
+        content, end = bank.content(prompt), bank.end(prompt)
+        if tokens == "all":
+            parts.append(bank.all(prompt))
+        elif tokens == "mean":
+            parts.append(content.mean(0, keepdim=True) if len(content) else end)
+        else:
+            parts += [part for part, name in ((content, "content"), (end, "end")) if name in tokens]
+    return torch.cat(parts)

@@ -1,0 +1,104 @@
+"""How far a change of keys and values is felt: a metric on weights that read text, and descent that is steepest in it.
+
+A change dW of a weight that reads text rows c adds dW c to what it makes of them. Its squared length in the metric S = E[c c^T] is
+E|dW c|^2, what a random prompt feels of it. All rows share a large mean, so gradient steps, which are made of the rows trained on, reach every
+prompt; steps g S^-1 of the same effect on those rows reach the others least: dW = A (C^T S^-1 C)^-1 C^T S^-1 is the change of least E|dW c|^2
+with dW C = A. (The same weighting as in rank-one editing, arXiv 2202.05262, equation 2, which takes S from an encyclopedia.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from excise.concepts import Concept, apart
+from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.random_text import PROMPTS, declared_words, random_prompts, random_strings, words_of
+
+if TYPE_CHECKING:
+    from excise.models import Model
+
+Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
+
+
+def moment(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor | None:
+    """S = E[c c^T] of text rows, (width, width) float64 on the CPU (not every device has float64); None for "none".
+
+    in_place    rows of the concepts' own prompts with random words of the tokenizer in their place: no picture, no prediction
+    vocabulary  rows of strings of random words
+    undeclared  as in_place, without the words of any concept that the model declares: a control, what is left where no name is known
+    rest        rows of the bank's own prompts without the words to erase
+    """
+    if kind == "none":
+        return None
+    rows = torch.cat([bank.empty, _others(model, bank, concepts, kind, generator)]).flatten(0, 1).cpu().double()
+    return rows.T @ rows / len(rows)
+
+
+def inverse(felt: Tensor, ridge: float) -> Tensor:
+    """S^-1 (width, width) float64, scaled to largest eigenvalue 1; ridge is the share of S's mean diagonal that is added to its diagonal."""
+    found = torch.linalg.inv(felt + ridge * felt.diagonal().mean() * torch.eye(len(felt), dtype=felt.dtype))
+    return found / torch.linalg.matrix_norm(found, 2)
+
+
+def root(felt: Tensor) -> Tensor:
+    """As few rows q as feel a change as all the text does: sum q q^T = S, (width, width) float64."""
+    values, vectors = torch.linalg.eigh(felt)
+    return (vectors * values.clamp_min(0).sqrt()).T
+
+
+def _others(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor:
+    """Encoded prompts of which no concept to erase is part, (n, tokens, width)."""
+    if kind == "rest":
+        return bank.masked
+    if kind == "vocabulary":
+        return model.encode(random_strings(model, bank, generator))
+    avoid = {word for concept in concepts for word in words_of(concept)}
+    if kind == "undeclared":
+        avoid |= declared_words(model)
+    each = -(-PROMPTS // len(concepts))
+    return model.encode(
+        [prompt for concept in apart(concepts) for prompt in random_prompts(model, concept, each, generator, avoid=avoid)]
+    )
+
+
+class Steepest(torch.optim.Optimizer):
+    """Momentum along the steepest descent in a metric; every tensor's step has root mean square `lr`, on average.
+
+    One second moment for a tensor, where Adam has one for every number of it: a step stays a mixture of the gradients.
+    inverse     S^-1 (width, width)
+    reads_text  of each parameter, whether it is (out, width) and reads text rows; the others have no metric of their own
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, inverse: Tensor, reads_text: Sequence[bool]) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": (0.9, 0.99)})
+        self.inverse = inverse
+        self.text = {parameter for parameter, reads in zip(parameters, reads_text, strict=True) if reads}
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, group["lr"], *group["betas"])
+
+    def _move(self, parameter: nn.Parameter, lr: float, first: float, second: float) -> None:
+        assert parameter.grad is not None
+        gradient = parameter.grad
+        if parameter in self.text:
+            with torch.autocast(gradient.device.type, enabled=False):
+                gradient = gradient @ self.inverse
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            scalar = gradient.new_zeros((), dtype=torch.float32)
+            state |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": scalar}
+        state["step"] += 1
+        state["exp_avg"].lerp_(gradient, 1 - first)
+        state["exp_avg_sq"].lerp_(gradient.square().mean().to(state["exp_avg_sq"]), 1 - second)
+        done = state["step"].item()
+        scale = math.sqrt(state["exp_avg_sq"].item() / (1 - second**done)) * (1 - first**done)
+        parameter.sub_(state["exp_avg"] / max(scale, 1e-30), alpha=lr)

@@ -1,0 +1,70 @@
+"""The model card of an edit: what was removed, how it was measured, what it does not promise, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from excise.report import information_table, result_table
+
+if TYPE_CHECKING:
+    from excise.edits import Manifest
+    from excise.methods import Method
+
+
+def render(manifest: Manifest, method: Method, result: Mapping[str, Any], *, model: str, edit: str) -> str:
+    """Markdown with the metadata that model hubs read.
+
+    result  what `result.json` holds
+    model   what a reader gives to `excise.load` for the base model
+    edit    what a reader gives to `excise.load_edit`
+    """
+    from importlib.resources import files
+
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["cell"] = _cell
+    template = environment.from_string(files("excise.report").joinpath("card.md.j2").read_text(encoding="utf-8"))
+    return template.render(
+        metadata=_metadata(method, model).rstrip(),
+        manifest=manifest,
+        method=method,
+        result=result,
+        columns=result_table.COLUMNS,
+        rows=result_table.table(result),
+        counts=result_table.counts(result),
+        information=_information(result),
+        base=next(iter(manifest.base.items())),
+        model=model,
+        edit=edit,
+    )
+
+
+def _information(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The table of what the words still say, and the lines below it."""
+    found = result.get("information")
+    return (
+        {"columns": information_table.COLUMNS, "rows": information_table.table(found), "lines": information_table.lines(found)}
+        if found
+        else None
+    )
+
+
+def _metadata(method: Method, model: str) -> str:
+    from huggingface_hub import ModelCardData
+
+    return ModelCardData(
+        base_model=model if model.count("/") == 1 else None,
+        library_name="excise",
+        pipeline_tag="text-to-image",
+        tags=["concept-erasure", f"method:{method.name}"],
+    ).to_yaml()
+
+
+def _cell(value: object) -> str:
+    """Text that cannot break out of a table cell or become markup."""
+    text = " ".join(str(value).split())
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text
