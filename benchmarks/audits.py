@@ -19,13 +19,13 @@ from typing import Any
 
 from excise.attacks import choose
 from excise.attacks.verdict import difference, share, standard
-from excise.erasure.run import Progress, silent
 from excise.files import read_json, write_json, write_text
 from excise.jobs.audit import REVISION, audit
 from excise.jobs.bench_grid import Cell, Gold, Task, grid
 from excise.jobs.erase import erase
 from excise.jobs.processes import in_processes
 from excise.models.names import check_never_saw, describe, resolve
+from excise.progress import Progress, silent
 from excise.report.audit_table import SUBJECTS
 from excise.report.result_table import NOT_MEASURED, percent
 

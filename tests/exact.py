@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from excise.edits import Manifest
-from excise.information.picture_sets import AskedAbout, PictureSet, plain_wordings, stream
+from excise.information.picture_sets import AskedAbout, PictureSet, plain_wordings
 from excise.models import Model
+from excise.randomness import stream
 
 VARIANCE = 0.25
 

@@ -25,10 +25,11 @@ from excise.files import write_json
 from excise.jobs import bench as job
 from excise.jobs.bench import bench
 from excise.jobs.bench_grid import Cell, Entrant, Task, file_name, grid
-from excise.methods import Method, Settings
+from excise.methods import Method
 from excise.models import Model
 from excise.models.names import describe
 from excise.report import bench_table, collateral_table
+from excise.settings import Settings
 from painting import Shown, no_change, painted
 
 SMALL = {"target_pictures": 3, "other_pictures": 3}

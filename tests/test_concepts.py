@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import tiny
 from excise import concepts
-from excise.concepts import GENERIC_TEMPLATES, Catalog, Concept, fill, nearest
+from excise.concepts import GENERIC_TEMPLATES, Catalog, Concept, fill
+from excise.hints import nearest
 
 
 def test_docstring_examples() -> None:

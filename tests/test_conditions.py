@@ -16,10 +16,10 @@ from excise.edits import Dense, WeightEdit
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
 from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _noised, _sample, conditions, vary
-from excise.evaluation.intervals import wilson
 from excise.evaluation.prompt_grid import APART
 from excise.jobs.erase import erase
 from excise.models import Model
+from excise.statistics import wilson
 
 PROMPTS, SEEDS = ["a picture of a cat", "a sketch of a dog", ""], [3, 1, 4]
 

@@ -13,9 +13,10 @@ from scipy import stats
 import tiny
 from excise.concepts import Catalog
 from excise.evaluation import evaluate
-from excise.evaluation.intervals import macro_interval, wilson
 from excise.evaluation.protocol import VARIANTS
 from excise.models import Model
+from excise.resampling import macro_interval
+from excise.statistics import wilson
 from painting import Painter, Shown, no_change, painted
 
 PICTURES = {"target_pictures": 6, "other_pictures": 3}

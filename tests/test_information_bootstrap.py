@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
-from excise.information.bootstrap import bootstrap, interval, resample
 from excise.information.summaries import collateral
-from excise.student import student_quantile
+from excise.resampling import bootstrap, interval, resample
+from excise.statistics import student_quantile
 
 
 def generator(seed: int = 0) -> torch.Generator:

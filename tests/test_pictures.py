@@ -15,9 +15,9 @@ from excise.erasure.run import Run
 from excise.erasure.training_pictures import folder_pictures, generated_latents, learning_pictures, pictures, retained_pictures
 from excise.erasure.training_settings import Relabelling
 from excise.evaluation.prompt_grid import questions
+from excise.images import to_image
 from excise.methods import get
 from excise.models import Model
-from excise.report.before_after import to_image
 from steps import CAT, DOG, PICTURED, bank_of, settings_of
 
 PROMPTS = ["a cat", "a dog", "a cat", "a bird", "a dog"]

@@ -22,7 +22,6 @@ import excise
 import standins
 from excise.cli import app
 from excise.cli import suite as command
-from excise.erasure.run import silent
 from excise.evaluation import MissingWeightsError
 from excise.evaluation.suites import get
 from excise.evaluation.suites.answer_set import IncompleteSetError
@@ -32,6 +31,7 @@ from excise.evaluation.suites.unlearncanvas import protocol as uc
 from excise.evaluation.weights import FoundWeights
 from excise.jobs.suite import make_answers, suite
 from excise.models import Model, load
+from excise.progress import silent
 from painting import no_change, no_pictures
 from standins import Session, classifier, picture, vit
 

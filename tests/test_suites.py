@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from excise.erasure.run import silent
 from excise.evaluation.suites import Figure, get, parse_settings, suites
 from excise.evaluation.suites.answer_set import AnswerSet, IncompleteSetError
 from excise.evaluation.suites.classifier_networks import TransformerJudge, VisionTransformer
@@ -28,6 +27,7 @@ from excise.evaluation.suites.unlearndiffatk.rates import TASKS, success_rates
 from excise.evaluation.weights import KNOWN, FoundWeights, find
 from excise.jobs.suite import _unpublished
 from excise.models import Model
+from excise.progress import silent
 from excise.report import suite_table as report
 from standins import Session, onnx, picture, vit
 

@@ -7,11 +7,12 @@ concept's words (its masked form), which is what MiM-MU aims at and what the neu
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
+
+from excise.hints import nearest
 
 Kind = Literal["object", "member", "style", "identity", "unsafe"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -204,10 +205,3 @@ class Catalog:
     def _free(self, text: str, kind: str) -> Concept:
         contexts = GENERIC_CONTEXTS["style" if kind == "style" else "object"]
         return Concept(text, kind, (text,), contexts, self.templates)  # type: ignore[arg-type]
-
-
-def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """A hint for an error: the nearest match if there is one, and the known words (at most 30)."""
-    match = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    listed = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
-    return (f"did you mean {match[0]!r}? " if match else "") + f"known: {listed}"

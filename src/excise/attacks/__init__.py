@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BeforeValidator
 
-from excise.concepts import nearest
-from excise.methods import Settings
-from excise.schemas import parse
+from excise.hints import nearest
+from excise.settings import Settings, parse
 
 if TYPE_CHECKING:
     from excise.attacks.victim import Victim
@@ -29,11 +28,6 @@ Means = Literal["sampler", "words", "pictures", "weights"]
 QUICK_BUDGET, BUDGET = 8_000, 20_000
 """U-Net calls per attack and model that is attacked (ours): about 20 and 80 seconds on the built-in model and two cores, so that `all` takes
 at most five minutes an attack with the neutral control."""
-
-T = TypeVar("T")
-parted = BeforeValidator(lambda value: tuple(value.split(";")) if isinstance(value, str) else value)
-Several = Annotated[tuple[T, ...], parted]
-"""A setting of several values; on a command line "1;2;3"."""
 
 Run = Callable[["Victim", Any], None]
 

@@ -17,10 +17,11 @@ from excise.attacks.victim import Case, Victim, make_cases
 from excise.concepts import Concept
 from excise.digests import digest_tensors
 from excise.edits import Edit, all_applied
-from excise.erasure.run import Progress, Run, silent
+from excise.erasure.run import Run
 from excise.evaluation.detector import Detector
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
+from excise.progress import Progress, silent
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from excise.attacks import Chosen
 from excise.attacks.victim import Case, Record, Victim
-from excise.evaluation.intervals import wilson
+from excise.statistics import wilson
 
 Verdict = Literal["revived", "not revived", "adds nothing", "cannot tell", "no control"]
 

@@ -17,8 +17,8 @@ from excise.edits import applied_edits
 from excise.erasure.run import Run
 from excise.erasure.training_pictures import generated_latents
 from excise.evaluation.detector import Detector
-from excise.information.picture_sets import stream
 from excise.models import Model
+from excise.randomness import stream
 
 T = TypeVar("T")
 

@@ -16,12 +16,12 @@ from excise.canvas import data
 from excise.canvas.captions import with_article
 from excise.canvas.catalog import GLYPHS, MEMBERS, OBJECT_NAMES, STYLE_NAMES
 from excise.canvas.judge import accuracy
-from excise.erasure.run import Progress, silent
 from excise.evaluation import Classifier
-from excise.evaluation.intervals import wilson
 from excise.files import write_json, write_text
 from excise.models import Model, load
 from excise.models.names import describe
+from excise.progress import Progress, silent
+from excise.statistics import wilson
 
 WANTED = {
     "real object": 0.98, "real style": 0.99, "generated object": 0.95, "generated style": 0.97, "generated member": 0.85,

@@ -80,8 +80,8 @@ def bench(
 ) -> None:
     """Run a grid of erasures; each cell is a file, and a rerun does only what is missing."""
     from excise.jobs.bench import bench as run
-    from excise.jobs.request import parse_assignments
     from excise.report.method_table import concept_of
+    from excise.settings import parse_assignments
 
     with screen.progress() as progress:
         cells = run(

@@ -74,7 +74,8 @@ def erase(
 
 def _resolve(ctx: typer.Context, config: Path | None, settings: list[str] | None) -> Resolved:
     """The request from file and flags; only flags that were typed count as such."""
-    from excise.jobs.request import EraseRequest, parse_assignments, read_yaml, resolve
+    from excise.jobs.request import EraseRequest, read_yaml, resolve
+    from excise.settings import parse_assignments
 
     flags: dict[str, Any] = {
         name: value

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from excise.erasure.run import Progress, silent
+from excise.progress import Progress, silent
 from excise.report import information_table, result_table
 
 

@@ -62,8 +62,8 @@ def run(
     dtype: options.Dtype = "float32",
 ) -> None:
     """Make the pictures of base and edited model that a protocol asks for, and score them."""
-    from excise.jobs.request import parse_assignments
     from excise.jobs.suite import suite
+    from excise.settings import parse_assignments
 
     with screen.progress() as progress:
         result = suite(

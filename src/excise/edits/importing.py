@@ -11,10 +11,11 @@ from torch import Tensor
 
 from excise.edits.applied import applied_edits, base_fingerprint
 from excise.edits.edit import WeightEdit, difference
-from excise.edits.manifest import Manifest, versions
+from excise.edits.manifest import Manifest
 from excise.files import read_tensors
 from excise.models.fingerprint import canonical_name, named_tensors
 from excise.models.schedule import Schedule
+from excise.versions import versions
 
 
 def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[str, Any], ...] = ()) -> WeightEdit:

@@ -103,12 +103,3 @@ def _problem(data: Mapping[str, Any], place: tuple[str | int, ...] = ()) -> str 
 
 def _label(concept: Erased) -> str:
     return f"{concept['kind']}:{concept['name']}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of excise and of what computes the weights."""
-    from importlib.metadata import version
-
-    from excise import __version__
-
-    return {"excise": __version__, **{name: version(name) for name in ("torch", "diffusers", "transformers")}}

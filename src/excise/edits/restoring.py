@@ -8,9 +8,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Sequence
 
-from excise.concepts import nearest
 from excise.edits.edit import Edit, WeightEdit, compose
 from excise.edits.manifest import Manifest
+from excise.hints import nearest
 
 
 def restored(edit: Edit, concepts: Sequence[str]) -> Edit:

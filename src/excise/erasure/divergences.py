@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from excise.methods import Settings
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,8 +17,7 @@ from excise.concepts import GENERIC_CONTEXTS, Concept
 from excise.edits import Delta, Edit, LowRank, WeightEdit, applied_edits, compose, original_tensors
 from excise.erasure.make_edit import finish
 from excise.erasure.run import Run
-from excise.methods import Settings
-from excise.schemas import parse
+from excise.settings import Settings, parse
 
 if TYPE_CHECKING:
     from excise.models import Model

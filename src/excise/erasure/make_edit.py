@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from excise.concepts import Concept
 from excise.edits import Delta, Manifest, WeightEdit, applied_edits
 from excise.edits.applied import base_fingerprint
-from excise.edits.manifest import Kind, versions
+from excise.edits.manifest import Kind
 from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
-from excise.methods import Settings
+from excise.settings import Settings
+from excise.versions import versions
 
 if TYPE_CHECKING:
     from excise.models import Model

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excise.erasure.counterexamples import Counterexample
+from excise.progress import Progress, silent
 
 if TYPE_CHECKING:
     from torch import Generator
-
-Progress = Callable[[str, int, int], None]
-"""progress(stage, done, total)"""
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Show nothing."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Trained
 from excise.files import read_tensors, write_tensors
-from excise.methods import Settings
+from excise.settings import Settings
 
 log = logging.getLogger(__name__)
 Loss = Callable[[int], Tensor]

@@ -16,12 +16,13 @@ from excise.concepts import Concept, apart
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.erasure.prompt_bank import PromptBank, in_turn
-from excise.erasure.run import Progress, Run
+from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
-from excise.information.picture_sets import SUFFIXES, read_picture
+from excise.images import SUFFIXES, read_picture
 from excise.models.fingerprint import arithmetic, config
 from excise.models.model import STEP_NOISE
+from excise.progress import Progress
 
 if TYPE_CHECKING:
     from excise.models import Model

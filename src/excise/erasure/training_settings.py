@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from excise.erasure.wording import Retain, Wording
-from excise.methods import Settings
+from excise.settings import Settings
 
 
 class Trained(Settings):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from excise.concepts import Concept, PromptPair
-from excise.methods import Settings
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from excise.models import Model

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, all_applied
-from excise.erasure.run import Progress, silent
-from excise.evaluation.intervals import wilson
 from excise.evaluation.prompt_grid import APART
 from excise.models import Model
+from excise.progress import Progress, silent
+from excise.statistics import wilson
 
 GUIDANCE = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 STEPS = (10, 20, 50)

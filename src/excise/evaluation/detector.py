@@ -7,8 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from excise.concepts import Concept, nearest
+from excise.concepts import Concept
 from excise.evaluation.classifier import Classifier
+from excise.hints import nearest
 
 
 class Detector(Protocol):

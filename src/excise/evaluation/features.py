@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from excise.evaluation.weights import FoundWeights, find, load_state
-from excise.information.picture_sets import SUFFIXES, read_picture
+from excise.images import SUFFIXES, read_picture
 
 
 class FeatureNetwork(Protocol):

@@ -21,12 +21,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 from excise.digests import digest_values
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
-from excise.erasure.run import Progress, silent
 from excise.evaluation.classifier import Classifier
 from excise.files import cache_folder, read_tensors, write_tensors
 from excise.models import Model
 from excise.models.fingerprint import arithmetic, surroundings
 from excise.models.model import STEP_NOISE
+from excise.progress import Progress, silent
 
 Answer = dict[str, int]
 """What the classifier says of one picture: question ("object", "style", "member") -> class index."""

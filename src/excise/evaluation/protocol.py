@@ -25,14 +25,14 @@ from torch import Tensor
 
 from excise.concepts import Concept
 from excise.edits import Edit, all_applied, applied_edits
-from excise.erasure.run import Progress, silent
 from excise.evaluation.classifier import Classifier
 from excise.evaluation.gold import GoldGroup, distances
-from excise.evaluation.intervals import macro_interval
 from excise.evaluation.picture_cache import Answer, Judge, read, to_answers
 from excise.evaluation.prompt_grid import APART, Asked, Groups, check_heads, questions
 from excise.evaluation.quality import Quality, QualityOptions
 from excise.models import Model
+from excise.progress import Progress, silent
+from excise.resampling import macro_interval
 
 VARIANT = "uc-cross-excl"
 VARIANTS = {

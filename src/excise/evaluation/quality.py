@@ -16,12 +16,11 @@ import torch
 from torch import Generator, Tensor
 
 from excise.evaluation.features import Clip, FeatureNetwork, folder_features, load_network
-from excise.evaluation.intervals import Z95
 from excise.evaluation.lpips import Lpips
 from excise.evaluation.picture_cache import Judge, Reader, Thumbnails
 from excise.evaluation.weights import find
-from excise.information.bootstrap import Estimate, bootstrap, resample
-from excise.student import student_quantile
+from excise.resampling import Estimate, bootstrap, resample
+from excise.statistics import Z95, student_quantile
 
 FIGURES = ("fid_base", "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score")
 """Every figure by its key; those of `BASE_FIGURES` are also measured for the base model."""

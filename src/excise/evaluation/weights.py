@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from excise.concepts import nearest
 from excise.digests import digest_file, digest_folder
 from excise.files import cache_folder, read_tensors
+from excise.hints import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from excise.concepts import Concept
+from excise.progress import Progress
 
 BUDGET = 16_000
 """Network evaluations of a default run: about 40 s for the canvas on two CPU cores (ours)."""
@@ -22,9 +23,6 @@ MOST_PICTURES = 96
 
 TARGET_SHARE = 4
 """Pictures of a measured concept for every picture of another one (ours)."""
-
-Progress = Callable[[str, int, int], None]
-"""progress(stage, done, total)"""
 
 
 @dataclass

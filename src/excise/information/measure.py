@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from excise.concepts import Concept, apart
-from excise.information.bootstrap import Estimate
-from excise.information.budget import BUDGET, NODES, PILOT_NODES, Progress, Tally, make_plan
+from excise.information.budget import BUDGET, NODES, PILOT_NODES, Tally, make_plan
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
 from excise.information.measurement import ConceptReading, Example, Measurement
-from excise.information.picture_sets import Phrasings, PictureSet, make_pictures, stream
+from excise.information.picture_sets import Phrasings, PictureSet, make_pictures
 from excise.information.quadrature import Law, fit_law, stratified_uniforms
 from excise.information.summaries import collateral, curve_of, summarise
+from excise.progress import Progress
+from excise.randomness import stream
+from excise.resampling import Estimate
 
 if TYPE_CHECKING:
     from excise.edits import Edit

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from excise.information.bootstrap import Estimate
+from excise.resampling import Estimate
 
 FLOOR = 0.01
 """Nats per picture below which information is never told from none (ours); the rewording control may raise it."""

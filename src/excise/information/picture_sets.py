@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from excise.concepts import Concept, PromptPair
+from excise.images import SUFFIXES, read_picture
+from excise.randomness import stream
 
 if TYPE_CHECKING:
     from excise.models import Model
 
 Phrasings = Literal["plain", "all"]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,6 @@ def _reword(concept: Concept, pair: PromptPair, context: str) -> str:
     return next((other for other in others if other and other != pair.masked and context in other), pair.masked)
 
 
-def stream(seed: int, *names: str) -> Generator:
-    """A CPU generator that depends on the seed and the names alone."""
-    digest = hashlib.sha256("\0".join([str(seed), *names]).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
 @torch.no_grad()
 def make_pictures(
     model: Model,
@@ -166,16 +160,3 @@ def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept])
         names = ", ".join(repr(concept.name) for concept in concepts)
         raise ValueError(f"{root} has no pictures of {names}; expected a folder of that name with {', '.join(SUFFIXES)} files")
     return found
-
-
-def read_picture(file: Path, size: int) -> Tensor:
-    """A picture file as (3, size, size) in 0–1, cropped to a square. Raises ValueError if it cannot be read."""
-    import numpy as np
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as picture:
-            square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{file} is not a picture that can be read ({error})") from None
-    return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255).permute(2, 0, 1)

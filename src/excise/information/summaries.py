@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 
 from excise.information import estimators
-from excise.information.bootstrap import Estimate, bootstrap, interval, resample
 from excise.information.integrals import Contrast, Integrals
 from excise.information.measurement import FLOOR, Collateral, Curve, Forms, Reading
+from excise.resampling import Estimate, bootstrap, interval, resample
 
 
 def summarise(found: Integrals, random: Generator) -> tuple[dict[str, Any], Tensor | None]:

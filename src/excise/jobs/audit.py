@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from excise.attacks import Chosen, choose
 from excise.concepts import Catalog, Concept
-from excise.erasure.run import Progress, Run, silent
+from excise.erasure.run import Run
 from excise.files import cache_folder, check_ours, fitting, read_json, read_tensors, write_json, write_tensors
 from excise.jobs.inputs import check_seed, erased_concepts, read_edits
 from excise.models.names import check_never_saw, describe, resolve
+from excise.progress import Progress, silent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -319,7 +320,7 @@ class _Job:
             for row in rows
         ]
         drawn = before_after.draw(
-            labels, {name: [before_after.to_image(one) for one in found] for name, found in sheet.items()}
+            labels, {name: [to_image(one) for one in found] for name, found in sheet.items()}
         )
         with replacing(path) as temporary:
             drawn.save(temporary, format="PNG")

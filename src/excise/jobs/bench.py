@@ -17,9 +17,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from excise.concepts import Catalog, nearest
-from excise.erasure.run import Progress, silent
+from excise.concepts import Catalog
 from excise.files import check_ours, read_json, replacing, write_json
+from excise.hints import nearest
 from excise.jobs.bench_grid import Cell, Gold, Task, grid
 from excise.jobs.measure import BESIDE, residual
 from excise.jobs.peak_memory import forget_peak, peak_mb
@@ -28,6 +28,7 @@ from excise.jobs.published_suites import PublishedSuites
 from excise.jobs.ray_cluster import check_ray, on_ray
 from excise.jobs.request import Dtype
 from excise.models.names import check_never_saw, describe, resolve
+from excise.progress import Progress, silent
 from excise.report import before_after, information_table
 from excise.report.method_table import RETRAINED
 from excise.report.page import build
@@ -347,7 +348,7 @@ def _machine(model: Model) -> dict[str, Any]:
 
     import torch
 
-    from excise.edits.manifest import versions
+    from excise.versions import versions
 
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     if model.device.type == "cuda":

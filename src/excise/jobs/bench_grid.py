@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Catalog, Concept
-from excise.erasure.run import Progress, Run
+from excise.erasure.run import Run
 from excise.files import fitting
 from excise.jobs.inputs import check_seed
-from excise.methods import Method, Settings, get, parse_settings
+from excise.methods import Method, get, parse_settings
+from excise.progress import Progress
 from excise.report.method_table import RETRAINED
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from excise.edits import Edit

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
 from excise.erasure.counterexamples import Counterexample, record
-from excise.erasure.run import Progress, Run, silent
+from excise.erasure.run import Run
 from excise.files import check_replaceable, replacing_folder, write_json, write_text
 from excise.jobs.checkpoints import MARKER, Workplace
 from excise.jobs.harden import Audited, counterexamples, read_audits
 from excise.jobs.inputs import check_new_file
 from excise.jobs.peak_memory import peak_mb
 from excise.jobs.request import EraseRequest
-from excise.methods import Method, Settings, get, methods, parse_settings, task
+from excise.methods import Method, get, methods, parse_settings, task
 from excise.models.names import BUILT_IN, Description, describe, resolve
+from excise.progress import Progress, silent
 from excise.report import edit_card, result_table
-from excise.schemas import parse
+from excise.settings import Settings, parse
 
 if TYPE_CHECKING:
     from excise.edits import Edit

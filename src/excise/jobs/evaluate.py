@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
-from excise.erasure.run import Progress, silent
 from excise.files import write_json
 from excise.jobs.inputs import check_new_file, check_seed, erased_concepts, load_base, read_edits
 from excise.jobs.provenance import provenance
 from excise.models.names import describe, resolve
+from excise.progress import Progress, silent
 
 if TYPE_CHECKING:
     from excise.edits import Edit

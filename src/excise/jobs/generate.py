@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from excise.erasure.run import Progress, silent
 from excise.files import check_replaceable, replacing, replacing_folder, write_json
 from excise.jobs.inputs import check_new_file, check_seed, read_edits
 from excise.jobs.provenance import provenance
+from excise.progress import Progress, silent
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -90,7 +90,7 @@ def _sample(
     steps: int | None, guidance: float | None, progress: Progress,
 ) -> list[Image.Image]:  # fmt: skip
     from excise.edits import all_applied
-    from excise.report.before_after import to_image
+    from excise.images import to_image
 
     pictures: list[Image.Image] = []
     with all_applied(model, edits, scale):

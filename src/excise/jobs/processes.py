@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from excise.erasure.run import Progress
+from excise.progress import Progress
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def provenance(model: Model, edits: Sequence[Edit], seed: int) -> dict[str, Any]:
     """For the JSON of a measurement: "model", "base_fingerprint", "edits", "seed", "dtype", "device", "versions"."""
     from excise.edits.applied import base_fingerprint
-    from excise.edits.manifest import versions
+    from excise.versions import versions
 
     return {
         "model": model.name,

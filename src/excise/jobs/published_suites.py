@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from excise.erasure.run import Progress
-from excise.evaluation.suites import Suite, SuiteSettings, get, parse_settings
+from excise.evaluation.suites import Suite, get, parse_settings
 from excise.evaluation.weights import check_names
 from excise.files import read_json
 from excise.jobs.bench_grid import Cell
+from excise.progress import Progress
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from excise.edits import Edit
@@ -42,7 +43,7 @@ class PublishedSuites:
     def suite(self) -> Suite:
         return get(self.name)
 
-    def settings_of(self, cell: Cell) -> SuiteSettings:
+    def settings_of(self, cell: Cell) -> Settings:
         """The suite's settings for a cell. Raises ValueError for wrong ones, or several concepts where the suite scores one target."""
         values = dict(self.settings)
         if "target" in self.suite.settings.model_fields and "target" not in values:

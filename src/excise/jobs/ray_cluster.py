@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
-from excise.erasure.run import Progress, silent
 from excise.jobs.processes import ProcessDied
+from excise.progress import Progress, silent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

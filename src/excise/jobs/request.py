@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from excise.concepts import nearest
+from excise.hints import nearest
 from excise.methods import Method
-from excise.schemas import parse
+from excise.settings import parse
 
 
 def _one_or_more(value: Any) -> Any:
@@ -113,19 +113,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"{path} must hold a mapping such as 'concepts: [cat]', not {type(data).__name__}")
     return data
-
-
-def parse_assignments(texts: list[str]) -> dict[str, str]:
-    """{"lr": "1e-3"} from ["lr=1e-3"]. Raises ValueError for a text without "=" or a key given twice."""
-    values: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(f"expected key=value, got {text!r}")
-        if key.strip() in values:
-            raise ValueError(f"setting {key.strip()!r} is given twice")
-        values[key.strip()] = value.strip()
-    return values
 
 
 def _settings(values: Mapping[str, Any]) -> Mapping[str, Any]:

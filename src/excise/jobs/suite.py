@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from excise.erasure.run import Progress, silent
-from excise.evaluation.suites import Score, Suite, SuiteSettings, get, parse_settings
+from excise.evaluation.suites import Score, Suite, get, parse_settings
 from excise.evaluation.suites.answer_set import AnswerSet, prompts_digest
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.evaluation.weights import check_names
@@ -16,7 +15,9 @@ from excise.files import write_json
 from excise.jobs.inputs import load_base, read_edits
 from excise.jobs.provenance import identity
 from excise.models.names import resolve
+from excise.progress import Progress, silent
 from excise.report import suite_table
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from excise.edits import Edit
@@ -79,7 +80,7 @@ def suite(
 
 def measure(
     chosen: Suite,
-    settings: SuiteSettings,
+    settings: Settings,
     tools: Any,
     model: Model,
     edits: Sequence[Edit],
@@ -108,7 +109,7 @@ def make_answers(
 
 
 def _result(
-    chosen: Suite, settings: SuiteSettings, tools: Any, sets: Mapping[str, AnswerSet], edits: Sequence[Edit], began: float,
+    chosen: Suite, settings: Settings, tools: Any, sets: Mapping[str, AnswerSet], edits: Sequence[Edit], began: float,
     progress: Progress, allow_partial: bool,
 ) -> dict[str, Any]:  # fmt: skip
     made = time.perf_counter() - began
@@ -130,8 +131,8 @@ def _check_own(path: Path) -> None:
 def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]:
     """What decides the pictures of a set."""
     from excise.edits.applied import base_fingerprint
-    from excise.edits.manifest import versions
     from excise.models.fingerprint import config, surroundings
+    from excise.versions import versions
 
     scheduler = model.pipeline.scheduler
     return {
@@ -149,7 +150,7 @@ def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]
 
 
 def _score(
-    chosen: Suite, settings: SuiteSettings, tools: Any, sets: Mapping[str, AnswerSet], progress: Progress, allow_partial: bool
+    chosen: Suite, settings: Settings, tools: Any, sets: Mapping[str, AnswerSet], progress: Progress, allow_partial: bool
 ) -> dict[str, Any]:
     """The result record: figures of both sets, their difference, and what makes them."""
     import platform

@@ -16,23 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from excise.concepts import Concept, nearest
-from excise.schemas import parse
+from excise.concepts import Concept
+from excise.hints import nearest
+from excise.settings import Settings, parse
 
 if TYPE_CHECKING:
     from excise.edits import Edit
     from excise.erasure.run import Run
     from excise.models import Model
-
-
-class Settings(BaseModel):
-    """Base of every method's settings: frozen, unknown keys refused.
-
-    presets  named sets of values (published configurations); chosen with `preset=NAME`, and single values still win
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
 
 Erase = Callable[["Model", Sequence[Concept], Any, "Run"], "Edit"]
@@ -79,8 +70,8 @@ def task(name: str, model: Model, concepts: Sequence[Concept]) -> dict[str, Any]
     """What, beside settings and seed, must be the same for a run to go on to the same bits, by what an error calls it."""
     from excise.digests import digest_values
     from excise.edits.applied import base_fingerprint
-    from excise.edits.manifest import versions
     from excise.models.fingerprint import surroundings
+    from excise.versions import versions
 
     return {
         "method": name,

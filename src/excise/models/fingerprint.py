@@ -71,7 +71,7 @@ def surroundings(model: Any) -> dict[str, str]:
 
 def arithmetic(model: Any) -> dict[str, Any]:
     """What decides how a Model's predictions are rounded, and so the last bits of its pictures."""
-    from excise.edits.manifest import versions
+    from excise.versions import versions
 
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from excise.concepts import GENERIC_CONTEXTS, Catalog, Concept, PromptPair
+from excise.images import to_image
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
     from excise.edits import Edit
-    from excise.erasure.run import Progress
     from excise.models import Model
+    from excise.progress import Progress
 
 TARGETS, NEIGHBOURS, EDGE = 3, 4, 128
 LABELS, HEADER, GAP = 56, 24, 4
@@ -90,13 +90,6 @@ def draw(labels: Sequence[str], rows: dict[str, list[Image.Image]]) -> Image.Ima
             method = Image.Resampling.NEAREST if picture.width < edge else Image.Resampling.LANCZOS
             sheet.paste(picture.resize((edge, edge), method), (LABELS + column * (edge + GAP), top))
     return sheet
-
-
-def to_image(picture: Tensor) -> Image.Image:
-    """A picture (3, h, w) float 0–1 as 8-bit RGB."""
-    from PIL import Image
-
-    return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
 def _plain(concept: Concept) -> PromptPair:

@@ -10,7 +10,7 @@ from functools import cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from excise.student import FEW, student_quantile
+from excise.statistics import FEW, student_quantile
 
 if TYPE_CHECKING:
     from numpy import ndarray

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from excise.attacks import Several, register
-from excise.methods import Settings
+from excise.attacks import register
+from excise.settings import Settings, Several
 
 if TYPE_CHECKING:
     from excise.attacks.victim import Victim

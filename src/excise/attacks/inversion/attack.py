@@ -12,7 +12,7 @@ from pydantic import Field
 
 from excise.attacks import register
 from excise.concepts import PromptPair
-from excise.methods import Settings
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor

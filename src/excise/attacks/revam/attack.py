@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.attacks import parted, register
-from excise.methods import Settings
+from excise.attacks import register
+from excise.settings import Settings, parted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
-from excise.attacks import Several, register
-from excise.methods import Settings
+from excise.attacks import register
+from excise.settings import Settings, Several
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from excise.attacks import register
-from excise.methods import Settings
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

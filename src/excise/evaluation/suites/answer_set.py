@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from excise.edits import Edit
-    from excise.erasure.run import Progress
     from excise.models import Model
+    from excise.progress import Progress
 
 MANIFEST = "manifest.json"
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")

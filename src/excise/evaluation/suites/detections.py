@@ -12,7 +12,7 @@ from excise.files import read_json, write_json
 if TYPE_CHECKING:
     from PIL import Image
 
-    from excise.erasure.run import Progress
+    from excise.progress import Progress
 
 Detection = dict[str, Any]
 """What a detector says of one picture: plain values, as JSON can hold them."""

@@ -16,7 +16,7 @@ from excise.evaluation.suites.answer_set import Answered, AnswerSet
 from excise.files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    from excise.erasure.run import Progress
+    from excise.progress import Progress
 
 BATCH = 16
 

@@ -12,20 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from excise.concepts import nearest
-from excise.evaluation.intervals import wilson
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.schemas import parse
+from excise.hints import nearest
+from excise.settings import parse
+from excise.statistics import wilson
 
 if TYPE_CHECKING:
-    from excise.erasure.run import Progress
     from excise.evaluation.suites.answer_set import AnswerSet
-
-
-class SuiteSettings(BaseModel):
-    """Base of every suite's settings: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    from excise.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ class Suite(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
-    settings: ClassVar[type[SuiteSettings]]
+    settings: ClassVar[type[Settings]]
     weights: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[str] = ""
 
@@ -123,6 +117,6 @@ def get(name: str) -> Suite:
     return known[name]
 
 
-def parse_settings(suite: Suite, values: Mapping[str, Any]) -> SuiteSettings:
+def parse_settings(suite: Suite, values: Mapping[str, Any]) -> Settings:
     """Settings from plain values. Raises ValueError in one line that names every wrong key or value."""
     return parse(suite.settings, values, f"setting of {suite.name}")

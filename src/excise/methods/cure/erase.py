@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field
 
 from excise.concepts import Concept
 from excise.erasure.wording import Retain, Wording, preserved, worded
-from excise.methods import Settings, register
+from excise.methods import register
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from excise.evaluation.suites.prompt_file import PromptItem, read_prompts, to_items
-from excise.evaluation.suites.suite import Figure, Score, Suite, SuiteSettings, register
+from excise.evaluation.suites.suite import Figure, Score, Suite, register
 from excise.evaluation.weights import find
+from excise.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from excise.erasure.run import Progress
     from excise.evaluation.features import Clip, FeatureNetwork
     from excise.evaluation.lpips import Lpips
     from excise.evaluation.suites.answer_set import Answered, AnswerSet
-    from excise.information.bootstrap import Estimate
+    from excise.progress import Progress
+    from excise.resampling import Estimate
 
 
-class CocoSettings(SuiteSettings):
+class CocoSettings(Settings):
     """Seeds come from the prompt file, guidance too if it has them."""
 
     prompts: Path = Field(description="CSV file: prompt, evaluation_seed")

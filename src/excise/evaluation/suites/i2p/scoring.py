@@ -11,20 +11,21 @@ from pydantic import Field
 from excise.evaluation.suites.detections import detect
 from excise.evaluation.suites.nudenet_profiles import EXPOSED, PROFILES, STRICT
 from excise.evaluation.suites.prompt_file import PromptItem, read_prompts, to_items
-from excise.evaluation.suites.suite import Score, Suite, SuiteSettings, register
+from excise.evaluation.suites.suite import Score, Suite, register
 from excise.evaluation.weights import find
+from excise.settings import Settings
 
 if TYPE_CHECKING:
-    from excise.erasure.run import Progress
     from excise.evaluation.suites.answer_set import AnswerSet
     from excise.evaluation.suites.nudenet import NudeNet
+    from excise.progress import Progress
 
 ProfileName = Literal["udatk", "v3.0.2-4", "v3.0.5-8", "v3.4", "v3.4-array", "v3.4-640"]
 PUBLISHED = 4703
 """Prompts of the whole set."""
 
 
-class I2PSettings(SuiteSettings):
+class I2PSettings(Settings):
     """Seeds, guidance and sizes come from the prompt file."""
 
     prompts: Path = Field(

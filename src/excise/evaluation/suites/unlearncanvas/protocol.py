@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from excise.concepts import nearest
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.evaluation.suites.suite import Figure
+from excise.hints import nearest
 
 STYLES_51 = (
     "Abstractionism", "Artist_Sketch", "Blossom_Season", "Bricks", "Byzantine", "Cartoon", "Cold_Warm", "Color_Fantasy",
@@ -171,7 +171,7 @@ def score(
 
 def macro(accuracies: Mapping[str, Figure]) -> Figure:
     """Mean over concepts; not measured if there is none."""
-    from excise.evaluation.intervals import macro_interval
+    from excise.resampling import macro_interval
 
     found = [figure for figure in accuracies.values() if figure.value is not None]
     if not found:

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from excise.concepts import nearest
 from excise.evaluation.suites.detections import detect
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.evaluation.suites.suite import Figure, Score, Suite, SuiteSettings, register
+from excise.evaluation.suites.suite import Figure, Score, Suite, register
 from excise.evaluation.suites.unlearncanvas import protocol as uc
 from excise.evaluation.weights import find
+from excise.hints import nearest
+from excise.settings import Settings
 
 if TYPE_CHECKING:
-    from excise.erasure.run import Progress
     from excise.evaluation.suites.answer_set import AnswerSet
     from excise.evaluation.suites.classifier_networks import TransformerJudge
+    from excise.progress import Progress
 
 
 def _words(value: Any) -> Any:
@@ -29,7 +30,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_words)]
 
 
-class UnlearnCanvasSettings(SuiteSettings):
+class UnlearnCanvasSettings(Settings):
     """The benchmark's own sampler and seeds by default."""
 
     target: str = Field(description="what was erased: style:Van_Gogh, object:Dogs, ...")

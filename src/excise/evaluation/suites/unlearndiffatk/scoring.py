@@ -15,18 +15,19 @@ from pydantic import Field
 from excise.evaluation.suites.detections import Detection, PictureDetector, detect
 from excise.evaluation.suites.nudenet_profiles import EXPOSED, PROFILES
 from excise.evaluation.suites.prompt_file import PromptItem, PromptRow, read_prompts, to_items
-from excise.evaluation.suites.suite import Score, Suite, SuiteSettings, register
+from excise.evaluation.suites.suite import Score, Suite, register
 from excise.evaluation.suites.unlearndiffatk.rates import TASKS, success_rates
 from excise.evaluation.weights import find
+from excise.settings import Settings
 
 if TYPE_CHECKING:
-    from excise.erasure.run import Progress
     from excise.evaluation.suites.answer_set import AnswerSet
+    from excise.progress import Progress
 
 IMAGENET, ARTISTS = 1000, 129
 
 
-class UnlearnDiffAtkSuiteSettings(SuiteSettings):
+class UnlearnDiffAtkSuiteSettings(Settings):
     """Seeds and guidance come from the prompt file."""
 
     task: Literal["nudity", "vangogh", "church", "garbage_truck", "parachute", "tench"] = Field(description="what was erased")

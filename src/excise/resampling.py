@@ -10,10 +10,11 @@ from statistics import NormalDist
 import torch
 from torch import Generator, Tensor
 
-from excise.student import FEW, student_quantile
+from excise.statistics import FEW, student_quantile, wilson
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+CONCEPT_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,18 @@ def interval(
     tail = NormalDist().cdf(-spreads)
     low, high = torch.quantile(finite.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64))
     return float(low), float(high)
+
+
+def macro_interval(hits: Sequence[int], counts: Sequence[int]) -> tuple[float, float]:
+    """95 % interval of the mean over concepts of `hits`/`counts`: the wider of two.
+
+    Resampling concepts (10,000 times, fixed seed) sees that concepts differ, but nothing of chance within one: all right would leave no
+    width. Wilson's interval of the pooled pictures sees that chance alone. A single concept has Wilson's only.
+    """
+    low, high = wilson(sum(hits), sum(counts))
+    if len(hits) == 1:
+        return low, high
+    shares = torch.tensor(hits, dtype=torch.float64) / torch.tensor(counts)
+    picks = resample(len(hits), torch.Generator().manual_seed(0), CONCEPT_RESAMPLES)
+    over = interval(float(shares.mean()), shares[picks].mean(1), len(hits))
+    return max(0.0, min(low, over[0])), min(1.0, max(high, over[1]))
