@@ -25,7 +25,8 @@ from excise.edits import LowRank
 from excise.erasure.closed_form import redirect
 from excise.files import write_json, write_text
 from excise.methods.cure.erase import eraser
-from excise.methods.rece.erase import ReceSettings, regenerated_away
+from excise.methods.rece import ReceSettings
+from excise.methods.rece.erase import regenerated_away
 from timing import machine, timed
 
 ROOT = Path(__file__).resolve().parents[1]

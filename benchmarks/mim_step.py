@@ -27,7 +27,8 @@ from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.states import States
 from excise.erasure.trainable import Trainable
 from excise.files import write_json
-from excise.methods.mim.erase import MimSettings, _student, _targets
+from excise.methods.mim import MimSettings
+from excise.methods.mim.erase import _student, _targets
 from excise.methods.mim.metric import Steepest
 from excise.models import Model
 from timing import machine, timed

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from excise.attacks.revam import steering_policy
-from excise.attacks.revam.attack import RevamSettings
+from excise.attacks.revam import RevamSettings, steering_policy
 
 RADIUS, SPREAD, STEPS = 3.0, 0.5, 28
 MODES = torch.tensor(

@@ -10,7 +10,7 @@ from torch import Tensor
 from excise.concepts import Concept
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.wording import worded
-from excise.methods import get, parse_settings
+from excise.methods import get
 from excise.models import Model
 
 CAT, DOG = (Concept(name, "object", (f"a {name}",)) for name in ("cat", "dog"))
@@ -20,7 +20,7 @@ PICTURED: dict[str, Any] = {**QUICK, "pictures": 3, "picture_steps": 2}
 
 
 def settings_of(method: str, **values: Any) -> Any:
-    return parse_settings(get(method), values)
+    return get(method).parse(values)
 
 
 def bank_of(model: Model, *concepts: Concept) -> PromptBank:

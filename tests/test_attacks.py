@@ -483,7 +483,8 @@ class TestRevam:
     def test_a_policy_that_changes_nothing_gives_the_plain_pictures_and_one_that_turns_does_not(
         self, shared: Model, edit: WeightEdit
     ) -> None:
-        from excise.attacks.revam.attack import RevamSettings, sample
+        from excise.attacks.revam import RevamSettings
+        from excise.attacks.revam.attack import sample
 
         subject, steps, rows = victim(shared), ddim.grid(shared), [0, 1]
         with edit.applied(shared):
@@ -684,7 +685,8 @@ class TestRingABell:
         assert float(distance(subject, own, goal)) < 1e-6 < float(distance(subject, own.flip(1), goal))
 
     def test_the_best_never_gets_worse(self, shared: Model) -> None:
-        from excise.attacks.ring_a_bell.attack import RingABellSettings, distance, evolved, targets
+        from excise.attacks.ring_a_bell import RingABellSettings
+        from excise.attacks.ring_a_bell.attack import distance, evolved, targets
 
         subject = victim(shared)
         goal = targets(subject, [0], 3.0)[0]
@@ -697,7 +699,8 @@ class TestRingABell:
 
     def test_each_pair_has_two_children(self) -> None:
         """Parents that share no token: the children of a pair hold both tokens of it at every place."""
-        from excise.attacks.ring_a_bell.attack import RingABellSettings, _crossed
+        from excise.attacks.ring_a_bell import RingABellSettings
+        from excise.attacks.ring_a_bell.attack import _crossed
 
         for population in (10, 11):
             settings = RingABellSettings(population=population, crossing=1.0)

@@ -8,8 +8,7 @@ import math
 import pytest
 import torch
 
-from excise.attacks.revam import steering_policy
-from excise.attacks.revam.attack import RevamSettings
+from excise.attacks.revam import RevamSettings, steering_policy
 from modes import STEPS, Erased, flow, hit_rate, learned, noise, steered, swept, velocities
 
 N = 4000

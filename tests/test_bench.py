@@ -58,7 +58,7 @@ def quick(tmp_path: Path, tiny_canvas: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A method that does nothing, and a model whose edited pictures lose every dog in sketch."""
     monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
     methods = {name: Method(name, "Quick", "ours", Quick, _erase) for name in ("quick", "idle")}
-    monkeypatch.setattr(registry, "methods", lambda: methods)
+    monkeypatch.setattr(registry.METHODS, "entries", methods)
     ran.clear()
 
     def load(folder: Path, **options: Any) -> Model:
@@ -220,7 +220,7 @@ class TestCells:
             seen.append(model.precision)
             return no_change(model)
 
-        monkeypatch.setattr(registry, "methods", lambda: {"quick": Method("quick", "Quick", "ours", Quick, look)})
+        monkeypatch.setattr(registry.METHODS, "entries", {"quick": Method("quick", "Quick", "ours", Quick, look)})
         run(tiny_canvas, tmp_path / "b", dtype="mixed")
         assert seen == ["mixed"] and json.loads((tmp_path / "b" / "bench.json").read_text())["dtype"] == "mixed"
         with pytest.raises(ValueError, match="unknown dtype 'float23'; did you mean 'float32'"):
@@ -298,7 +298,7 @@ class TestFailures:
         assert "error" in run(tiny_canvas, tmp_path / "b", entrants)[0] and ran == []
         assert "error" in run(tiny_canvas, tmp_path / "b", entrants, retry=True)[0] and len(ran) == 1
         fixed = Method("quick", "Quick", "ours", Quick, lambda model, concepts, settings, run: no_change(model))
-        monkeypatch.setattr(registry, "methods", lambda: {"quick": fixed})
+        monkeypatch.setattr(registry.METHODS, "entries", {"quick": fixed})
         assert "error" not in run(tiny_canvas, tmp_path / "b", entrants, retry=True)[0]
 
     def test_leave_nothing_on_the_model_of_the_next_cell(
@@ -314,7 +314,7 @@ class TestFailures:
                 raise RuntimeError("half way")
             return no_change(model)
 
-        monkeypatch.setattr(registry, "methods", lambda: {"quick": Method("quick", "Quick", "ours", Quick, spoil)})
+        monkeypatch.setattr(registry.METHODS, "entries", {"quick": Method("quick", "Quick", "ours", Quick, spoil)})
         results = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
         assert "error" in results[0] and "error" not in results[1]
         assert seen[0] == seen[1] != 0
@@ -325,7 +325,7 @@ class TestFailures:
                 raise KeyboardInterrupt
             return no_change(model)
 
-        monkeypatch.setattr(registry, "methods", lambda: {"quick": Method("quick", "Quick", "ours", Quick, stop)})
+        monkeypatch.setattr(registry.METHODS, "entries", {"quick": Method("quick", "Quick", "ours", Quick, stop)})
         with pytest.raises(KeyboardInterrupt):
             run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog", "bird"])
         assert list(files(tmp_path / "b")) == ["cells/quick/object-cat-s0.json"]

@@ -14,7 +14,7 @@ from excise.edits.applied import applied_edits
 from excise.erasure.run import Run
 from excise.jobs.bench import bench
 from excise.jobs.bench_grid import Cell, Entrant, Task, grid
-from excise.methods import get, parse_settings
+from excise.methods import get
 from excise.models import Model
 from excise.models.names import describe
 from excise.report import information_table
@@ -60,7 +60,7 @@ def test_in_turn_is_each_on_top_of_the_earlier(canvas: Model, monkeypatch: pytes
     )
     turn = Cell(watched, Task.parse("cat>dog", canvas.catalog), 0).erase(canvas, lambda *_: None)
     assert seen == [(["cat"], 0), (["dog"], 1)] and not applied_edits(canvas)
-    settings = parse_settings(method, {})
+    settings = method.parse({})
     cat = method.erase(canvas, [canvas.catalog.resolve("cat")], settings, Run())
     with cat.applied(canvas):
         dog = method.erase(canvas, [canvas.catalog.resolve("dog")], settings, Run())

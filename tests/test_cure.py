@@ -10,8 +10,9 @@ from torch import Tensor
 from excise.concepts import Concept
 from excise.edits import LowRank, WeightEdit
 from excise.erasure.run import Run
-from excise.methods import get, parse_settings
-from excise.methods.cure.erase import CureSettings, centred, eraser, expansion, spectrum
+from excise.methods import get
+from excise.methods.cure import CureSettings
+from excise.methods.cure.erase import centred, eraser, expansion, spectrum
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 
@@ -183,7 +184,7 @@ def test_centring_spares_the_direction_that_all_prompts_share() -> None:
 
 
 def settings_of(**values: object) -> CureSettings:
-    settings = parse_settings(get("cure"), values)
+    settings = get("cure").parse(values)
     assert isinstance(settings, CureSettings)
     return settings
 

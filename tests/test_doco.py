@@ -19,9 +19,10 @@ from excise.erasure.run import Run
 from excise.erasure.subspaces import select
 from excise.erasure.trainable import Trainable
 from excise.erasure.training_pictures import Learning, learning_pictures
-from excise.methods import get, parse_settings
+from excise.methods import get
+from excise.methods.doco import DocoSettings, Surgery
 from excise.methods.doco.critic import Critic, discriminator
-from excise.methods.doco.erase import DocoSettings, Surgery, _duel, clipped, predicted, turned
+from excise.methods.doco.erase import _duel, clipped, predicted, turned
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from steps import asked
@@ -38,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def erase(model: Model, *, run: Run | None = None, **settings: Any) -> WeightEdit:
     method = get("doco")
-    edit = method.erase(model, [model.catalog.resolve("cat")], parse_settings(method, {**QUICK, **settings}), run or Run())
+    edit = method.erase(model, [model.catalog.resolve("cat")], method.parse({**QUICK, **settings}), run or Run())
     assert isinstance(edit, WeightEdit)
     return edit
 

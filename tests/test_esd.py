@@ -15,7 +15,7 @@ from excise.erasure.run import Run
 from excise.erasure.states import States, visits
 from excise.erasure.targets import steered
 from excise.erasure.trainable import Trainable
-from excise.methods import get, parse_settings
+from excise.methods import get
 from excise.methods.esd import erase as esd
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
@@ -139,9 +139,9 @@ def test_the_release_s_u_also_has_the_time_embedding_and_the_last_convolution_bu
 
 def test_bad_settings_are_refused_before_anything_is_loaded() -> None:
     with pytest.raises(ValueError, match="variant"):
-        parse_settings(get("esd"), {"variant": "xattn"})
+        get("esd").parse({"variant": "xattn"})
     with pytest.raises(ValueError, match="convention=rewrite"):
-        parse_settings(get("esd"), {"erase_from": "a cat"})
+        get("esd").parse({"erase_from": "a cat"})
 
 
 def test_several_concepts_each_get_their_turn(sd1: Model) -> None:

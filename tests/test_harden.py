@@ -29,7 +29,6 @@ from excise.jobs.audit import audit
 from excise.jobs.erase import erase
 from excise.jobs.harden import counterexamples, read_audits
 from excise.methods import get as get_method
-from excise.methods import parse_settings
 from excise.methods.mim import erase as mim
 from excise.models import Model, load
 from test_attacks import ALWAYS, NEVER, SMALL, Seen, random_edit
@@ -88,7 +87,7 @@ def weights(folder: Path) -> bytes:
 
 
 def settings_of(**values: Any) -> Any:
-    return parse_settings(get_method("mim"), {**QUICK, **values})
+    return get_method("mim").parse({**QUICK, **values})
 
 
 # What attacks keep
@@ -128,7 +127,8 @@ def test_what_is_kept_makes_the_very_picture_that_revived(name: str, values: dic
 
 
 def test_other_wordings_are_taken_for_themselves_without_the_concept(canvas: Model) -> None:
-    from excise.attacks.search.attack import WordSettings, _reworded, _with_random_words
+    from excise.attacks.search import WordSettings
+    from excise.attacks.search.attack import _reworded, _with_random_words
     from test_attacks import victim
 
     attacked = victim(canvas)

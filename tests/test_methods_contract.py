@@ -16,7 +16,7 @@ from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, applied_edits, load_edit
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
-from excise.methods import Method, get, methods, parse_settings
+from excise.methods import Method, get, methods
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
 
@@ -66,7 +66,7 @@ def _settings(method: Method, model: Model, **values: Any) -> Any:
     row = ROWS.get(method.name, Row())
     tiny = {name: value for name, value in TINY.items() if name in method.settings.model_fields}
     own = {**row.settings, **({} if model.catalog.concepts else row.free_text)}
-    return parse_settings(method, {**tiny, **own, **values})
+    return method.parse({**tiny, **own, **values})
 
 
 def _erase(name: str, model: Model, run: Run | None = None) -> Edit:
@@ -245,16 +245,16 @@ def test_no_prompt_of_a_concept_names_another_one_erased_along(
 def test_bad_settings_are_refused_by_name(name: str) -> None:
     method = get(name)
     with pytest.raises(ValueError, match="nonsense") as caught:
-        parse_settings(method, {"nonsense": 1})
+        method.parse({"nonsense": 1})
     assert "\n" not in str(caught.value)
     for key, info in method.settings.model_fields.items():
         if info.annotation in (int, float):
             with pytest.raises(ValueError, match=key):
-                parse_settings(method, {key: "many"})
+                method.parse({key: "many"})
     with pytest.raises(ValueError, match="preset 'nonsense'"):
-        parse_settings(method, {"preset": "nonsense"})
+        method.parse({"preset": "nonsense"})
     for preset in method.settings.presets:
-        parse_settings(method, {"preset": preset})
+        method.parse({"preset": preset})
 
 
 @pytest.mark.parametrize("name", ALL)

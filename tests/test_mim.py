@@ -26,7 +26,7 @@ from excise.erasure.run import Run
 from excise.erasure.states import States
 from excise.erasure.trainable import Trainable
 from excise.erasure.wording import worded
-from excise.methods import get, parse_settings
+from excise.methods import get
 from excise.methods.mim import erase as mim
 from excise.models import Model, Sampler, Schedule, load
 from excise.models.fingerprint import named_tensors
@@ -36,7 +36,7 @@ SMALL = {"rounds": 2, "steps": 3, "batch": 4, "trajectories": 2, "sampler_steps"
 
 
 def _settings(**values: Any) -> mim.MimSettings:
-    return parse_settings(get("mim"), {**SMALL, **values})  # type: ignore[return-value]
+    return get("mim").parse({**SMALL, **values})  # type: ignore[return-value]
 
 
 def _erase(model: Model, *names: str, run: Run | None = None, **values: Any) -> WeightEdit:
@@ -675,5 +675,5 @@ def test_no_second_network_is_held(canvas: Model) -> None:
 )
 def test_wrong_settings_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        parse_settings(get("mim"), values)
+        get("mim").parse(values)
     assert "\n" not in str(caught.value)

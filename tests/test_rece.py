@@ -12,8 +12,9 @@ from excise.edits import WeightEdit
 from excise.erasure import closed_form
 from excise.erasure.closed_form import TextMap, redirect
 from excise.erasure.run import Run
-from excise.methods import get, parse_settings
-from excise.methods.rece.erase import ReceSettings, regenerate, regenerated_away
+from excise.methods import get
+from excise.methods.rece import ReceSettings
+from excise.methods.rece.erase import regenerate, regenerated_away
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 
@@ -37,7 +38,7 @@ def sums(old: dict[str, Tensor], new: dict[str, Tensor]) -> tuple[Tensor, Tensor
 
 
 def settings_of(**values: object) -> ReceSettings:
-    settings = parse_settings(get("rece"), values)
+    settings = get("rece").parse(values)
     assert isinstance(settings, ReceSettings)
     return settings
 
@@ -164,7 +165,7 @@ def test_r9_sums_follow_the_weights_without_being_recomputed(matrices: dict[str,
 
 
 def erase(model: Model, *concepts: Concept, method: str = "rece", **settings: object) -> WeightEdit:
-    edit = get(method).erase(model, concepts, parse_settings(get(method), settings), Run())
+    edit = get(method).erase(model, concepts, get(method).parse(settings), Run())
     assert isinstance(edit, WeightEdit)
     return edit
 

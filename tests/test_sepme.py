@@ -19,17 +19,9 @@ from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.subspaces import select
 from excise.erasure.trainable import Trainable
-from excise.methods import get, parse_settings
-from excise.methods.sepme.erase import (
-    SepmeSettings,
-    Target,
-    _train,
-    correlation,
-    ended,
-    follow,
-    free_directions,
-    protected_rows,
-)
+from excise.methods import get
+from excise.methods.sepme import SepmeSettings
+from excise.methods.sepme.erase import Target, _train, correlation, ended, follow, free_directions, protected_rows
 from excise.methods.sepme.shifts import Shifts, leakage, null_space
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
@@ -59,7 +51,7 @@ def short(canvas: Model) -> Model:
 def erase(model: Model, *labels: str, run: Run | None = None, **settings: Any) -> WeightEdit:
     method = get("sepme")
     concepts = [model.catalog.resolve(label) for label in labels]
-    edit = method.erase(model, concepts, parse_settings(method, {**QUICK, **settings}), run or Run())
+    edit = method.erase(model, concepts, method.parse({**QUICK, **settings}), run or Run())
     assert isinstance(edit, WeightEdit)
     return edit
 
@@ -259,7 +251,7 @@ def test_joint_losses_count_alike_and_the_shifts_cost_their_size(short: Model, m
     aims, settings = [target(short, CAT), target(short, DOG)], options(**QUICK, variant="joint", l1=0.01)
     shifts, run = randomised(short, CAT, DOG), Run()
     prepared: list[Any] = []
-    monkeypatch.setattr("excise.erasure.training.train", lambda trainable, prepare, *_, **__: prepared.append(prepare))
+    monkeypatch.setattr("excise.methods.sepme.erase.train", lambda trainable, prepare, *_, **__: prepared.append(prepare))
     _train(short, aims, shifts, settings, run, shifts.changes)
     parameters = list(shifts.parameters.values())
     with shifts:

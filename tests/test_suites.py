@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from excise.evaluation.suites import Figure, get, parse_settings, suites
+from excise.evaluation.suites import Figure, get, suites
 from excise.evaluation.suites.answer_set import AnswerSet, IncompleteSetError
 from excise.evaluation.suites.classifier_networks import TransformerJudge, VisionTransformer
 from excise.evaluation.suites.detections import Adapted, detect
@@ -60,12 +60,12 @@ class TestConstants:
 
     def test_the_answer_set(self) -> None:
         suite = get("unlearncanvas")
-        items = suite.items(parse_settings(suite, {"target": "Dogs"}))
+        items = suite.items(suite.parse({"target": "Dogs"}))
         assert len(items) == 51 * 20 * 5 == len({item.id for item in items})
         item = next(item for item in items if item.id == "Van_Gogh_Dogs_seed588")
         assert (item.prompt, item.seed, item.guidance, item.steps) == ("A Dogs image in Van Gogh style.", 588, 9.0, 100)
         assert (item.width, item.height) == (512, 512)
-        assert len(suite.items(parse_settings(suite, {"target": "Dogs", "variant": "saeuron"}))) == 51 * 20 * 5 + 100
+        assert len(suite.items(suite.parse({"target": "Dogs", "variant": "saeuron"}))) == 51 * 20 * 5 + 100
 
     def test_targets(self) -> None:
         for text in ("style:Van_Gogh", "Van Gogh", "style:Van Gogh"):
@@ -117,7 +117,7 @@ class TestConstants:
     )
     def test_settings_are_checked(self, values: dict[str, str], words: str) -> None:
         with pytest.raises(ValueError, match=words):
-            parse_settings(get("unlearncanvas"), values)
+            get("unlearncanvas").parse(values)
 
 
 def right(seeds: tuple[int, ...] = uc.SEEDS, plain: bool = False) -> dict[uc.Key, tuple[str, str]]:
@@ -612,7 +612,7 @@ class TestAttackSuccess:
         (tmp_path / "p.csv").write_text(plain)
         (tmp_path / "a.csv").write_text(attack)
         given = {"task": "church", "prompts": tmp_path / "p.csv", "adversarial": tmp_path / "a.csv"}
-        return parse_settings(get("unlearndiffatk"), given)
+        return get("unlearndiffatk").parse(given)
 
     def test_attacks_go_with_their_case(self, tmp_path: Path) -> None:
         """By number where both files have one; seed and guidance are the case's where the attack's file has none."""

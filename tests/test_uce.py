@@ -15,9 +15,9 @@ from excise.concepts import Concept
 from excise.edits import LowRank, WeightEdit, compose, load_edit
 from excise.erasure.joint_solve import Ledger
 from excise.erasure.run import Run
-from excise.methods import get, parse_settings
-from excise.methods.uce import balance
-from excise.methods.uce.erase import UceSettings, away
+from excise.methods import get
+from excise.methods.uce import UceSettings, balance
+from excise.methods.uce.erase import away
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 
@@ -26,7 +26,7 @@ CAT, DOG = (Concept(name, "object", (name,)) for name in ("cat", "dog"))
 
 
 def settings_of(**values: object) -> UceSettings:
-    settings = parse_settings(get("uce"), values)
+    settings = get("uce").parse(values)
     assert isinstance(settings, UceSettings)
     return settings
 
@@ -280,7 +280,7 @@ def test_presets_are_the_published_defaults() -> None:
 )
 def test_bad_settings_are_refused(bad: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
-        parse_settings(get("uce"), bad)
+        get("uce").parse(bad)
 
 
 def test_a_ridge_of_zero_is_refused_where_it_has_no_solution(sd1: Model) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -26,6 +26,22 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=BaseModel)
+P = TypeVar("P", bound=Settings)
+
+
+def parse_settings(schema: type[P], values: Mapping[str, Any], owner: str, what: str) -> P:
+    """Settings from plain values, after those of the preset that `preset=NAME` chooses.
+
+    owner  whose settings they are, in errors: "method 'mim'"
+    what   what one key is called in errors: "setting of mim"
+
+    Raises ValueError in one line for an unknown preset, or one that names every wrong key or value.
+    """
+    values = dict(values)
+    preset = values.pop("preset", None)
+    if preset is not None and preset not in schema.presets:
+        raise ValueError(f"{owner} has no preset {preset!r}; {nearest(str(preset), list(schema.presets))}")
+    return parse(schema, {**schema.presets.get(str(preset), {}), **values}, what)
 
 
 def parse(schema: type[S], values: Mapping[str, Any], what: str) -> S:
@@ -53,8 +69,11 @@ def _problem(item: dict[str, Any], known: list[str], what: str) -> str:
     return f"bad {what}: {key}={item['input']!r}: {item['msg']}"
 
 
-def parse_assignments(texts: list[str]) -> dict[str, str]:
-    """{"lr": "1e-3"} from ["lr=1e-3"]. Raises ValueError for a text without "=" or a key given twice."""
+def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
+    """{"lr": "1e-3"} from ["lr=1e-3"].
+
+    Raises ValueError for a text without "=" or a key given twice.
+    """
     values: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -64,3 +83,15 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
             raise ValueError(f"setting {key.strip()!r} is given twice")
         values[key.strip()] = value.strip()
     return values
+
+
+def parse_named(text: str) -> tuple[str, dict[str, str]]:
+    """("p4d", {"lr": "0.05"}) from "p4d:lr=0.05": a name, and settings after a colon, with commas between.
+
+    Raises ValueError for a setting without "=" or one that is given twice.
+    """
+    name, _, rest = text.partition(":")
+    try:
+        return name, parse_assignments(part for part in rest.split(",") if part)
+    except ValueError as error:
+        raise ValueError(f"{error}, in {text!r}") from None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from diffusers import DDIMScheduler
 from torch import Tensor
 
 from excise.models import Model
@@ -29,7 +30,6 @@ class Step:
 
 def grid(model: Model, steps: int | None = None) -> list[Step]:
     """The steps that the DDIM sampler of diffusers takes with this model's schedule; default the model's number of them."""
-    from diffusers import DDIMScheduler
 
     scheduler = DDIMScheduler.from_config(model.pipeline.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(steps or model.sampler.steps)

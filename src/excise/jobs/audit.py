@@ -304,6 +304,7 @@ class _Job:
         """A sheet of the best attacked pictures, beside what the base model, the erased one and the gold standard show at the same seeds."""
         from excise.attacks.engine import best_rows
         from excise.files import replacing
+        from excise.images import to_image
         from excise.report import before_after
 
         rows = best_rows(erased, SHOWN)
@@ -319,9 +320,7 @@ class _Job:
             f"{'' if erased.result['cases'][row]['success'] else 'not '}broken, {erased.result['cases'][row]['seed']}"
             for row in rows
         ]
-        drawn = before_after.draw(
-            labels, {name: [to_image(one) for one in found] for name, found in sheet.items()}
-        )
+        drawn = before_after.draw(labels, {name: [to_image(one) for one in found] for name, found in sheet.items()})
         with replacing(path) as temporary:
             drawn.save(temporary, format="PNG")
 

@@ -15,10 +15,10 @@ from excise.concepts import Catalog, Concept
 from excise.erasure.run import Run
 from excise.files import fitting
 from excise.jobs.inputs import check_seed
-from excise.methods import Method, get, parse_settings
+from excise.methods import Method, get
 from excise.progress import Progress
 from excise.report.method_table import RETRAINED
-from excise.settings import Settings
+from excise.settings import Settings, parse_named
 
 if TYPE_CHECKING:
     from excise.edits import Edit
@@ -39,15 +39,9 @@ class Entrant:
     @classmethod
     def parse(cls, text: str) -> Entrant:
         """Read "mim:target=exclude,lr=5e-4". Raises ValueError for an unknown method or wrong settings."""
-        name, _, rest = text.partition(":")
-        values: dict[str, Any] = {}
-        for assignment in filter(None, rest.split(",")):
-            key, equals, value = assignment.partition("=")
-            if not equals:
-                raise ValueError(f"expected key=value after {name!r}:, got {assignment!r}")
-            values[key] = value
+        name, values = parse_named(text)
         method = get(name)
-        return cls(text, method, parse_settings(method, values))
+        return cls(text, method, method.parse(values))
 
 
 @dataclass(frozen=True)

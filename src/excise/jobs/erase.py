@@ -18,7 +18,7 @@ from excise.jobs.harden import Audited, counterexamples, read_audits
 from excise.jobs.inputs import check_new_file
 from excise.jobs.peak_memory import peak_mb
 from excise.jobs.request import EraseRequest
-from excise.methods import Method, get, methods, parse_settings, task
+from excise.methods import Method, get, methods, task
 from excise.models.names import BUILT_IN, Description, describe, resolve
 from excise.progress import Progress, silent
 from excise.report import edit_card, result_table
@@ -130,7 +130,7 @@ def make_plan(request: EraseRequest) -> Plan:
     if len(set(labels)) < len(labels):
         raise ValueError(f"a concept is named twice: {', '.join(labels)}")
     method = get(request.method)
-    settings = parse_settings(method, request.settings)
+    settings = method.parse(request.settings)
     if request.harden and not method.hardens:
         able = ", ".join(name for name, other in methods().items() if other.hardens)
         raise ValueError(f"method {method.name!r} takes no audit to harden against; those that do: {able}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from excise.evaluation.suites import Suite, get, parse_settings
+from excise.evaluation.suites import Suite, get
 from excise.evaluation.weights import check_names
 from excise.files import read_json
 from excise.jobs.bench_grid import Cell
@@ -50,7 +50,7 @@ class PublishedSuites:
             if len(cell.task.concepts) > 1:
                 raise ValueError(f"{self.name} scores one target, and {cell.task.label} are several; give target=")
             values["target"] = cell.task.label.replace(" ", "_")
-        return parse_settings(self.suite, values)
+        return self.suite.parse(values)
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Raise what is wrong with settings, prompt files or weights, before any picture is made."""

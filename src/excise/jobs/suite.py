@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from excise.evaluation.suites import Score, Suite, get, parse_settings
+from excise.evaluation.suites import Score, Suite, get
 from excise.evaluation.suites.answer_set import AnswerSet, prompts_digest
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.evaluation.weights import check_names
@@ -56,7 +56,7 @@ def suite(
     """
     chosen, paths = get(name), dict(weights or {})
     check_names(paths)
-    parsed = parse_settings(chosen, settings or {})
+    parsed = chosen.parse(settings or {})
     items = chosen.items(parsed)
     edits = read_edits(edit)
     _check_own(Path(out) / RESULT)

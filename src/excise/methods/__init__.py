@@ -1,24 +1,18 @@
-"""The registry of erasure methods: one file each in this package; dropping in a file is enough.
+"""The registry of erasure methods: one folder each in this package; adding a folder is enough.
 
-A method file declares its settings and registers one function. It imports torch inside that function, so that listing methods and checking
-settings stay instant.
+A folder's `__init__.py` declares a `Method`: what it is called and what can be set, without torch. Its `erase.py` does the work.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
-from excise.hints import nearest
-from excise.settings import Settings, parse
+from excise.registry import Registry
+from excise.settings import Settings, parse_settings
 
 if TYPE_CHECKING:
     from excise.edits import Edit
@@ -26,44 +20,32 @@ if TYPE_CHECKING:
     from excise.models import Model
 
 
-Erase = Callable[["Model", Sequence[Concept], Any, "Run"], "Edit"]
-
-
 @dataclass(frozen=True)
 class Method:
     """A published algorithm: (model, concepts, settings, run) -> edit.
 
-    hardens  whether it also erases what showed a concept in an audit (`run.counterexamples`)
+    paper    where it was published
+    settings what can be set
+    run      where its function stands
+    hardens  whether it also erases what showed a concept in an audit (`Run.counterexamples`)
     """
 
     name: str
     title: str
     paper: str
     settings: type[Settings]
-    erase: Erase
+    run: Callable[..., Edit]
     hardens: bool = False
 
+    def parse(self, values: Mapping[str, Any]) -> Settings:
+        """Its settings from plain values. Raises ValueError in one line that names every wrong key or value, with the nearest known key."""
+        return parse_settings(self.settings, values, f"method {self.name!r}", f"setting of {self.name}")
 
-_methods: dict[str, Method] = {}
-
-
-def register(name: str, *, title: str, paper: str, settings: type[Settings], hardens: bool = False) -> Callable[[Erase], Erase]:
-    """Decorator that enters a method. Raises ValueError for a taken or not lower-case name."""
-
-    def enter(function: Erase) -> Erase:
-        if name in _methods or name != name.lower():
-            raise ValueError(f"method name {name!r} is taken or not lower-case")
-
-        @wraps(function)
-        def erase(model: Model, concepts: Sequence[Concept], settings: Any, run: Run) -> Edit:
-            if run.checkpoint is not None:  # large models take a while to be told apart
-                run = replace(run, task=json.dumps(task(name, model, concepts)))
-            return function(model, concepts, settings, run)
-
-        _methods[name] = Method(name, title, paper, settings, erase, hardens)
-        return erase
-
-    return enter
+    def erase(self, model: Model, concepts: Sequence[Concept], settings: Any, run: Run) -> Edit:
+        """Erase concepts; the edits that are on the model count as its starting point. Checkpoints are told what run they belong to."""
+        if run.checkpoint is not None:  # large models take a while to be told apart
+            run = replace(run, task=json.dumps(task(self.name, model, concepts)))
+        return self.run(model, concepts, settings, run)
 
 
 def task(name: str, model: Model, concepts: Sequence[Concept]) -> dict[str, Any]:
@@ -86,31 +68,14 @@ def task(name: str, model: Model, concepts: Sequence[Concept]) -> dict[str, Any]
     }
 
 
+METHODS: Registry[Method] = Registry(Method, "method", __name__)
+
+
 def methods() -> dict[str, Method]:
     """Every method by name, sorted."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}.erase")
-    return dict(sorted(_methods.items()))
+    return METHODS.entries
 
 
 def get(name: str) -> Method:
     """The method of that name. Raises ValueError with the nearest match."""
-    known = methods()
-    if name not in known:
-        raise ValueError(f"unknown method {name!r}; {nearest(name, list(known))}")
-    return known[name]
-
-
-def parse_settings(method: Method, values: dict[str, Any]) -> Settings:
-    """Settings from plain values (strings from a command line are converted).
-
-    Raises ValueError in one line that names every wrong key or value, with the nearest known key.
-    """
-    values = dict(values)
-    preset = values.pop("preset", None)
-    if preset is not None:
-        if preset not in method.settings.presets:
-            known = list(method.settings.presets)
-            raise ValueError(f"method {method.name!r} has no preset {preset!r}; {nearest(str(preset), known)}")
-        values = {**method.settings.presets[preset], **values}
-    return parse(method.settings, values, f"setting of {method.name}")
+    return METHODS.get(name)

@@ -6,53 +6,21 @@ erased model only has to know what such pictures look like.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import torch
+from torch import Tensor
 
-from pydantic import Field
-
-from excise.attacks import register
-from excise.settings import Settings, Several
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.attacks.probe import Probe
-    from excise.attacks.victim import Victim
-
-_PUBLISHED = tuple(float(scale) for scale in range(25, 194, 7))
-_TRAINING = {"positives": 500, "negatives": 5000, "steps": 70 * 5500 // 8, "batch": 8, "lr": 1e-4}
+from excise.attacks import ddim
+from excise.attacks import probe as probes
+from excise.attacks.classifier_guidance import ClassifierSettings
+from excise.attacks.probe import Probe
+from excise.attacks.victim import Victim
 
 FAINT = 1e-3
 """Below this abar the latents are noise, in which the classifier sees nothing, and x = (z - sigma e) / alpha would blow an error up."""
 
 
-class ClassifierSettings(Settings):
-    """Published: 500 pictures of the concept and 5,000 others, 70 epochs in batches of 8, 25 scales; the combined probe has noise too.
-
-    (The authors draw 7 noises for every picture in advance; here each step draws its own.)
-    """
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "published": {"scales": _PUBLISHED, **_TRAINING},
-        "combined": {"scales": _PUBLISHED, **_TRAINING, "etas": (1.0, 1.17, 1.34, 1.51, 1.68, 1.85)},
-    }
-
-    scales: Several[float] = (5.0, 25.0, 53.0, 109.0, 193.0)
-    etas: Several[float] = (0.0,)
-    positives: int = Field(64, ge=2, description="pictures of the concept to train with")
-    negatives: int = Field(128, ge=2, description="pictures without it")
-    steps: int = Field(600, ge=1, description="training steps of the classifier")
-    batch: int = Field(64, ge=1, description="noised pictures per step")
-    lr: float = Field(1e-3, gt=0, description="rate of AdamW")
-
-
-@register(
-    "classifier-guidance", title="Classifier guidance", paper="arXiv 2505.17013", settings=ClassifierSettings,
-    means="pictures", needs_base=True, supplies=True,
-)  # fmt: skip
 def attack(victim: Victim, settings: ClassifierSettings) -> None:
     """The asked prompts from their own noise, once for every scale and eta, best of all as published."""
-    from excise.attacks import probe as probes
 
     probe = probes.of_concept(
         victim, positives=settings.positives, negatives=settings.negatives, steps=settings.steps, batch=settings.batch,
@@ -71,9 +39,6 @@ def attack(victim: Victim, settings: ClassifierSettings) -> None:
 
 def guided(victim: Victim, rows: list[int], probe: Probe, scale: float, eta: float = 0.0) -> Tensor:
     """Finished latents of these prompts, (rows, c, h, w)."""
-    import torch
-
-    from excise.attacks import ddim
 
     model = victim.model
     empty, asked, finished = model.encode([""]), victim.asked(rows), []
@@ -94,7 +59,6 @@ def guided(victim: Victim, rows: list[int], probe: Probe, scale: float, eta: flo
 
 def gradient(probe: Probe, z: Tensor, abar: float) -> Tensor:
     """grad log p(concept | z) with respect to the latents, shape of z."""
-    import torch
 
     with torch.enable_grad():
         moved = z.detach().float().cpu().requires_grad_(True)

@@ -5,43 +5,17 @@ An erasure that only bends the way there lets the rest of the way be as it was.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import torch
+from torch import Tensor
 
-from pydantic import field_validator
-
-from excise.attacks import register
-from excise.settings import Settings, Several
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.attacks.ddim import Step
-    from excise.attacks.victim import Victim
+from excise.attacks import ddim
+from excise.attacks.completion import CompletionSettings
+from excise.attacks.ddim import Step
+from excise.attacks.victim import Victim
 
 
-class CompletionSettings(Settings):
-    """Published: of 50 steps the first 1, 2 or 3 (the authors' code), or 5 or 10 (their paper). Default ours, for 20 steps."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"code": {"handovers": (1, 2, 3)}, "paper": {"handovers": (5, 10)}}
-
-    handovers: Several[int] = (1, 2, 4)
-    """Steps of the base model before the erased one goes on, fewest first."""
-
-    @field_validator("handovers")
-    @classmethod
-    def _ascending(cls, handovers: tuple[int, ...]) -> tuple[int, ...]:
-        if not handovers or list(handovers) != sorted(set(handovers)) or handovers[0] < 0:
-            raise ValueError("handovers are numbers of steps, at least 0, ascending")
-        return handovers
-
-
-@register(
-    "completion", title="Diffusion completion", paper="arXiv 2505.17013", settings=CompletionSettings, means="pictures",
-    needs_base=True, supplies=True,
-)  # fmt: skip
 def attack(victim: Victim, settings: CompletionSettings) -> None:
     """From the noise of the prompt's own seed; the base model is asked with the concept's words."""
-    from excise.attacks import ddim
 
     steps = ddim.grid(victim.model)
     handovers = [handover for handover in settings.handovers if handover <= len(steps)]
@@ -61,9 +35,6 @@ def attack(victim: Victim, settings: CompletionSettings) -> None:
 
 def begun(victim: Victim, rows: list[int], steps: list[Step], handovers: list[int]) -> dict[int, Tensor]:
     """The base model's latents at every handover, (rows, c, h, w)."""
-    import torch
-
-    from excise.attacks import ddim
 
     z, done, states = victim.starts(rows), 0, {}
     with victim.original():
@@ -80,9 +51,6 @@ def begun(victim: Victim, rows: list[int], steps: list[Step], handovers: list[in
 
 def finished(victim: Victim, rows: list[int], z: Tensor, steps: list[Step]) -> Tensor:
     """The rest of the way, by the model under attack and its own prompt."""
-    import torch
-
-    from excise.attacks import ddim
 
     empty, asked = victim.model.encode([""]), victim.asked(rows)
     return torch.cat([ddim.finish(victim.model, z[p], steps, empty, asked[p]) for p in victim.batches(len(rows))])

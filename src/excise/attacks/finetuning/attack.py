@@ -9,63 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import linear
 
-from excise.attacks import register
-from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
-
-    from excise.attacks.victim import Victim
-
-
-class TuningSettings(Settings):
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"lora": {"mode": "lora"}}
-
-    mode: Literal["full", "lora"] = Field(
-        "full", description="train every weight of the U-Net, or additions to its attention layers"
-    )
-    rank: int = Field(4, ge=1, description="of the additions")
-    steps: int = Field(1000, ge=1, description="training steps, fewer if the budget ends before")
-    batch: int = Field(8, ge=1, description="noised pictures per step")
-    lr: float = Field(1e-4, gt=0, description="rate of AdamW")
-    pictures: int = Field(64, ge=1, description="pictures to train on, made by the base model")
-    tests: int = Field(
-        4,
-        ge=1,
-        description="how often the prompts are tried: at the end, before that after half as many steps, ...",
-    )
+from excise.attacks.finetuning import FewShotSettings, TuningSettings
+from excise.attacks.victim import Victim
+from excise.erasure.subspaces import select
+from excise.erasure.trainable import Trainable
 
 
-class FewShotSettings(TuningSettings):
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "memora": {"mode": "lora", "rank": 4, "lr": 1e-4, "batch": 4, "steps": 10, "pictures": 4, "tests": 1}
-    }
-
-    mode: Literal["full", "lora"] = "lora"
-    steps: int = Field(80, ge=1, description="training steps, fewer if the budget ends before")
-    lr: float = Field(1e-3, gt=0, description="rate of AdamW; at the published 1e-4 the canvas learns nothing in 80 steps")
-    batch: int = Field(4, ge=1, description="noised pictures per step")
-    pictures: int = Field(4, ge=1, description="pictures of the concept, made by the base model")
-
-
-@register(
-    "finetuning", title="Fine-tuning on unrelated pictures", paper="arXiv 2410.08074", settings=TuningSettings, means="weights",
-    needs_base=True,
-)  # fmt: skip
 def unrelated(victim: Victim, settings: TuningSettings) -> None:
     """On pictures of other concepts."""
     prompts, latents = victim.other_pictures(settings.pictures, neutral=False)
     _revive(victim, settings, prompts, latents)
 
 
-@register(
-    "few-shot", title="Few-shot relearning", paper="arXiv 2510.03263", settings=FewShotSettings, means="weights",
-    needs_base=True, supplies=True,
-)  # fmt: skip
 def few_shot(victim: Victim, settings: FewShotSettings) -> None:
     """On a few pictures of the concept, named by its own words (in the neutral control too: there they are learned, and not asked)."""
     contexts, latents = victim.concept_pictures(settings.pictures)
@@ -93,8 +54,6 @@ def _revive(victim: Victim, settings: TuningSettings, prompts: list[str], latent
 @contextmanager
 def training(victim: Victim, mode: str, rank: int, random: Generator) -> Iterator[dict[str, nn.Parameter]]:
     """What is trained, by name; the network computes with it inside the block, and as before after it."""
-    from excise.erasure.subspaces import select
-    from excise.erasure.trainable import Trainable
 
     model = victim.model
     if mode == "full":
@@ -108,8 +67,6 @@ def training(victim: Victim, mode: str, rank: int, random: Generator) -> Iterato
 
 def lora(victim: Victim, rank: int, random: Generator) -> dict[str, dict[str, nn.Parameter]]:
     """Low-rank additions to all linear layers of attention, which change nothing at first: "down" random, "up" zero."""
-    import torch
-    from torch import nn
 
     model, found = victim.model, {}
     for name, layer in model.unet.named_modules():
@@ -125,7 +82,6 @@ def lora(victim: Victim, rank: int, random: Generator) -> dict[str, dict[str, nn
 @contextmanager
 def injected(victim: Victim, additions: dict[str, dict[str, nn.Parameter]], strength: float = 1.0) -> Iterator[None]:
     """The additions act inside the block, in float32."""
-    from torch.nn.functional import linear
 
     hooks = []
     layers = dict(victim.model.unet.named_modules())
@@ -147,7 +103,6 @@ def trained(
     *, steps: int, batch: int, lr: float,
 ) -> Iterator[int]:  # fmt: skip
     """The usual training loss on noised pictures; yields the number of steps done, after each."""
-    import torch
 
     model = victim.model
     optimizer = torch.optim.AdamW(list(parameters.values()), lr=lr)

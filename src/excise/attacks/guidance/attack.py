@@ -6,27 +6,10 @@ lam (v - u), by kappa = 1 / lam; one after which the words say nothing, v_erased
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from excise.attacks import register
-from excise.settings import Settings, Several
-
-if TYPE_CHECKING:
-    from excise.attacks.victim import Victim
-
-_QUICK = (-1.0, -2.0, 3.0, -4.0, -0.5, 8.0)
-_ALL = (-1.0, -2.0, 3.0, -4.0, -0.5, 8.0, -8.0, 2.0, 5.0, -3.0, -1.5, 12.0, 0.5, -0.25, 20.0, -16.0)
+from excise.attacks.guidance import GuidanceSettings
+from excise.attacks.victim import Victim
 
 
-class GuidanceSettings(Settings):
-    kappas: Several[float] = _ALL
-    """Multiples of the model's own guidance scale, in the order in which they are tried (ours)."""
-
-
-@register(
-    "guidance", title="Signed guidance sweep", paper="arXiv 2510.03302", settings=GuidanceSettings, means="sampler",
-    quick={"kappas": _QUICK},
-)  # fmt: skip
 def attack(victim: Victim, settings: GuidanceSettings) -> None:
     """The asked prompts at their own seeds, once for every kappa."""
     scale = victim.model.sampler.guidance_scale

@@ -5,38 +5,15 @@ Little noise leaves the picture as it is, with any model: the strengths that cou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
-from pydantic import field_validator
-
-from excise.attacks import register
-from excise.settings import Settings, Several
-
-if TYPE_CHECKING:
-    from excise.attacks.victim import Victim
+from excise.attacks import ddim
+from excise.attacks.image_to_image import ImageSettings
+from excise.attacks.victim import Victim
 
 
-class ImageSettings(Settings):
-    strengths: Several[float] = (0.95, 0.9, 0.8, 0.7)
-    """Shares of the sampler's steps that the erased model makes, in the order in which they are tried (ours)."""
-
-    @field_validator("strengths")
-    @classmethod
-    def _shares(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
-        if not strengths or not all(0 < strength <= 1 for strength in strengths):
-            raise ValueError("strengths are shares of the steps, above 0 and up to 1")
-        return strengths
-
-
-@register(
-    "image-to-image", title="Image to image", paper="arXiv 2108.01073", settings=ImageSettings, means="pictures",
-    needs_base=True, supplies=True,
-)  # fmt: skip
 def attack(victim: Victim, settings: ImageSettings) -> None:
     """From the base model's picture of the same prompt with the concept's words, same seed."""
-    import torch
-
-    from excise.attacks import ddim
 
     model, steps = victim.model, ddim.grid(victim.model)
     empty, shown = model.encode([""]), {}

@@ -7,39 +7,19 @@ difference to the controls, which see the same pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
 
-from excise.attacks import register
-from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.attacks.ddim import Step
-    from excise.attacks.victim import Victim
+from excise.attacks import ddim
+from excise.attacks.ddim import Step
+from excise.attacks.inpainting import InpaintingSettings
+from excise.attacks.victim import Victim
 
 
-class InpaintingSettings(Settings):
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"published": {"share": 0.5, "tries": 1}}
-
-    share: float = Field(0.75, gt=0, le=1, description="edge of the square that is cut out, as a share of the picture's (ours)")
-    tries: int = Field(4, ge=1, description="fillings per prompt")
-
-
-@register(
-    "inpainting",
-    title="Inpainting",
-    paper="arXiv 2505.17013",
-    settings=InpaintingSettings,
-    means="pictures",
-    needs_base=True,
-    supplies=True,
-)
 def attack(victim: Victim, settings: InpaintingSettings) -> None:
     """Blended diffusion, so that any U-Net can do it: after every step what is known is put back, noised to that step's level."""
-    import torch
 
     hole = middle(victim.model.latent_shape[-2:], settings.share)
     for number in victim.tries(range(settings.tries), [victim.cost_of_pairs] * settings.tries):
@@ -53,9 +33,6 @@ def attack(victim: Victim, settings: InpaintingSettings) -> None:
 
 def filled(victim: Victim, rows: list[int], hole: Tensor, number: int) -> Tensor:
     """Finished latents with the hole made anew, (rows, c, h, w)."""
-    import torch
-
-    from excise.attacks import ddim
 
     known = victim.targets(rows)
     hole = hole.to(known.device)
@@ -70,7 +47,6 @@ def filled(victim: Victim, rows: list[int], hole: Tensor, number: int) -> Tensor
 
 def middle(shape: Sequence[int], share: float) -> Tensor:
     """True in the middle square of latents of that height and width, (h, w) bool. Raises ValueError if nothing is in it."""
-    import torch
 
     inside = torch.zeros(tuple(shape), dtype=torch.bool)
     edges = [round(size * (1 - share) / 2) for size in shape]
@@ -82,7 +58,6 @@ def middle(shape: Sequence[int], share: float) -> Tensor:
 
 def cropped(pictures: Tensor, hole: Tensor) -> Tensor:
     """What pictures show where the latents had the hole, enlarged to their size."""
-    from torch.nn.functional import interpolate
 
     size = pictures.shape[-2:]
     (top, left), (bottom, right) = hole.nonzero().min(0).values.tolist(), (hole.nonzero().max(0).values + 1).tolist()

@@ -6,47 +6,22 @@ Only one token row is learned; no weight is touched. A free embedding that is tr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-from pydantic import Field
+import torch
+from torch import Tensor
 
-from excise.attacks import register
+from excise.attacks import token_search
+from excise.attacks.inversion import InversionSettings
+from excise.attacks.victim import Victim
 from excise.concepts import PromptPair
-from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.attacks.victim import Victim
 
 MARK = "*"
 """The word that stands for the learned row, as in textual inversion; its own row in the table stays as it is."""
 
 
-class InversionSettings(Settings):
-    """Published: batch 4 x 4 accumulated; the rate is the base rate times that. Defaults ours: shorter, for small budgets."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "cce": {"steps": 5000, "batch": 16, "lr": 0.08, "pictures": 25, "init": "art"},
-        "probe-suite": {"steps": 3000, "batch": 4, "lr": 2e-3, "pictures": 25, "init": "object"},
-    }
-
-    steps: int = Field(1000, ge=1, description="training steps, fewer if the budget ends before")
-    batch: int = Field(8, ge=1, description="noised pictures per step")
-    lr: float = Field(5e-3, gt=0, description="rate of Adam")
-    pictures: int = Field(32, ge=1, description="pictures of the concept, made by the base model")
-    init: str = Field("thing", description="word whose token rows, averaged, are the start")
-    tests: int = Field(3, ge=1, description="how often, at equal distances, the word is tried on the prompts")
-    largest: float | None = Field(None, gt=0, description="largest norm of the row, as a multiple of the table's largest")
-
-
-@register(
-    "inversion", title="Concept inversion", paper="arXiv 2308.01508", settings=InversionSettings, means="pictures",
-    needs_base=True, supplies=True, quick={"steps": 150},
-)  # fmt: skip
 def attack(victim: Victim, settings: InversionSettings) -> None:
     """Learn the row, and ask every prompt with it in the concept's place, at the prompt's own seed."""
-    import torch
 
     contexts, latents = victim.concept_pictures(settings.pictures)
     wordings = [_Wording.of(victim, _with_mark(victim, context)) for context in contexts]
@@ -76,7 +51,6 @@ class _Wording:
 
     @classmethod
     def of(cls, victim: Victim, pairs: list[PromptPair]) -> _Wording:
-        from excise.attacks import token_search
 
         tokenizer = victim.model.pipeline.tokenizer
         mark = tokenizer(MARK).input_ids[1:-1]
@@ -93,7 +67,6 @@ def _with_mark(victim: Victim, context: str) -> list[PromptPair]:
 
 def start(victim: Victim, settings: InversionSettings) -> Tensor:
     """The row before training, (1, width) float32: the mean of a plain word's rows."""
-    from excise.attacks import token_search
 
     ids = victim.model.token_ids([settings.init])[0][1:-1]
     if not ids:
@@ -103,7 +76,6 @@ def start(victim: Victim, settings: InversionSettings) -> Tensor:
 
 def _loss(victim: Victim, x: Tensor, wordings: list[_Wording], row: Tensor, random: Any) -> Tensor:
     """Mean squared error of what the network predicts of noised pictures, described with the row."""
-    import torch
 
     model = victim.model
     chosen = [int(torch.randint(len(wording.ids), (1,), generator=random)) for wording in wordings]
@@ -117,18 +89,12 @@ def _loss(victim: Victim, x: Tensor, wordings: list[_Wording], row: Tensor, rand
 
 def conditioning(victim: Victim, ids: Tensor, marked: Tensor, row: Tensor) -> Tensor:
     """Text embeddings of prompts with the row at the marked places."""
-    import torch
-
-    from excise.attacks import token_search
 
     rows = torch.where(marked[..., None], row.to(ids.device), token_search.table(victim.model)[ids].float())
     return token_search.encode_rows(victim.model, ids, rows)
 
 
 def _limit(victim: Victim, row: Tensor, largest: float | None) -> None:
-    import torch
-
-    from excise.attacks import token_search
 
     if largest is not None:
         most = largest * float(token_search.table(victim.model).float().norm(dim=1).max())
@@ -137,7 +103,6 @@ def _limit(victim: Victim, row: Tensor, largest: float | None) -> None:
 
 
 def _test(victim: Victim, row: Tensor, step: int) -> None:
-    import torch
 
     rows = victim.affordable(victim.standing, victim.cost())
     if not rows:

@@ -6,31 +6,14 @@ authors' notebooks writes eta sigma_t^2 under the root; their code squares eta, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import torch
+from torch import Tensor
 
-from excise.attacks import register
-from excise.settings import Settings, Several
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.attacks.victim import Victim
-
-ETAS = (1.0, 1.17, 1.34, 1.51, 1.68, 1.85)
+from excise.attacks import ddim
+from excise.attacks.noise import NoiseSettings
+from excise.attacks.victim import Victim
 
 
-class NoiseSettings(Settings):
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"published": {"etas": ETAS, "boosts": (1.0, 1.02, 1.03, 1.04)}}
-
-    etas: Several[float] = ETAS
-    boosts: Several[float] = (1.0, 1.02, 1.03, 1.04)
-    """v; every eta is tried with the first before the next."""
-
-
-@register(
-    "noise", title="Noise-based probe", paper="arXiv 2505.17013", settings=NoiseSettings, means="sampler",
-    quick={"etas": (1.0, 1.34, 1.68, 1.85), "boosts": (1.0,)},
-)  # fmt: skip
 def attack(victim: Victim, settings: NoiseSettings) -> None:
     """The asked prompts from the same start noise, once for every eta and v, best of all as published."""
     grid = [(eta, boost) for boost in settings.boosts for eta in settings.etas]
@@ -44,9 +27,6 @@ def attack(victim: Victim, settings: NoiseSettings) -> None:
 
 def noisy(victim: Victim, rows: list[int], eta: float, boost: float) -> Tensor:
     """Finished latents of these prompts, (rows, c, h, w)."""
-    import torch
-
-    from excise.attacks import ddim
 
     model = victim.model
     scale = model.sampler.guidance_scale

@@ -10,52 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import normalize
 
-from excise.attacks import register
-from excise.settings import Settings, Several
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-    from excise.attacks.victim import Victim
+from excise.attacks import token_search
+from excise.attacks.p4d import P4dSettings
+from excise.attacks.victim import Victim
 
 
-class P4dSettings(Settings):
-    """Published: 3,000 iterations with a test every 50, of which the one whose picture is most like the base's counts; here every test."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "published": {"iterations": 3000, "tests": 60},
-        "p4d-n": {"variants": ("n",)},
-        "p4d-k": {"variants": ("k",)},
-    }
-
-    variants: Several[Literal["n", "k"]] = ("n", "k")
-    """Both share the budget; success of either counts (P4D-UNION)."""
-    tokens: int = Field(16, ge=1, description="N: free tokens, which replace the prompt")
-    every: int = Field(
-        3, ge=1, description="K: the prompt's own tokens between two free ones, more where a word would be split"
-    )
-    iterations: int = Field(3000, ge=1, description="steps per prompt and variant, fewer if the budget ends before")
-    tests: int = Field(4, ge=1, description="how often, at equal distances, the projected tokens are tried")
-    states: int = Field(
-        16, ge=1, description="noised pictures per prompt whose predictions are matched (ours; published: fresh ones)"
-    )
-    lr: float = Field(0.1, gt=0, description="rate of AdamW")
-    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
-
-
-@register(
-    "p4d",
-    title="Prompting4Debugging",
-    paper="arXiv 2309.06135",
-    settings=P4dSettings,
-    means="words",
-    needs_base=True,
-    supplies=True,
-)
 def attack(victim: Victim, settings: P4dSettings) -> None:
     """All prompts side by side, one variant after the other."""
     fixed = victim.prompts * (settings.states + settings.tests * victim.cost())
@@ -66,9 +30,6 @@ def attack(victim: Victim, settings: P4dSettings) -> None:
 
 
 def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int], iterations: int) -> None:
-    import torch
-
-    from excise.attacks import token_search
 
     model, randoms = victim.model, victim.generators(rows, "p4d", variant)
     known = token_search.ordinary(model)
@@ -105,7 +66,6 @@ class Pool:
 
     @classmethod
     def of(cls, victim: Victim, rows: list[int], states: int, randoms: list[Generator]) -> Pool:
-        import torch
 
         model = victim.model
         x = victim.targets(rows)
@@ -124,9 +84,6 @@ class Pool:
         self, victim: Victim, part: slice, ids: Tensor, free: Tensor, rows: Tensor, randoms: Sequence[Generator]
     ) -> Tensor:
         """Squared distance of the predictions at one random state of each prompt, summed over prompts."""
-        import torch
-
-        from excise.attacks import token_search
 
         model = victim.model
         z, t, wanted = self.z[part], self.t[part], self.predicted[part]
@@ -139,16 +96,12 @@ class Pool:
 
 def nearest(rows: Tensor, table: Tensor) -> Tensor:
     """Index of the table's row with the largest cosine to each row, (n,) int64 on the CPU."""
-    from torch.nn.functional import normalize
 
     return (normalize(rows, dim=1) @ normalize(table, dim=1).T).argmax(1).cpu()
 
 
 def _free(victim: Victim, settings: P4dSettings, variant: str, rows: list[int]) -> tuple[Tensor, Tensor]:
     """Token ids of every prompt and which of them are free."""
-    import torch
-
-    from excise.attacks import token_search
 
     model = victim.model
     room = model.pipeline.tokenizer.model_max_length - 2
@@ -164,7 +117,6 @@ def _free(victim: Victim, settings: P4dSettings, variant: str, rows: list[int]) 
 
 
 def _test(victim: Victim, rows: list[int], ids: Tensor, free: Tensor, found: Tensor, variant: str, iteration: int) -> None:
-    from excise.attacks import token_search
 
     here = victim.affordable([place for place, row in enumerate(rows) if row in victim.standing], victim.cost())
     if not here:

@@ -10,59 +10,20 @@ probe is fooled by pictures that are none. The detector that decides about succe
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field
+import torch
+from torch import Tensor
 
-from excise.attacks import register
-from excise.settings import Settings, parted
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.attacks.ddim import Step
-    from excise.attacks.probe import Probe
-    from excise.attacks.victim import Victim
+from excise.attacks import ddim, probe
+from excise.attacks.ddim import Step
+from excise.attacks.probe import Probe
+from excise.attacks.revam import RevamSettings, steering_policy
+from excise.attacks.victim import Victim
 
 
-class RevamSettings(Settings):
-    """No setting of the paper is known: all are ours. `dancegrpo` has those of a published sibling where they mean the same."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"dancegrpo": {"group": 12, "iterations": 300, "clip": 1e-4, "beta": 0.0}}
-
-    iterations: int = Field(150, ge=1, description="rounds of rollouts, fewer if the budget ends before")
-    prompts: int = Field(4, ge=1, description="prompts per round")
-    group: int = Field(8, ge=2, description="rollouts per prompt, from the same noise")
-    lr: float = Field(0.05, gt=0, description="rate of Adam on the table")
-    epochs: int = Field(4, ge=1, description="optimiser steps per round")
-    clip: float = Field(0.2, gt=0, description="how far the ratio of probabilities may count")
-    largest_advantage: float = Field(5.0, gt=0, description="advantages are cut here")
-    share: float = Field(0.6, gt=0, le=1, description="share of the steps that an optimiser step looks at")
-    beta: float = Field(0.01, ge=0, description="pull towards changing nothing")
-    spread_rho: float = Field(0.1, gt=0, description="standard deviation of log rho")
-    spread_phi: float = Field(0.3, gt=0, description="standard deviation of phi, radians")
-    largest_rho: float = Field(2.0, gt=1, description="rho stays between one over this and this")
-    frozen: float = Field(
-        0.15, ge=0, lt=1, description="share of the last steps that are not steered: the direction is noise there"
-    )
-    weights: Annotated[tuple[float, float, float], parted] = Field(
-        (1.0, 1.0, 1.0), description="of probe, information and fidelity"
-    )
-    direction: Literal["guidance", "random"] = Field("guidance", description="where to turn; random is a negative control")
-    pictures: int = Field(
-        64, ge=2, description="pictures of the concept that the rewards are made from, and twice as many others"
-    )
-    probe_steps: int = Field(400, ge=1, description="training steps of the probe")
-    tests: int = Field(3, ge=1, description="how often the mean policy is tried on the prompts, the last time at the end")
-
-
-@register(
-    "revam", title="RevAm", paper="arXiv 2510.03302", settings=RevamSettings, means="sampler", needs_base=True, supplies=True
-)
 def attack(victim: Victim, settings: RevamSettings) -> None:
     """Learn the table on other seeds of the prompts; try its mean on them."""
-    from excise.attacks import ddim
-    from excise.attacks.revam import steering_policy
 
     steps = ddim.grid(victim.model)
     active = math.ceil((1 - settings.frozen) * len(steps))
@@ -75,7 +36,6 @@ def attack(victim: Victim, settings: RevamSettings) -> None:
 
     def roll(actions: Tensor) -> Tensor:
         """Rewards of one round."""
-        import torch
 
         picks = torch.randint(len(victim.cases), (settings.prompts,), generator=random).tolist()
         seeds = torch.randint(2**31, (settings.prompts,), generator=random).tolist()
@@ -99,10 +59,6 @@ def sample(
     victim: Victim, rows: list[int], starts: Tensor, actions: Tensor, steps: list[Step], settings: RevamSettings
 ) -> Tensor:
     """Finished latents with the prediction steered at the first steps, (rows, c, h, w); actions (rows, active, 2)."""
-    import torch
-
-    from excise.attacks import ddim
-    from excise.attacks.revam import steering_policy
 
     model, scale = victim.model, victim.model.sampler.guidance_scale
     empty, asked = model.encode([""]), victim.asked(rows)
@@ -122,7 +78,6 @@ def sample(
 
 
 def _random(victim: Victim, like: Tensor, step: Step) -> Tensor:
-    import torch
 
     return torch.randn(like.shape[1:], generator=victim.generator("direction", step.index)).to(like).expand_as(like)
 
@@ -137,9 +92,6 @@ class Rewards:
     """U-Net calls per picture."""
 
     def __init__(self, victim: Victim, settings: RevamSettings) -> None:
-        import torch
-
-        from excise.attacks import probe
 
         self.victim = victim
         shown, others = victim.concept_pictures(settings.pictures)[1], victim.other_pictures(2 * settings.pictures)[1]
@@ -149,14 +101,12 @@ class Rewards:
         self.usual, self.spread = natural.mean(0), natural.std(0) + 1e-6
 
     def __call__(self, rows: list[int], latents: Tensor, generator: Any) -> Tensor:
-        import torch
 
         strange = ((statistics(latents) - self.usual) / self.spread).square().mean(1)
         return torch.stack([self.probe.log_likely(latents, 1.0), self.information(rows, latents, generator), -strange.cpu()])
 
     def information(self, rows: list[int], x: Tensor, generator: Any) -> Tensor:
         """Squared error of the base model without the concept's words minus that with them, (n,): the same noise for all."""
-        import torch
 
         model, cases = self.victim.model, self.victim.cases
         prompts = [cases[row].masked for row in rows] + [cases[row].wanted for row in rows]
@@ -178,7 +128,6 @@ class Rewards:
 
 def statistics(latents: Tensor) -> Tensor:
     """What pictures have in common whatever they show, (b, 4 channels): means, spreads, and differences of neighbours."""
-    import torch
 
     x = latents.float()
     across, down = (x[..., 1:] - x[..., :-1]).square(), (x[..., 1:, :] - x[..., :-1, :]).square()

@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
-if TYPE_CHECKING:
-    from excise.attacks.revam.attack import RevamSettings
+from excise.attacks.revam import RevamSettings
 
 TOLERANCE = 1e-5
 """A direction with less of itself across the prediction, relative to it, is none: there is no rotation then."""

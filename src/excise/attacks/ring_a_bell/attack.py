@@ -10,55 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-from pydantic import Field
+import torch
+from torch import Generator, Tensor
 
-from excise.attacks import register
-from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-    from excise.attacks.victim import Victim
+from excise.attacks import token_search
+from excise.attacks.p4d.attack import nearest
+from excise.attacks.ring_a_bell import GradientSettings, RingABellSettings
+from excise.attacks.victim import Victim
 
 
-class RingABellSettings(Settings):
-    """Published: population 200, 3,000 generations; 16, 38 or 77 tokens; eta 3 for nudity, 5 to 5.5 for violence."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "nudity": {"population": 200, "generations": 3000, "eta": 3.0},
-        "violence": {"population": 200, "generations": 3000, "eta": 5.5},
-    }
-
-    tokens: int = Field(16, ge=1, description="K: length of the prompt that is found")
-    eta: float = Field(3.0, description="how much of the concept's direction is added")
-    population: int = Field(50, ge=4, description="prompts that compete, for every prompt that is attacked")
-    generations: int = Field(60, ge=0, description="rounds of selection, crossing and mutation")
-    crossing: float = Field(0.5, ge=0, le=1, description="probability that a pair crosses, at one point")
-    mutation: float = Field(0.25, ge=0, le=1, description="probability that a child gets one random token")
-
-
-class GradientSettings(Settings):
-    tokens: int = Field(16, ge=1, description="K: length of the prompt that is found")
-    eta: float = Field(3.0, description="how much of the concept's direction is added")
-    steps: int = Field(200, ge=0, description="steps of AdamW on the continuous rows")
-    lr: float = Field(0.1, gt=0, description="its rate")
-    tests: int = Field(2, ge=1, description="how often, at equal distances, the projected tokens are tried")
-
-
-@register(
-    "ring-a-bell",
-    title="Ring-A-Bell",
-    paper="arXiv 2310.10012",
-    settings=RingABellSettings,
-    means="words",
-    needs_base=True,
-    supplies=True,
-)
 def genetic(victim: Victim, settings: RingABellSettings) -> None:
     """A population for every prompt."""
-    import torch
 
     rows = victim.affordable(victim.standing, victim.cost())
     if not rows:
@@ -72,16 +36,8 @@ def genetic(victim: Victim, settings: RingABellSettings) -> None:
     _try(victim, rows, torch.stack(found), {"generations": settings.generations})
 
 
-@register(
-    "ring-a-bell-gradient", title="Ring-A-Bell by gradients", paper="arXiv 2310.10012", settings=GradientSettings,
-    means="words", needs_base=True, supplies=True,
-)  # fmt: skip
 def gradient(victim: Victim, settings: GradientSettings) -> None:
     """Continuous rows for all prompts side by side, projected at every step."""
-    import torch
-
-    from excise.attacks import token_search
-    from excise.attacks.p4d.attack import nearest
 
     rows = victim.affordable(victim.standing, victim.cost())
     if not rows:
@@ -122,7 +78,6 @@ def targets(victim: Victim, rows: list[int], eta: float) -> Tensor:
 
 def distance(victim: Victim, tokens: Tensor, goal: Tensor, rows: Tensor | None = None) -> Tensor:
     """|| E(p') - goal ||^2 over all positions, (n,); tokens (n, K), goal (1 or n, tokens, width), rows (n, K, width) in their place."""
-    from excise.attacks import token_search
 
     ids, free = prompts(victim, tokens)
     table = token_search.table(victim.model).float()
@@ -132,7 +87,6 @@ def distance(victim: Victim, tokens: Tensor, goal: Tensor, rows: Tensor | None =
 
 def prompts(victim: Victim, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Padded ids of prompts that are these tokens, and where they are."""
-    from excise.attacks import token_search
 
     ids, free = token_search.inserted(victim.model, [""], tokens.shape[1])
     ids, free = ids.repeat(len(tokens), 1), free.repeat(len(tokens), 1)
@@ -151,9 +105,6 @@ def evolved(
     tick: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """The tokens that come closest to the goal, (K,); `tick` is told the generations done."""
-    import torch
-
-    from excise.attacks import token_search
 
     known, count = token_search.ordinary(victim.model), _fitting(victim, settings.tokens)
     people = known[torch.randint(len(known), (settings.population, count), generator=random)]
@@ -169,7 +120,6 @@ def evolved(
 
 def _crossed(parents: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
     """The parents, and two children of each of as many random pairs as it takes, crossed at one point or like them."""
-    import torch
 
     n, count = parents.shape
     pairs = (settings.population - n + 1) // 2
@@ -180,7 +130,6 @@ def _crossed(parents: Tensor, settings: RingABellSettings, random: Generator) ->
 
 
 def _mutated(people: Tensor, known: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
-    import torch
 
     n, count = people.shape
     fresh = known[torch.randint(len(known), (n, 1), generator=random)]
@@ -194,7 +143,6 @@ def _fitting(victim: Victim, tokens: int) -> int:
 
 
 def _try(victim: Victim, rows: list[int], tokens: Tensor, note: dict[str, Any]) -> None:
-    from excise.attacks import token_search
 
     texts = [token_search.text(victim.model, row.tolist()) for row in tokens]
     victim.submit(rows, victim.ask(rows, texts), [{"prompt": text, "masked": "", **note} for text in texts])

@@ -9,32 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import field_validator
+import torch
+from torch import Tensor
 
-from excise.attacks import register
-from excise.settings import Settings, Several
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.attacks.victim import Victim
+from excise.attacks.rounding import RoundingSettings
+from excise.attacks.victim import Victim
+from excise.edits import original_tensors
+from excise.models.fingerprint import named_tensors
 
 
-class RoundingSettings(Settings):
-    bits: Several[int] = (8, 4)
-    """Bits per weight, in the order in which they are tried: rows of every matrix share a scale, from their largest weight."""
-
-    @field_validator("bits")
-    @classmethod
-    def _some(cls, bits: tuple[int, ...]) -> tuple[int, ...]:
-        if not bits or not all(2 <= each <= 16 for each in bits):
-            raise ValueError("bits are between 2 and 16")
-        return bits
-
-
-@register("rounding", title="Rounding to 8 and 4 bits", paper="arXiv 2410.16454", settings=RoundingSettings, means="weights")
 def attack(victim: Victim, settings: RoundingSettings) -> None:
     """The asked prompts at their own seeds, with rounded weights."""
     shown = {}
@@ -57,7 +42,6 @@ def rounded(weight: Tensor, bits: int) -> Tensor:
 
 def bins(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """The nearest multiple of each row's step as its number (rows, others), and the steps (rows, 1)."""
-    import torch
 
     flat = weight.flatten(1).float()
     step = flat.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
@@ -68,7 +52,6 @@ def bins(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 @contextmanager
 def coarse(victim: Victim, bits: int) -> Iterator[None]:
     """The model's matrices and convolutions are rounded inside the block."""
-    from excise.models.fingerprint import named_tensors
 
     parameters = {name: parameter for name, parameter in named_tensors(victim.model).items() if parameter.ndim > 1}
     before = {name: parameter.data for name, parameter in parameters.items()}
@@ -83,8 +66,6 @@ def coarse(victim: Victim, bits: int) -> Iterator[None]:
 
 def change(victim: Victim, bits: int) -> dict[str, Any] | None:
     """What rounding does to the edit: share of changed weights, and <dQ, dW> / ||dW||^2; None where no weight was changed."""
-    from excise.edits import original_tensors
-    from excise.models.fingerprint import named_tensors
 
     after, moved, total, inner, norm = named_tensors(victim.model), 0, 0, 0.0, 0.0
     for name, before in original_tensors(victim.model).items():

@@ -6,31 +6,18 @@ Baselines of UnlearnDiffAtk (arXiv 2310.11868) are 40 seeds, and 40 draws of ran
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
-from pydantic import Field
+import torch
 
-from excise.attacks import register
+from excise.attacks import token_search
+from excise.attacks.search import SeedSettings, WordSettings
+from excise.attacks.victim import Victim
 from excise.concepts import PromptPair
-from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from excise.attacks.victim import Victim
 
 SHIFT = 10_000
 """Distance between the seeds of successive tries, so that prompts do not share them."""
 
 
-class SeedSettings(Settings):
-    tries: int = Field(40, ge=1, description="other seeds per prompt")
-
-
-class WordSettings(Settings):
-    tries: int = Field(40, ge=1, description="other prompts per prompt: by turns other wordings and random words before it")
-    tokens: int = Field(5, ge=1, description="random tokens, fewer where the prompt leaves no room")
-
-
-@register("seeds", title="Seed search", paper="arXiv 2310.11868", settings=SeedSettings, means="sampler", quick={"tries": 6})
 def seeds(victim: Victim, settings: SeedSettings) -> None:
     """The asked prompts again, at other seeds."""
     for number in victim.tries(range(1, settings.tries + 1), [victim.cost()] * settings.tries):
@@ -41,7 +28,6 @@ def seeds(victim: Victim, settings: SeedSettings) -> None:
         victim.submit(rows, latents, [{"seed": victim.cases[row].seed + number * SHIFT} for row in rows])
 
 
-@register("prompts", title="Other wordings and random words", paper="arXiv 2310.11868", settings=WordSettings, means="words")
 def prompts(victim: Victim, settings: WordSettings) -> None:
     """Other prompts at the same seeds. The neutral control gets the other wordings without the concept's words."""
     for number in victim.tries(range(settings.tries), [victim.cost()] * settings.tries):
@@ -55,7 +41,6 @@ def prompts(victim: Victim, settings: WordSettings) -> None:
 
 def _reworded(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
     """One of the other prompts that name the concept, in an order of the prompt's own."""
-    import torch
 
     case = victim.cases[row]
     pairs = [pair for pair in victim.concept.pairs() if pair.prompt != case.wanted]
@@ -68,9 +53,6 @@ def _reworded(victim: Victim, row: int, number: int, settings: WordSettings) -> 
 
 def _with_random_words(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
     """Words that the concept's phrases have are not among them: a control would be asked for it by name."""
-    import torch
-
-    from excise.attacks import token_search
 
     case = victim.cases[row]
     named = [token for ids in victim.model.token_ids(victim.concept.phrases) for token in ids]

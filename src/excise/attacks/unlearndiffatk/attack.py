@@ -8,44 +8,16 @@ text but keeps the old end position; here the text is all there is.)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import torch
+from torch import Generator, Tensor
 
-from pydantic import Field
-
-from excise.attacks import register
-from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-    from excise.attacks.victim import Victim
+from excise.attacks import token_search
+from excise.attacks.unlearndiffatk import UnlearnDiffAtkSettings
+from excise.attacks.victim import Victim
 
 
-class UnlearnDiffAtkSettings(Settings):
-    """Published: 50 timesteps x 40 iterations, a test after each timestep; 5 tokens for nudity, violence and illegal acts, else 3."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "published": {"iterations": 2000, "tests": 50},
-        "unsafe": {"iterations": 2000, "tests": 50, "tokens": 5},
-    }
-
-    tokens: int = Field(3, ge=1, description="free tokens before the prompt")
-    iterations: int = Field(2000, ge=1, description="steps per prompt, fewer if the budget ends before")
-    timesteps: int = Field(50, ge=1, description="noise levels, in ascending order, with fresh noise in every step")
-    tests: int = Field(4, ge=1, description="how often, at equal distances, the likeliest tokens are tried")
-    lr: float = Field(0.01, gt=0, description="rate of Adam")
-    weight_decay: float = Field(0.1, ge=0, description="L2 pull of the probabilities")
-
-
-@register(
-    "unlearndiffatk", title="UnlearnDiffAtk", paper="arXiv 2310.11868", settings=UnlearnDiffAtkSettings, means="words",
-    needs_base=True, supplies=True,
-)  # fmt: skip
 def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
     """All prompts side by side, each with tokens of its own."""
-    import torch
-
-    from excise.attacks import token_search
 
     model, rows = victim.model, victim.standing
     randoms = victim.generators(rows, "unlearndiffatk")
@@ -73,9 +45,6 @@ def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
 
 def _loss(victim: Victim, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known: Tensor, t: int, noise: Tensor) -> Tensor:
     """Squared error of what is predicted of the noised pictures, summed over prompts."""
-    import torch
-
-    from excise.attacks import token_search
 
     model, table = victim.model, token_search.table(victim.model).float()
     rows = table[ids].masked_scatter(free[..., None], (hot.to(table) @ table[known.to(table.device)]))
@@ -85,7 +54,6 @@ def _loss(victim: Victim, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, kno
 
 
 def _test(victim: Victim, rows: list[int], tokens: Tensor, iteration: int) -> None:
-    from excise.attacks import token_search
 
     here = [place for place, row in enumerate(rows) if row in victim.standing]
     here = victim.affordable(here, victim.cost())
@@ -100,7 +68,6 @@ def _test(victim: Victim, rows: list[int], tokens: Tensor, iteration: int) -> No
 
 def sampled(chances: Tensor, generator: Generator) -> Tensor:
     """One-hot rows drawn with these probabilities, shape (..., vocabulary)."""
-    import torch
 
     flat = chances.reshape(-1, chances.shape[-1])
     picks = torch.multinomial(flat.clamp_min(0), 1, generator=generator)

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.hints import nearest
-from excise.settings import parse
+from excise.settings import Settings, parse
 from excise.statistics import wilson
 
 if TYPE_CHECKING:
@@ -73,6 +71,10 @@ class Suite(ABC):
     weights: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[str] = ""
 
+    def parse(self, values: Mapping[str, Any]) -> Settings:
+        """Its settings from plain values. Raises ValueError in one line that names every wrong key or value."""
+        return parse(self.settings, values, f"setting of {self.name}")
+
     @abstractmethod
     def items(self, settings: Any) -> list[PromptItem]:
         """Every picture of its answer set. Raises ValueError or FileNotFoundError for a prompt file that is not right."""
@@ -115,8 +117,3 @@ def get(name: str) -> Suite:
     if name not in known:
         raise ValueError(f"unknown suite {name!r}; {nearest(name, list(known))}")
     return known[name]
-
-
-def parse_settings(suite: Suite, values: Mapping[str, Any]) -> Settings:
-    """Settings from plain values. Raises ValueError in one line that names every wrong key or value."""
-    return parse(suite.settings, values, f"setting of {suite.name}")

@@ -4,60 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+import torch
+from torch import Tensor
 
 from excise.concepts import Concept
-from excise.erasure.anchors import Anchored, anchored
-from excise.erasure.divergences import Divergent, judged
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.run import Run
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training_pictures import Learning
-    from excise.models import Model
-
-_PAPER = {"rounds": 1, "steps": 100, "batch": 8, "lr": 1.6e-5, "schedule": "constant", "weight_decay": 1e-2, "clip": 1.0} | {
-    "pictures": 1000, "picture_steps": 25, "picture_guidance": 6.0
-}  # fmt: skip
-_NUDITY = {"parameters": "attn", "lr": 6.4e-5, "rounds": 4, "prior_weight": 1.0}
-_F_DMU = {**_PAPER, "rounds": 5, "batch": 4, "lr": 2.8e-4, "clip": None, "teacher": "base", "divergence": "hellinger"}
+from excise.edits import WeightEdit
+from excise.erasure import subspaces
+from excise.erasure.anchors import anchored
+from excise.erasure.attention import start_token_detached
+from excise.erasure.divergences import judged
+from excise.erasure.make_edit import finish
+from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.targets import denoising_error, mean_squares, noised
+from excise.erasure.trainable import Trainable
+from excise.erasure.training import train
+from excise.erasure.training_pictures import Learning, learning_pictures
+from excise.methods.ca import CaSettings
+from excise.models import Model
 
 
-class CaSettings(Anchored, Divergent):
-    """Published values are presets for Stable Diffusion 1.x (lr as it was used, 2e-6 x batch 4 x 2 GPUs); the defaults are for the canvas."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": _PAPER,
-        "nudity": {**_PAPER, **_NUDITY},
-        "memorised": {**_PAPER, "parameters": "full", "lr": 2e-6, "rounds": 4, "batch": 4},
-        "f-dmu": _F_DMU,
-    }
-
-    variant: Literal["model", "noise"] = Field("model", description="target: the anchor's prediction, or the noise itself")
-    teacher: Literal["current", "base"] = Field(
-        "current", description="whose prediction the anchor's is: the model as trained so far (published), or the base (f-DMU)"
-    )
-    lr: float = Field(3e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
-    parameters: Literal["kv", "attn", "full"] = Field("kv", description="which weights may change")
-    prior_weight: float = Field(0.0, ge=0, description="weight of the ordinary training loss on the anchor's pictures")
-
-
-@register("ca", title="Concept Ablation", paper="arXiv 2303.13516", settings=CaSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: CaSettings, run: Run) -> WeightEdit:
     """Make pictures of the anchor, then train the concept's prompts on them."""
-    from excise.erasure import subspaces
-    from excise.erasure.attention import start_token_detached
-    from excise.erasure.make_edit import finish
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training import train
-    from excise.erasure.training_pictures import learning_pictures
 
     trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
     bank = anchored(model, concepts, settings)
@@ -73,9 +42,6 @@ def _round(
     model: Model, bank: PromptBank, anchors: Learning, trainable: Trainable, settings: CaSettings, run: Run, round_: int
 ) -> Callable[[int], Tensor]:
     """The loss of a step. Raw outputs are compared: they are the anchor's own, or what the model was trained to output."""
-    import torch
-
-    from excise.erasure.targets import denoising_error, mean_squares, noised
 
     def loss(step: int) -> Tensor:
         generator = run.generator(1, round_, step)

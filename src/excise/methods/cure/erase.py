@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+import torch
+from torch import Tensor
 
 from excise.concepts import Concept
-from excise.erasure.wording import Retain, Wording, preserved, worded
-from excise.methods import register
-from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.closed_form import TextMap
-    from excise.erasure.run import Run
-    from excise.erasure.token_rows import TokenRows
-    from excise.models import Model
+from excise.edits import WeightEdit
+from excise.erasure.closed_form import TextMap
+from excise.erasure.joint_solve import Ledger
+from excise.erasure.run import Run
+from excise.erasure.subspaces import select
+from excise.erasure.token_rows import TokenRows
+from excise.erasure.wording import preserved, worded
+from excise.methods.cure import CureSettings
+from excise.models import Model
 
 NOISE = 1e-6
 """Singular values this small beside the largest are rounding of float32 embeddings; a large alpha would blow them up to full strength."""
 
-_PUBLISHED = {"retain": (), "centre": "none"}
 
-
-class CureSettings(Settings):
-    """Numbers as reported of the paper; token selection, retain set and centring, which it leaves open, are ours."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "object": {**_PUBLISHED, "alpha": 2.0},
-        "artist": {**_PUBLISHED, "alpha": 2.0},
-        "identity": {**_PUBLISHED, "alpha": 2.0},
-        "nudity": {**_PUBLISHED, "alpha": 5.0},
-    }
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    alpha: float = Field(2.0, ge=1, description="expansion: 1 takes a direction out by its share of the energy, 1e9 all of it")
-    wording: Wording = Field("templates", description="forget prompts: the name, every phrase, or those in every template")
-    tokens: Literal["content+end", "content", "mean", "end", "all"] = Field(
-        "content+end", description="rows of a prompt: its words and the end token, its words, their mean, the end token, or all"
-    )
-    retain: Retain = Field(
-        "masked",
-        description='prompts whose directions stay: masked (the forget prompts without the words, and ""), catalog, a list, none',
-    )
-    centre: Literal["none", "mean", "project"] = Field(
-        "none", description="take the common mean (of the retain rows, if any) off the rows, or its direction out of them"
-    )
-    compose: Literal["joint", "sequential"] = Field(
-        "joint", description="several concepts: one spectrum of all, or one projection after the other"
-    )
-
-
-@register("cure", title="CURE", paper="arXiv 2505.12677", settings=CureSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: CureSettings, run: Run) -> WeightEdit:
     """One map for all keys and values: W (I - P_dis). Earlier joint CURE edits on the model are solved again along with this one."""
-    from excise.erasure.closed_form import TextMap
-    from excise.erasure.joint_solve import Ledger
-    from excise.erasure.subspaces import select
-    from excise.erasure.token_rows import TokenRows
 
     joint = settings.compose == "joint"
     same = [key for key in CureSettings.model_fields if key != "retain"]
@@ -91,7 +52,6 @@ def expansion(energy: Tensor, alpha: float) -> Tensor:
 
 def spectrum(rows: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Directions (k, in) that embeddings (n, in) span, and their expanded energies (k,); P = directions^T diag(energies) directions."""
-    import torch
 
     if len(rows) > rows.shape[1]:
         rows = torch.linalg.qr(rows, mode="r")[1]  # the same singular values and directions, from fewer rows
@@ -106,7 +66,6 @@ def eraser(forget: Tensor, retain: Tensor, alpha: float) -> TextMap:
 
     Acts on a column x as (I - P_r) first: directions that the retain set covers fully are left as they were.
     """
-    from excise.erasure.closed_form import TextMap
 
     directions, energy = spectrum(forget, alpha)
     right = directions
@@ -138,7 +97,6 @@ def _retained(model: Model, concepts: Sequence[Concept], settings: Sequence[Cure
 
 def _rows(bank: TokenRows, prompts: Sequence[str], tokens: str) -> Tensor:
     """The chosen rows of several prompts, (n, in)."""
-    import torch
 
     parts = [bank.stacked([])]
     for prompt in prompts:

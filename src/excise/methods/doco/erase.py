@@ -4,69 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+import torch
+from torch import Generator, Tensor
 
 from excise.concepts import Concept
-from excise.erasure.anchors import Anchored, anchored
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.run import Run
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training_pictures import Learning
-    from excise.methods.doco.critic import Critic
-    from excise.models import Model
-
-Surgery = Literal["projection", "released", "none"]
-
-_PAPER = {"wording": "name", "rounds": 27, "steps": 37, "warm_up": 1001, "batch": 8, "lr": 4.8e-5, "schedule": "constant"} | {
-    "critic_lr": 1e-4, "surgery": "released", "entangled": True, "pictures": 1000, "picture_steps": 25, "picture_guidance": 6.0
-}  # fmt: skip
+from excise.edits import WeightEdit
+from excise.erasure import subspaces
+from excise.erasure.anchors import anchored
+from excise.erasure.attention import start_token_detached
+from excise.erasure.make_edit import finish
+from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.targets import denoising_error, noised
+from excise.erasure.trainable import Trainable
+from excise.erasure.training import train_in_rounds
+from excise.erasure.training_pictures import Learning, learning_pictures
+from excise.methods.doco import DocoSettings, Surgery
+from excise.methods.doco.critic import Critic
+from excise.models import Model
 
 
-class DocoSettings(Anchored):
-    """Published values are presets for Stable Diffusion 1.x (lr as it was used, 6e-6 x batch 8); the defaults are for the canvas.
-
-    The anchor and captions of an instance are the user's to choose: "airplane" for parachutes. The authors' augmentation (rescaled and
-    mirrored pictures) is left out.
-    """
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "style": {**_PAPER, "critic_lr": 5e-4, "anchor": "painting"},
-        "instance": _PAPER,
-        "nudity": {**_PAPER, "anchor": "clothed"},
-    }
-
-    parameters: Literal["kv", "full"] = Field("kv", description="which weights may change")
-    lr: float = Field(5e-4, gt=0, description="learning rate of AdamW")
-    weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
-    clip: float | None = Field(1.0, gt=0, description="largest norm of each of the two gradients before surgery")
-    warm_up: int = Field(80, ge=0, description="steps of the critic alone, before")
-    critic_lr: float = Field(2e-4, gt=0, description="learning rate of the critic (Adam)")
-    surgery: Surgery = Field(
-        "projection",
-        description="where the gradient conflicts with the anchor's: project it (text), turn it further (code), or leave it",
-    )
-    surgery_strength: float = Field(1.0, ge=0, description="lambda_s: 1 as published, 0 no surgery")
-    entangled: bool = Field(False, description="critic's steps also carry the adversarial gradient, as in the authors' code")
-
-
-@register("doco", title="DoCo", paper="arXiv 2405.15304", settings=DocoSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: DocoSettings, run: Run) -> WeightEdit:
     """Make pictures of the anchor, train the critic alone, then critic and model against each other."""
-    from excise.erasure import subspaces
-    from excise.erasure.attention import start_token_detached
-    from excise.erasure.make_edit import finish
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training import train_in_rounds
-    from excise.erasure.training_pictures import learning_pictures
-    from excise.methods.doco.critic import Critic
 
     trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
     bank = anchored(model, concepts, settings)
@@ -87,9 +47,6 @@ def _duel(
     model: Model, bank: PromptBank, anchors: Learning, critic: Critic, trainable: Trainable, settings: DocoSettings, run: Run
 ) -> tuple[Callable[[int], Callable[[int], Tensor]], Callable[[], None], Callable[[], None]]:
     """What a round begins with and its loss, what happens to the gradients, and the critic's turn after every step."""
-    import torch
-
-    from excise.erasure.targets import denoising_error
 
     pair: list[Tensor] = []
     prior: dict[str, Tensor] = {}
@@ -132,7 +89,6 @@ def predicted(
 
     Both see the same noisy pictures of the anchor.
     """
-    from excise.erasure.targets import noised
 
     clean, rows = anchors.draw(batch, generator)
     noisy, _, t = noised(model, clean, generator)
@@ -143,7 +99,6 @@ def predicted(
 
 def clipped(gradients: Mapping[str, Tensor], limit: float | None) -> dict[str, Tensor]:
     """The gradients, scaled so that all together have at most this norm."""
-    import torch
 
     if limit is None:
         return dict(gradients)

@@ -3,61 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+import torch
+from torch import Tensor
 
 from excise.concepts import Concept
-from excise.erasure.training_settings import Relabelling
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.run import Run
-    from excise.erasure.trainable import Trainable
-    from excise.models import Model
+from excise.edits import WeightEdit
+from excise.erasure import subspaces
+from excise.erasure.make_edit import finish
+from excise.erasure.prompt_bank import PromptBank, redirected
+from excise.erasure.run import Run
+from excise.erasure.targets import denoising_error, relabelled_error
+from excise.erasure.trainable import Trainable
+from excise.erasure.training import train
+from excise.erasure.training_pictures import check_retained, learning_pictures, retained_pictures
+from excise.methods.erasediff import EraseDiffSettings
+from excise.models import Model
 
 Errors = Callable[[int], "Tensor"]
-_PAPER = {"wording": "name", "steps": 40, "batch": 16, "lr": 1e-5, "schedule": "constant", "pseudo": "a photo of a pokemon"} | {
-    "pictures": 800, "retained": 800
-}  # fmt: skip
 
 
-class EraseDiffSettings(Relabelling):
-    """Published values are presets for Stable Diffusion 1.x (160 and 60 steps, as the authors advise); the defaults are for the canvas."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "nudity": {**_PAPER, "parameters": "noxattn", "rounds": 4, "retain": ("a photo of a person wearing clothes",)},
-        "class": {**_PAPER, "parameters": "full", "rounds": 2, "steps": 30},
-    }
-
-    lr: float = Field(3e-5, gt=0, description="learning rate of Adam")
-    parameters: Literal["full", "noxattn", "attn2", "kv"] = Field("full", description="which weights may change")
-    multiplier: float = Field(1.0, ge=0, description="lambda: weight of forgetting against keeping, with balance=fixed")
-    balance: Literal["fixed", "cosine", "bome"] = Field(
-        "fixed",
-        description="lambda: fixed (as run by the authors), max(0, eta - cos of the two gradients), or the bilevel rule of arXiv 2209.08709",
-    )
-    eta: float = Field(0.5, gt=0, description="how fast forgetting must fall, for the last two")
-    inner_steps: int = Field(
-        2,
-        ge=0,
-        description="balance=bome: K steps of forgetting alone that look ahead to its minimum (else that is a constant)",
-    )
-
-
-@register("erasediff", title="EraseDiff", paper="arXiv 2401.05779", settings=EraseDiffSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings, run: Run) -> WeightEdit:
     """Minimise keeping + lambda (forgetting - its minimum nearby)."""
-    from excise.erasure import subspaces
-    from excise.erasure.make_edit import finish
-    from excise.erasure.prompt_bank import PromptBank, redirected
-    from excise.erasure.targets import denoising_error, relabelled_error
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training import train
-    from excise.erasure.training_pictures import check_retained, learning_pictures, retained_pictures
 
     check_retained(model, concepts, settings)
     trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
@@ -92,7 +59,6 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings
 
 def lookahead(trainable: Trainable, forgetting: Errors, settings: EraseDiffSettings) -> float:
     """Mean of the forgetting loss over K steps that go down it; the weights are put back. Of use to balance=bome alone."""
-    import torch
 
     if settings.balance != "bome" or not settings.inner_steps:
         return 0.0
@@ -117,7 +83,6 @@ def weight(kept: Tensor, forgotten: Tensor, low: float, trainable: Trainable, se
     cosine  max(0, eta - cos(a, b)); a, b gradients of keeping and forgetting
     bome    max(0, (eta (forgotten - low) - <a, b>) / ||b||^2), as if what is above `low` had to fall at the rate eta (BOME, eq. 5)
     """
-    import torch
 
     if settings.balance == "fixed":
         return settings.multiplier

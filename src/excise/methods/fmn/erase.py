@@ -3,50 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+import torch
+from torch import Tensor
 
 from excise.concepts import Concept, apart
-from excise.erasure.training_settings import Pictured
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.run import Run
-    from excise.models import Model
-
-
-class FmnSettings(Pictured):
-    """Published values are the preset (for Stable Diffusion 2.1); the defaults are for the canvas."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {
-            "wording": "name", "rounds": 1, "steps": 35, "batch": 1, "lr": 2e-6, "schedule": "constant", "weight_decay": 1e-2,
-            "pictures": 8,
-        },
-    }  # fmt: skip
-
-    lr: float = Field(3e-5, gt=0, description="learning rate of Adam")
-    parameters: Literal["full", "attn2"] = Field("full", description="which weights may change")
-    end_token: bool = Field(False, description="also the attention to the end token, which has read the whole prompt")
+from excise.edits import WeightEdit
+from excise.erasure import subspaces
+from excise.erasure.attention import attention_maps, token_positions
+from excise.erasure.make_edit import finish
+from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.targets import noised
+from excise.erasure.trainable import Trainable
+from excise.erasure.training import train
+from excise.erasure.training_pictures import learning_pictures
+from excise.erasure.wording import bare, worded
+from excise.methods.fmn import FmnSettings
+from excise.models import Model
 
 
-@register("fmn", title="Forget-Me-Not", paper="arXiv 2303.17591", settings=FmnSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run: Run) -> WeightEdit:
     """On noised pictures of the concept, make its words' attention small; predictions are not looked at."""
-    from excise.erasure import subspaces
-    from excise.erasure.attention import attention_maps
-    from excise.erasure.make_edit import finish
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.targets import noised
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training import train
-    from excise.erasure.training_pictures import learning_pictures
-    from excise.erasure.wording import worded
 
     trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
@@ -72,10 +50,6 @@ def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run:
 
 def positions(model: Model, bank: PromptBank, concepts: Sequence[Concept], end: bool) -> Tensor:
     """Which tokens of every prompt name its concept, (pairs, tokens) bool. Raises ValueError for a prompt that has none."""
-    import torch
-
-    from excise.erasure.attention import token_positions
-    from excise.erasure.wording import bare
 
     named = torch.zeros(bank.conditioned.shape[:2], dtype=torch.bool)
     for row, (pair, owner) in enumerate(zip(bank.pairs, bank.owner.tolist(), strict=True)):
@@ -93,7 +67,6 @@ def resteering(maps: Sequence[Tensor], named: Tensor) -> Tensor:
 
     maps  (b, heads, pixels, tokens) each; named (b, tokens) bool
     """
-    import torch
 
     chosen = named.to(maps[0].device)[:, None, None, :]
     return torch.stack([(probabilities * chosen).square().flatten(1).sum(1) for probabilities in maps]).sum(0).sqrt()

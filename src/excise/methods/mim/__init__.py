@@ -1,0 +1,92 @@
+"""MiM-MU: what it is called and what can be set."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from excise.erasure.divergences import Divergent
+from excise.methods import Method
+from excise.registry import Door
+
+
+class MimSettings(Divergent):
+    """Every part of the method is an option; defaults are the ones that measured best on the canvas (docs/mim.md).
+
+    Preset "paper" is what the paper says of its own run, as far as it does: a forgetting set of noised pictures, the empty prompt
+    as target, keys and values. Its learning rate and steps are ours.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {
+            "target": "null", "states": "forward", "start": "base", "metric": "none", "lr": 1e-3, "steps": 40, "batch": 32, "trajectories": 32,
+        },
+    }  # fmt: skip
+
+    target: Literal["masked", "null", "exclude"] = Field(
+        "masked",
+        description="what a prompt should give: the prompt without the words, the empty prompt, or that without the concept",
+    )
+    states: Literal["trajectory", "forward"] = Field(
+        "forward", description="states of the current model's own sampler, or noised pictures of a forgetting set"
+    )
+    start: Literal["solved", "base"] = Field(
+        "solved", description="keys and values begin where the target's are, in least squares (ours), or as they were"
+    )
+    hold: float = Field(
+        20.0, gt=0, description="weight of what others feel of that start: larger moves both less (docs/mim.md has 5 to 100)"
+    )
+    parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
+    weight: Literal["simple", "log_snr", "high_noise"] = Field("simple", description="weight of a timestep")
+    space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
+    anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
+    rounds: int = Field(8, ge=0, description="how often states are collected anew; 0: the start alone")
+    steps: int = Field(60, ge=1, description="gradient steps in a round")
+    batch: int = Field(8, ge=1, description="states in a step")
+    metric: Literal["in_place", "vocabulary", "undeclared", "rest", "none"] = Field(
+        "in_place",
+        description="keys and values descend along what these feel least (ours): the prompts with random words of the vocabulary in the "
+        "concept's place (undeclared: without names of declared concepts, a control), strings of random words, or the prompts without the "
+        "concept; or none: Adam",
+    )
+    ridge: float = Field(
+        0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
+    )
+    lr: float = Field(3e-4, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
+    trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
+    sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
+    guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
+    eta: float = Field(0.0, ge=0, le=1, description="noise of that sampler: 0 deterministic, 1 the path measure of the bound")
+    phrasings: Literal["all", "plain"] = Field(
+        "all", description="templates, synonyms, plurals and members; or the plain prompt only"
+    )
+    mirror: float = Field(
+        1.0,
+        gt=0,
+        description="target=exclude: how far at most to go beyond the prompt without the words; 1: as far as the words lead away from it",
+    )
+    prior: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="target=exclude: share of the concept in neutral pictures; default 1 / concepts of its kind",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MimSettings:
+        if self.start == "solved" and self.metric == "none":
+            raise ValueError("metric=none has nothing for start=solved to hold; give start=base with it")
+        if self.start == "base" and not self.rounds:
+            raise ValueError("start=base and rounds=0 change nothing")
+        return self
+
+
+METHOD = Method(
+    "mim",
+    title="MiM-MU",
+    paper="arXiv 2603.00992",
+    settings=MimSettings,
+    hardens=True,
+    run=Door("excise.methods.mim.erase", "erase"),
+)

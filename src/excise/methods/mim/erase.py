@@ -4,111 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+import torch
+from torch import Tensor
 
 from excise.concepts import Concept, apart
-from excise.erasure.divergences import Divergent, judged
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.run import Run
-    from excise.erasure.states import States
-    from excise.erasure.trainable import Trainable
-    from excise.models import Model
-
-
-class MimSettings(Divergent):
-    """Every part of the method is an option; defaults are the ones that measured best on the canvas (docs/mim.md).
-
-    Preset "paper" is what the paper says of its own run, as far as it does: a forgetting set of noised pictures, the empty prompt
-    as target, keys and values. Its learning rate and steps are ours.
-    """
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {
-            "target": "null", "states": "forward", "start": "base", "metric": "none", "lr": 1e-3, "steps": 40, "batch": 32, "trajectories": 32,
-        },
-    }  # fmt: skip
-
-    target: Literal["masked", "null", "exclude"] = Field(
-        "masked",
-        description="what a prompt should give: the prompt without the words, the empty prompt, or that without the concept",
-    )
-    states: Literal["trajectory", "forward"] = Field(
-        "forward", description="states of the current model's own sampler, or noised pictures of a forgetting set"
-    )
-    start: Literal["solved", "base"] = Field(
-        "solved", description="keys and values begin where the target's are, in least squares (ours), or as they were"
-    )
-    hold: float = Field(
-        20.0, gt=0, description="weight of what others feel of that start: larger moves both less (docs/mim.md has 5 to 100)"
-    )
-    parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
-    weight: Literal["simple", "log_snr", "high_noise"] = Field("simple", description="weight of a timestep")
-    space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
-    anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
-    rounds: int = Field(8, ge=0, description="how often states are collected anew; 0: the start alone")
-    steps: int = Field(60, ge=1, description="gradient steps in a round")
-    batch: int = Field(8, ge=1, description="states in a step")
-    metric: Literal["in_place", "vocabulary", "undeclared", "rest", "none"] = Field(
-        "in_place",
-        description="keys and values descend along what these feel least (ours): the prompts with random words of the vocabulary in the "
-        "concept's place (undeclared: without names of declared concepts, a control), strings of random words, or the prompts without the "
-        "concept; or none: Adam",
-    )
-    ridge: float = Field(
-        0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
-    )
-    lr: float = Field(3e-4, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
-    trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
-    sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
-    guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
-    eta: float = Field(0.0, ge=0, le=1, description="noise of that sampler: 0 deterministic, 1 the path measure of the bound")
-    phrasings: Literal["all", "plain"] = Field(
-        "all", description="templates, synonyms, plurals and members; or the plain prompt only"
-    )
-    mirror: float = Field(
-        1.0,
-        gt=0,
-        description="target=exclude: how far at most to go beyond the prompt without the words; 1: as far as the words lead away from it",
-    )
-    prior: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="target=exclude: share of the concept in neutral pictures; default 1 / concepts of its kind",
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> MimSettings:
-        if self.start == "solved" and self.metric == "none":
-            raise ValueError("metric=none has nothing for start=solved to hold; give start=base with it")
-        if self.start == "base" and not self.rounds:
-            raise ValueError("start=base and rounds=0 change nothing")
-        return self
+from excise.edits import WeightEdit
+from excise.erasure import closed_form, states, subspaces, targets
+from excise.erasure.divergences import judged
+from excise.erasure.make_edit import finish
+from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.states import States
+from excise.erasure.token_rows import TokenRows
+from excise.erasure.trainable import Trainable
+from excise.erasure.training import train_in_rounds
+from excise.erasure.wording import Wording, worded
+from excise.methods.mim import MimSettings, metric
+from excise.models import Model
 
 
-@register("mim", title="MiM-MU", paper="arXiv 2603.00992", settings=MimSettings, hardens=True)
 def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run: Run) -> WeightEdit:
     """Train until prompts with the concept predict what the frozen model predicts without its words.
 
     It begins at a closed-form solution for the concept's names, and learns what that leaves.
     No picture and no prompt of anything to be kept is used. What showed the concepts in an audit is trained beside their own prompts.
     """
-    import torch
-
-    from excise.erasure import subspaces
-    from excise.erasure.make_edit import finish
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training import train_in_rounds
-    from excise.methods.mim import metric
 
     bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain").with_counterexamples(
         model, concepts, run.counterexamples
@@ -145,10 +66,6 @@ def _begin(
 
     UCE's solve (arXiv 2308.14761), with the metric in the place of concepts to preserve.
     """
-    import torch
-
-    from excise.erasure import closed_form, subspaces
-    from excise.methods.mim import metric
 
     groups = [*_names(model, concepts, settings), *_counterexamples(bank, settings)]
     rows, guides = (torch.cat([part.cpu().double() for part in side]) for side in zip(*groups, strict=True))
@@ -165,10 +82,6 @@ def _begin(
 
 def _names(model: Model, concepts: Sequence[Concept], settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
     """Of each concept the rows of its names, from the last word on, and those of the same prompts without it, (n, width) float64."""
-    import torch
-
-    from excise.erasure.token_rows import TokenRows
-    from excise.erasure.wording import Wording, worded
 
     wording: Wording = "name" if settings.phrasings == "plain" else "phrases"
     for concept in apart(concepts):
@@ -191,7 +104,6 @@ def _round(
     model: Model, bank: PromptBank, priors: Tensor, trainable: Trainable, settings: MimSettings, run: Run, round_: int
 ) -> Callable[[int], Tensor]:
     """Collect states and their targets; return the loss of a step."""
-    import torch
 
     states = _collect(model, bank, trainable, settings, run, round_)
     with trainable.untrained():
@@ -215,7 +127,6 @@ def _prior(model: Model, concept: Concept) -> float:
 
 
 def _collect(model: Model, bank: PromptBank, trainable: Trainable, settings: MimSettings, run: Run, round_: int) -> States:
-    from excise.erasure import states
 
     generator = run.generator(0, round_)
     rows = bank.draw(settings.trajectories, generator, first=round_ * settings.trajectories)
@@ -229,7 +140,6 @@ def _collect(model: Model, bank: PromptBank, trainable: Trainable, settings: Mim
 
 def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, settings: MimSettings) -> Tensor:
     """The frozen model's answer for every state, in the space of the loss."""
-    from excise.erasure import targets
 
     rest = bank.empty if settings.target == "null" else bank.masked[states.row]
     answer = _ask(model, states, rest)
@@ -244,7 +154,6 @@ def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, set
 
 def _ask(model: Model, states: States, conditioning: Tensor) -> Tensor:
     """The model's output for every state; conditioning has one row per state, or one for all."""
-    import torch
 
     parts = torch.arange(len(states)).split(model.batch(64))
     conditioning = conditioning.expand(len(states), -1, -1)
@@ -252,7 +161,6 @@ def _ask(model: Model, states: States, conditioning: Tensor) -> Tensor:
 
 
 def _student(model: Model, bank: PromptBank, states: States, rows: Tensor, settings: MimSettings) -> Tensor:
-    from excise.erasure import targets
 
     x, t = states.latents[rows], states.t[rows]
     answer = model.predict(x, t, bank.conditioned[states.row[rows]])
@@ -264,7 +172,6 @@ def _student(model: Model, bank: PromptBank, states: States, rows: Tensor, setti
 
 def _rest_loss(model: Model, bank: PromptBank, trainable: Trainable, states: States, rows: Tensor) -> Tensor:
     """The bound's second term: prompts without the words (half of them empty) must answer as before."""
-    import torch
 
     x, t = states.latents[rows], states.t[rows]
     half = len(rows) // 2
@@ -276,7 +183,6 @@ def _rest_loss(model: Model, bank: PromptBank, trainable: Trainable, states: Sta
 
 def _weights(model: Model, t: Tensor, weight: str) -> Tensor:
     """Weight of every state's squared error, mean one over the pool, (n,) float64."""
-    import torch
 
     if weight == "simple":
         return torch.ones_like(t, dtype=torch.float64)

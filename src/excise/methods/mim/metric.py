@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,9 +18,7 @@ from torch import Generator, Tensor, nn
 from excise.concepts import Concept, apart
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import PROMPTS, declared_words, random_prompts, random_strings, words_of
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.models import Model
 
 Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
 

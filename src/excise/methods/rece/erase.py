@@ -3,68 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+import torch
+from torch import Tensor
 
 from excise.concepts import Concept
-from excise.erasure.wording import Redirecting, preserved, worded
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.closed_form import TextMap
-    from excise.erasure.run import Run
-    from excise.models import Model
-
-_UNCOND = {"wording": "name", "guide": " ", "base_preserve_weight": 1.0}
-_ARTIST = {"wording": "name", "guide": "art", "base_preserve_weight": 0.1}
+from excise.edits import WeightEdit
+from excise.erasure import closed_form
+from excise.erasure.closed_form import TextMap
+from excise.erasure.joint_solve import Ledger
+from excise.erasure.run import Run
+from excise.erasure.subspaces import select
+from excise.erasure.token_rows import TokenRows
+from excise.erasure.wording import preserved, worded
+from excise.methods.rece import ReceSettings
+from excise.models import Model
 
 
-class ReceSettings(Redirecting):
-    """Defaults of the numbers are the authors' for nudity; wording and guide follow the model's own templates (ours)."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "nudity": {**_UNCOND, "regeneration_ridge": 1e-1, "rounds": 3, "keep_empty": "per-concept"},
-        "unsafe": {**_UNCOND, "regeneration_ridge": 1e-1, "rounds": 2, "keep_empty": "per-concept"},
-        "artist": {**_ARTIST, "regeneration_ridge": 1e-3, "rounds": 1},
-        "object": {**_UNCOND, "regeneration_ridge": 1e-1, "rounds": 1},
-        "object-hard": {**_UNCOND, "regeneration_ridge": 1e-3, "rounds": 1},
-    }
-
-    rounds: int = Field(3, ge=0, description="how often the embedding is found and sent away; 0 is plain UCE")
-    regeneration_ridge: float = Field(
-        1e-1, gt=0, description="lambda_r: keeps the found embedding short; larger erases and harms less"
-    )
-    ridge: float = Field(0.1, gt=0, description="lambda of the edits that follow")
-    erase_weight: float = Field(1.0, gt=0, description="e: weight of an edited row")
-    preserve_weight: float = Field(0.1, ge=0, description="p: weight of a held row in the edits that follow")
-    tokens: Literal["all", "aligned", "concept"] = Field(
-        "all", description="rows of a prompt that are regenerated: all, as published, or as in uce"
-    )
-    keep_empty: Literal["once", "per-concept"] = Field(
-        "once", description="hold the empty prompt once, or as often as there are concepts (nudity, unsafe)"
-    )
-    base: Literal["uce", "scratch"] = Field("uce", description="start from a UCE edit, or from the model as it is")
-    base_tokens: Literal["last", "aligned", "concept"] = Field("aligned", description="rows that the UCE edit changes")
-    base_ridge: float = Field(0.5, gt=0, description="lambda of the UCE edit")
-    base_preserve_weight: float = Field(1.0, ge=0, description="p of the UCE edit")
-
-
-@register("rece", title="RECE", paper="arXiv 2407.12383", settings=ReceSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: ReceSettings, run: Run) -> WeightEdit:
     """A UCE edit and `rounds` of regeneration, for these concepts and those of earlier RECE edits on the model at once.
 
     The released script keeps the round that a detector likes best; here all rounds count, and `rounds` is the budget.
     """
-    import torch
-
-    from excise.erasure import closed_form
-    from excise.erasure.joint_solve import Ledger
-    from excise.erasure.subspaces import select
-    from excise.erasure.token_rows import TokenRows
 
     ledger = Ledger.of(model, "rece", concepts, settings, same=[k for k in ReceSettings.model_fields if k != "preserve"])
     weights = ledger.weights(model, select(model.unet, "kv"))
@@ -99,9 +59,6 @@ def regenerated_away(
     Every round: C' = argmin sum ||W C' - W0 C||^2 + lambda_r ||C'||^2, then the UCE solve C' -> guides from the *current* W. All W are
     W0 (I + map), so sum W^T W and sum W^T W0 are computed once and follow every map as changes of its rank.
     """
-    import torch
-
-    from excise.erasure import closed_form
 
     strength = torch.full((len(rows),), settings.erase_weight, dtype=torch.float64)
     keep_strength = torch.full((len(keep),), settings.preserve_weight, dtype=torch.float64)
@@ -121,7 +78,6 @@ def regenerate(own: Tensor, cross: Tensor, rows: Tensor, ridge: float) -> Tensor
 
     own = sum W^T W and cross = sum W^T W0, both (in, in); rows (n, in)
     """
-    import torch
 
     system = own + ridge * torch.eye(len(own), dtype=own.dtype)
     factor, problem = torch.linalg.cholesky_ex(system)

@@ -3,54 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+import torch
+from torch import Tensor
 
 from excise.concepts import Concept
-from excise.erasure.training_settings import Relabelling
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.run import Run
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training_pictures import Learning
-    from excise.models import Model
-
-_PAPER = {"wording": "name", "batch": 8, "lr": 1e-5, "schedule": "constant", "steps": 100, "pictures": 800, "retained": 800}
+from excise.edits import WeightEdit
+from excise.erasure import subspaces
+from excise.erasure.make_edit import finish
+from excise.erasure.prompt_bank import PromptBank, redirected
+from excise.erasure.run import Run
+from excise.erasure.targets import denoising_error, mean_squares, noised, predictions, relabelled_error
+from excise.erasure.trainable import Trainable
+from excise.erasure.training import train
+from excise.erasure.training_pictures import Learning, check_retained, learning_pictures, retained_pictures
+from excise.methods.salun import SalUnSettings
+from excise.models import Model
 
 
-class SalUnSettings(Relabelling):
-    """Published values are presets for Stable Diffusion 1.x (epochs of 800 pictures); the defaults are for the canvas."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "nudity": {**_PAPER, "rounds": 1, "retain_weight": 0.1, "retain": ("a photo of a person wearing clothes",)}
-        | {"pseudo": "a photo of a person wearing clothes"},
-        "class": {**_PAPER, "rounds": 5, "retain_weight": 0.5},
-    }
-
-    lr: float = Field(3e-5, gt=0, description="learning rate of Adam (no weight decay: it would move masked weights)")
-    weight_decay: float = Field(0.0, ge=0, le=0, description="always 0")
-    parameters: Literal["full", "attn2", "kv"] = Field("full", description="weights that the mask chooses from")
-    density: float = Field(0.5, gt=0, le=1, description="share of the weights that the mask lets change")
-    mask_guidance: float = Field(7.5, ge=0, description="guidance of the predictions that the mask is computed with")
-    retain_weight: float = Field(0.5, ge=0, description="alpha: weight of the ordinary training loss on what to keep")
-
-
-@register("salun", title="SalUn", paper="arXiv 2310.12508", settings=SalUnSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: SalUnSettings, run: Run) -> WeightEdit:
     """Find the mask, then train under it."""
-    from excise.erasure import subspaces
-    from excise.erasure.make_edit import finish
-    from excise.erasure.prompt_bank import PromptBank, redirected
-    from excise.erasure.targets import denoising_error, relabelled_error
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training import train
-    from excise.erasure.training_pictures import check_retained, learning_pictures, retained_pictures
 
     if settings.retain_weight:
         check_retained(model, concepts, settings)
@@ -92,9 +64,6 @@ def saliency(
 
     The loss is in the model's own terms: (1 + g) output(concept) - g output(empty) against what it was trained to output.
     """
-    import torch
-
-    from excise.erasure.targets import mean_squares, noised, predictions
 
     for parameter in trainable.parameters.values():
         parameter.grad = None
@@ -118,7 +87,6 @@ def saliency(
 
 def top_share(values: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """True for the largest `share` of all entries of all tensors together (of equal ones, the first), by tensor."""
-    import torch
 
     flat = torch.cat([value.flatten() for value in values.values()])
     count = max(1, round(share * len(flat)))

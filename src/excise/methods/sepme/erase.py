@@ -4,70 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any
 from zlib import crc32
 
-from pydantic import Field
+import torch
+from torch import Generator, Tensor
 
 from excise.concepts import Concept, apart
-from excise.erasure.training_settings import Pictured
-from excise.erasure.wording import Preserve, preserved, worded
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-    from excise.edits import WeightEdit
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.run import Run
-    from excise.erasure.trainable import Trainable
-    from excise.erasure.training_pictures import Learning
-    from excise.methods.sepme.shifts import Shifts
-    from excise.models import Model
+from excise.edits import WeightEdit, applied_edits
+from excise.erasure.make_edit import finish, manifest
+from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.subspaces import select
+from excise.erasure.targets import noised, predictions
+from excise.erasure.trainable import Trainable, check_trainable
+from excise.erasure.training import train
+from excise.erasure.training_pictures import Learning, learning_pictures
+from excise.erasure.wording import preserved, worded
+from excise.methods.sepme import SepmeSettings
+from excise.methods.sepme.shifts import Shifts, leakage, null_space
+from excise.models import Model
 
 MOMENTUM, EARLIEST = 0.9, 10
 """Of the running mean that stops the training (alpha), and the step (from 0) that it may stop after at the earliest."""
-
-_PAPER = {"wording": "name", "rounds": 20, "steps": 50, "batch": 1, "lr": 0.1, "schedule": "constant", "pictures": 1000} | {
-    "beta": 1e-4, "l1": 1e-6, "tau": 1e-4, "tau_unit": "absolute", "accumulate": True
-}  # fmt: skip
-
-
-class SepmeSettings(Pictured):
-    """Published values are presets for Stable Diffusion 1.x; the defaults are for the canvas."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": _PAPER,
-        "nudity": {**_PAPER, "variant": "whole", "lr": 1e-5, "tau": 0.0},
-    }
-
-    variant: Literal["separate", "joint", "whole"] = Field(
-        "separate",
-        description="one concept after the other, all at once, or all attn2 weights without null spaces (not restorable)",
-    )
-    protect: Preserve = Field((), description='prompts that no shift may touch: "a watermark; a house", none, or catalog')
-    exact: Literal["name", "phrases", "plain"] = Field(
-        "name",
-        description="prompts of the other erased concepts that a shift may not touch: the plain name, every phrase, or the first template "
-        "with every context (ours)",
-    )
-    tolerance: float = Field(
-        1e-6,
-        gt=0,
-        lt=1,
-        description="singular values below this share of the largest count as zero; larger frees more and leaks",
-    )
-    lr: float = Field(
-        0.1, gt=0, description="learning rate of Adam on the coefficients; a weight moves by about beta times this"
-    )
-    schedule: Literal["cosine", "constant"] = Field("constant", description="learning rate: falling to zero, or constant")
-    beta: float = Field(1e-2, gt=0, description="scale of a shift; published 1e-4")
-    tau: float = Field(0.02, description="stop when the running mean of the loss is at most this")
-    tau_unit: Literal["share", "absolute"] = Field(
-        "share", description="of tau: share of what the loss was before training (ours), or the loss itself"
-    )
-    l1: float = Field(1e-6, ge=0, description="lambda: weight of the size of the shifts")
-    accumulate: bool = Field(False, description="add up the gradients of all steps, as the authors' code does")
 
 
 @dataclass(frozen=True)
@@ -85,14 +44,8 @@ class Target:
     means: Tensor
 
 
-@register("sepme", title="SepME", paper="arXiv 2402.05947", settings=SepmeSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, run: Run) -> WeightEdit:
     """Train every shift until what its concept's prompts add to the prediction no longer correlates with what they added before."""
-    from excise.edits import WeightEdit
-    from excise.erasure.make_edit import finish, manifest
-    from excise.erasure.subspaces import select
-    from excise.erasure.trainable import Trainable, check_trainable
-    from excise.methods.sepme.shifts import Shifts, leakage
 
     check_trainable(model)
     if settings.folder is not None and len(concepts) > 1:
@@ -137,7 +90,6 @@ def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSet
 
     Those are the empty prompt, the protected ones, and the names of the other concepts: of these, and of edits that are on the model.
     """
-    from excise.edits import applied_edits
 
     declared = {concept.label: concept for concept in model.catalog.concepts}
     others = list(concepts)
@@ -161,7 +113,6 @@ def _prompts(other: Concept, concept: Concept, settings: SepmeSettings) -> list[
 
 def free_directions(rows: Tensor, label: str, settings: SepmeSettings) -> Tensor:
     """Directions (q, width) that the shift may read: none that `rows` have. Raises ValueError if there is none."""
-    from excise.methods.sepme.shifts import null_space
 
     basis = null_space(rows, settings.tolerance)
     if not len(basis):
@@ -176,7 +127,6 @@ def correlation(
     model: Model, target: Target, trainable: Shifts | Trainable, settings: SepmeSettings, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """L_cor on a batch of noised pictures, and what it is without training: means of r r0 and r0 r0, r = e(concept) - e(empty)."""
-    from excise.erasure.targets import noised, predictions
 
     clean, rows = target.pictures.draw(settings.batch, generator)
     noisy, _, t = noised(model, clean, generator)
@@ -209,9 +159,6 @@ def _train(
     changes: Callable[[], list[Tensor]],
 ) -> None:  # fmt: skip
     """Minimise the losses of the targets together; `changes` gives what every matrix is changed by so far."""
-    import torch
-
-    from excise.erasure.training import train
 
     latest: dict[str, tuple[float, float]] = {}
     total = {name: torch.zeros_like(p) for name, p in trainable.parameters.items()} if settings.accumulate else {}
@@ -248,10 +195,6 @@ def _train(
 
 
 def _target(model: Model, concept: Concept, settings: SepmeSettings, run: Run) -> Target:
-    import torch
-
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.training_pictures import learning_pictures
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None)])
     pictures = learning_pictures(model, bank, settings, run, shows="conditioned")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from excise.edits import Delta, Dense
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.models import Model
 
 
 def null_space(rows: Tensor, tolerance: float) -> Tensor:

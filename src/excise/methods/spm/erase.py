@@ -4,51 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field
+import torch
+from torch import Generator, Tensor, nn
 
 from excise.concepts import Concept
-from excise.erasure.training_settings import Visiting
-from excise.methods import register
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
-
-    from excise.edits import AdapterEdit
-    from excise.edits.adapter import Adapter
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.run import Run
-    from excise.models import Model
-
-
-class SpmSettings(Visiting):
-    """Published values are the preset for Stable Diffusion 1.x; the defaults are for the canvas."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {
-            "wording": "name", "states": "fresh", "rounds": 30, "steps": 100, "batch": 1, "lr": 1e-4, "sampler_steps": 30,
-            "guidance_scale": 3.0, "anchors": 4, "anchor_weight": 1000.0, "transport": "cosine",
-        },
-    }  # fmt: skip
-
-    eta: float = Field(
-        1.0, description="strength of the negative guidance that is aimed at; 0 aims at the empty prompt's prediction"
-    )
-    anchors: int = Field(8, ge=0, description="random conditionings in a step on which the adapter must do nothing")
-    anchor_weight: float = Field(10.0, ge=0, description="weight of that")
-    transport: Literal["calibrated", "cosine", "off"] = Field(
-        "calibrated",
-        description="strength: probability that the prompt names the concept (ours), its cosine with the phrases (published), or always 1",
-    )
+from excise.edits import AdapterEdit
+from excise.edits.adapter import Adapter, Factors, inject
+from excise.erasure.make_edit import manifest
+from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.run import Run
+from excise.erasure.states import visits
+from excise.erasure.targets import mean_squares, predictions, steered
+from excise.erasure.trainable import check_trainable
+from excise.erasure.training import train
+from excise.erasure.wording import worded
+from excise.methods.spm import SpmSettings
+from excise.methods.spm.transport import transport
+from excise.models import Model
 
 
-@register("spm", title="SPM", paper="arXiv 2312.16145", settings=SpmSettings)
 def erase(model: Model, concepts: Sequence[Concept], settings: SpmSettings, run: Run) -> AdapterEdit:
     """Train the adapter of each concept alone; together they are the sum of what each does."""
-    from excise.edits import AdapterEdit
-    from excise.erasure.make_edit import manifest
-    from excise.erasure.trainable import check_trainable
 
     check_trainable(model)
     parts, total = {}, settings.rounds * settings.steps
@@ -62,11 +40,6 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SpmSettings, run:
 
 def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> Adapter:
     """Train one adapter on the model as it is."""
-    from excise.edits.adapter import Adapter, Factors, inject
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.erasure.training import train
-    from excise.erasure.wording import worded
-    from excise.methods.spm.transport import transport
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None)])
     membrane = Membrane(model.unet, concept.label, run.generator(5))
@@ -88,10 +61,6 @@ class Membrane:
     """
 
     def __init__(self, unet: nn.Module, label: str, generator: Generator) -> None:
-        import torch
-        from torch import nn
-
-        from excise.edits.adapter import Factors
 
         self.on = True
         self.factors: dict[str, Factors] = {}
@@ -106,14 +75,12 @@ class Membrane:
 
     def strengths(self, conditioning: Tensor) -> Tensor:
         """Always full, or nothing."""
-        import torch
 
         return torch.full((len(conditioning), 1), float(self.on), device=conditioning.device)
 
 
 def adaptable(unet: nn.Module) -> dict[str, Any]:
     """The linear layers and convolutions inside transformer blocks, by name."""
-    from torch import nn
 
     return {
         f"{outer}.{inner}": layer
@@ -128,10 +95,6 @@ def _round(
     model: Model, bank: PromptBank, membrane: Membrane, settings: SpmSettings, run: Run, round_: int
 ) -> Callable[[int], Tensor]:
     """The loss of a step: aim at negative guidance, and do nothing on random conditionings. Raw outputs are compared."""
-    import torch
-
-    from excise.erasure.states import visits
-    from excise.erasure.targets import mean_squares, predictions, steered
 
     visit = visits(model, bank, settings, run, round_)
 
@@ -159,7 +122,6 @@ def _round(
 
 def random_anchors(targets: Tensor, generator: Generator) -> Tensor:
     """Gaussian conditionings with 0.8 to 1.2 times the norm of targets (n, tokens, width), accepted with probability 1 - cosine."""
-    import torch
 
     found = torch.empty_like(targets)
     for row, target in enumerate(targets):

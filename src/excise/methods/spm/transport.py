@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -13,9 +13,7 @@ from excise.concepts import Concept
 from excise.edits.adapter import Transport
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import random_prompts
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.models import Model
 
 
 def transport(

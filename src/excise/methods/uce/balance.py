@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
@@ -17,10 +16,8 @@ from excise.concepts import Concept
 from excise.edits import WeightEdit
 from excise.erasure.run import Run
 from excise.erasure.token_rows import Alignment, TokenRows
-
-if TYPE_CHECKING:
-    from excise.methods.uce.erase import UceSettings
-    from excise.models import Model
+from excise.methods.uce import UceSettings
+from excise.models import Model
 
 log = logging.getLogger(__name__)
 LEVELS = 8
