@@ -1,8 +1,8 @@
 """Concepts: what is to be removed, and prompts with and without its words.
 
-A prompt template has slots and optional parts. `{object|something}` is a slot with a stand-in for when it is empty;
-`[ in {style} style]` is dropped whole when its slot is empty. One template therefore gives a prompt and the *same* prompt without the
-concept's words (its masked form), which is what MiM-MU aims at and what the neutral rate is measured on.
+A template has slots and optional parts. `{object|something}` is a slot; "something" stands there when the slot is empty.
+`[ in {style} style]` is optional: it is left out when its slot is empty. So one template gives a prompt, and the same prompt without the
+concept's words: its masked form. MiM-MU aims at the masked form. The neutral rate is measured on it.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ class Concept:
         )
 
     def pairs(self) -> tuple[PromptPair, ...]:
-        """Every template with every phrase and every context (and none), without repeats, in a fixed order.
+        """Every template with every phrase, in every context and in none: without repeats, in a fixed order.
 
-        Templates that have no room for the concept are left out.
+        A template that has no slot for the concept gives no pair.
         """
         found = {
             self.pair(template, phrase, context): None
@@ -119,21 +119,24 @@ class Concept:
         return tuple(pair for pair in found if pair.prompt != pair.masked and pair.prompt)
 
     def beside(self, phrases: Collection[str]) -> Concept:
-        """The same in no context that is among `phrases`: where "cat" is erased, "a cat in sketch style" is no test of sketch."""
+        """The concept without the contexts that are among `phrases`. Where "cat" is erased, "a cat in sketch style" cannot test *sketch*."""
         return replace(self, contexts=tuple(context for context in self.contexts if context not in phrases))
 
     def plain_pairs(self) -> tuple[PromptPair, ...]:
-        """The plain phrase in the first template with every context and none: what evaluations ask for."""
+        """The plain phrase in the first template, in every context and in none. Evaluations ask for these."""
         return tuple(self.pair(self.templates[0], self.phrases[0], context) for context in ("", *self.contexts))
 
     def to_dict(self) -> dict[str, Any]:
-        """What a manifest records (templates and contexts are the model's)."""
+        """What a manifest records. Templates and contexts are left out: they belong to the model."""
         return {"name": self.name, "kind": self.kind, "phrases": list(self.phrases)}
 
 
 def apart(concepts: Sequence[Concept]) -> list[Concept]:
-    """Concepts to erase together, each in no context that names another: else one's "a cat in sketch style" would have to become "something
-    in sketch style" and the other's "a cat"."""
+    """The concepts, without contexts that name one another.
+
+    When *cat* and *sketch* are erased together, "a cat in sketch style" has two masked forms: "something in sketch style" and "a cat". They
+    contradict each other. So *cat* loses the context "sketch", and *sketch* loses the context "a cat".
+    """
     phrases = {phrase for concept in concepts for phrase in concept.phrases}
     return [concept.beside(phrases) for concept in concepts]
 

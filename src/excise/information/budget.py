@@ -1,4 +1,4 @@
-"""How a budget of network evaluations is spent, and how far the spending is."""
+"""A budget of network evaluations: how a measurement spends it, and how much of it is spent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ BUDGET = 16_000
 """Network evaluations of a default run: about 40 s for the canvas on two CPU cores (ours)."""
 
 NODES = 8
-"""Noise levels per picture (ours): the spread between pictures is larger than that between levels, so more pictures help more."""
+"""Noise levels per picture (ours). Pictures differ more than levels do, so more pictures narrow an interval more than more levels."""
 
 PILOT_NODES = 12
 MOST_PILOTS = 16
 """Noise levels and pictures of the pilot that finds where on the noise path the words matter (ours)."""
 
 MOST_PICTURES = 96
-"""Of a concept, at the default budget (ours): with few concepts it is not spent, more would take longer than the interval is worth."""
+"""Pictures of one concept at the default budget, at most (ours). With few concepts the rest of the budget stays unspent: the interval is narrow
+enough."""
 
 TARGET_SHARE = 4
 """Pictures of a measured concept for every picture of another one (ours)."""
@@ -27,14 +28,14 @@ TARGET_SHARE = 4
 
 @dataclass
 class Tally:
-    """Counts network evaluations and tells how far the work is."""
+    """Counts network evaluations and reports progress."""
 
     progress: Progress
     total: int
     done: int = 0
 
     def tick(self, evaluations: int) -> None:
-        """So many more are done."""
+        """Add evaluations that are done."""
         self.done += evaluations
         self.progress("measuring", min(self.done, self.total), self.total)
 
@@ -45,7 +46,7 @@ class BudgetPlan:
 
     counts pictures by concept label
     pilot  pictures of each measured concept that the pilot looks at
-    total  network evaluations altogether, at most the budget
+    total  network evaluations in all; never more than the budget
     """
 
     counts: Mapping[str, int]
@@ -64,11 +65,13 @@ def make_plan(
 ) -> BudgetPlan:
     """Spread the budget over the concepts.
 
-    models  1, or 2 with an edited model
-    making  evaluations it takes to make a picture
-    given   label -> pictures that are there already and cost nothing to make
+    targets concepts to measure
+    others  concepts whose loss is measured
+    models  1 for a model alone, 2 for a base model and an edited one
+    making  evaluations that one picture costs
+    given   label -> number of pictures that exist already and cost nothing
 
-    Raises ValueError, naming the least budget, if it does not pay for four pictures of each measured concept and one of each other.
+    Raises ValueError if the budget is too small for four pictures of each target and one of each other. The message names the least budget.
     """
     if not targets:
         raise ValueError("nothing to measure: name at least one concept")
