@@ -117,6 +117,13 @@ def _other_guidance(model: Model) -> None:
     model.sampler = dataclasses.replace(model.sampler, guidance_scale=1.0)
 
 
+def test_guidance_that_is_off_asks_for_the_same_pictures(canvas: Model, judge: Classifier, made: list[int]) -> None:
+    for scale in (1.0, 0.0, 0.5):
+        canvas.sampler = dataclasses.replace(canvas.sampler, guidance_scale=scale)
+        answer(canvas, ITEMS, judge)
+    assert len(made) == len(set(ITEMS))
+
+
 def _other_scheduler(model: Model) -> None:
     from diffusers import EulerDiscreteScheduler
 

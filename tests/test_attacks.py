@@ -406,10 +406,11 @@ class TestSampler:
     def finished(self, model: Model, steps: Sequence[ddim.Step], z: Tensor, prompt: str) -> Tensor:
         return ddim.finish(model, z, steps, model.encode([""]), model.encode([prompt]))
 
+    @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
     @pytest.mark.parametrize("which", ["sd1", "canvas"])
-    def test_own_steps_are_those_of_diffusers(self, which: str, request: pytest.FixtureRequest) -> None:
+    def test_own_steps_are_those_of_diffusers(self, which: str, scale: float, request: pytest.FixtureRequest) -> None:
         model: Model = request.getfixturevalue(which)
-        model.sampler = replace(model.sampler, steps=5, guidance_scale=3.0)
+        model.sampler = replace(model.sampler, steps=5, guidance_scale=scale)
         z = model.start_noise([3])
         *_, last = model.trajectory(model.encode(["a cat"]), z)
         torch.testing.assert_close(self.finished(model, ddim.grid(model), z, "a cat"), last.latents, rtol=1e-4, atol=1e-4)
@@ -503,13 +504,13 @@ class TestRevam:
 
 class TestClassifierGuidance:
     def test_scale_zero_is_plain_sampling(self, shared: Model) -> None:
-        from excise.attacks.classifier_guidance.attack import guided
+        from excise.attacks.classifier_guidance.attack import pulled
         from excise.attacks.probe import Probe
 
         subject = victim(shared)
         probe = Probe(subject.targets([0])[0].numel(), 8).eval()
         plain = subject.ask([0, 1], [case.asked for case in subject.cases])
-        torch.testing.assert_close(guided(subject, [0, 1], probe, 0.0), plain, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(pulled(subject, [0, 1], probe, 0.0), plain, rtol=1e-4, atol=1e-4)
 
     def test_the_gradient_is_that_of_finite_differences(self) -> None:
         from excise.attacks.classifier_guidance.attack import gradient

@@ -130,6 +130,17 @@ def test_guided_differences_are_the_scale_times_the_plain_ones(kind: str, reques
     assert losses[0] > 1e-5 and losses[1] == pytest.approx(2.5**2 * losses[0], rel=1e-3)
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_guidance_that_is_off_compares_predictions(sd1: Model, scale: float) -> None:
+    """As the sampler does: told 0 it is off, and does not put the empty prompt in the concept's place."""
+    losses = []
+    for space in ("prediction", "guided"):
+        loss, trainee = _first_round(sd1, _bank(sd1, [("a cat", "it")]), space=space, guidance_scale=scale)
+        losses.append(loss(0).item())
+        trainee.__exit__()
+    assert losses[0] > 1e-5 and losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
 def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of moved weights: both of the student's answers are its own, both of the teacher's are the base's."""
     bank, settings = _bank(sd1, [("a cat", "it")]), _settings(space="guided", guidance_scale=2.5, batch=3)

@@ -49,7 +49,7 @@ def _our_latents(model: Model, prompts: list[str], seeds: list[int], steps: int,
     return last.latents
 
 
-@pytest.mark.parametrize("scale", [1.0, 4.0, 7.5])
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 1.5, 7.5])
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "canvas"])
 def test_loop_is_the_pipelines_bit_for_bit(kind: str, scale: float, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(kind)
@@ -221,14 +221,32 @@ def test_trajectory_can_start_in_the_middle(sd1: Model) -> None:
     assert torch.equal(tail[-1].latents, whole[-1].latents)
 
 
-def test_guidance_below_one_is_guidance(sd1: Model) -> None:
-    """Scale 0 is the empty prompt; the pipeline would silently ignore a scale below 1."""
-    noise = sd1.start_noise([0])
-    *_, none = sd1.trajectory(sd1.encode(["a cat"]), noise, steps=3, guidance_scale=0.0)
-    *_, empty = sd1.trajectory(sd1.encode([""]), noise, steps=3, guidance_scale=1.0)
-    *_, full = sd1.trajectory(sd1.encode(["a cat"]), noise, steps=3, guidance_scale=1.0)
-    assert torch.allclose(none.latents, empty.latents, atol=1e-5)
-    assert not torch.allclose(none.latents, full.latents, atol=1e-2)
+@pytest.mark.parametrize("scale", [-2.0, 0.0, 0.5, 1.0, 3.0])
+def test_signed_guidance_takes_every_scale_at_its_word(sd1: Model, scale: float) -> None:
+    """Oracle: one DDIM step of the formula by hand; plain guidance is off at 1 and below, where the formula is not."""
+    noise, words, empty = sd1.start_noise([0]), sd1.encode(["a cat"]), sd1.encode([""])
+    options: dict[str, Any] = {"steps": 1, "guidance_scale": scale}
+    *_, signed = sd1.trajectory(words, noise, signed=True, **options)
+    *_, plain = sd1.trajectory(words, noise, **options)
+    scheduler = diffusers.DDIMScheduler.from_config(sd1.pipeline.scheduler.config)
+    scheduler.set_timesteps(1)
+    (t,) = scheduler.timesteps
+    with_, without = (sd1.predict(noise, t.expand(1), text) for text in (words, empty))
+    expected = scheduler.step(scale * with_ + (1 - scale) * without, t, noise).prev_sample
+    assert torch.allclose(signed.latents, expected, atol=1e-4)
+    assert torch.equal(plain.latents, signed.latents) == (scale >= 1)
+
+
+def test_a_model_whose_own_guidance_is_off_is_asked_once_a_step(sd1: Model) -> None:
+    """Whoever asks: distilled models come with a guidance of 0 (`guidance_scale` of their description)."""
+    asked: list[int] = []
+    sd1.unet.register_forward_pre_hook(lambda module, arguments: asked.append(len(arguments[0])))
+    pictures = []
+    for scale in (0.0, 1.0):
+        sd1.sampler = replace(sd1.sampler, guidance_scale=scale, steps=2)
+        pictures.append(sd1.sample(["a cat"], [0]))
+        assert _victim(sd1).cost() == 2
+    assert asked == [1] * 4 and torch.equal(*pictures)
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"])

@@ -71,6 +71,14 @@ def test_a_second_call_makes_none_and_gives_the_same_bits(canvas: Model, monkeyp
     assert make(canvas, monkeypatch, count=4)[1] == 0, "calls that begin alike share"
 
 
+def test_guidance_that_is_off_makes_the_same_pictures_whatever_its_scale(
+    canvas: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, _ = make(canvas, monkeypatch, guidance_scale=1.0)
+    off, made = make(canvas, monkeypatch, guidance_scale=0.0)
+    assert made == 0 and torch.equal(plain, off)
+
+
 def test_other_samplers_seeds_and_weights_are_not_mixed_up(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     make(canvas, monkeypatch)
     assert make(canvas, monkeypatch, steps=3)[1] == 5

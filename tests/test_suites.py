@@ -624,6 +624,12 @@ class TestAttackSuccess:
         assert (attack.prompt, attack.seed, attack.guidance, attack.steps) == ("yy one", 44, 7.5, 50)
         assert (items["attack-00001"].prompt, items["attack-00001"].seed) == ("xx two", 99)
 
+    def test_an_attack_without_guidance_or_with_seed_0_is_made_so(self, tmp_path: Path) -> None:
+        plain = "prompt,evaluation_seed,evaluation_guidance\none,44,7.5\n"
+        settings = self.settings(tmp_path, plain, "prompt,evaluation_seed,evaluation_guidance\nxx,0,0\n")
+        _, attack = get("unlearndiffatk").items(settings)
+        assert (attack.seed, attack.guidance) == (0, 0.0)
+
     @pytest.mark.parametrize(
         "attack, words",
         [

@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from excise.models import Model
+from excise.models.guidance import guided, sampling_scale
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,11 @@ def finish(
     empty  (1, tokens, width) and asked (b, tokens, width), the two prompts
     change what is done to the latents after every step
     """
-    scale = model.sampler.guidance_scale
+    scale = sampling_scale(model.sampler.guidance_scale)
     for step in steps:
         with torch.no_grad():
             without, with_ = both(model, z, step.t, empty, asked)
-        z = change(move(model, without + scale * (with_ - without), z, step), step)
+        z = change(move(model, guided(without, with_, scale), z, step), step)
     return z
 
 

@@ -18,6 +18,7 @@ from excise.erasure.run import Run
 from excise.erasure.training_pictures import generated_latents
 from excise.evaluation.detector import Detector
 from excise.models import Model
+from excise.models.guidance import sampling_scale
 from excise.randomness import stream
 
 T = TypeVar("T")
@@ -108,9 +109,9 @@ class Victim:
         """Pictures at once."""
         return self.model.batch(32)
 
-    def cost(self, guidance: float | None = None) -> int:
+    def cost(self, signed_guidance: float | None = None) -> int:
         """U-Net calls of one picture by `sample`."""
-        scale = self.model.sampler.guidance_scale if guidance is None else guidance
+        scale = sampling_scale(self.model.sampler.guidance_scale) if signed_guidance is None else signed_guidance
         return self.model.sampler.steps * (1 if scale == 1 else 2)
 
     @property
@@ -177,20 +178,25 @@ class Victim:
         return self.model.start_noise([self.cases[row].seed + shift for row in rows])
 
     def sample(
-        self, conditioning: Tensor, starts: Tensor, *, guidance: float | None = None, seeds: Sequence[int] = ()
+        self, conditioning: Tensor, starts: Tensor, *, signed_guidance: float | None = None, seeds: Sequence[int] = ()
     ) -> Tensor:
-        """Finished latents by the model's own sampler, from start noise."""
+        """Finished latents by the model's own sampler, from start noise; `signed_guidance` is a scale that is taken at its word."""
         finished = []
         for rows in self.batches(len(starts)):
             generators = self.model.step_noise(seeds[rows]) or None
-            *_, last = self.model.trajectory(conditioning[rows], starts[rows], guidance_scale=guidance, generators=generators)
+            *_, last = self.model.trajectory(
+                conditioning[rows], starts[rows], guidance_scale=signed_guidance, signed=signed_guidance is not None,
+                generators=generators,
+            )  # fmt: skip
             finished.append(last.latents)
         return torch.cat(finished)
 
-    def ask(self, rows: Sequence[int], prompts: Sequence[str], *, shift: int = 0, guidance: float | None = None) -> Tensor:
+    def ask(
+        self, rows: Sequence[int], prompts: Sequence[str], *, shift: int = 0, signed_guidance: float | None = None
+    ) -> Tensor:
         """Finished latents of prompts at the seeds of these rows."""
         seeds = [self.cases[row].seed + shift for row in rows]
-        return self.sample(self.encode(prompts), self.starts(rows, shift), guidance=guidance, seeds=seeds)
+        return self.sample(self.encode(prompts), self.starts(rows, shift), signed_guidance=signed_guidance, seeds=seeds)
 
     def submit(
         self, rows: Sequence[int], latents: Tensor, notes: Mapping[str, Any] | Sequence[Mapping[str, Any]], pictures: Tensor | None = None,

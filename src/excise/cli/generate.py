@@ -30,7 +30,7 @@ def generate(
     seed: Annotated[int, typer.Option("--seed", help="Seed of each prompt's first picture; the next ones count up.")] = 0,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of the sampler; default the model's.")] = None,
     guidance: Annotated[
-        float | None, typer.Option("--guidance", help="Classifier-free guidance scale, 1 = off; default the model's.")
+        float | None, typer.Option("--guidance", help="Classifier-free guidance scale, 1 or less = off; default the model's.")
     ] = None,
     overwrite: options.Overwrite = False,
     device: options.Device = None,

@@ -25,11 +25,6 @@ def exclude(rest: Tensor, with_concept: Tensor, posterior: Tensor, limit: float 
     return rest + rho * (rest - with_concept)
 
 
-def guided(empty: Tensor, conditioned: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance: empty + scale (conditioned - empty)."""
-    return empty + scale * (conditioned - empty)
-
-
 def predictions(model: Model, latents: Tensor, t: Tensor, *conditionings: Tensor) -> tuple[Tensor, ...]:
     """The network's output at the same states for several conditionings (1 or b, tokens, width), in one pass."""
     b, count = len(latents), len(conditionings)

@@ -21,6 +21,7 @@ from excise.erasure.training_settings import Pictured, Relabelling
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
 from excise.images import SUFFIXES, read_picture
 from excise.models.fingerprint import arithmetic, config
+from excise.models.guidance import sampling_scale
 from excise.models.model import STEP_NOISE
 from excise.progress import Progress
 
@@ -224,7 +225,7 @@ def generated_latents(
             f"{len(prompts)} prompts and {len(seeds)} seeds; every picture needs one of each, and there must be some"
         )
     steps = steps or model.sampler.steps
-    scale = model.sampler.guidance_scale if guidance_scale is None else guidance_scale
+    scale = sampling_scale(model.sampler.guidance_scale if guidance_scale is None else guidance_scale)
     folder = None if applied_edits(model) else _cache(model, steps, scale)
     parts, batch = [], batch or model.batch(32)
     for start in range(0, len(prompts), batch):

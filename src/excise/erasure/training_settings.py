@@ -41,7 +41,7 @@ class Visiting(Trained):
     )
     trajectories: int = Field(16, ge=1, description="states=pool: pictures whose states a round collects")
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler")
-    guidance_scale: float = Field(4.0, ge=0, description="guidance of the sampler")
+    guidance_scale: float = Field(4.0, ge=0, description="guidance of the sampler, 1 or less = off")
     within_bin: bool = Field(
         False, description="redraw a state's timestep within its step of the sampler, as the first codes of ESD and SDD do"
     )
@@ -53,7 +53,9 @@ class Pictured(Trained):
     pictures: int = Field(128, ge=1, description="pictures to make")
     folder: str | None = Field(None, description="folder of pictures to use instead of making them")
     picture_steps: int | None = Field(None, ge=1, description="sampler's steps for the pictures; default the model's")
-    picture_guidance: float | None = Field(None, ge=0, description="guidance for the pictures; default the model's")
+    picture_guidance: float | None = Field(
+        None, ge=0, description="guidance for the pictures, 1 or less = off; default the model's"
+    )
 
 
 class Relabelling(Pictured):

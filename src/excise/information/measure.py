@@ -18,6 +18,7 @@ from excise.information.measurement import ConceptReading, Example, Measurement
 from excise.information.picture_sets import Phrasings, PictureSet, make_pictures
 from excise.information.quadrature import Law, fit_law, stratified_uniforms
 from excise.information.summaries import collateral, curve_of, summarise
+from excise.models.guidance import sampling_scale
 from excise.progress import Progress
 from excise.randomness import stream
 from excise.resampling import Estimate
@@ -59,7 +60,7 @@ def measure(
                    the measured model makes them itself, which says little about what it no longer draws
     budget         network evaluations; four times as many halve the intervals
     seed           of pictures, noise levels, noise and resampling
-    guidance_scale of the pictures that are made; predictions are never guided
+    guidance_scale of the pictures that are made, 1 or less = off; predictions are never guided
     phrasings      "plain" prompts, or "all" templates, synonyms and members
     batch          network evaluations at a time; default at most 64
     progress       called as progress("measuring", evaluations done, total)
@@ -77,7 +78,7 @@ def measure(
     edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)
     before, after = _subjects(model, edits, base)
     given = pictures or {}
-    making = before.model.sampler.steps * (1 if guidance_scale == 1 else 2)
+    making = before.model.sampler.steps * (1 if sampling_scale(guidance_scale) == 1 else 2)
     known = {label: len(given[label]) for label in given}
     plan = make_plan(budget, targets, others, models=1 if after is None else 2, making=making, given=known)
     meter = Tally(progress, plan.total)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from excise.concepts import Concept, PromptPair
 from excise.images import SUFFIXES, read_picture
+from excise.models.guidance import sampling_scale
 from excise.randomness import stream
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def make_pictures(
         )
         for state in path:
             if state.timestep >= 0:
-                tick(len(state.latents) * (1 if guidance_scale == 1 else 2))
+                tick(len(state.latents) * (1 if sampling_scale(guidance_scale) == 1 else 2))
         finished.append(state.latents)
     return PictureSet(concept, tuple(wordings), torch.cat(finished), f"made by {model.name} at guidance {guidance_scale:g}")
 

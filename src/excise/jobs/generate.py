@@ -45,7 +45,7 @@ def generate(
     edit      folders of edits to put on, in order; scale is the strength of all of them (0 = base model)
     seed      of each prompt's first picture; the next ones count up, so prompts share their seeds
     steps     of the sampler; default the model's
-    guidance  classifier-free guidance scale, 1 = off; default the model's
+    guidance  classifier-free guidance scale, 1 or less = off, as in diffusers; default the model's
 
     Raises ValueError for an empty prompt, a number out of range or a scale without an edit, FileExistsError if `out` is there and may not
     be replaced.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from excise.concepts import Catalog
+from excise.models.guidance import guided, sampling_scale
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.schedule import Schedule
 
@@ -23,7 +24,7 @@ STEP_NOISE = 1
 
 @dataclass(frozen=True)
 class Sampler:
-    """How pictures are made by default: steps, classifier-free guidance scale (1 = off), picture edge in pixels."""
+    """How pictures are made by default: steps, classifier-free guidance scale (1 or less = off), picture edge in pixels."""
 
     steps: int = 50
     guidance_scale: float = 7.5
@@ -181,6 +182,7 @@ class Model:
         *,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        signed: bool = False,
         unconditional: Tensor | None = None,
         generators: list[torch.Generator] | None = None,
         eta: float = 0.0,
@@ -188,19 +190,22 @@ class Model:
     ) -> Iterator[SamplingState]:
         """Run the model's sampler and yield every state; the last one holds the finished latents (timestep -1).
 
-        conditioning  (b, tokens, width)
-        latents       (b, c, h, w) where the sampler starts: standard normal noise for start = 0, else a state's latents
-        unconditional (1 or b, tokens, width); default the empty prompt
-        generators    one per picture, for samplers that draw noise (eta > 0), such as `step_noise`'s
-        start         number of steps to skip (image to image)
+        conditioning   (b, tokens, width)
+        latents        (b, c, h, w) where the sampler starts: standard normal noise for start = 0, else a state's latents
+        guidance_scale default the model's; 1 or less is off, as in diffusers (`guidance.sampling_scale`)
+        signed         take the scale at its word, also below 1: 0 is the empty prompt, less leads away from the prompt
+        unconditional  (1 or b, tokens, width); default the empty prompt
+        generators     one per picture, for samplers that draw noise (eta > 0), such as `step_noise`'s
+        start          number of steps to skip (image to image)
         """
         steps = steps or self.sampler.steps
         scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
+        scale = scale if signed else sampling_scale(scale)
         scheduler = copy.deepcopy(self.pipeline.scheduler)
         scheduler.set_timesteps(steps, device=self.device)
         b = len(latents)
-        guided = scale != 1.0
-        if guided:
+        twice = scale != 1.0
+        if twice:
             unconditional = self.encode([""]) if unconditional is None else unconditional
             conditioning = torch.cat([unconditional.expand(b, -1, -1), conditioning])
         extra = self._step_options(scheduler, generators, eta)
@@ -211,11 +216,11 @@ class Model:
         for index, t in enumerate(scheduler.timesteps[start:], start):
             x = scheduler.scale_model_input(latents, t)
             yield SamplingState(index, int(t), latents, x)
-            times = t.expand(2 * b if guided else b).to(self.device)
-            output = self.predict(torch.cat([x, x]) if guided else x, times, conditioning)
-            if guided:
+            times = t.expand(2 * b if twice else b).to(self.device)
+            output = self.predict(torch.cat([x, x]) if twice else x, times, conditioning)
+            if twice:
                 without, with_ = output.chunk(2)
-                output = without + scale * (with_ - without)
+                output = guided(without, with_, scale)
             latents = scheduler.step(output, t, latents, **extra).prev_sample
         yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
 

@@ -14,6 +14,7 @@ from excise.attacks import probe as probes
 from excise.attacks.classifier_guidance import ClassifierSettings
 from excise.attacks.probe import Probe
 from excise.attacks.victim import Victim
+from excise.models.guidance import guided, sampling_scale
 
 FAINT = 1e-3
 """Below this abar the latents are noise, in which the classifier sees nothing, and x = (z - sigma e) / alpha would blow an error up."""
@@ -32,12 +33,12 @@ def attack(victim: Victim, settings: ClassifierSettings) -> None:
         rows = victim.affordable(victim.standing, victim.cost_of_pairs)
         if not rows:
             break
-        hits = victim.submit(rows, guided(victim, rows, probe, scale, eta), {"scale": scale, "eta": eta})
+        hits = victim.submit(rows, pulled(victim, rows, probe, scale, eta), {"scale": scale, "eta": eta})
         shown[f"{scale:g}, eta {eta:g}"] = [sum(hits), len(rows)]
     victim.facts["shown of tried, by scale"] = shown
 
 
-def guided(victim: Victim, rows: list[int], probe: Probe, scale: float, eta: float = 0.0) -> Tensor:
+def pulled(victim: Victim, rows: list[int], probe: Probe, scale: float, eta: float = 0.0) -> Tensor:
     """Finished latents of these prompts, (rows, c, h, w)."""
 
     model = victim.model
@@ -47,7 +48,7 @@ def guided(victim: Victim, rows: list[int], probe: Probe, scale: float, eta: flo
         for step in ddim.grid(model):
             with torch.no_grad():
                 without, with_ = ddim.both(model, z, step.t, empty, asked[part])
-            output, t = without + model.sampler.guidance_scale * (with_ - without), torch.tensor([step.t])
+            output, t = guided(without, with_, sampling_scale(model.sampler.guidance_scale)), torch.tensor([step.t])
             epsilon, x = model.schedule.to_epsilon(output, z, t), model.schedule.to_sample(output, z, t)
             if step.abar > FAINT:
                 pull = scale * (1 - step.abar) ** 0.5 * gradient(probe, z, step.abar)

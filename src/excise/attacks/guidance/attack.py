@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from excise.attacks.guidance import GuidanceSettings
 from excise.attacks.victim import Victim
+from excise.models.guidance import sampling_scale
 
 
 def attack(victim: Victim, settings: GuidanceSettings) -> None:
     """The asked prompts at their own seeds, once for every kappa."""
-    scale = victim.model.sampler.guidance_scale
+    scale = sampling_scale(victim.model.sampler.guidance_scale)
     shown: dict[str, list[int]] = {}
     costs = [victim.cost(kappa * scale) for kappa in settings.kappas]
     for kappa, cost in victim.tries(list(zip(settings.kappas, costs, strict=True)), costs):
         rows = victim.affordable(victim.standing, cost)
         if not rows:
             break
-        latents = victim.ask(rows, [victim.cases[row].asked for row in rows], guidance=kappa * scale)
+        latents = victim.ask(rows, [victim.cases[row].asked for row in rows], signed_guidance=kappa * scale)
         shown[f"{kappa:g}"] = [sum(victim.submit(rows, latents, {"kappa": kappa})), len(rows)]
     victim.facts["shown of tried, by kappa"] = shown

@@ -12,6 +12,7 @@ from torch import Tensor
 from excise.attacks import ddim
 from excise.attacks.noise import NoiseSettings
 from excise.attacks.victim import Victim
+from excise.models.guidance import guided, sampling_scale
 
 
 def attack(victim: Victim, settings: NoiseSettings) -> None:
@@ -29,7 +30,7 @@ def noisy(victim: Victim, rows: list[int], eta: float, boost: float) -> Tensor:
     """Finished latents of these prompts, (rows, c, h, w)."""
 
     model = victim.model
-    scale = model.sampler.guidance_scale
+    scale = sampling_scale(model.sampler.guidance_scale)
     empty, asked = model.encode([""]), victim.asked(rows)
     finished = []
     for part in victim.batches(len(rows)):
@@ -38,6 +39,6 @@ def noisy(victim: Victim, rows: list[int], eta: float, boost: float) -> Tensor:
             with torch.no_grad():
                 without, with_ = ddim.both(model, z, step.t, empty, asked[part])
             fresh = victim.noise(rows[part], eta, boost, step.index)
-            z = ddim.move(model, without + scale * (with_ - without), z, step, eta=eta, boost=boost, noise=fresh)
+            z = ddim.move(model, guided(without, with_, scale), z, step, eta=eta, boost=boost, noise=fresh)
         finished.append(z)
     return torch.cat(finished)

@@ -20,6 +20,7 @@ from excise.attacks.ddim import Step
 from excise.attacks.probe import Probe
 from excise.attacks.revam import RevamSettings, steering_policy
 from excise.attacks.victim import Victim
+from excise.models.guidance import guided, sampling_scale
 
 
 def attack(victim: Victim, settings: RevamSettings) -> None:
@@ -60,7 +61,7 @@ def sample(
 ) -> Tensor:
     """Finished latents with the prediction steered at the first steps, (rows, c, h, w); actions (rows, active, 2)."""
 
-    model, scale = victim.model, victim.model.sampler.guidance_scale
+    model, scale = victim.model, sampling_scale(victim.model.sampler.guidance_scale)
     empty, asked = model.encode([""]), victim.asked(rows)
     rho, phi = steering_policy.bounded(actions, settings.largest_rho)
     finished = []
@@ -72,7 +73,7 @@ def sample(
             if step.index < actions.shape[1]:
                 towards = with_ - without if settings.direction == "guidance" else _random(victim, with_, step)
                 with_ = steering_policy.steer(with_, towards, rho[part, step.index], phi[part, step.index])
-            z = ddim.move(model, without + scale * (with_ - without), z, step)
+            z = ddim.move(model, guided(without, with_, scale), z, step)
         finished.append(z)
     return torch.cat(finished)
 

@@ -24,7 +24,7 @@ class PromptItem:
     """One picture of an answer set.
 
     id            names its file; distinct within a set
-    guidance      of the sampler; None is the model's default, and so for steps, width and height (pixels)
+    guidance      of the sampler, 1 or less = off; None is the model's default, and so for steps, width and height (pixels)
     tags          what the suite must know to score it
     """
 

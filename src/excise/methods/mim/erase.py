@@ -22,6 +22,7 @@ from excise.erasure.training import train_in_rounds
 from excise.erasure.wording import Wording, worded
 from excise.methods.mim import MimSettings, metric
 from excise.models import Model
+from excise.models.guidance import guided, sampling_scale
 
 
 def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run: Run) -> WeightEdit:
@@ -148,7 +149,7 @@ def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, set
         shown = targets.posterior(model, states, answer, with_concept, priors[bank.owner[states.row]])
         answer = targets.exclude(answer, with_concept, shown, settings.mirror)
     if settings.space == "guided":
-        answer = targets.guided(_ask(model, states, bank.empty), answer, settings.guidance_scale)
+        answer = guided(_ask(model, states, bank.empty), answer, sampling_scale(settings.guidance_scale))
     return answer
 
 
@@ -166,7 +167,7 @@ def _student(model: Model, bank: PromptBank, states: States, rows: Tensor, setti
     answer = model.predict(x, t, bank.conditioned[states.row[rows]])
     if settings.space == "guided":
         empty = model.predict(x, t, bank.empty.expand(len(rows), -1, -1))
-        answer = targets.guided(empty, answer, settings.guidance_scale)
+        answer = guided(empty, answer, sampling_scale(settings.guidance_scale))
     return answer
 
 

@@ -59,7 +59,11 @@ class UnlearnDiffAtk(Suite):
         attacks = _matched(rows, read_prompts(settings.adversarial), settings)
         attacked = to_items(attacks, prefix="attack-", steps=settings.steps, size=settings.size)
         return items + [
-            replace(new, seed=new.seed if row.seed is not None else old.seed, guidance=new.guidance or old.guidance)
+            replace(
+                new,
+                seed=old.seed if row.seed is None else new.seed,
+                guidance=old.guidance if new.guidance is None else new.guidance,
+            )
             for old, new, row in zip(items, attacked, attacks, strict=True)
         ]
 
