@@ -291,6 +291,9 @@ class _Toy(Model):
     def encode(self, prompts: Any, batch: int = 256) -> Tensor:
         return torch.tensor([[[1.0, float("cat" in prompt)]] for prompt in prompts], dtype=self.dtype)
 
+    def left_out(self, prompts: Any) -> dict[str, str]:
+        return {}
+
     def mean(self, prompt: str) -> Tensor:
         return self.unet.attn2.to_v(self.encode([prompt])[:, 0])[0]
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from excise.concepts import Concept
@@ -90,6 +91,13 @@ def test_the_teacher_visits_the_states(sd1: Model) -> None:
         assert np.isclose(found, error.square().mean().item(), rtol=1e-4)
         teacher = dict(trainable.before)
         assert not np.isclose(found, loss(), rtol=1e-3), "the base's states are others"
+
+
+def test_names_that_do_not_fit_into_one_prompt_are_not_joined(sd1: Model) -> None:
+    """What is past the cut would not be taught."""
+    long = Concept("long", "object", ("x" * 40,))
+    with pytest.raises(ValueError, match=r"joined=student puts 2 names into one prompt, and 'yyyyyy' is cut off"):
+        erase(sd1, long, Concept("other", "object", ("y" * 40,)), joined="student")
 
 
 def test_joined_prompts_matter_only_with_several_concepts(sd1: Model) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from typer import Abort, Exit
@@ -13,9 +17,11 @@ from typer.exceptions import TyperException
 USAGE = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What bad input raises, here and in the library."""
 
+_PACKAGE = Path(__file__).parents[1]
+
 
 class CommandGroup(TyperGroup):
-    """Takes `--debug` anywhere, and turns exceptions into one line on stderr unless it is given."""
+    """Takes `--debug` anywhere, and turns exceptions and warnings into one line each on stderr unless it is given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if "--debug" in args:
@@ -24,7 +30,8 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with plain_warnings():
+                return super().invoke(ctx)
         except (TyperException, Exit, Abort):
             raise
         except (Exception, KeyboardInterrupt) as error:
@@ -34,6 +41,22 @@ class CommandGroup(TyperGroup):
             if line:
                 print(f"excise: {line}", file=sys.stderr)
             raise Exit(code) from None
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Inside the block a warning of this package is one line on stderr, without file and source; others are left as they are."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
+            if Path(filename).is_relative_to(_PACKAGE):
+                print(f"excise: warning: {' '.join(str(message).split())}", file=sys.stderr)
+            else:
+                shown(message, category, filename, *place)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def explain(error: BaseException) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from excise.concepts import Concept, PromptPair, apart
 from excise.erasure.counterexamples import Counterexample
 from excise.erasure.wording import Wording, worded
+from excise.models.context import tell_cut
 
 if TYPE_CHECKING:
     from excise.models import Model
@@ -46,7 +47,7 @@ class PromptBank:
     def of_pairs(cls, model: Model, groups: Sequence[Sequence[PromptPair]]) -> PromptBank:
         """Encode the given prompt pairs, one group per concept.
 
-        Raises ValueError if a pair's prompts are the same, or a group is empty.
+        Raises ValueError if a pair's prompts are the same, also after what is past the model's context is cut off, or a group is empty.
         """
         if not groups or not all(groups):
             raise ValueError("a concept has no prompt that names it: no template has room for it")
@@ -56,6 +57,8 @@ class PromptBank:
                 raise ValueError(f"prompt {pair.prompt!r} does not contain the concept to erase")
         owner = torch.cat([torch.full((len(group),), index) for index, group in enumerate(groups)])
         distinct = list(dict.fromkeys(["", *(pair.prompt for pair in pairs), *(pair.masked for pair in pairs)]))
+        _check_apart(model, pairs)
+        tell_cut(model, distinct)
         rows = {prompt: index for index, prompt in enumerate(distinct)}
         encoded = model.encode(distinct)
         return cls(
@@ -86,6 +89,17 @@ class PromptBank:
     def draw(self, count: int, generator: Generator, first: int = 0) -> Tensor:
         """`count` random rows, the owners in turn from number `first` on, (count,) int64."""
         return in_turn(self.owner, count, generator, first)
+
+
+def _check_apart(model: Model, pairs: Sequence[PromptPair]) -> None:
+    """Raise ValueError for a pair that a cut makes the same."""
+    rest = model.left_out([text for pair in pairs for text in (pair.prompt, pair.masked)])
+    for pair in pairs:
+        prompt, masked = (text[: len(text) - len(rest.get(text, ""))].split() for text in (pair.prompt, pair.masked))
+        if prompt == masked:
+            raise ValueError(
+                f"the prompt {pair.prompt!r} is cut before the words of the concept: {model.name} does not read {rest[pair.prompt]!r}"
+            )
 
 
 def in_turn(owner: Tensor, count: int, generator: Generator, first: int = 0) -> Tensor:

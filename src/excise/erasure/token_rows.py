@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from excise.erasure.wording import bare
+from excise.models.context import tell_cut
 
 if TYPE_CHECKING:
     from excise.models import Model
@@ -36,6 +37,7 @@ class TokenRows:
     def of(cls, model: Model, prompts: Iterable[str], phrases: Iterable[str] = ()) -> TokenRows:
         """Encode the distinct ones of the prompts; `phrases` name the concepts in them."""
         distinct = list(dict.fromkeys(prompts))
+        tell_cut(model, distinct)
         index = {prompt: place for place, prompt in enumerate(distinct)}
         names = [ids[1:-1] for ids in model.token_ids([bare(phrase) for phrase in phrases])] if phrases else []
         return cls(index, model.encode(distinct).cpu(), model.token_ids(distinct), sorted(names, key=len, reverse=True))

@@ -20,6 +20,7 @@ from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
 from excise.images import SUFFIXES, read_picture
+from excise.models.context import tell_cut
 from excise.models.fingerprint import arithmetic, config
 from excise.models.guidance import sampling_scale
 from excise.models.model import STEP_NOISE
@@ -154,6 +155,7 @@ def _shown_by_all(settings: Relabelling) -> tuple[str, ...]:
 def _labelled(model: Model, latents: Tensor, prompts: Sequence[str]) -> tuple[Learning, Tensor]:
     """Pictures with the prompt of each, and the embeddings of the distinct prompts."""
     distinct = list(dict.fromkeys(prompts))
+    tell_cut(model, distinct)
     return Learning(latents, torch.tensor([distinct.index(prompt) for prompt in prompts])), model.encode(distinct)
 
 
@@ -224,6 +226,7 @@ def generated_latents(
         raise ValueError(
             f"{len(prompts)} prompts and {len(seeds)} seeds; every picture needs one of each, and there must be some"
         )
+    tell_cut(model, prompts)
     steps = steps or model.sampler.steps
     scale = sampling_scale(model.sampler.guidance_scale if guidance_scale is None else guidance_scale)
     folder = None if applied_edits(model) else _cache(model, steps, scale)

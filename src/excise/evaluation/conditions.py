@@ -18,6 +18,7 @@ from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, all_applied
 from excise.evaluation.prompt_grid import APART
 from excise.models import Model
+from excise.models.context import check_read, tell_cut
 from excise.progress import Progress, silent
 from excise.statistics import wilson
 
@@ -96,9 +97,11 @@ def vary(
     among     conditions; default all of `conditions`
 
     Returns for each condition its group, name, what it sets, an example prompt, n, and for each of the three the share and Wilson's 95 %
-    interval.
+    interval. Raises ValueError for a concept that is longer than the model reads.
     """
+    check_read(model, [concept])
     found, among = [], conditions(model, concept) if among is None else among
+    tell_cut(model, [text for each in among for pair in each.pairs for text in (pair.prompt, pair.masked)])
     for index, condition in enumerate(among):
         progress("conditions", index, len(among))
         pairs = [condition.pairs[i % len(condition.pairs)] for i in range(pictures)]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from excise.evaluation.weights import FoundWeights, find, load_state
 from excise.images import SUFFIXES, read_picture
+from excise.models.context import left_out
 
 
 class FeatureNetwork(Protocol):
@@ -92,8 +93,8 @@ class Clip:
 
     def cut(self, prompts: Sequence[str]) -> int:
         """How many prompts are longer than the context."""
-        limit = self.tokenizer.model_max_length
-        return sum(len(ids) > limit for ids in self.tokenizer(list(prompts)).input_ids)
+        longer = left_out(self.tokenizer, prompts)
+        return sum(prompt in longer for prompt in prompts)
 
 
 def load_network(name: str, path: str | Path | None) -> FeatureNetwork:

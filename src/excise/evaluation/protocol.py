@@ -31,6 +31,7 @@ from excise.evaluation.picture_cache import Answer, Judge, read, to_answers
 from excise.evaluation.prompt_grid import APART, Asked, Groups, check_heads, questions
 from excise.evaluation.quality import Quality, QualityOptions
 from excise.models import Model
+from excise.models.context import check_read, tell_cut
 from excise.progress import Progress, silent
 from excise.resampling import macro_interval
 
@@ -187,8 +188,8 @@ def evaluate(
                      also with real pictures, in CLIP's eyes, by LPIPS
     gold             a model that was trained without the targets: also measure how near base and edited model come to it
 
-    Raises ValueError if the model brings no classifier or catalog to measure with, carries an edit already, or if its classifier does not
-    know a concept; MissingWeightsError for a file of the quality options that is not there.
+    Raises ValueError if the model brings no classifier or catalog to measure with, carries an edit already, if its classifier does not
+    know a concept, or if one is longer than the model reads; MissingWeightsError for a file of the quality options that is not there.
     """
     if model.classifier is None or not model.catalog.concepts:
         raise ValueError(f"{model.name} brings no classifier and list of concepts, so erasure cannot be measured on it")
@@ -200,6 +201,8 @@ def evaluate(
     classifier = Classifier.load(model.classifier)
     asked = questions(model, targets, target_pictures, other_pictures, seed)
     check_heads(classifier, asked, model)
+    check_read(model, targets)
+    tell_cut(model, [item.prompt for item in (*(question.item for question in asked.all), *asked.neutral)])
     options = QualityOptions() if quality is True else quality or None
     instruments = options.load() if options and asked.retained else None
     judge = Judge(classifier)

@@ -15,9 +15,10 @@ from excise.concepts import Concept, apart
 from excise.information.budget import BUDGET, NODES, PILOT_NODES, Tally, make_plan
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
 from excise.information.measurement import ConceptReading, Example, Measurement
-from excise.information.picture_sets import Phrasings, PictureSet, make_pictures
+from excise.information.picture_sets import Phrasings, PictureSet, make_pictures, texts_of, wordings_of
 from excise.information.quadrature import Law, fit_law, stratified_uniforms
 from excise.information.summaries import collateral, curve_of, summarise
+from excise.models.context import check_read, tell_cut
 from excise.models.guidance import sampling_scale
 from excise.progress import Progress
 from excise.randomness import stream
@@ -66,13 +67,14 @@ def measure(
     progress       called as progress("measuring", evaluations done, total)
 
     Base and edited model see the same pictures, noise levels and noise. No prompt names one of `concepts` beside what it is about.
-    Raises ValueError for an unknown concept, a budget that is too small, an edit of another base, or a base whose latents or schedule
-    are not the model's.
+    Raises ValueError for an unknown concept, one that is longer than the model reads, a budget that is too small, an edit of another base,
+    or a base whose latents or schedule are not the model's.
     """
     started, batch = time.perf_counter(), batch or model.batch(64)
     targets = _resolve(model, [concepts] if isinstance(concepts, str | Concept) else concepts)
     labels = {concept.label for concept in targets}
     erased = {phrase for concept in targets for phrase in concept.phrases}
+    check_read(model, targets)
     targets = apart(targets)
     others = [concept.beside(erased) for concept in _resolve(model, against) if concept.label not in labels]
     edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)
@@ -82,6 +84,8 @@ def measure(
     known = {label: len(given[label]) for label in given}
     plan = make_plan(budget, targets, others, models=1 if after is None else 2, making=making, given=known)
     meter = Tally(progress, plan.total)
+    asked = {c.label: given[c.label].wordings if c.label in given else wordings_of(c, phrasings) for c in (*targets, *others)}
+    tell_cut(model, texts_of(wording for wordings in asked.values() for wording in wordings))
 
     def pictures_of(concept: Concept) -> PictureSet:
         count = plan.counts[concept.label]

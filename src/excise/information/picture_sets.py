@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -76,6 +76,16 @@ class PictureSet:
         return cls(concept, tuple(wordings), model.encode_pictures(pictures), source)
 
 
+def wordings_of(concept: Concept, phrasings: Phrasings) -> list[AskedAbout]:
+    """What the pictures of a concept are asked about."""
+    return plain_wordings(concept) if phrasings == "plain" else all_wordings(concept)
+
+
+def texts_of(wordings: Iterable[AskedAbout]) -> list[str]:
+    """Every prompt in them."""
+    return [text for wording in wordings for text in (wording.pair.prompt, wording.pair.masked, wording.reworded)]
+
+
 def plain_wordings(concept: Concept) -> list[AskedAbout]:
     """The plain phrase in the first template, with no context and with every context."""
     template, phrase = concept.templates[0], concept.phrases[0]
@@ -119,7 +129,7 @@ def make_pictures(
     The pictures depend on the model, the concept, their number and the seed alone.
     """
     random = stream(seed, concept.label, "pictures")
-    known = plain_wordings(concept) if phrasings == "plain" else all_wordings(concept)
+    known = wordings_of(concept, phrasings)
     order = range(len(known)) if phrasings == "plain" else torch.randperm(len(known), generator=random).tolist()
     wordings = [known[order[i % len(known)]] for i in range(count)]
     seeds = torch.randint(2**31, (count,), generator=random).tolist()

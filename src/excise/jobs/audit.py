@@ -17,6 +17,7 @@ from excise.concepts import Catalog, Concept
 from excise.erasure.run import Run
 from excise.files import cache_folder, check_ours, fitting, read_json, read_tensors, write_json, write_tensors
 from excise.jobs.inputs import check_seed, erased_concepts, read_edits
+from excise.models.context import check_read, tell_cut
 from excise.models.names import check_never_saw, describe, resolve
 from excise.progress import Progress, silent
 
@@ -185,6 +186,7 @@ class _Job:
         prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
     ) -> _Job:  # fmt: skip
         from excise.attacks.engine import AuditedModel
+        from excise.attacks.victim import make_cases
         from excise.digests import digest_values
         from excise.edits.applied import base_fingerprint
         from excise.edits.importing import import_edit
@@ -197,6 +199,8 @@ class _Job:
         reference = bool(edits) or base is not None
         loaded, edits = _load(model, base, edits, device, dtype, progress)
         assert loaded.classifier is not None
+        check_read(loaded, [concept])
+        tell_cut(loaded, [text for case in make_cases(concept, prompts, seed) for text in (case.wanted, case.masked)])
         detector = ClassifierDetector(Classifier.load(loaded.classifier), concept)
         subjects = [AuditedModel("erased", tuple(edits))] + [AuditedModel("neutral", neutral=True)] * reference
         if gold is not None:

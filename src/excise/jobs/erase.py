@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.erasure.counterexamples import Counterexample, record
 from excise.erasure.run import Run
 from excise.files import check_replaceable, replacing_folder, write_json, write_text
@@ -19,6 +19,7 @@ from excise.jobs.inputs import check_new_file
 from excise.jobs.peak_memory import peak_mb
 from excise.jobs.request import EraseRequest
 from excise.methods import Method, get, methods, task
+from excise.models.context import check_read, tell_cut
 from excise.models.names import BUILT_IN, Description, describe, resolve
 from excise.progress import Progress, silent
 from excise.report import edit_card, result_table
@@ -146,6 +147,7 @@ def run(plan: Plan, progress: Progress = silent) -> EraseResult:
     workplace = Workplace(request.out) if request.out is not None else None
     with workplace.opened() if workplace else nullcontext():
         model = _load(plan, progress)
+        _check_prompts(plan, model)
         found = counterexamples(plan.audits, model)
         if _evaluable(plan, model):
             _check_classifier(plan, model)
@@ -167,6 +169,17 @@ def _load(plan: Plan, progress: Progress) -> Model:
     model = load(plan.request.model, device=plan.request.device, dtype=plan.request.dtype)
     progress("loading the model", 1, 1)
     return model
+
+
+def _check_prompts(plan: Plan, model: Model) -> None:
+    """Raise ValueError for a concept that is longer than the model reads; warn, once for all that is done with it, of prompts that are."""
+    from excise.information.picture_sets import plain_wordings, texts_of
+
+    check_read(model, plan.concepts)
+    prompts = [text for concept in apart(plan.concepts) for pair in concept.pairs() for text in (pair.prompt, pair.masked)]
+    if plan.request.evaluate or plan.request.measure:
+        prompts += texts_of(wording for concept in model.catalog.concepts for wording in plain_wordings(concept))
+    tell_cut(model, prompts)
 
 
 def _identity(plan: Plan, model: Model, found: Sequence[Counterexample]) -> dict[str, Any]:

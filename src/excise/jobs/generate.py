@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from excise.files import check_replaceable, replacing, replacing_folder, write_json
 from excise.jobs.inputs import check_new_file, check_seed, read_edits
 from excise.jobs.provenance import provenance
+from excise.models.context import tell_cut
 from excise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def generate(
     from excise.models import load
 
     loaded = load(model, device=device, dtype=dtype)
+    tell_cut(loaded, texts)
     wanted = [(text, seed + index) for text in texts for index in range(n)]
     pictures = _sample(loaded, edits, scale, wanted, steps, guidance, progress)
     if path.suffix.lower() in _FILES:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
+from excise.models.context import check_read
 from excise.registry import Registry
 from excise.settings import Settings, parse_settings
 
@@ -42,7 +43,11 @@ class Method:
         return parse_settings(self.settings, values, f"method {self.name!r}", f"setting of {self.name}")
 
     def erase(self, model: Model, concepts: Sequence[Concept], settings: Any, run: Run) -> Edit:
-        """Erase concepts; the edits that are on the model count as its starting point. Checkpoints are told what run they belong to."""
+        """Erase concepts; the edits that are on the model count as its starting point. Checkpoints are told what run they belong to.
+
+        Raises ValueError for a concept that is longer than the model reads.
+        """
+        check_read(model, concepts)
         if run.checkpoint is not None:  # large models take a while to be told apart
             run = replace(run, task=json.dumps(task(self.name, model, concepts)))
         return self.run(model, concepts, settings, run)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from excise.concepts import Catalog
+from excise.models.context import left_out, room
 from excise.models.guidance import guided, sampling_scale
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.schedule import Schedule
@@ -82,6 +83,7 @@ class Model:
         self.classifier = classifier
         self.mixed = mixed
         self.sampler = sampler or Sampler(size=own_size(pipeline))
+        self.told_cut: set[str] = set()  # prompts that the user was told are cut (`context.tell_cut`)
         for module in self.components.values():
             module.eval().requires_grad_(False)
         pipeline.vae.eval().requires_grad_(False)
@@ -126,7 +128,7 @@ class Model:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Tensor:
-        """Text embeddings, (prompts, tokens, width); prompts longer than the context are cut."""
+        """Text embeddings, (prompts, tokens, width); prompts longer than the context are cut (`left_out`)."""
         tokenizer, encoder = self.pipeline.tokenizer, self.pipeline.text_encoder
         parts = []
         for start in range(0, len(prompts), batch):
@@ -145,6 +147,15 @@ class Model:
         """Token ids of each prompt as `encode` sees it: start and end included, padding left out."""
         tokenizer = self.pipeline.tokenizer
         return tokenizer(list(prompts), truncation=True, max_length=tokenizer.model_max_length).input_ids
+
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt that it reads."""
+        return room(self.pipeline.tokenizer)
+
+    def left_out(self, prompts: Sequence[str]) -> dict[str, str]:
+        """The end that `encode` cuts off each prompt that is longer than that, by prompt, in the order given."""
+        return left_out(self.pipeline.tokenizer, prompts)
 
     def predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
         """The network's raw output (noise or velocity), shape of `latents` (b, c, h, w).

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from excise.digests import digest_file, digest_values
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.files import cache_folder, replacing, vacant, write_json
+from excise.models.context import tell_cut
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -136,6 +137,7 @@ class AnswerSet:
         from excise.edits import all_applied
 
         missing = self.missing
+        tell_cut(model, [item.prompt for item in self.items])
         self.write()
         written, made = time.monotonic(), 0
         try:

@@ -23,6 +23,7 @@ from excise.erasure.training import train
 from excise.erasure.wording import worded
 from excise.methods.esd import EsdSettings
 from excise.models import Model
+from excise.models.context import tell_cut
 
 VARIANTS: dict[str, Parameters] = {"x": "attn2", "x-strict": "kv", "u": "noxattn", "all": "full"}
 
@@ -44,6 +45,7 @@ def _round(
 
     taught = bank
     if settings.erase_from is not None:
+        tell_cut(model, [settings.erase_from])
         taught = replace(bank, conditioned=model.encode([settings.erase_from]).expand_as(bank.conditioned))
     visit = visits(model, taught, settings, run, round_, trainable.untrained if settings.sampler == "base" else nullcontext)
 

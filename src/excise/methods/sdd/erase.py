@@ -28,7 +28,12 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SddSettings, run:
     """Train a student while an average of it, which holds only the trained tensors, visits the states."""
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
-    together = model.encode([", ".join(concept.phrases[0] for concept in concepts)]).expand_as(bank.conditioned)
+    names = ", ".join(concept.phrases[0] for concept in concepts)
+    if settings.joined != "none" and (rest := model.left_out([names])):
+        raise ValueError(
+            f"joined={settings.joined} puts {len(concepts)} names into one prompt, and {rest[names]!r} is cut off; erase fewer at once"
+        )
+    together = model.encode([names]).expand_as(bank.conditioned)
     shown = replace(bank, conditioned=together) if settings.joined == "states" else bank
     taught = replace(bank, conditioned=together) if settings.joined == "student" else bank
     with Trainable(model, subspaces.select(model.unet, settings.parameters)) as trainable:
