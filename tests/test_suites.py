@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from excise.erasure.anchors import read_captions
 from excise.evaluation.suites import Figure, get, suites
 from excise.evaluation.suites.answer_set import AnswerSet, IncompleteSetError
 from excise.evaluation.suites.classifier_networks import TransformerJudge, VisionTransformer
@@ -237,7 +239,7 @@ class TestPromptFiles:
         assert rows[0].prompt == 'A "big" dog,\nrunning'
 
     def test_items(self, tmp_path: Path) -> None:
-        rows = read_prompts(self.write(tmp_path / "p.csv", "prompt,evaluation_seed,width,height\na,5,64,\nb,,,\n"))
+        rows = read_prompts(self.write(tmp_path / "p.csv", "prompt,evaluation_seed,width,height\na,5,64,\nb,101.0,,\n"))
         one, two = to_items(rows, prefix="x-", steps=3, size=32, seed=100)
         assert (one.id, one.seed, one.width, one.height, one.steps) == ("x-00000", 5, 64, 32, 3)
         assert (two.id, two.seed, two.width) == ("x-00001", 101, 32)
@@ -247,12 +249,20 @@ class TestPromptFiles:
         [
             ("words,seed\na,1\n", "no column of prompts: expected one of prompt, .*; found words, seed"),
             ("prompt,seed\n", "no prompts"),
+            ("", "p.csv is empty: expected a line of column names"),
+            ("\n\n", "p.csv is empty"),
             ("prompt,seed\na,1\n  ,2\n", "line 3: the prompt is empty"),
             ("prompt,seed\na,one\n", "line 2: seed is 'one', not a number"),
             ("prompt,seed\na,inf\n", "line 2: seed is 'inf', not a number"),
             ("prompt,seed\na,1.5\n", "line 2: seed is 1.5, not a whole number"),
             ("prompt,seed\na,-1\n", "line 2: seed is -1"),
+            ("prompt,seed\na,1\nb,\n", "line 3: seed is empty; fill it in every line"),
+            ("prompt,evaluation_seed\na,1\nb\n", "line 3: 1 cells, but 2 columns"),
+            ("prompt,seed\na, running,5\n", "line 2: 3 cells, but 2 columns.*comma.*quotes"),
+            ('prompt,seed\n"a,1\nb,2\n', "line 3: .*unexpected end of data"),
+            ("prompt,seed,seed\na,1,2\n", "line 1: two columns are called seed"),
             ("prompt,sd_guidance_scale\na,x\n", "line 2: sd_guidance_scale is 'x'"),
+            ("prompt,guidance\na,-2\n", "line 2: guidance is -2, not a number of at least 0"),
         ],
     )
     def test_wrong_ones_say_where(self, text: str, words: str, tmp_path: Path) -> None:
@@ -260,6 +270,67 @@ class TestPromptFiles:
             read_prompts(self.write(tmp_path / "p.csv", text))
         with pytest.raises(FileNotFoundError, match="no such file of prompts"):
             read_prompts(tmp_path / "nowhere.csv")
+
+    @pytest.mark.parametrize(
+        "column, meant",
+        [
+            ("evaluation_seed\\", "evaluation_seed"),
+            ("Seed", "seed"),
+            (" seed", "seed"),
+            ("SD_SEED", "sd_seed"),
+            ("evalution_seed", "evaluation_seed"),
+            ("sd seed", "sd_seed"),
+            ("seeds", "seed"),
+            ("random_seed", "seed"),
+            ("Guidance Scale", "guidance_scale"),
+            ("cfg_guidance", "guidance"),
+            ("widht", "width"),
+            ("Image_ID", "image_id"),
+        ],
+    )
+    def test_a_column_that_is_nearly_a_known_one_is_not_passed_over(self, column: str, meant: str, tmp_path: Path) -> None:
+        """Its numbers would be left out, and others made up in their place."""
+        with pytest.raises(
+            ValueError, match=rf"p\.csv, line 1: the column {re.escape(repr(column))}.*did you mean '{meant}'\?"
+        ):
+            read_prompts(self.write(tmp_path / "p.csv", f"prompt,{column}\na,3\n"))
+
+    def test_a_misspelt_name_that_would_win_is_not_passed_over_for_another(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="did you mean 'evaluation_seed'"):
+            read_prompts(self.write(tmp_path / "p.csv", "prompt,evaluation_seed\\,sd_seed\na,3,4\n"))
+        (row,) = read_prompts(self.write(tmp_path / "q.csv", "prompt,evaluation_seed,Seed\na,3,4\n"))
+        assert row.seed == 3
+
+    def test_the_columns_of_published_files_are_all_taken(self, tmp_path: Path) -> None:
+        """I2P's header, and those of UnlearnDiffAtk's files with what their pandas wrote beside."""
+        for header in (
+            "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,sd_safety_percentage,"
+            "prompt_toxicity,lexica_url,sd_seed,sd_guidance_scale,sd_image_width,sd_image_height,sd_model",
+            "Unnamed: 0,case_number,prompt,evaluation_seed,evaluation_guidance,categories,nudity_percentage,class,artist",
+            "image_id,source,prompt,evaluation_seed,captions,,",
+        ):
+            cells = ["5"] * len(header.split(","))
+            (row,) = read_prompts(self.write(tmp_path / "p.csv", f"{header}\n{','.join(cells)}\n"))
+            assert (row.prompt, row.seed) == ("5", 5)
+
+    def test_a_large_seed_is_kept_to_the_last_digit(self, tmp_path: Path) -> None:
+        (row,) = read_prompts(self.write(tmp_path / "p.csv", "prompt,seed\na,9007199254740993\n"))
+        assert row.seed == 9007199254740993
+
+    @pytest.mark.parametrize(
+        "data, words",
+        [
+            ("prompt,seed\na,1\ncafé,2\n".encode("latin-1"), r"line 3: byte 0xe9 is not UTF-8"),
+            ("prompt,seed\ncafé,2\n".encode("utf-16"), r"p\.csv is UTF-16"),
+            ("prompt,seed\ncafe,2\n".encode("utf-16-le"), r"line 1: .*NUL"),
+        ],
+    )
+    def test_other_encodings_are_named(self, data: bytes, words: str, tmp_path: Path) -> None:
+        (tmp_path / "p.csv").write_bytes(data)
+        with pytest.raises(ValueError, match=rf"{words}.*save it as UTF-8"):
+            read_prompts(tmp_path / "p.csv")
+        with pytest.raises(ValueError, match=words):
+            read_captions(str(tmp_path / "p.csv"))
 
 
 ITEMS = [PromptItem(f"p{i}", f"a picture {i}", 10 + i, steps=2, guidance=3.0) for i in range(5)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import glob
 import hashlib
@@ -136,6 +137,26 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write indented JSON atomically."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """What a text file in UTF-8 holds, without the byte order mark that it may begin with.
+
+    Raises ValueError that names the first line that is no UTF-8, such as one in Latin-1, or for UTF-16.
+    """
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path} is UTF-16; save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    wrong, what = data.find(b"\0"), "NUL, which is no text (UTF-16 has it)"
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        wrong, what = error.start, f"byte 0x{data[error.start]:02x} is not UTF-8 (Latin-1?)"
+    if wrong >= 0:
+        line = data[:wrong].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: {what}; save it as UTF-8")
+    return text
 
 
 def read_json(path: Path, kind: type = dict) -> Any:

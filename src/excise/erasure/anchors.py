@@ -13,6 +13,7 @@ from pydantic import Field
 from excise.concepts import Concept, PromptPair
 from excise.erasure.training_settings import Pictured
 from excise.erasure.wording import ARTICLES, bare
+from excise.files import read_text
 
 if TYPE_CHECKING:
     from excise.erasure.prompt_bank import PromptBank
@@ -72,11 +73,11 @@ def captioned(concept: Concept, anchor: str, captions: Sequence[str]) -> list[Pr
 
 
 def read_captions(path: str) -> list[str]:
-    """The lines of a file that are not empty. Raises FileNotFoundError, or ValueError if there are none."""
+    """The lines of a file that are not empty. Raises FileNotFoundError, or ValueError if there are none or it is not UTF-8."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"no such file of captions: {file}")
-    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"{file} has no captions")
     return lines

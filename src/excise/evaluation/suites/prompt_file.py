@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import csv
+import difflib
+import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from excise.files import read_text
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "adv_prompt", "caption", "text"),
@@ -17,6 +22,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "case": ("case_number", "image_id", "coco_id", "id"),
 }
 """What a column means -> the names it has in published files, the most specific first."""
+
+_KNOWN = {name for names in COLUMNS.values() for name in names}
+_NUMBERS = ("seed", "guidance", "width", "height")
+"""Meanings of which a column says it by the word alone, as `random_seed` does; `prompt_toxicity` is no prompt."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +62,78 @@ class PromptRow:
 
 
 def read_prompts(path: str | Path) -> list[PromptRow]:
-    """The rows of a CSV file with a header.
+    """The rows of a CSV file in UTF-8 with a header, which needs a column of prompts.
 
-    Raises FileNotFoundError if it is not there, ValueError with the line for a file without prompts, an empty prompt, or a number that
-    is none.
+    A file may have no column of seeds (`to_items` then counts them up), guidance, width, height (the sampler's own are taken) or cases (the
+    rows are numbered). A column of seeds has one in every row; guidance, width and height may be empty in some. Other columns are left in
+    `other`.
+
+    Raises FileNotFoundError if it is not there; ValueError that names the line for another encoding, broken quotes, a row with more or fewer
+    cells than columns, two columns of one name, a column whose name is nearly a known one, an empty prompt or seed, or a number that is
+    none; and for a file without prompts.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no such file of prompts: {path}")
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        names = [name for name in reader.fieldnames or () if name is not None]
-        columns = {meaning: next((name for name in known if name in names), None) for meaning, known in COLUMNS.items()}
-        if columns["prompt"] is None:
-            raise ValueError(
-                f"{path} has no column of prompts: expected one of {', '.join(COLUMNS['prompt'])}; found {', '.join(names)}"
-            )
-        rows = [_row(path, reader.line_num, record, columns) for record in reader]
-    if not rows:
+    table = _table(path)
+    if not table:
+        raise ValueError(f"{path} is empty: expected a line of column names, such as prompt,evaluation_seed")
+    line, names = table[0]
+    columns = _columns(f"{path}, line {line}", names)
+    if columns["prompt"] is None:
+        raise ValueError(
+            f"{path} has no column of prompts: expected one of {', '.join(COLUMNS['prompt'])}; found {', '.join(names)}"
+        )
+    if len(table) == 1:
         raise ValueError(f"{path} has a header but no prompts")
-    return rows
+    return [_row(f"{path}, line {line}", line, dict(zip(names, cells, strict=True)), columns) for line, cells in table[1:]]
+
+
+def _table(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows that are not blank, the header first, each with the line that it ends on. Raises ValueError unless all are of one length."""
+    reader, table = csv.reader(io.StringIO(read_text(path), newline=""), strict=True), []
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            table.append((reader.line_num, cells))
+            if len(cells) != len(table[0][1]):
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: {len(cells)} cells, but {len(table[0][1])} columns; "
+                    "a prompt with a comma needs quotes around it"
+                )
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line {reader.line_num}: {error}; are quotes closed, and those inside a cell doubled?"
+        ) from None
+    return table
+
+
+def _columns(where: str, names: Sequence[str]) -> dict[str, str | None]:
+    """Meaning -> the column that has it. Raises ValueError for two columns of one name, or one whose name is nearly what was looked for."""
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{where}: two columns are called {twice}; leave one")
+    columns = {meaning: next((name for name in known if name in names), None) for meaning, known in COLUMNS.items()}
+    for meaning, found in columns.items():
+        known = COLUMNS[meaning]
+        sought = known if found is None else known[: known.index(found)]  # what comes after would not have been taken
+        for name in names:
+            like = None if name in _KNOWN else _like(name, meaning, sought)
+            if like is not None:
+                raise ValueError(
+                    f"{where}: the column {name!r} is none of those that give {meaning}: {', '.join(known)}; did you mean {like!r}?"
+                )
+    return columns
+
+
+def _like(name: str, meaning: str, sought: Sequence[str]) -> str | None:
+    """Which of the names looked for a column's name looks like; None of none."""
+    plain = re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+    near = difflib.get_close_matches(plain, sought, n=1, cutoff=0.8 if len(plain) > 3 else 1.0)
+    if near:
+        return near[0]
+    return meaning if meaning in _NUMBERS and meaning in sought and meaning in plain.split("_") else None
 
 
 def to_items(
@@ -81,7 +142,7 @@ def to_items(
     """A picture per row, named by its number.
 
     steps, size  where the file does not say; None leaves them to the model
-    seed         of the first row where the file has no seeds; the next ones count up
+    seed         of the first row where the file has no column of seeds; the next ones count up
     """
     return [
         PromptItem(
@@ -98,36 +159,39 @@ def to_items(
     ]
 
 
-def _row(path: Path, line: int, record: Mapping[str | None, str | None], columns: Mapping[str, str | None]) -> PromptRow:
+def _row(where: str, line: int, record: Mapping[str, str], columns: Mapping[str, str | None]) -> PromptRow:
     def cell(meaning: str) -> str | None:
         name = columns[meaning]
-        value = record.get(name) if name is not None else None
-        return value.strip() or None if value is not None else None
+        return record[name].strip() or None if name is not None else None
 
     def number(meaning: str) -> float | None:
         value = cell(meaning)
         if value is None:
             return None
         try:
-            found = float(value)
+            found = int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
         except ValueError:
             found = math.nan
         if not math.isfinite(found):
-            raise ValueError(f"{path}, line {line}: {columns[meaning]} is {value!r}, not a number")
+            raise ValueError(f"{where}: {columns[meaning]} is {value!r}, not a number")
+        if found < 0:
+            raise ValueError(f"{where}: {columns[meaning]} is {value}, not a number of at least 0")
         return found
 
     def whole(meaning: str, low: int, high: int) -> int | None:
         value = number(meaning)
         if value is not None and not (value == int(value) and low <= value < high):
-            raise ValueError(f"{path}, line {line}: {columns[meaning]} is {value:g}, not a whole number in {low}..{high - 1}")
+            raise ValueError(f"{where}: {columns[meaning]} is {value:g}, not a whole number in {low}..{high - 1}")
         return None if value is None else int(value)
 
-    prompt = cell("prompt")
+    prompt, seed, guidance = cell("prompt"), whole("seed", 0, 2**63), number("guidance")
     if prompt is None:
-        raise ValueError(f"{path}, line {line}: the prompt is empty")
+        raise ValueError(f"{where}: the prompt is empty")
+    if seed is None and columns["seed"] is not None:
+        raise ValueError(f"{where}: {columns['seed']} is empty; fill it in every line, or leave the column out")
     known = set(columns.values())
-    other = {name: value for name, value in record.items() if name is not None and name not in known and isinstance(value, str)}
+    other = {name: value for name, value in record.items() if name not in known}
     return PromptRow(
-        line, prompt, whole("seed", 0, 2**63), number("guidance"), whole("width", 1, 2**16), whole("height", 1, 2**16),
+        line, prompt, seed, None if guidance is None else float(guidance), whole("width", 1, 2**16), whole("height", 1, 2**16),
         cell("case"), other,
     )  # fmt: skip
