@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
 
 from excise.models.model import Model, Sampler, own_size
@@ -24,7 +27,8 @@ def load(
 ) -> Model:
     """Load a model.
 
-    model       "canvas" (built in), a diffusers folder, a single .safetensors checkpoint of SD 1.x or 2.x, or a hub id
+    model       "canvas" (built in), a diffusers folder, a single .safetensors checkpoint of SD 1.x or 2.x, or a hub id; of a network that
+                is there in half precision alone (`*.fp16.safetensors`) those weights are read
     device      "cpu", "cuda", "mps", ...; default the first of cuda, mps, cpu that is there
     dtype       "float32", "float16", "bfloat16", or "mixed": weights in float32, predictions computed in bfloat16 (about twice as fast
                 as float32 on processors that can; on others as slow, with the same roundings)
@@ -88,15 +92,22 @@ def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
     kinds = {"unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL, "text_encoder": transformers.CLIPTextModel}
     options = {"dtype": dtype, "use_safetensors": True}
     try:
-        networks = {}
+        networks, variants = {}, {part: _variant(where, part) for part in kinds}
         for part, kind in kinds.items():
-            networks[part], report = kind.from_pretrained(where, subfolder=part, output_loading_info=True, **options)
+            networks[part], report = kind.from_pretrained(
+                where, subfolder=part, variant=variants[part], output_loading_info=True, **options
+            )
             if report["missing_keys"]:
                 raise ValueError(f"{part} lacks {min(report['missing_keys'])}")
             if report["unexpected_keys"]:
                 raise ValueError(f"{part} holds {min(report['unexpected_keys'])}, which its network does not have")
         return diffusers.StableDiffusionPipeline.from_pretrained(
-            where, **networks, **options, safety_checker=None, requires_safety_checker=False
+            where,
+            **networks,
+            **options,
+            variant="fp16" if "fp16" in variants.values() else None,
+            safety_checker=None,
+            requires_safety_checker=False,
         )
     except (SafetensorError, StrictDataclassError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} could not be read as a Stable Diffusion model: {_first_line(error)}") from None
@@ -104,6 +115,31 @@ def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
         if isinstance(where, str):
             raise
         raise ValueError(f"{where} has a file that is damaged or missing: {_first_line(error)}") from None
+
+
+def _files(part: str) -> dict[str | None, tuple[str, str]]:
+    """Where a network's weights are, in one file or by a list of several: by what diffusers calls the variant, the preferred one first."""
+    stem = f"{part}/{'model' if part == 'text_encoder' else 'diffusion_pytorch_model'}"
+    return {
+        None: (f"{stem}.safetensors", f"{stem}.safetensors.index.json"),
+        "fp16": (f"{stem}.fp16.safetensors", f"{stem}.safetensors.index.fp16.json"),
+    }
+
+
+def _variant(where: Path | str, part: str) -> str | None:
+    """Which variant of a network's weights to read."""
+    return next((variant for variant, names in _files(part).items() if _any_there(where, names)), None)
+
+
+def _any_there(where: Path | str, names: Sequence[str]) -> bool:
+    """Whether a folder, or a model on the hub, has one of these files."""
+    if isinstance(where, Path):
+        return any((where / name).is_file() for name in names)
+    for name in names:
+        with suppress(EntryNotFoundError):
+            hf_hub_download(where, name)
+            return True
+    return False
 
 
 def _check_kind(where: Path | str) -> None:
@@ -114,7 +150,7 @@ def _check_kind(where: Path | str) -> None:
     if isinstance(where, str):
         return  # diffusers is told to take nothing but safetensors from the hub
     for part in ("unet", "vae", "text_encoder"):
-        if not list((where / part).glob("*.safetensors")):
+        if not any(_any_there(where, names) for names in _files(part).values()):
             raise ValueError(f"{where / part} has no .safetensors weights; pickle files are never loaded: convert them first")
 
 
