@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from accelerate import init_empty_weights
@@ -111,19 +114,83 @@ def test_a_checkpoint_with_tensors_that_nothing_would_read_is_refused(checkpoint
         load(tmp_path / "more.safetensors", device="cpu", config_from=checkpoint)
 
 
+MARKED = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+"""What trainers put beside the weights of a network that predicts velocity, on a schedule with zero terminal signal."""
+
+
+def _marked(checkpoint: Path, to: Path, *markers: str) -> Path:
+    from safetensors.torch import load_file
+
+    save_file({**load_file(checkpoint / "model.safetensors"), **{name: MARKED[name] for name in markers}}, to)
+    return to
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler"])
+def test_marked_checkpoints_are_sampled_as_they_were_trained(checkpoint: Path, tmp_path: Path, scheduler: str) -> None:
+    """Oracle: diffusers' own pipeline of the same weights with the schedule written out."""
+    config = Path(shutil.copytree(checkpoint, tmp_path / "config"))
+    getattr(diffusers, scheduler).from_config(tiny.pipeline().scheduler.config).save_pretrained(config / "scheduler")
+    index = json.loads((config / "model_index.json").read_text())
+    (config / "model_index.json").write_text(json.dumps({**index, "scheduler": ["diffusers", scheduler]}))
+    file = _marked(checkpoint, tmp_path / "marked.safetensors", "v_pred", "ztsnr")
+    model = load(file, device="cpu", config_from=config)
+    assert model.schedule.prediction == "v_prediction"
+    assert model.schedule.alphas_cumprod[-1] < 1e-6 and int(next(_states(model)).timestep) == 999
+    kind = DDIMScheduler if scheduler == "PNDMScheduler" else getattr(diffusers, scheduler)  # PNDM cannot start from pure noise
+    assert type(model.pipeline.scheduler) is kind
+    pipeline = StableDiffusionPipeline.from_pretrained(checkpoint)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = kind(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, prediction_type="v_prediction",
+        rescale_betas_zero_snr=True, timestep_spacing="trailing",
+        **({"clip_sample": False, "set_alpha_to_one": False} if kind is DDIMScheduler else {}),
+    )  # fmt: skip
+    expected = pipeline(
+        "a cat", num_inference_steps=3, height=64, width=64, generator=torch.Generator().manual_seed(5), output_type="latent"
+    ).images
+    *_, last = model.trajectory(model.encode(["a cat"]), model.start_noise([5]), steps=3)
+    assert expected.isfinite().all() and torch.allclose(last.latents, expected, atol=1e-3)  # of sigmas up to 4096
+
+
+def _states(model: Any) -> Any:
+    return model.trajectory(model.encode(["a cat"]), model.start_noise([0]), steps=3)
+
+
+def test_markers_are_obeyed_unless_the_user_says_otherwise(checkpoint: Path, tmp_path: Path) -> None:
+    def scheduler(*markers: str, **options: Any) -> Any:
+        file = _marked(checkpoint, tmp_path / "marked.safetensors", *markers)
+        return load(file, device="cpu", config_from=checkpoint, **options).pipeline.scheduler
+
+    velocity = scheduler("v_pred")
+    assert velocity.config.prediction_type == "v_prediction" and velocity.alphas_cumprod[-1] > 1e-3
+    assert velocity.config.timestep_spacing == "leading"
+    for told in (scheduler("v_pred", "ztsnr", prediction="epsilon"), scheduler("ztsnr")):  # noise says nothing of pure noise
+        assert told.config.prediction_type == "epsilon" and told.alphas_cumprod[-1] > 1e-3
+    assert scheduler("ztsnr", prediction="v_prediction").alphas_cumprod[-1] < 1e-6
+
+
 @pytest.mark.parametrize(
-    ("width", "metadata", "given", "expected", "edge"),
+    ("width", "metadata", "markers", "given", "expected", "edge"),
     [
-        (768, {}, None, "epsilon", 64),
-        (768, {"modelspec.prediction_type": "v"}, None, "v_prediction", 64),
-        (1024, {}, None, "v_prediction", 96),  # asked: a random network does not return its input
-        (1024, {"modelspec.prediction_type": "epsilon"}, None, "epsilon", 64),
-        (1024, {"modelspec.prediction_type": "epsilon"}, "v_prediction", "v_prediction", 96),
-        (1024, {"modelspec.prediction_type": "v"}, "epsilon", "epsilon", 64),
+        (768, {}, set(), None, "epsilon", 64),
+        (768, {"modelspec.prediction_type": "v"}, set(), None, "v_prediction", 64),
+        (768, {}, {"v_pred"}, None, "v_prediction", 64),
+        (768, {"modelspec.prediction_type": "epsilon"}, {"v_pred", "ztsnr"}, None, "v_prediction", 64),
+        (768, {}, {"v_pred"}, "epsilon", "epsilon", 64),
+        (1024, {}, set(), None, "v_prediction", 96),  # asked: a random network does not return its input
+        (1024, {"modelspec.prediction_type": "epsilon"}, set(), None, "epsilon", 64),
+        (1024, {"modelspec.prediction_type": "epsilon"}, set(), "v_prediction", "v_prediction", 96),
+        (1024, {"modelspec.prediction_type": "v"}, set(), "epsilon", "epsilon", 64),
     ],
 )
 def test_what_decides_the_prediction(
-    width: int, metadata: dict[str, str], given: str | None, expected: str, edge: int, monkeypatch: pytest.MonkeyPatch
+    width: int,
+    metadata: dict[str, str],
+    markers: set[str],
+    given: str | None,
+    expected: str,
+    edge: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pads = []
 
@@ -134,11 +201,12 @@ def test_what_decides_the_prediction(
         pipeline.unet.register_to_config(sample_size=64)
         return pipeline
 
-    monkeypatch.setattr(single_file, "_inspect", lambda path: (width, metadata))
+    monkeypatch.setattr(single_file, "_inspect", lambda path: (width, metadata, markers))
     monkeypatch.setattr(single_file, "_read", read)
     pipeline = single_file.load_checkpoint(Path("x.safetensors"), torch.float32, prediction=given)
     assert pipeline.scheduler.config.prediction_type == expected
     assert pipeline.unet.config.sample_size == edge
+    assert (pipeline.scheduler.alphas_cumprod[-1] < 1e-6) == ("ztsnr" in markers)
     assert pads == [{768: "<|endoftext|>", 1024: "!"}[width]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ _CONFIGS = Path(__file__).parent / "configs"
 _DENOISER = "model.diffusion_model."
 _WIDTH_KEY = f"{_DENOISER}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
+VELOCITY, ZERO_SNR = "v_pred", "ztsnr"
+"""Empty tensors that trainers put beside the weights (kohya-ss/sd-scripts, comfyanonymous/ComfyUI: comfy/supported_models.py): the network
+predicts velocity; it was trained on a schedule whose last step has no signal left."""
+
 GENERATIONS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x"}
 """What has text embeddings of which width."""
 
 
 def generation(path: Path) -> str:
     """What a checkpoint file holds. Raises ValueError for a pickle, or a file that is no whole checkpoint of these models."""
-    width, _ = _inspect(path)
+    width, _, _ = _inspect(path)
     return GENERATIONS.get(width, f"Stable Diffusion with text of width {width}")
 
 
@@ -35,18 +40,21 @@ def load_checkpoint(
     """A StableDiffusionPipeline from one checkpoint file, without the network.
 
     config_from diffusers folder whose configs and tokenizer to use; default the shipped ones of SD 1.x or 2.x, chosen by the text width
-    prediction  "epsilon" or "v_prediction"; default: the prediction type of `config_from`; else what the file's metadata says
-                (`modelspec.prediction_type`); else epsilon for 1.x, and for 2.x, which exists in both, what `measured_prediction` finds
+    prediction  "epsilon" or "v_prediction"; default: "v_prediction" if the file has the marker `VELOCITY`; else the prediction type of
+                `config_from`; else what the file's metadata says (`modelspec.prediction_type`); else epsilon for 1.x, and for 2.x, which
+                exists in both, what `measured_prediction` finds
 
+    A network that predicts velocity and has the marker `ZERO_SNR` gets the schedule that it was trained on.
     Raises ValueError for a pickle, a file that is no whole checkpoint of these models, one whose denoiser has more tensors than theirs
     (the rest would be another model than the file's), or an unknown prediction.
     """
     if prediction not in (None, *PREDICTIONS):
         raise ValueError(f"unknown prediction {prediction!r}; known: {', '.join(PREDICTIONS)}")
-    width, metadata = _inspect(path)
+    width, metadata, markers = _inspect(path)
+    if prediction is None and VELOCITY in markers:
+        prediction = "v_prediction"
     if config_from is not None:
-        pipeline = _read(path, Path(config_from), dtype)
-        return _set_prediction(pipeline, prediction) if prediction else pipeline
+        return _scheduled(_read(path, Path(config_from), dtype), prediction, zero_snr=ZERO_SNR in markers)
     if width not in GENERATIONS:
         raise ValueError(
             f"{path} takes text of width {width}, which is neither Stable Diffusion 1.x (768) nor 2.x (1024); "
@@ -62,7 +70,7 @@ def load_checkpoint(
         log.info("%s: the network was asked and predicts %s", path, prediction)
     if two and prediction == "v_prediction":
         pipeline.unet.register_to_config(sample_size=96)  # the 2.x models that predict velocity were made for 768 pixels
-    return _set_prediction(pipeline, prediction or "epsilon")
+    return _scheduled(pipeline, prediction or "epsilon", zero_snr=ZERO_SNR in markers)
 
 
 @torch.no_grad()
@@ -100,13 +108,28 @@ def _read(path: Path, config: Path, dtype: torch.dtype, **parts: Any) -> Any:
     return pipeline
 
 
-def _set_prediction(pipeline: Any, prediction: str) -> Any:
-    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, prediction_type=prediction)
+def _scheduled(pipeline: Any, prediction: str | None, *, zero_snr: bool) -> Any:
+    """The pipeline with a schedule for what its network predicts, by default what its own schedule says.
+
+    zero_snr  of velocity: no signal at the last step, and sampling begins there (arXiv 2305.08891). From noise alone a prediction of the
+              noise says nothing. A scheduler that does not know it (PNDM) gives way to DDIM
+    """
+    from diffusers import DDIMScheduler
+
+    kind, config = type(pipeline.scheduler), pipeline.scheduler.config
+    prediction = prediction or config.prediction_type
+    options: dict[str, Any] = {"prediction_type": prediction}
+    if zero_snr and prediction == "v_prediction":
+        options |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        if "rescale_betas_zero_snr" not in signature(kind.__init__).parameters:
+            kind = DDIMScheduler
+            options["clip_sample"] = False
+    pipeline.scheduler = kind.from_config(config, **options)
     return pipeline
 
 
-def _inspect(path: Path) -> tuple[int, dict[str, str]]:
-    """Width of the text embeddings, and metadata. Raises ValueError if it is no whole SD 1.x/2.x checkpoint."""
+def _inspect(path: Path) -> tuple[int, dict[str, str], set[str]]:
+    """Width of the text embeddings, metadata, and markers. Raises ValueError if it is no whole SD 1.x/2.x checkpoint."""
     if path.suffix in _PICKLES:
         raise ValueError(f"{path} is a pickle file and pickles are never loaded; convert it to .safetensors first")
     if path.suffix != ".safetensors":
@@ -115,6 +138,7 @@ def _inspect(path: Path) -> tuple[int, dict[str, str]]:
         with safe_open(str(path), "pt") as file:
             if _WIDTH_KEY not in file.keys():
                 raise ValueError(f"{path} is no Stable Diffusion 1.x or 2.x checkpoint: it has no {_WIDTH_KEY}")
-            return int(file.get_slice(_WIDTH_KEY).get_shape()[1]), dict(file.metadata() or {})
+            width = int(file.get_slice(_WIDTH_KEY).get_shape()[1])
+            return width, dict(file.metadata() or {}), {VELOCITY, ZERO_SNR} & set(file.keys())
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
