@@ -128,7 +128,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default::UserWarning")
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_a_command_says_it_in_one_line(verb: str, wordy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
@@ -141,7 +141,7 @@ def test_a_command_says_it_in_one_line(verb: str, wordy: Path, tmp_path: Path, m
     assert re.fullmatch(r"excise: warning: \d+ of \d+ prompts are longer than the 75 tokens .* is left out\n", result.stderr)
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default::UserWarning")
 @pytest.mark.parametrize("verb", [verb for verb in COMMANDS if verb != "generate"])
 def test_a_command_refuses_a_concept_past_the_cut(verb: str, wordy: Path, tmp_path: Path, made: list[int]) -> None:
     """One line, exit code 2, no picture made, nothing written."""
@@ -157,7 +157,7 @@ def test_a_command_refuses_a_concept_past_the_cut(verb: str, wordy: Path, tmp_pa
     assert not made and not (tmp_path / "out").exists()
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default::UserWarning")
 def test_a_suite_says_it_once_for_both_models(sd1: Model, tmp_path: Path) -> None:
     items = [PromptItem(f"{number}", text, number, steps=1) for number, text in enumerate((LONG, "a dog", LONG + "!"))]
     with pytest.warns(UserWarning, match=r"^2 of 3 prompts are longer") as told:
