@@ -17,7 +17,7 @@ from torch import Tensor
 import tiny
 from excise.edits import Dense, LowRank, Manifest, WeightEdit, applied_edits, compose, load_edit, original_tensors
 from excise.edits.applied import base_fingerprint
-from excise.edits.edit import difference
+from excise.edits.deltas import difference
 from excise.models import Model, load
 from excise.models.fingerprint import fingerprint, named_tensors
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from excise.edits import AdapterEdit, Dense, WeightEdit, applied_edits, compose, load_edit, restored
-from excise.edits.adapter import Adapter, Factors, Transport, addition, inject
+from excise.edits.adapter import Adapter, Factors, Injection, Transport, addition
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
 from excise.erasure.prompt_bank import PromptBank
@@ -117,7 +117,7 @@ def test_a_scale_that_is_no_number_is_refused(sd1: Model) -> None:
 def test_each_sample_of_a_batch_has_its_own_strength(sd1: Model) -> None:
     base, full = output(sd1), dense_output(sd1, 1)
     strengths = torch.tensor([[1.0], [0.0], [0.5]])
-    with torch.no_grad(), inject(sd1.unet, [random_factors(sd1, 1)], lambda conditioning: strengths):
+    with torch.no_grad(), Injection(sd1.unet, [random_factors(sd1, 1)], lambda conditioning: strengths):
         found = output(sd1)
     assert torch.allclose(found[0], full[0], atol=1e-4) and torch.allclose(found[1], base[1], atol=1e-6)
     assert torch.allclose(found[2], dense_output(sd1, 1, scale=0.5)[2], atol=1e-4)
@@ -127,7 +127,7 @@ def test_each_adapter_of_several_has_its_own_strength(sd1: Model) -> None:
     adapters = [random_factors(sd1, 1), random_factors(sd1, 2)]
     for strengths, seed in (((1.0, 0.0), 1), ((0.0, 1.0), 2)):
         expected = dense_output(sd1, seed)
-        with torch.no_grad(), inject(sd1.unet, adapters, lambda c, s=strengths: torch.tensor([s]).expand(len(c), 2)):  # type: ignore[misc]
+        with torch.no_grad(), Injection(sd1.unet, adapters, lambda c, s=strengths: torch.tensor([s]).expand(len(c), 2)):  # type: ignore[misc]
             assert torch.allclose(output(sd1), expected, atol=1e-4)
 
 
@@ -203,7 +203,7 @@ def test_the_published_cosine_against_numpy(sd1: Model) -> None:
 def test_training_starts_without_effect_and_leaves_the_base_alone(sd1: Model) -> None:
     base, before = output(sd1), base_fingerprint(sd1)
     membrane = spm.Membrane(sd1.unet, "x", Run().generator(0))
-    with torch.no_grad(), inject(sd1.unet, [membrane.factors], membrane.strengths):
+    with torch.no_grad(), Injection(sd1.unet, [membrane.factors], membrane.strengths):
         assert torch.equal(output(sd1), base)
         for factors in membrane.factors.values():
             factors.up.add_(1)
@@ -224,7 +224,7 @@ def test_the_loss_at_the_start_is_the_push_times_one_plus_eta_squared(
     """As ESD's; an adapter without effect has nothing to answer for on random conditionings."""
     model, settings = request.getfixturevalue(which), settings_of("spm", **QUICK, states="fresh", eta=eta)
     membrane = spm.Membrane(model.unet, "x", Run().generator(5))
-    with inject(model.unet, [membrane.factors], membrane.strengths):
+    with Injection(model.unet, [membrane.factors], membrane.strengths):
         found = spm._round(model, bank_of(model), membrane, settings, Run(), 0)(0).detach()
     states = visits(model, bank_of(model), settings, Run(), 0)(0)
     push = asked(model, states.latents, states.t, "a cat") - asked(model, states.latents, states.t, "")
@@ -242,7 +242,7 @@ def test_the_loss_and_its_gradient_written_out(sd1: Model) -> None:
     membrane = spm.Membrane(sd1.unet, "x", Run().generator(5))
     for name, factors in random_factors(sd1, 1).items():
         membrane.factors[name].up.data = factors.up
-    with inject(sd1.unet, [membrane.factors], membrane.strengths):
+    with Injection(sd1.unet, [membrane.factors], membrane.strengths):
         found = spm._round(sd1, bank, membrane, settings, Run(), 0)(0)
         gradients = torch.autograd.grad(found, list(membrane.parameters.values()))
 

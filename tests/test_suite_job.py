@@ -50,7 +50,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def edit(tiny_sd1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An edit of the tiny pipeline that changes every picture."""
     from excise.edits import WeightEdit
-    from excise.edits.edit import Dense
+    from excise.edits.deltas import Dense
     from excise.models.fingerprint import named_tensors
 
     model = load(tiny_sd1, device="cpu")

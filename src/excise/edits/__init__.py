@@ -2,10 +2,13 @@
 
 from excise.edits.adapter import AdapterEdit
 from excise.edits.applied import applied_edits, original_tensors
-from excise.edits.edit import Delta, Dense, Edit, LowRank, WeightEdit, all_applied, check_weights, compose, load_edit
+from excise.edits.deltas import Delta, Dense, LowRank
+from excise.edits.edit import Edit, all_applied, check_weights, compose
 from excise.edits.importing import import_edit
+from excise.edits.kinds import load_edit
 from excise.edits.manifest import Manifest
 from excise.edits.restoring import members, restored
+from excise.edits.weights import WeightEdit
 
 __all__ = [
     "AdapterEdit",

@@ -6,10 +6,10 @@ prompts that an adapter acts on and prompts that it leaves alone, among them the
 
 from __future__ import annotations
 
-import weakref
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, normalize
 
 from excise.edits import applied
-from excise.edits.edit import Delta, Edit
+from excise.edits.deltas import Delta
+from excise.edits.edit import Edit
 from excise.edits.manifest import Kind, Manifest
 from excise.models.fingerprint import components
+from excise.models.wrappers import is_fused, own_layers
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,13 @@ class Adapter:
 
 @dataclass(frozen=True, eq=False)
 class AdapterEdit(Edit):
-    """Adapters by label: a concept's ("object:cat"), or, of a composition, with the number of the member before it ("0/object:cat")."""
+    """Adapters, for the pipelines that `Edit` names.
+
+    parts  adapters by label: a concept's ("object:cat"), or, of a composition, with the number of the member before it ("0/object:cat")
+
+    It adds to layers that fused projections replace. So it refuses a pipeline with fused projections, and if they are fused while it is on,
+    the next pass of the network raises RuntimeError. Compiled code is compiled anew when it comes or goes.
+    """
 
     parts: Mapping[str, Adapter]
     manifest: Manifest
@@ -93,7 +101,7 @@ class AdapterEdit(Edit):
         """
         self.check_base(model)
         unet = components(model)["unet"]
-        layers = dict(unet.named_modules())
+        layers = own_layers(unet)
         adapters = [
             {
                 name: Factors(f.up.to(layers[name].weight), f.down.to(layers[name].weight))
@@ -102,20 +110,19 @@ class AdapterEdit(Edit):
             for adapter in self.parts.values()
         ]
         transports = [adapter.transport for adapter in self.parts.values()]
-        applied.put_on(model, self, scale)
-        hooks = inject(unet, adapters, lambda c: scale * torch.stack([transport(c) for transport in transports], 1))
-        _hooks.setdefault(unet, []).append((self, hooks))
+        application = applied.put_on(model, self, scale)
+        application.hooks = Injection(
+            unet, adapters, lambda c: scale * torch.stack([transport(c) for transport in transports], 1)
+        )
 
     def remove(self, model: Any) -> None:
         """Take the newest application of the edit off again. ValueError if it is not on."""
-        applied.take_off(model, self)
-        on = _hooks[components(model)["unet"]]
-        index = max(i for i, (edit, _) in enumerate(on) if edit is self)
-        on.pop(index)[1].close()
+        applied.take_off(model, self).hooks.close()
 
     def check_base(self, model: Any) -> None:
-        super().check_base(model)
-        layers = dict(components(model)["unet"].named_modules())
+        """Raise ValueError unless `model` (without its edits) is the base that this edit names, and computes with the layers it adds to."""
+        applied.check_base(model, self)
+        layers = own_layers(components(model)["unet"])
         for adapter in self.parts.values():
             for name, factors in _inside_unet(adapter).items():
                 weight = getattr(layers.get(name), "weight", None)
@@ -124,6 +131,8 @@ class AdapterEdit(Edit):
                 shape = (len(factors.up), *factors.down.shape[1:])
                 if tuple(weight.shape) != shape:
                     raise ValueError(f"this edit's addition to unet.{name} is {shape}, the weight is {tuple(weight.shape)}")
+                if is_fused(layers[_parent(name)]):
+                    raise ValueError(FUSED.format(name))
 
     def scaled(self, factor: float) -> AdapterEdit:
         """The same edit, `factor` times as strong."""
@@ -147,30 +156,60 @@ class AdapterEdit(Edit):
         return cls.of_parts(_parse(tensors, path), manifest)
 
 
-def inject(unet: nn.Module, adapters: Sequence[Mapping[str, Factors]], strengths: Callable[[Tensor], Tensor]) -> ExitStack:
-    """Hook adapters into a network until the returned stack is closed.
+FUSED = (
+    "the projections of unet.{} are fused, so that this edit would not act; undo that (pipeline.unfuse_qkv_projections()), and have the "
+    "pipeline unfused while the edit is on"
+)
 
-    adapters  by layer name, as `unet.named_modules()` has it
+
+class Injection:
+    """Adapters hooked into a network until `close`; also a context manager. A deep copy of the network has a copy of it.
+
+    adapters  by layer name in the plain network
     strengths conditioning (b, tokens, width) -> (b, adapters); asked at every pass of the network
     """
-    now: dict[str, Tensor] = {}
 
-    def ask(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        now["strengths"] = strengths(named["encoder_hidden_states"] if "encoder_hidden_states" in named else inputs[2])
+    def __init__(
+        self, unet: nn.Module, adapters: Sequence[Mapping[str, Factors]], strengths: Callable[[Tensor], Tensor]
+    ) -> None:
+        layers = own_layers(unet)
+        names = dict.fromkeys(name for adapter in adapters for name in adapter)
+        self.strengths, self.now = strengths, torch.empty(0)
+        self.parents = {name: layers[_parent(name)] for name in names}
+        self.handles = [layers[""].register_forward_pre_hook(self._ask, with_kwargs=True)]
+        for name in names:
+            own = [(index, adapter[name]) for index, adapter in enumerate(adapters) if name in adapter]
+            self.handles.append(layers[name].register_forward_hook(partial(self._add, own)))
+        _recompile()
 
-    hooks = ExitStack()
-    hooks.callback(unet.register_forward_pre_hook(ask, with_kwargs=True).remove)
-    layers = dict(unet.named_modules())
-    for name in dict.fromkeys(name for adapter in adapters for name in adapter):
-        own = [(index, adapter[name]) for index, adapter in enumerate(adapters) if name in adapter]
+    def _ask(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        for name, parent in self.parents.items():
+            if is_fused(parent):
+                raise RuntimeError(FUSED.format(name))
+        self.now = self.strengths(named["encoder_hidden_states"] if "encoder_hidden_states" in named else inputs[2])
 
-        def add(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor, own: list[tuple[int, Factors]] = own) -> Tensor:
-            for index, factors in own:
-                output = output + addition(layer, inputs[0], factors, now["strengths"][:, index])
-            return output
+    def _add(self, own: list[tuple[int, Factors]], layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        for index, factors in own:
+            output = output + addition(layer, inputs[0], factors, self.now[:, index])
+        return output
 
-        hooks.callback(layers[name].register_forward_hook(add).remove)
-    return hooks
+    def close(self) -> None:
+        """Take the adapters out again."""
+        for handle in self.handles:
+            handle.remove()
+        _recompile()
+
+    def __enter__(self) -> Injection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _recompile() -> None:
+    """Have compiled networks compiled anew: torch.compile does not look whether hooks came or went (`skip_nnmodule_hook_guards`)."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 def addition(layer: Any, x: Tensor, factors: Factors, strength: Tensor) -> Tensor:
@@ -182,11 +221,12 @@ def addition(layer: Any, x: Tensor, factors: Factors, strength: Tensor) -> Tenso
     return conv2d(low * strength.view(-1, 1, 1, 1), up[:, :, None, None])
 
 
-_hooks: weakref.WeakKeyDictionary[nn.Module, list[tuple[AdapterEdit, ExitStack]]] = weakref.WeakKeyDictionary()
-
-
 def _inside_unet(adapter: Adapter) -> dict[str, Factors]:
     return {name.removeprefix("unet."): factors for name, factors in adapter.factors.items()}
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _parse(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Adapter]:

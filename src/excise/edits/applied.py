@@ -1,92 +1,231 @@
 """Which edits are on a model right now, and the tensors they displaced.
 
-The original tensors are set aside, not recomputed: taking the last edit off puts the very same values back, bit for bit. With several
-edits on, the weights are base + sum of scaled deltas, summed in float32 in the order in which they were put on.
+Original tensors are set aside, not recomputed: taking the last edit off puts the very same values back, bit for bit. With several edits
+on, the weights are base + sum of scaled deltas, summed in float32 in the order in which they were put on. Before a tensor is set, it must
+be what was left there: what other code wrote is never lost. Every change is prepared as a whole first, and then made or not at all.
 """
 
 from __future__ import annotations
 
 import math
-import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from excise.models.fingerprint import components, fingerprint, named_tensors
-
-if TYPE_CHECKING:
-    from excise.edits.edit import Edit
+from excise.edits.casts import Casts, cast, casts_between, edited, same_bits, with_added_rows
+from excise.edits.edit import Edit
+from excise.models.fingerprint import (
+    added_tokens,
+    canonical_name,
+    components,
+    fingerprint,
+    named_tensors,
+    rounded_from,
+    same_base,
+    short,
+)
+from excise.models.wrappers import check_plain, fused_lora, fused_projections
 
 
 @dataclass
-class _State:
+class Application:
+    """An edit that is on, how strongly, and the hooks that it needs (None: no hooks)."""
+
+    edit: Edit
+    scale: float
+    hooks: Any = field(default=None, compare=False)
+
+
+@dataclass
+class Record:
+    """What edits did to one network. It lies on the network itself: whoever has the network has it, and a copy has a copy.
+
+    on         edits that touch the network, oldest first; the U-Net's has all edits of its pipeline
+    originals  displaced tensors by canonical name, in the dtype and on the device that they had, without the rows of added tokens
+    known      fingerprint of the pipeline's base, and what shows whether a value has changed since
+    """
+
+    on: list[Application] = field(default_factory=list)
     originals: dict[str, Tensor] = field(default_factory=dict)
-    edits: list[tuple[Edit, float]] = field(default_factory=list)
-    fingerprint: dict[str, str] | None = None
-    seen: tuple[tuple[int, int], ...] = ()
+    known: tuple[list[Any], dict[str, str]] | None = None
+
+    def casts(self, parameters: Mapping[str, nn.Parameter], names: Sequence[str]) -> Casts | None:
+        """What displaced tensors have been through since they were left; None if they were changed."""
+        left = {name: edited(self.originals[name], _changes(self.on, name)) for name in names}
+        return casts_between(left, {name: parameters[name].data for name in names})
 
 
-_states: weakref.WeakKeyDictionary[nn.Module, _State] = weakref.WeakKeyDictionary()
+def _records(model: Any) -> dict[str, Record]:
+    return {prefix: vars(network).setdefault("_excise", Record()) for prefix, network in components(model).items()}
 
 
-def _state(model: Any) -> _State:
-    return _states.setdefault(components(model)["unet"], _State())
+def _changes(on: Sequence[Application], name: str) -> list[tuple[Any, float]]:
+    return [(each.edit.deltas[name], each.scale) for each in on if name in each.edit.deltas]
 
 
 def applied_edits(model: Any) -> tuple[tuple[Edit, float], ...]:
     """The edits that are on, with their scales, oldest first."""
-    return tuple(_state(model).edits)
+    return tuple((each.edit, each.scale) for each in _records(model)["unet"].on)
 
 
+@torch.no_grad()
 def original_tensors(model: Any) -> dict[str, Tensor]:
-    """Every editable tensor as it is without any edit (no copies)."""
-    originals = _state(model).originals
-    return {name: originals.get(name, parameter) for name, parameter in named_tensors(model).items()}
+    """Every editable tensor as it is without any edit (no copies, unless the model was cast or moved with an edit on)."""
+    parameters = named_tensors(model)
+    found: dict[str, Tensor] = dict(parameters)
+    for record in _records(model).values():
+        names = [name for name in record.originals if name in parameters]
+        casts = record.casts(parameters, names) or ()
+        found |= {name: cast(record.originals[name], casts, parameters[name]) for name in names}
+    return found
+
+
+def base_tensors(model: Any) -> dict[str, Tensor]:
+    """The tensors of the base model: `original_tensors` without the rows of added tokens."""
+    found = original_tensors(model)
+    if added := added_tokens(model):
+        name, rows = added
+        found[name] = found[name][:rows]
+    return found
 
 
 def base_fingerprint(model: Any) -> dict[str, str]:
-    """Fingerprint of the model without its edits; computed once and again only if a weight was written to since."""
-    state = _state(model)
-    tensors = original_tensors(model)
-    seen = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors.values())
-    if state.fingerprint is None or (not state.edits and seen != state.seen):
-        state.fingerprint, state.seen = fingerprint(tensors), seen
-    return state.fingerprint
+    """Fingerprint of the model without its edits; computed once, and again only if a value has changed since.
+
+    Raises ValueError for weights that are quantised or offloaded.
+    """
+    for prefix, network in components(model).items():
+        check_plain(network, prefix)
+    record, tensors = _records(model)["unet"], base_tensors(model)
+    hashes = torch.stack([torch.hash_tensor(tensor.detach()).view(torch.int64).cpu() for tensor in tensors.values()])
+    seen = [list(tensors), [tensor.dtype for tensor in tensors.values()], hashes.tolist()]
+    if record.known is None or record.known[0] != seen:
+        record.known = seen, fingerprint(tensors)
+    return record.known[1]
 
 
-def put_on(model: Any, edit: Edit, scale: float) -> None:
-    """Add an edit to those that are on. Raises ValueError for a scale that is not finite."""
+def check_base(model: Any, edit: Edit) -> dict[str, Tensor]:
+    """Raise ValueError unless `model` (without its edits) is the base that the edit names, in whatever precision. Returns `base_tensors`."""
+    if "text_encoder" not in components(model):
+        raise ValueError(
+            "this pipeline has no text_encoder, so nothing shows which model it is; put the edit on before you take the text encoder out"
+        )
+    found, base, tensors = base_fingerprint(model), edit.manifest.base, base_tensors(model)
+    if same_base(found, base) or rounded_from(tensors, found, base):
+        return tensors
+    if fused := [f"{prefix}.{name}" for prefix, network in components(model).items() for name in fused_lora(network)]:
+        raise ValueError(
+            f"a LoRA is fused into {fused[0]} and others ({len(fused)} layers), which makes another model of this one; load the model "
+            "again and put the edit on before fusing"
+        )
+    raise ValueError(
+        f"this edit was made for another model: it names base {short(base)} ({edit.manifest.model}), but this one is {short(found)}"
+    )
+
+
+def put_on(model: Any, edit: Edit, scale: float) -> Application:
+    """Add an edit to those that are on. Raises ValueError, with nothing changed, for a scale that is not finite and where `_set` does."""
     if not math.isfinite(scale):
         raise ValueError(f"the scale of an edit must be a finite number, not {scale}")
-    state = _state(model)
-    _set(model, state, [*state.edits, (edit, scale)])
+    application = Application(edit, scale)
+    _set(model, edit, [*_records(model)["unet"].on, application])
+    return application
 
 
-def take_off(model: Any, edit: Edit) -> None:
-    """Remove the newest application of an edit. Raises ValueError if it is not on."""
-    state = _state(model)
-    for index in reversed(range(len(state.edits))):
-        if state.edits[index][0] is edit:
-            _set(model, state, state.edits[:index] + state.edits[index + 1 :])
-            return
+def take_off(model: Any, edit: Edit) -> Application:
+    """Remove the newest application of an edit. Raises ValueError, with nothing changed, if it is not on and where `_set` does."""
+    on = _records(model)["unet"].on
+    for index in reversed(range(len(on))):
+        if on[index].edit is edit:
+            _set(model, edit, on[:index] + on[index + 1 :])
+            return on[index]
     raise ValueError("this edit is not on this model")
 
 
 @torch.no_grad()
-def _set(model: Any, state: _State, edits: list[tuple[Edit, float]]) -> None:
-    parameters = named_tensors(model)
-    for name, original in state.originals.items():  # the model may have been moved or cast meanwhile
-        state.originals[name] = original.to(parameters[name])
-    touched = {name for edit, _ in edits for name in edit.deltas}
-    for name in state.originals.keys() - touched:
-        parameters[name].data = state.originals.pop(name)
-    for name in touched:
-        original = state.originals.setdefault(name, parameters[name].data)
-        weight = original.float()
-        for edit, scale in edits:
-            if name in edit.deltas:
-                weight = weight + scale * edit.deltas[name].dense().to(weight.device)
-        parameters[name].data = weight.to(original.dtype)
-    state.edits = edits
+def _set(model: Any, edit: Edit, on: Sequence[Application]) -> None:
+    """Let `on` be what is on the model. It differs from what is on now in applications of `edit` alone.
+
+    All displaced tensors of a network that the edit changes are set, so that all have been left at one time and share what casts do to them.
+
+    Raises ValueError, with nothing changed, if one of them is missing, quantised, offloaded or not what was left there, or if another
+    pipeline that shares a network has edits on it.
+    """
+    records, parameters = _records(model), named_tensors(model)
+    for prefix, network in components(model).items():
+        check_plain(network, prefix)
+    _check_shared(records)
+    if missing := edit.deltas.keys() - parameters.keys():
+        raise ValueError(f"this edit changes {min(missing)}, which the model does not have now")
+    originals = {prefix: _originals(parameters, record, edit, prefix) for prefix, record in records.items()}
+    tensors = {
+        name: with_added_rows(edited(original, _changes(on, name)), parameters[name].data)
+        for own in originals.values()
+        for name, original in own.items()
+    }
+    fused = _fused(model, parameters, tensors)
+    # nothing fails from here on
+    for name, tensor in tensors.items():
+        parameters[name].data = tensor
+    for copy, tensor in fused:
+        copy.data = tensor
+    for prefix, record in records.items():
+        record.on = [each for each in on if _touches(each.edit, prefix)]
+        now = record.originals | originals[prefix]
+        record.originals = {name: original for name, original in now.items() if _changes(on, name)}
+
+
+def _check_shared(records: Mapping[str, Record]) -> None:
+    """Raise ValueError if a network has edits on that its U-Net does not know, or lacks some."""
+    for prefix, record in records.items():
+        if record.on != [each for each in records["unet"].on if _touches(each.edit, prefix)]:
+            raise ValueError(
+                f"the {prefix} of this pipeline has other edits on than its U-Net: another pipeline shares it, or one of the two was "
+                "exchanged; put together what was edited together and take the edit off there first"
+            )
+
+
+def _touches(edit: Edit, prefix: str) -> bool:
+    """Whether an edit is on the record of a network: of the U-Net always."""
+    return prefix == "unet" or any(name.startswith(f"{prefix}.") for name in edit.deltas)
+
+
+def _originals(parameters: Mapping[str, nn.Parameter], record: Record, edit: Edit, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a network that are to be set, as they are without any edit; none if the edit does not change the network.
+
+    Raises ValueError if one is not as it was left.
+    """
+    names = [name for name in edit.deltas if name.startswith(f"{prefix}.")]
+    if not names:
+        return {}
+    displaced = [name for name in record.originals if name in parameters]
+    casts = record.casts(parameters, displaced)
+    if casts is None:
+        name = next((name for name in displaced if record.casts(parameters, [name]) is None), displaced[0])
+        raise ValueError(
+            f"{name} is no longer as the edits left it: it was trained, loaded anew, or a LoRA is fused into it, and that would be lost. "
+            "To keep it, save the pipeline as it is (save_pretrained); to have the base back, load the model again"
+        )
+    found = {name: parameters[name].data[: edit.deltas[name].shape[0]] for name in names}
+    return found | {name: cast(record.originals[name], casts, parameters[name]) for name in displaced}
+
+
+def _fused(model: Any, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Fused projections of which a part is about to change, and what they become. Raises ValueError for one that is not its parts."""
+    found: list[tuple[Tensor, Tensor]] = []
+    for prefix, network in components(model).items():
+        for fused in fused_projections(network):
+            parts = [canonical_name(f"{prefix}.{part}") for part in fused.parts]
+            if tensors.keys().isdisjoint(parts):
+                continue
+            now = [parameters[part].data for part in parts]
+            if fused.used and not same_bits(torch.cat(now), fused.parameter.data):
+                raise ValueError(
+                    f"{prefix}.{fused.name} is no longer what {' and '.join(fused.layers)} say: it was trained or loaded anew, and that "
+                    "would be lost. Undo the fusing (pipeline.unfuse_qkv_projections()) if it may be"
+                )
+            found.append((fused.parameter, torch.cat([tensors.get(part, old) for part, old in zip(parts, now, strict=True)])))
+    return found

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from excise.edits.applied import applied_edits, base_fingerprint
-from excise.edits.edit import WeightEdit, difference
+from excise.edits.deltas import difference
 from excise.edits.manifest import Manifest
+from excise.edits.weights import WeightEdit
 from excise.files import read_tensors
 from excise.models.fingerprint import canonical_name, named_tensors
 from excise.models.schedule import Schedule

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from excise.edits.edit import Delta, Edit, LowRank
+from excise.edits.deltas import Delta, LowRank
+from excise.edits.edit import Edit
 
 PREFIXES = {"unet.": "lora_unet_", "text_encoder.": "lora_te_text_model_"}
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Sequence
 
-from excise.edits.edit import Edit, WeightEdit, compose
+from excise.edits.edit import Edit, compose
 from excise.edits.manifest import Manifest
+from excise.edits.weights import WeightEdit
 from excise.hints import nearest
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from excise.edits.edit import Delta, difference
+from excise.edits.deltas import Delta, difference
 from excise.models.fingerprint import named_tensors
 
 

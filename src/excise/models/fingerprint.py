@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from excise.digests import digest_tensors, digest_values
+from excise.models.wrappers import own_parameters, unwrapped
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def components(model: Any) -> dict[str, nn.Module]:
-    """The networks that edits may change, by prefix: of a `Model`, or of a plain diffusers pipeline."""
-    if hasattr(model, "components") and all(isinstance(m, nn.Module) for m in model.components.values()):
-        return dict(model.components)
-    found = {name: getattr(model, name, None) for name in ("unet", "text_encoder")}
+    """The networks that edits may change, by prefix: of a `Model`, or of a plain diffusers pipeline; out of what was wrapped around them."""
+    pipeline = getattr(model, "pipeline", model)
+    found = {name: getattr(pipeline, name, None) for name in ("unet", "text_encoder")}
     if not isinstance(found["unet"], nn.Module):
         raise TypeError(f"expected an excise Model or a diffusers pipeline with a U-Net, got {type(model).__name__}")
-    return {name: module for name, module in found.items() if isinstance(module, nn.Module)}
+    return {name: unwrapped(module) for name, module in found.items() if isinstance(module, nn.Module)}
 
 
 def canonical_name(name: str) -> str:
@@ -30,12 +30,25 @@ def canonical_name(name: str) -> str:
 
 
 def named_tensors(model: Any) -> dict[str, nn.Parameter]:
-    """Every parameter that edits may change, by canonical name ("unet.down_blocks.0...")."""
+    """Every parameter that edits may change, by canonical name ("unet.down_blocks.0..."), whatever is wrapped around its layer."""
     return {
         canonical_name(f"{prefix}.{name}"): parameter
-        for prefix, module in components(model).items()
-        for name, parameter in module.named_parameters()
+        for prefix, network in components(model).items()
+        for name, parameter in own_parameters(network).items()
     }
+
+
+def added_tokens(model: Any) -> tuple[str, int] | None:
+    """The name of the token embedding and how many of its rows are the base's, where textual inversion has added some; else None."""
+    words = getattr(getattr(model, "pipeline", model), "tokenizer", None)
+    encoder: Any = components(model).get("text_encoder")
+    if words is None or encoder is None:
+        return None
+    embedding: Any = unwrapped(encoder.get_input_embeddings()).weight
+    added = [number for number in words.get_added_vocab().values() if words.vocab_size <= number < len(embedding)]
+    if not added:
+        return None
+    return next(name for name, parameter in named_tensors(model).items() if parameter is embedding), min(added)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -54,6 +67,21 @@ def same_base(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     halves = [dtype for prints in (one, other) if len(prints) < len(DTYPES) for dtype in prints if dtype != "float32"]
     dtype = halves[0] if halves else "float32"
     return dtype in one and one[dtype] == other.get(dtype)
+
+
+def rounded_from(tensors: Mapping[str, Tensor], found: Mapping[str, str], base: Mapping[str, str]) -> bool:
+    """Whether these tensors, of the fingerprint `found`, are what `base` is in a half precision, widened to float32 again."""
+    return any(
+        found.get(name, "") == base.get(name)
+        and all(torch.equal(tensor, tensor.to(dtype).to(tensor)) for tensor in tensors.values())
+        for name, dtype in DTYPES.items()
+        if name != "float32"
+    )
+
+
+def short(fingerprint: Mapping[str, str]) -> str:
+    """The beginning of a fingerprint, for messages."""
+    return next(iter(fingerprint.values()), "unknown")[:12]
 
 
 def surroundings(model: Any) -> dict[str, str]:

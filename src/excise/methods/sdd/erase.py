@@ -10,7 +10,7 @@ from torch import Tensor
 
 from excise.concepts import Concept, apart
 from excise.edits import WeightEdit
-from excise.edits.edit import difference
+from excise.edits.deltas import difference
 from excise.erasure import subspaces
 from excise.erasure.make_edit import finish
 from excise.erasure.prompt_bank import PromptBank

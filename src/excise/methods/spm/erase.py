@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from excise.concepts import Concept
 from excise.edits import AdapterEdit
-from excise.edits.adapter import Adapter, Factors, inject
+from excise.edits.adapter import Adapter, Factors, Injection
 from excise.erasure.make_edit import manifest
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
@@ -43,7 +43,7 @@ def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> 
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None)])
     membrane = Membrane(model.unet, concept.label, run.generator(5))
-    with inject(model.unet, [membrane.factors], membrane.strengths):
+    with Injection(model.unet, [membrane.factors], membrane.strengths):
         train(membrane, lambda round_: _round(model, bank, membrane, settings, run, round_), settings, run)
     factors = {
         f"unet.{name}": Factors(f.up.detach().cpu().clone(), f.down.detach().cpu().clone())

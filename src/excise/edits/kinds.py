@@ -1,0 +1,18 @@
+"""The kinds of edits, and reading one of whatever kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from excise.edits.adapter import AdapterEdit
+from excise.edits.edit import TENSORS, Edit, read_files
+from excise.edits.manifest import Kind
+from excise.edits.weights import WeightEdit
+
+KINDS: dict[Kind, type[Edit]] = {kind.kind: kind for kind in (WeightEdit, AdapterEdit)}
+
+
+def load_edit(folder: str | Path) -> Edit:
+    """Read an edit's folder, of whatever kind it is; raises what `Edit.from_pretrained` does."""
+    manifest, tensors = read_files(Path(folder))
+    return KINDS[manifest.kind].parse(tensors, manifest, Path(folder) / TENSORS)
