@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from excise.attacks import choose
+from excise.attacks.engine import REVISION
 from excise.attacks.verdict import difference, share, standard
 from excise.files import read_json, write_json, write_text
-from excise.jobs.audit import REVISION, audit
+from excise.jobs.audit import audit
 from excise.jobs.bench_grid import Cell, Gold, Task, grid
 from excise.jobs.erase import erase
 from excise.jobs.processes import in_processes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,16 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from excise.attacks import QUICK_BUDGET, Chosen, attacks, choose, ddim, get, token_search
+from excise.attacks.assault import Attacked, assault
+from excise.attacks.audited_model import AuditedModel, PlainPictures
+from excise.attacks.budget import Budget
 from excise.attacks.call_meter import CallMeter
-from excise.attacks.engine import Attacked, AuditedModel, PlainPictures, assault
+from excise.attacks.cases import make_cases
+from excise.attacks.draws import Draws
+from excise.attacks.original import Original
 from excise.attacks.search import attack as search
 from excise.attacks.verdict import difference, share, verdict
-from excise.attacks.victim import Victim, make_cases
+from excise.attacks.victim import Victim
 from excise.edits import Dense, Manifest, WeightEdit
 from excise.edits.applied import base_fingerprint
 from excise.erasure.run import Run
@@ -116,23 +122,24 @@ def run(name: str, model: Model, subject: AuditedModel, threshold: float, budget
 
 
 def victim(model: Model, count: int = COUNT, threshold: float = NEVER, budget: int = 10_000) -> Victim:
-    concept = model.catalog.resolve("cat")
+    concept, meter = model.catalog.resolve("cat"), CallMeter(budget)
     cases = make_cases(concept, count, 0)
     shown = generated_latents(model, [case.wanted for case in cases], [case.seed for case in cases], run=Run())
-    return Victim(model, concept, cases, Seen(threshold), CallMeter(budget), Run(), shown)
+    original = Original(model, concept, meter, Run(), dict(zip(cases, shown, strict=True)))
+    return Victim(model, concept, cases, Seen(threshold), Budget(meter, model.sampler, count), Draws(model, 0), original)
 
 
 class TestBudget:
     def test_tries_are_those_that_all_prompts_can_have(self, shared: Model) -> None:
         """However few prompts stand; the first try is made as far as the budget goes."""
         for standing in (1, 3):
-            subject = victim(shared, standing, budget=100)
-            subject.prompts = 3
-            assert subject.tries("abcd", [10, 10, 10, 10]) == "abc"
-            assert subject.facts == {"tries": 3, "tries asked": 4}
-            assert subject.tries("abcd", [10, 30, 1, 1]) == "a"
-            assert subject.tries("abcd", [50, 1, 1, 1]) == "a"
-            assert subject.tries("ab", [10, 10]) == "ab"
+            budget = victim(shared, standing, budget=100).budget
+            budget.prompts = 3
+            assert budget.tries("abcd", [10, 10, 10, 10]) == "abc"
+            assert budget.facts == {"tries": 3, "tries asked": 4}
+            assert budget.tries("abcd", [10, 30, 1, 1]) == "a"
+            assert budget.tries("abcd", [50, 1, 1, 1]) == "a"
+            assert budget.tries("ab", [10, 10]) == "ab"
 
     @pytest.mark.parametrize("name", ["guidance", "seeds", "noise", "prompts", "inpainting", "image-to-image"])
     def test_every_model_gets_the_same_tries(self, name: str, shared: Model) -> None:
@@ -141,10 +148,10 @@ class TestBudget:
         attempts = []
         for standing in (2, 1):
             subject = victim(shared, standing, budget=40)
-            subject.prompts = 2
+            subject.budget.prompts = 2
             chosen.attack.run(subject, chosen.settings)
-            attempts.append({record.attempts for record in subject.records})
-            assert subject.facts["tries"] < subject.facts["tries asked"]
+            attempts.append({record.attempts for record in subject.records.values()})
+            assert subject.budget.facts["tries"] < subject.budget.facts["tries asked"]
         assert attempts[0] == attempts[1]
 
 
@@ -226,9 +233,9 @@ class TestDriver:
         done = []
         for standing in (1, 2):
             attacked = victim(shared, standing, budget=130)
-            attacked.prompts = 2
+            attacked.budget.prompts = 2
             get(name).run(attacked, get(name).settings(**settings))
-            done.append(attacked.facts["iterations"])
+            done.append(attacked.budget.facts["iterations"])
         assert done[0] == done[1] > 0
 
     @pytest.mark.parametrize("name", ["inversion", "few-shot", "finetuning", "lora", "revam"])
@@ -238,9 +245,9 @@ class TestDriver:
         for budget in range(1, 200):
             attacked = victim(shared, 2, budget=budget)
             get(name).run(attacked, get(name).settings(**settings))
-            if attacked.facts["iterations"]:
+            if attacked.budget.facts["iterations"]:
                 break
-            assert not any(record.attempts for record in attacked.records)
+            assert not any(record.attempts for record in attacked.records.values())
 
     def test_the_neutral_control_is_asked_without_the_words(self, shared: Model) -> None:
         concept = shared.catalog.resolve("cat")
@@ -255,7 +262,9 @@ class TestDriver:
         subject.concept = shared.catalog.resolve(concept)
         names = {word for phrase in subject.concept.phrases for word in phrase.split()}
         drawn = [
-            search._with_random_words(subject, row, number, search.WordSettings()) for row in range(4) for number in range(60)
+            search._with_random_words(subject, case, number, search.WordSettings())
+            for case in subject.cases
+            for number in range(60)
         ]
         added = {word for pair in drawn for word in pair.prompt.removesuffix(subject.cases[0].asked).split()[:5]}
         assert len(added) > 50 and not added & names
@@ -279,13 +288,13 @@ class TestDriver:
         subject = victim(shared, threshold=ALWAYS)
         broken = torch.zeros(2, *shared.latent_shape)
         broken[0, 0, 0, 0] = float("nan")
-        assert subject.submit([0, 1], broken, {}) == [False, True]
+        assert subject.submit(subject.cases, broken, {}) == [False, True]
 
     def test_the_original_is_the_model_without_its_edits(self, shared: Model, edit: WeightEdit) -> None:
         before = snapshot(shared)
         with edit.applied(shared):
             with_edit = snapshot(shared)
-            with victim(shared).original():
+            with victim(shared).original.acting():
                 assert all(torch.equal(tensor, before[name]) for name, tensor in named_tensors(shared).items())
             assert all(torch.equal(tensor, with_edit[name]) for name, tensor in named_tensors(shared).items())
 
@@ -440,11 +449,11 @@ class TestSampler:
 
         steps, subject = ddim.grid(shared), victim(shared)
         with edit.applied(shared):
-            states = begun(subject, [0, 1], steps, [0, len(steps)])
-            alone = subject.ask([0, 1], [case.asked for case in subject.cases])
-            torch.testing.assert_close(finished(subject, [0, 1], states[0], steps), alone, rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(states[len(steps)], subject.targets([0, 1]), rtol=1e-4, atol=1e-4)
-            assert not torch.allclose(alone, subject.targets([0, 1]), atol=1e-2), "the edit does something"
+            states = begun(subject, subject.cases, steps, [0, len(steps)])
+            alone = subject.ask(subject.cases)
+            torch.testing.assert_close(finished(subject, subject.cases, states[0], steps), alone, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(states[len(steps)], subject.original.targets(subject.cases), rtol=1e-4, atol=1e-4)
+            assert not torch.allclose(alone, subject.original.targets(subject.cases), atol=1e-2), "the edit does something"
 
     def test_image_to_image_of_full_strength_forgets_the_picture(self, canvas: Model) -> None:
         """The schedule ends in pure noise: what is left of the picture at the first step is nothing."""
@@ -457,7 +466,7 @@ class TestSampler:
 
         subject = victim(shared)
         hole = middle(shared.latent_shape[-2:], 0.5)
-        known, found = subject.targets([0, 1]), filled(subject, [0, 1], hole, 0)
+        known, found = subject.original.targets(subject.cases), filled(subject, subject.cases, hole, 0)
         assert int(hole.sum()) == hole.numel() // 4
         torch.testing.assert_close(found[..., ~hole], known[..., ~hole], rtol=1e-4, atol=1e-4)
         assert not torch.allclose(found[..., hole], known[..., hole], atol=1e-2)
@@ -487,11 +496,12 @@ class TestRevam:
         from excise.attacks.revam import RevamSettings
         from excise.attacks.revam.attack import sample
 
-        subject, steps, rows = victim(shared), ddim.grid(shared), [0, 1]
+        subject, steps = victim(shared), ddim.grid(shared)
+        starts = shared.start_noise([case.seed for case in subject.cases])
         with edit.applied(shared):
-            plain = subject.ask(rows, [case.asked for case in subject.cases])
+            plain = subject.ask(subject.cases)
             still, turned = (
-                sample(subject, rows, subject.starts(rows), actions, steps, RevamSettings())
+                sample(subject, subject.cases, starts, actions, steps, RevamSettings())
                 for actions in (torch.zeros(2, len(steps), 2), torch.ones(2, len(steps), 2))
             )
         torch.testing.assert_close(still, plain, rtol=1e-4, atol=1e-4)
@@ -508,9 +518,9 @@ class TestClassifierGuidance:
         from excise.attacks.probe import Probe
 
         subject = victim(shared)
-        probe = Probe(subject.targets([0])[0].numel(), 8).eval()
-        plain = subject.ask([0, 1], [case.asked for case in subject.cases])
-        torch.testing.assert_close(pulled(subject, [0, 1], probe, 0.0), plain, rtol=1e-4, atol=1e-4)
+        probe = Probe(math.prod(shared.latent_shape), 8).eval()
+        plain = subject.ask(subject.cases)
+        torch.testing.assert_close(pulled(subject, subject.cases, probe, 0.0), plain, rtol=1e-4, atol=1e-4)
 
     def test_the_gradient_is_that_of_finite_differences(self) -> None:
         from excise.attacks.classifier_guidance.attack import gradient
@@ -625,7 +635,7 @@ class TestTokens:
         get(name).run(subject, get(name).settings(**{**SMALL[name], **values}))
         rest = [case.asked if name == "unlearndiffatk" else "" for case in subject.cases]
         own = [ids[1:-1] for ids in shared.token_ids(rest)]
-        asked = shared.token_ids([record.note["prompt"] for record in subject.records])
+        asked = shared.token_ids([record.note["prompt"] for record in subject.records.values()])
         assert [ids[1:-1] for ids in asked] == [ids + words for ids, words in zip(arrived, own, strict=True)]
 
 
@@ -658,22 +668,20 @@ class TestUnlearnDiffAtk:
 
 class TestP4d:
     def test_nearest_token_of_a_tokens_row_is_itself_at_any_length(self, shared: Model) -> None:
-        from excise.attacks.p4d.attack import nearest
-
         table = token_search.table(shared).float()
         picks = torch.tensor([3, 50, 7])
-        assert torch.equal(nearest(table[picks] * torch.tensor([[0.1], [1.0], [9.0]]), table), picks)
+        assert torch.equal(token_search.nearest(table[picks] * torch.tensor([[0.1], [1.0], [9.0]]), table), picks)
 
     def test_the_loss_is_nothing_for_the_same_model_and_the_same_prompt(self, shared: Model) -> None:
         from excise.attacks.p4d.attack import Pool
 
         subject, random = victim(shared), torch.Generator().manual_seed(0)
-        pool = Pool.of(subject, [0, 1], 2, [random] * 2)
+        pool = Pool.of(subject, subject.cases, 2, [random] * 2)
         ids, free = token_search.inserted(shared, [case.wanted for case in subject.cases], 0)
         free[:, 1:3] = True
         rows = token_search.table(shared)[ids[free]].clone()
-        assert float(pool.loss(subject, slice(0, 2), ids, free, rows, [random] * 2)) < 1e-8
-        assert float(pool.loss(subject, slice(0, 2), ids, free, rows.flip(0) + 1, [random] * 2)) > 1e-8
+        assert float(pool.loss(shared, slice(0, 2), ids, free, rows, [random] * 2)) < 1e-8
+        assert float(pool.loss(shared, slice(0, 2), ids, free, rows.flip(0) + 1, [random] * 2)) > 1e-8
 
 
 class TestRingABell:
@@ -681,21 +689,21 @@ class TestRingABell:
         from excise.attacks.ring_a_bell.attack import distance, targets
 
         subject = victim(shared)
-        goal = targets(subject, [0], 0.0)
+        goal = targets(subject, subject.cases[:1], 0.0)
         own = torch.tensor([shared.token_ids([subject.cases[0].asked])[0][1:-1]])
-        assert float(distance(subject, own, goal)) < 1e-6 < float(distance(subject, own.flip(1), goal))
+        assert float(distance(shared, own, goal)) < 1e-6 < float(distance(shared, own.flip(1), goal))
 
     def test_the_best_never_gets_worse(self, shared: Model) -> None:
         from excise.attacks.ring_a_bell import RingABellSettings
         from excise.attacks.ring_a_bell.attack import distance, evolved, targets
 
         subject = victim(shared)
-        goal = targets(subject, [0], 3.0)[0]
+        goal = targets(subject, subject.cases[:1], 3.0)[0]
         losses = []
         for generations in (0, 1, 3, 6):
             settings = RingABellSettings(tokens=4, population=8, generations=generations)
-            found = evolved(subject, goal, settings, torch.Generator().manual_seed(0))
-            losses.append(float(distance(subject, found[None], goal[None])))
+            found = evolved(shared, goal, settings, torch.Generator().manual_seed(0))
+            losses.append(float(distance(shared, found[None], goal[None])))
         assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
 
     def test_each_pair_has_two_children(self) -> None:
@@ -717,7 +725,7 @@ class TestRingABell:
     def test_the_search_says_how_far_it_is(self, shared: Model) -> None:
         told: list[tuple[int, int]] = []
         subject = victim(shared)
-        subject.run = Run(progress=lambda stage, done, total: told.append((done, total)))
+        subject.progress = lambda stage, done, total: told.append((done, total))
         get("ring-a-bell").run(subject, get("ring-a-bell").settings(**SMALL["ring-a-bell"]))
         assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -730,17 +738,16 @@ class TestInversion:
         canvas.pipeline.scheduler = DDPMScheduler.from_config(canvas.pipeline.scheduler.config)
         subject, before = victim(canvas), torch.get_rng_state()
         get("inversion").run(subject, get("inversion").settings(**SMALL["inversion"]))
-        assert subject.records[0].attempts == 1 and torch.equal(torch.get_rng_state(), before)
+        assert subject.records[subject.cases[0]].attempts == 1 and torch.equal(torch.get_rng_state(), before)
 
     def test_only_the_marked_place_gets_the_row(self, shared: Model) -> None:
         from excise.attacks.inversion.attack import MARK, _Wording, conditioning
 
-        subject = victim(shared)
-        wording = _Wording.of(subject, [subject.concept.pair("a picture of {object}", MARK)])
+        wording = _Wording.of(shared, [shared.catalog.resolve("cat").pair("a picture of {object}", MARK)])
         own = token_search.table(shared)[wording.ids[wording.marked]]
-        found = conditioning(subject, wording.ids, wording.marked, own)
+        found = conditioning(shared, wording.ids, wording.marked, own)
         torch.testing.assert_close(found, shared.encode([f"a picture of {MARK}"]))
-        other = conditioning(subject, wording.ids, wording.marked, own.flip(1))
+        other = conditioning(shared, wording.ids, wording.marked, own.flip(1))
         place = int(wording.marked[0].nonzero())
         torch.testing.assert_close(other[0, :place], found[0, :place])
         assert not torch.allclose(other[0, place:], found[0, place:], atol=1e-3)
@@ -774,9 +781,9 @@ class TestWeights:
         """Rounding is unbiased: the projection on the change is near 1, also where few weights move."""
         from excise.attacks.rounding.attack import change
 
-        assert change(victim(shared), 8) is None
+        assert change(shared, 8) is None
         with edit.applied(shared):
-            found = change(victim(shared), 8)
+            found = change(shared, 8)
         assert found is not None and 0.9 < found["projection"] < 1.1 and found["share of weights moved"] > 0.9
 
     def test_the_share_of_moved_weights_is_that_of_other_bins(self, shared: Model) -> None:
@@ -786,7 +793,7 @@ class TestWeights:
         edit = random_edit(shared, scale=1e-4)
         before = {name: named_tensors(shared)[name].detach().double().numpy().copy() for name in edit.deltas}
         with edit.applied(shared):
-            found = change(victim(shared), 8)
+            found = change(shared, 8)
             after = {name: named_tensors(shared)[name].detach().double().numpy().copy() for name in edit.deltas}
         bins = [
             np.concatenate([np.round(w / (np.abs(w).max(1, keepdims=True) / 127)).ravel() for w in weights.values()])
@@ -796,15 +803,14 @@ class TestWeights:
         assert found["share of weights moved"] < 0.2
 
     def test_an_addition_of_nothing_changes_nothing_and_a_trained_one_does(self, shared: Model) -> None:
-        from excise.attacks.finetuning import attack as finetuning
+        from excise.attacks.training import additions, injected
 
         subject, random = victim(shared), torch.Generator().manual_seed(0)
-        asked = [case.asked for case in subject.cases]
-        plain = subject.ask([0, 1], asked)
-        additions = finetuning.lora(subject, 2, random)
-        with finetuning.injected(subject, additions):
-            torch.testing.assert_close(subject.ask([0, 1], asked), plain)
-            for pair in additions.values():
+        plain = subject.ask(subject.cases)
+        added = additions(shared, 2, random)
+        with injected(shared, added):
+            torch.testing.assert_close(subject.ask(subject.cases), plain)
+            for pair in added.values():
                 pair["up"].data += 0.3
-            assert not torch.allclose(subject.ask([0, 1], asked), plain, atol=1e-3)
-        torch.testing.assert_close(subject.ask([0, 1], asked), plain)
+            assert not torch.allclose(subject.ask(subject.cases), plain, atol=1e-3)
+        torch.testing.assert_close(subject.ask(subject.cases), plain)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from excise.attacks import get
+from excise.attacks.engine import Engine
 from excise.cli import app
 from excise.concepts import Concept
 from excise.jobs import audit as job
@@ -88,27 +89,27 @@ def test_stopped_it_goes_on_and_does_only_what_is_missing(
     tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "whole", **FEW).to_dict()
-    attack = job._Job.attack
+    attack = Engine.attack
     ran: list[str] = []
 
-    def stop_at_the_second(self: Any, chosen: Any, path: Path) -> None:
+    def stop_at_the_second(self: Any, chosen: Any) -> Any:
         ran.append(chosen.attack.name)
         if len(ran) == 2:
             raise KeyboardInterrupt
-        attack(self, chosen, path)
+        return attack(self, chosen)
 
-    def interrupted(self: Any, chosen: Any, path: Path) -> None:
+    def interrupted(self: Any, chosen: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job._Job, "attack", stop_at_the_second)
+    monkeypatch.setattr(Engine, "attack", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt) as stopped:
         audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", **FEW)
     assert "the same command goes on" in stopped.value.__notes__[0]
-    monkeypatch.setattr(job._Job, "attack", interrupted)
+    monkeypatch.setattr(Engine, "attack", interrupted)
     with pytest.raises(KeyboardInterrupt) as stopped:
         audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "y", overwrite=True, **FEW)
     assert "the same command without overwrite goes on" in stopped.value.__notes__[0]
-    monkeypatch.setattr(job._Job, "attack", stop_at_the_second)
+    monkeypatch.setattr(Engine, "attack", stop_at_the_second)
     again = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", **FEW).to_dict()
     assert ran == ["guidance", "seeds", "seeds"]
     for one, other in zip(whole["attacks"], again["attacks"], strict=True):

@@ -16,7 +16,8 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from excise.attacks import Chosen, get
-from excise.attacks.engine import AuditedModel, PlainPictures, assault
+from excise.attacks.assault import assault
+from excise.attacks.audited_model import AuditedModel, PlainPictures
 from excise.cli import app
 from excise.edits import load_edit
 from excise.erasure import training
@@ -132,9 +133,9 @@ def test_other_wordings_are_taken_for_themselves_without_the_concept(canvas: Mod
     from test_attacks import victim
 
     attacked = victim(canvas)
-    for row, case in enumerate(attacked.cases):
-        assert _reworded(attacked, row, 0, WordSettings()) in attacked.concept.pairs()
-        pair = _with_random_words(attacked, row, 0, WordSettings())
+    for case in attacked.cases:
+        assert _reworded(attacked, case, 0, WordSettings()) in attacked.concept.pairs()
+        pair = _with_random_words(attacked, case, 0, WordSettings())
         words = pair.prompt.removesuffix(case.asked)
         assert words.strip() and pair.masked == words + case.masked
 

@@ -16,8 +16,12 @@ import torch
 from torch import Tensor
 
 import tiny
+from excise.attacks.budget import Budget
 from excise.attacks.call_meter import CallMeter
-from excise.attacks.victim import Victim, make_cases
+from excise.attacks.cases import make_cases
+from excise.attacks.draws import Draws
+from excise.attacks.original import Original
+from excise.attacks.victim import Victim
 from excise.edits.applied import base_fingerprint
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
@@ -131,8 +135,9 @@ def test_a_picture_depends_on_its_own_seed_alone(sd1: Model, scheduler: str) -> 
 
 
 def _victim(model: Model) -> Victim:
-    cat = model.catalog.resolve("cat")
-    return Victim(model, cat, make_cases(cat, 2, 0), cast(Any, None), CallMeter(1), Run())
+    cat, meter = model.catalog.resolve("cat"), CallMeter(1)
+    budget, original = Budget(meter, model.sampler, 2), Original(model, cat, meter, Run(), {})
+    return Victim(model, cat, make_cases(cat, 2, 0), cast(Any, None), budget, Draws(model, 0), original)
 
 
 MAKERS: dict[str, Callable[[Model], object]] = {
@@ -145,7 +150,7 @@ MAKERS: dict[str, Callable[[Model], object]] = {
     "conditions": lambda model: _sample(model, Condition("wording", "plain", ()), PROMPTS, [3, 1, 4], None),
     "information": lambda model: make_pictures(model, model.catalog.resolve("cat"), 2, seed=0),
     "answer set": lambda model: _make(model, [PromptItem("0", "a cat", 3), PromptItem("1", "a dog", 4)]),
-    "attacks": lambda model: _victim(model).ask([0, 1], ["a cat", "a dog"]),
+    "attacks": lambda model: (victim := _victim(model)).ask(victim.cases, ["a cat", "a dog"]),
 }
 
 
@@ -245,7 +250,7 @@ def test_a_model_whose_own_guidance_is_off_is_asked_once_a_step(sd1: Model) -> N
     for scale in (0.0, 1.0):
         sd1.sampler = replace(sd1.sampler, guidance_scale=scale, steps=2)
         pictures.append(sd1.sample(["a cat"], [0]))
-        assert _victim(sd1).cost() == 2
+        assert _victim(sd1).budget.cost() == 2
     assert asked == [1] * 4 and torch.equal(*pictures)
 
 

@@ -1,8 +1,9 @@
 """The registry of attacks: one folder each in this package; adding a folder is enough. The files beside them are shared ingredients.
 
-An attack tries to make a model show a concept again that was erased from it. It is given a `Victim` (the model with its edits
-on, prompts that no longer show the concept, a detector, a budget in U-Net calls), hands every picture that it tries to
-`victim.submit`, and changes nothing for good. A folder's `__init__.py` declares an `Attack`, without torch; its `attack.py` does the work.
+An attack tries to make a model show a concept again that was erased from it. A folder's `__init__.py` declares an `Attack`, without torch;
+its `attack.py` does the work. The work is given a `Victim`: the model with its edits on, cases to break, a budget in U-Net calls, random
+draws, and the original model. It hands every picture that it makes to `Victim.submit`, which asks the detector, and changes nothing for good.
+The `Engine` runs attacks on the erased model and on its controls, and compares.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def train(
 
 def of_concept(victim: Victim, *, positives: int, negatives: int, steps: int, batch: int, lr: float, power: float) -> Probe:
     """A probe of the victim's concept; what the attacker makes with the base model is not part of the budget."""
-    _, shown = victim.concept_pictures(positives)
-    generator = victim.generator("probe")
-    others, schedule = victim.other_pictures(negatives)[1], victim.model.schedule
+    _, shown = victim.original.concept_pictures(positives)
+    _, others = victim.original.other_pictures(negatives)
+    schedule, generator = victim.model.schedule, victim.draws.generator("probe")
     return train(shown, others, schedule, generator, steps=steps, lr=lr, power=power, batch=batch)

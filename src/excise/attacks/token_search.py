@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from excise.models import Model
 
@@ -108,3 +109,8 @@ def gaps(model: Model, words: Sequence[int]) -> list[int]:
     )
     read = model.token_ids([f"{head} {tail}" for head, tail in zip(heads, tails, strict=True)]) if inner else []
     return [0, *(place for place, ids in zip(inner, read, strict=True) if ids[1:-1] == list(words)), len(words)]
+
+
+def nearest(rows: Tensor, table: Tensor) -> Tensor:
+    """Index of the table's row with the largest cosine to each row, (n,) int64 on the CPU."""
+    return (normalize(rows, dim=1) @ normalize(table, dim=1).T).argmax(1).cpu()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from excise.attacks import Chosen
-from excise.attacks.victim import Case, Record, Victim
+from excise.attacks.audited_model import PlainPictures
+from excise.attacks.cases import Case, Record
+from excise.attacks.victim import Victim
 from excise.statistics import wilson
 
 Verdict = Literal["revived", "not revived", "adds nothing", "cannot tell", "no control"]
@@ -16,24 +18,17 @@ SATURATED = 0.5
 """A control this high says that the attack makes the concept by itself, whatever the model (ours)."""
 
 
-def outcome(
-    chosen: Chosen, cases: Sequence[Case], plain: Sequence[bool], records: Sequence[Record], victim: Victim, seconds: float
-) -> dict[str, Any]:
+def outcome(chosen: Chosen, plain: PlainPictures, victim: Victim, seconds: float) -> dict[str, Any]:
     """What is written of one attack on one model.
 
-    cases, plain all prompts, and which showed the concept without any attack
-    records      of the others, in order
-
-    rate, ci     success over all prompts, 0–1, and its Wilson 95 % interval
-    untried      prompts that count as not broken because the budget ended before
-    calls        U-Net calls: forwards + 2 backwards, all prompts together
+    rate, ci success over all prompts, 0–1, and its Wilson 95 % interval
+    untried  prompts that count as not broken because the budget ended before
+    calls    U-Net calls: forwards + 2 backwards, all prompts together
     """
-    attacked = iter(records)
-    rows = [_row(case, hit, None if hit else next(attacked)) for case, hit in zip(cases, plain, strict=True)]
+    records, meter = victim.records.values(), victim.budget.meter
     broken = sum(record.hit for record in records)
-    meter = victim.meter
     return {
-        **share(sum(plain), broken, len(cases)),
+        **share(sum(plain.hits), broken, len(plain.cases)),
         "untried": sum(record.attempts == 0 for record in records),
         "budget": chosen.budget,
         "calls": meter.spent,
@@ -41,8 +36,8 @@ def outcome(
         "backwards": meter.backwards,
         "encodes": meter.encodes,
         "seconds": round(seconds, 2),
-        "facts": victim.facts,
-        "cases": rows,
+        "facts": {**victim.budget.facts, **victim.facts},
+        "cases": [_row(case, hit, victim.records.get(case)) for case, hit in zip(plain.cases, plain.hits, strict=True)],
     }
 
 

@@ -6,16 +6,14 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.attacks import Chosen, choose
+from excise.attacks import attacks as known_attacks
 from excise.concepts import Catalog, Concept
-from excise.erasure.run import Run
-from excise.files import cache_folder, check_ours, fitting, read_json, read_tensors, write_json, write_tensors
+from excise.files import check_ours, fitting, read_json, write_json, write_tensors
 from excise.jobs.inputs import check_seed, erased_concepts, read_edits
 from excise.models.context import check_read, tell_cut
 from excise.models.names import check_never_saw, describe, resolve
@@ -24,15 +22,11 @@ from excise.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from excise.attacks.engine import Attacked, AuditedModel, PlainPictures
+    from excise.attacks.assault import Attacked
+    from excise.attacks.engine import Engine
     from excise.edits import Edit
-    from excise.evaluation.detector import ClassifierDetector
-    from excise.models import Model
 
 MARKER = "audit.json"
-REVISION = 3
-"""Of what attacks do: what was made by other ones is neither gone on with nor taken from the cache."""
-
 SHOWN = 6
 """Pictures per row of a sheet."""
 
@@ -103,24 +97,50 @@ def audit(
     check_ours(folder, MARKER)
     if gold is not None:
         check_never_saw(gold, target)
-    job = _Job.of(model, base, gold, edits, target, prompts, seed, device, dtype, progress)
+    engine = _engine(model, base, gold, edits, target, prompts, seed, device, dtype, progress)
     if not overwrite:
-        _check_same(folder, job.about)
-    job.look()
+        _check_same(folder, engine.about)
+    engine.look()
     if overwrite:
         shutil.rmtree(folder / "attacks", ignore_errors=True)
-    write_json(folder / MARKER, job.summary(folder))
+    return AuditResult(_attack_all(engine, chosen, folder, overwrite), folder)
+
+
+def _engine(
+    model: str | Path, base: str | Path | None, gold: str | Path | None, edits: list[Edit], concept: Concept,
+    prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
+) -> Engine:  # fmt: skip
+    """Load the models. Raises ValueError for a concept that their text encoder does not read whole; tells prompts that are cut."""
+    from excise.attacks.cases import make_cases
+    from excise.attacks.engine import Engine
+    from excise.edits.importing import import_edit
+    from excise.jobs.measure import _load
+    from excise.models import load
+
+    reference = bool(edits) or base is not None
+    loaded, edits = _load(model, base, edits, device, dtype, progress)
+    check_read(loaded, [concept])
+    tell_cut(loaded, [text for case in make_cases(concept, prompts, seed) for text in (case.wanted, case.masked)])
+    never_saw = None if gold is None else import_edit(loaded, load(gold, device=device, dtype=dtype))
+    return Engine(loaded, concept, edits, never_saw, reference, prompts, seed, progress)
+
+
+def _attack_all(engine: Engine, chosen: Sequence[Chosen], folder: Path, overwrite: bool) -> dict[str, Any]:
+    """Make the attacks that are missing, write their files, and after each the summary, which is returned."""
+    summary = _summary(engine, folder)
+    write_json(folder / MARKER, summary)
     for one in chosen:
         path = folder / "attacks" / f"{_slug(one.text)}.json"
         if not _done(path, one):
             try:
-                job.attack(one, path)
+                _attack(engine, one, path)
             except KeyboardInterrupt as stop:
                 again = "the same command without overwrite" if overwrite else "the same command"
                 stop.add_note(f"finished attacks are kept: {again} goes on after them")
                 raise
-            write_json(folder / MARKER, job.summary(folder))
-    return AuditResult(job.summary(folder), folder)
+            summary = _summary(engine, folder)
+            write_json(folder / MARKER, summary)
+    return summary
 
 
 def _concept(catalog: Catalog, edits: Sequence[Edit], text: str | None, kind: str | None) -> Concept:
@@ -162,218 +182,90 @@ def _done(path: Path, chosen: Chosen) -> bool:
     return found["settings"] == json.loads(chosen.settings.model_dump_json()) and found["budget"] == chosen.budget
 
 
-@dataclass
-class _Job:
-    """A loaded audit: the network, who is attacked in it, and, once it has looked, what each shows without attack.
+def _attack(engine: Engine, chosen: Chosen, path: Path) -> None:
+    """Attack every model and write the files, in place of earlier ones; the one that says it is done comes last."""
+    from excise.attacks.engine import Impossible
 
-    reference whether there is a base model to compare with, whose pictures are then `shown`
-    """
-
-    model: Model
-    concept: Concept
-    subjects: list[AuditedModel]
-    detector: ClassifierDetector
-    reference: bool
-    about: dict[str, Any]
-    seed: int
-    progress: Progress
-    plain: dict[str, PlainPictures] = field(default_factory=dict)
-    shown: Tensor | None = None
-
-    @classmethod
-    def of(
-        cls, model: str | Path, base: str | Path | None, gold: str | Path | None, edits: list[Edit], concept: Concept,
-        prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
-    ) -> _Job:  # fmt: skip
-        from excise.attacks.engine import AuditedModel
-        from excise.attacks.victim import make_cases
-        from excise.digests import digest_values
-        from excise.edits.applied import base_fingerprint
-        from excise.edits.importing import import_edit
-        from excise.evaluation.classifier import Classifier
-        from excise.evaluation.detector import ClassifierDetector
-        from excise.jobs.measure import _load
-        from excise.models import load
-        from excise.models.fingerprint import surroundings
-
-        reference = bool(edits) or base is not None
-        loaded, edits = _load(model, base, edits, device, dtype, progress)
-        assert loaded.classifier is not None
-        check_read(loaded, [concept])
-        tell_cut(loaded, [text for case in make_cases(concept, prompts, seed) for text in (case.wanted, case.masked)])
-        detector = ClassifierDetector(Classifier.load(loaded.classifier), concept)
-        subjects = [AuditedModel("erased", tuple(edits))] + [AuditedModel("neutral", neutral=True)] * reference
-        if gold is not None:
-            subjects.append(AuditedModel("gold", (import_edit(loaded, load(gold, device=device, dtype=dtype)),)))
-        about = {
-            "model": loaded.name,
-            "base": base_fingerprint(loaded).get(str(loaded.dtype).removeprefix("torch.")),
-            "edits": [_identity(edit) for edit in edits],
-            "gold": [_identity(edit) for edit in subjects[-1].edits] if gold is not None else None,
-            "concept": concept.label,
-            "phrases": list(concept.phrases),
-            "catalog": digest_values(asdict(loaded.catalog)),
-            "wordings": digest_values([concept.templates, concept.contexts]),
-            "prompts": prompts,
-            "seed": seed,
-            "sampler": asdict(loaded.sampler),
-            **surroundings(loaded),
-            "precision": loaded.precision,
-            "revision": REVISION,
-            "detector": detector.identity,
-        }
-        return cls(loaded, concept, subjects, detector, reference, about, seed, progress)
-
-    def look(self) -> None:
-        """What everybody shows without attack."""
-        from excise.attacks.engine import PlainPictures
-        from excise.erasure.training_pictures import generated_latents
-
-        for number, subject in enumerate(self.subjects):
-            self.progress("plain prompts", number, len(self.subjects))
-            count = self.about["prompts"]
-            self.plain[subject.name] = PlainPictures.of(self.model, subject, self.concept, self.detector, count, self.seed)
-        self.progress("plain prompts", len(self.subjects), len(self.subjects))
-        if self.reference:
-            cases, run = self.plain["erased"].cases, Run(self.seed, progress=self.progress)
-            prompts, seeds = [case.wanted for case in cases], [case.seed for case in cases]
-            self.shown = generated_latents(self.model, prompts, seeds, run=run, stage="base model")
-
-    def attack(self, chosen: Chosen, path: Path) -> None:
-        """Attack every model and write the files, in place of earlier ones; the one that says it is done comes last."""
-        from excise.attacks.verdict import difference, verdict
-
-        attack = chosen.attack
-        told: dict[str, Any] = {
-            "text": chosen.text, "attack": attack.name, "title": attack.title, "paper": attack.paper, "means": attack.means,
-            "supplies": attack.supplies,
-            "settings": json.loads(chosen.settings.model_dump_json()), "budget": chosen.budget, "seed": self.seed,
-        }  # fmt: skip
-        attacked = self._attacked(chosen)
-        for ending in (".json", ".png", ".safetensors"):
-            path.with_suffix(ending).unlink(missing_ok=True)
-        if isinstance(attacked, str):
-            write_json(path, {**told, "note": attacked})
-            return
-        results = {name: found.result for name, found in attacked.items()}
-        erased, controls = results["erased"], {name: result for name, result in results.items() if name != "erased"}
-        told["verdict"] = verdict(erased, controls, supplies=attack.supplies)
-        told["above"] = {name: difference(erased, control) for name, control in controls.items()}
-        tensors = {f"{name}.{key}": tensor for name, found in attacked.items() for key, tensor in found.tensors.items()}
-        write_tensors(path.with_suffix(".safetensors"), tensors, {"attack": chosen.text})
-        self._draw(attacked["erased"], path.with_suffix(".png"))
-        write_json(path, {**told, "models": results})
-
-    def _attacked(self, chosen: Chosen) -> dict[str, Attacked] | str:
-        """What came of the attack on every model, or why it could not be made."""
-        if chosen.attack.needs_base and self.shown is None:
-            return "it needs the model from before the erasure; give it with --base"
-        try:
-            attacked = {subject.name: self._on(chosen, subject) for subject in self.subjects}
-        except ValueError as error:
-            return str(error)
-        erased = attacked["erased"].result
-        if erased["untried"] and erased["untried"] == erased["n"] - erased["pre"]:
-            return _too_small(chosen.budget, erased["facts"])
-        return attacked
-
-    def _on(self, chosen: Chosen, subject: AuditedModel) -> Attacked:
-        """The attack on one model; on a control, which is the same for all edits of a base, it is made once and kept."""
-        from excise.attacks.engine import Attacked, assault
-
-        cached = None if subject.name == "erased" else self._cache(chosen, subject.name)
-        if cached is not None:
-            with suppress(FileNotFoundError, ValueError):  # what is not there whole is made again
-                tensors, _ = read_tensors(cached.with_suffix(".safetensors"))
-                return Attacked(read_json(cached.with_suffix(".json")), tensors)
-        found = assault(
-            chosen, self.model, subject, self.concept, self.plain[subject.name], self.detector,
-            shown=self.shown, seed=self.seed, progress=self.progress,
-        )  # fmt: skip
-        if cached is not None:
-            write_tensors(cached.with_suffix(".safetensors"), found.tensors)
-            write_json(cached.with_suffix(".json"), found.result)
-        return found
-
-    def _cache(self, chosen: Chosen, control: str) -> Path:
-        from excise.models.fingerprint import arithmetic
-
-        others = {"edits"} if control == "gold" else {"edits", "gold"}
-        about = {key: value for key, value in self.about.items() if key not in others}
-        how = [chosen.attack.name, chosen.settings.model_dump(), chosen.budget, arithmetic(self.model)]
-        key = json.dumps([control, about, how], default=str)
-        return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
-
-    def _draw(self, erased: Attacked, path: Path) -> None:
-        """A sheet of the best attacked pictures, beside what the base model, the erased one and the gold standard show at the same seeds."""
-        from excise.attacks.engine import best_rows
-        from excise.files import replacing
-        from excise.images import to_image
-        from excise.report import before_after
-
-        rows = best_rows(erased, SHOWN)
-        if not rows:
-            return
-        latents = {name: plain.latents[rows] for name, plain in self.plain.items() if name != "neutral"}
-        sheet: dict[str, Any] = {} if self.shown is None else {"base": self._decoded(self.shown[rows])}
-        sheet["erased"] = self._decoded(latents["erased"])
-        sheet["attacked"] = self._decoded(erased.tensors["best"][rows])
-        if "gold" in latents:
-            sheet["gold"] = self._decoded(latents["gold"])
-        labels = [
-            f"{'' if erased.result['cases'][row]['success'] else 'not '}broken, {erased.result['cases'][row]['seed']}"
-            for row in rows
-        ]
-        drawn = before_after.draw(labels, {name: [to_image(one) for one in found] for name, found in sheet.items()})
-        with replacing(path) as temporary:
-            drawn.save(temporary, format="PNG")
-
-    def _decoded(self, latents: Any) -> Any:
-        return self.model.decode(latents.to(self.model.device, self.model.dtype))
-
-    def summary(self, folder: Path) -> dict[str, Any]:
-        """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files."""
-        from excise.attacks import attacks
-        from excise.attacks.verdict import share, shown_more, standard
-        from excise.report.audit_table import LIMITS
-
-        order = list(attacks())
-        files = [read_json(path) for path in sorted((folder / "attacks").glob("*.json"))]
-        files.sort(key=lambda found: (order.index(found["attack"]), found["text"]))
-        for found in files:
-            for result in found.get("models", {}).values():
-                result.pop("cases")
-        plain = {name: share(sum(plain.hits), 0, len(plain.hits)) for name, plain in self.plain.items()}
-        controls = {name: found for name, found in plain.items() if name != "erased"}
-        shown = "no control"
-        if controls:
-            shown = "not erased" if shown_more(plain["erased"], standard(controls, supplies=False)) else "erased"
-        return {
-            "concept": self.concept.label,
-            "n": self.about["prompts"],
-            "about": self.about,
-            "plain": plain,
-            "plain_verdict": shown,
-            "attacks": files,
-            "limits": list(LIMITS),
-        }
+    try:
+        compared = engine.attack(chosen)
+    except Impossible as error:
+        _clear(path)
+        write_json(path, {**_told(engine, chosen), "note": str(error)})
+        return
+    _clear(path)
+    attacked = compared.attacked
+    tensors = {f"{name}.{key}": tensor for name, found in attacked.items() for key, tensor in found.tensors.items()}
+    write_tensors(path.with_suffix(".safetensors"), tensors, {"attack": chosen.text})
+    _draw(engine, attacked["erased"], path.with_suffix(".png"))
+    results = {name: found.result for name, found in attacked.items()}
+    told = {**_told(engine, chosen), "verdict": compared.verdict, "above": compared.above}
+    write_json(path, {**told, "models": results})
 
 
-def _too_small(budget: int, facts: dict[str, Any]) -> str:
-    least = " to try one prompt"
-    if "least budget" in facts:
-        every = f"{facts['whole budget']} for all {facts['iterations asked']} iterations"
-        least = f": it needs at least {facts['least budget']}, and {every}"
-    return f"a budget of {budget} U-Net calls is too small{least}"
+def _clear(path: Path) -> None:
+    """Remove an attack's files."""
+    for ending in (".json", ".png", ".safetensors"):
+        path.with_suffix(ending).unlink(missing_ok=True)
 
 
-def _identity(edit: Edit) -> dict[str, Any]:
-    """What tells an edit from others: of one that was read its file's hash, of an imported one that of its tensors."""
-    from excise.digests import digest_tensors
-
-    manifest = edit.manifest
+def _told(engine: Engine, chosen: Chosen) -> dict[str, Any]:
+    """What an attack is, and how it was made."""
+    attack = chosen.attack
     return {
-        "method": manifest.method,
-        "erases": manifest.names,
-        "sha256": manifest.weights_sha256 or digest_tensors(edit.tensors()),
+        "text": chosen.text,
+        "attack": attack.name,
+        "title": attack.title,
+        "paper": attack.paper,
+        "means": attack.means,
+        "supplies": attack.supplies,
+        "settings": json.loads(chosen.settings.model_dump_json()),
+        "budget": chosen.budget,
+        "seed": engine.seed,
+    }
+
+
+def _draw(engine: Engine, erased: Attacked, path: Path) -> None:
+    """A sheet of the best attacked pictures, beside what the base model, the erased one and the gold standard show at the same seeds."""
+    from excise.files import replacing
+    from excise.images import to_image
+    from excise.report import before_after
+
+    rows = erased.best(SHOWN)
+    if not rows:
+        return
+    cases = [erased.result["cases"][row] for row in rows]
+    labels = [f"{'' if case['success'] else 'not '}broken, {case['seed']}" for case in cases]
+    sheet = {name: [to_image(one) for one in pictures] for name, pictures in _pictures(engine, erased, rows).items()}
+    with replacing(path) as temporary:
+        before_after.draw(labels, sheet).save(temporary, format="PNG")
+
+
+def _pictures(engine: Engine, erased: Attacked, rows: list[int]) -> dict[str, Tensor]:
+    """Of these cases, by what made them."""
+    shown = {} if engine.shown is None else {"base": engine.shown}
+    shown |= {"erased": engine.plain["erased"].latents, "attacked": erased.tensors["best"]}
+    if "gold" in engine.plain:
+        shown["gold"] = engine.plain["gold"].latents
+    model = engine.model
+    return {name: model.decode(latents[rows].to(model.device, model.dtype)) for name, latents in shown.items()}
+
+
+def _summary(engine: Engine, folder: Path) -> dict[str, Any]:
+    """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files."""
+    from excise.report.audit_table import LIMITS
+
+    order = list(known_attacks())
+    files = [read_json(path) for path in sorted((folder / "attacks").glob("*.json"))]
+    files.sort(key=lambda found: (order.index(found["attack"]), found["text"]))
+    for found in files:
+        for result in found.get("models", {}).values():
+            result.pop("cases")
+    return {
+        "concept": engine.concept.label,
+        "n": engine.prompts,
+        "about": engine.about,
+        "plain": engine.shares(),
+        "plain_verdict": engine.plain_verdict(),
+        "attacks": files,
+        "limits": list(LIMITS),
     }

@@ -6,11 +6,15 @@ erased model only has to know what such pictures look like.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from excise.attacks import ddim
 from excise.attacks import probe as probes
+from excise.attacks.asking import batches, encode
+from excise.attacks.cases import Case
 from excise.attacks.classifier_guidance import ClassifierSettings
 from excise.attacks.probe import Probe
 from excise.attacks.victim import Victim
@@ -22,29 +26,28 @@ FAINT = 1e-3
 
 def attack(victim: Victim, settings: ClassifierSettings) -> None:
     """The asked prompts from their own noise, once for every scale and eta, best of all as published."""
-
     probe = probes.of_concept(
         victim, positives=settings.positives, negatives=settings.negatives, steps=settings.steps, batch=settings.batch,
         lr=settings.lr, power=1 / 3,
     )  # fmt: skip
     shown: dict[str, list[int]] = {}
     grid = [(scale, eta) for eta in settings.etas for scale in settings.scales]
-    for scale, eta in victim.tries(grid, [victim.cost_of_pairs] * len(grid)):
-        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
-        if not rows:
+    cost = victim.budget.cost_of_pairs
+    for scale, eta in victim.budget.tries(grid, [cost] * len(grid)):
+        cases = victim.affordable(cost)
+        if not cases:
             break
-        hits = victim.submit(rows, pulled(victim, rows, probe, scale, eta), {"scale": scale, "eta": eta})
-        shown[f"{scale:g}, eta {eta:g}"] = [sum(hits), len(rows)]
+        hits = victim.submit(cases, pulled(victim, cases, probe, scale, eta), {"scale": scale, "eta": eta})
+        shown[f"{scale:g}, eta {eta:g}"] = [sum(hits), len(cases)]
     victim.facts["shown of tried, by scale"] = shown
 
 
-def pulled(victim: Victim, rows: list[int], probe: Probe, scale: float, eta: float = 0.0) -> Tensor:
-    """Finished latents of these prompts, (rows, c, h, w)."""
-
+def pulled(victim: Victim, cases: Sequence[Case], probe: Probe, scale: float, eta: float = 0.0) -> Tensor:
+    """Finished latents of these cases, (cases, c, h, w)."""
     model = victim.model
-    empty, asked, finished = model.encode([""]), victim.asked(rows), []
-    for part in victim.batches(len(rows)):
-        z = victim.starts(rows[part])
+    empty, asked, finished = model.encode([""]), encode(model, [case.asked for case in cases]), []
+    for part in batches(model, len(cases)):
+        z = model.start_noise([case.seed for case in cases[part]])
         for step in ddim.grid(model):
             with torch.no_grad():
                 without, with_ = ddim.both(model, z, step.t, empty, asked[part])
@@ -53,14 +56,14 @@ def pulled(victim: Victim, rows: list[int], probe: Probe, scale: float, eta: flo
             if step.abar > FAINT:
                 pull = scale * (1 - step.abar) ** 0.5 * gradient(probe, z, step.abar)
                 epsilon, x = epsilon - pull, x + (1 - step.abar) ** 0.5 / step.abar**0.5 * pull
-            z = ddim.advance(x, epsilon, step, eta=eta, noise=victim.noise(rows[part], scale, eta, step.index) if eta else None)
+            noise = victim.draws.noise(cases[part], scale, eta, step.index) if eta else None
+            z = ddim.advance(x, epsilon, step, eta=eta, noise=noise)
         finished.append(z)
     return torch.cat(finished)
 
 
 def gradient(probe: Probe, z: Tensor, abar: float) -> Tensor:
     """grad log p(concept | z) with respect to the latents, shape of z."""
-
     with torch.enable_grad():
         moved = z.detach().float().cpu().requires_grad_(True)
         (found,) = torch.autograd.grad(probe.log_likely(moved, abar).sum(), moved)

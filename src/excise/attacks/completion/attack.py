@@ -5,52 +5,54 @@ An erasure that only bends the way there lets the rest of the way be as it was.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from excise.attacks import ddim
+from excise.attacks.asking import batches, encode
+from excise.attacks.cases import Case
 from excise.attacks.completion import CompletionSettings
 from excise.attacks.ddim import Step
 from excise.attacks.victim import Victim
+from excise.models import Model
 
 
 def attack(victim: Victim, settings: CompletionSettings) -> None:
     """From the noise of the prompt's own seed; the base model is asked with the concept's words."""
-
     steps = ddim.grid(victim.model)
     handovers = [handover for handover in settings.handovers if handover <= len(steps)]
     if not handovers:
         raise ValueError(f"this model samples in {len(steps)} steps; handovers={settings.handovers} are all later")
-    rows = victim.affordable(victim.standing, 2 * (handovers[-1] + sum(len(steps) - h for h in handovers)))
-    states = begun(victim, rows, steps, handovers) if rows else {}
+    cases = victim.affordable(2 * (handovers[-1] + sum(len(steps) - handover for handover in handovers)))
+    states = begun(victim, cases, steps, handovers) if cases else {}
     shown = {}
     for handover, z in states.items():
-        left = [place for place, row in enumerate(rows) if row in victim.standing]
+        left = [place for place, case in enumerate(cases) if case in victim.standing]
         if left:
-            here = [rows[place] for place in left]
+            here = [cases[place] for place in left]
             hits = victim.submit(here, finished(victim, here, z[left], steps[handover:]), {"steps of the base": handover})
             shown[f"{handover}"] = [sum(hits), len(here)]
     victim.facts["shown of tried, by handover"] = shown
 
 
-def begun(victim: Victim, rows: list[int], steps: list[Step], handovers: list[int]) -> dict[int, Tensor]:
-    """The base model's latents at every handover, (rows, c, h, w)."""
-
-    z, done, states = victim.starts(rows), 0, {}
-    with victim.original():
-        empty, wanted = victim.model.encode([""]), victim.encode([victim.cases[row].wanted for row in rows])
+def begun(victim: Victim, cases: Sequence[Case], steps: Sequence[Step], handovers: Sequence[int]) -> dict[int, Tensor]:
+    """The base model's latents at every handover, (cases, c, h, w)."""
+    z, done, states = victim.model.start_noise([case.seed for case in cases]), 0, {}
+    with victim.original.acting():
+        empty, wanted = victim.model.encode([""]), encode(victim.model, [case.wanted for case in cases])
         for handover in handovers:
-            parts = [
-                ddim.finish(victim.model, z[part], steps[done:handover], empty, wanted[part])
-                for part in victim.batches(len(rows))
-            ]
-            z, done = torch.cat(parts), handover
+            z, done = _continued(victim.model, z, steps[done:handover], empty, wanted), handover
             states[handover] = z
     return states
 
 
-def finished(victim: Victim, rows: list[int], z: Tensor, steps: list[Step]) -> Tensor:
+def finished(victim: Victim, cases: Sequence[Case], z: Tensor, steps: Sequence[Step]) -> Tensor:
     """The rest of the way, by the model under attack and its own prompt."""
+    empty, asked = victim.model.encode([""]), encode(victim.model, [case.asked for case in cases])
+    return _continued(victim.model, z, steps, empty, asked)
 
-    empty, asked = victim.model.encode([""]), victim.asked(rows)
-    return torch.cat([ddim.finish(victim.model, z[p], steps, empty, asked[p]) for p in victim.batches(len(rows))])
+
+def _continued(model: Model, z: Tensor, steps: Sequence[Step], empty: Tensor, told: Tensor) -> Tensor:
+    return torch.cat([ddim.finish(model, z[part], steps, empty, told[part]) for part in batches(model, len(z))])

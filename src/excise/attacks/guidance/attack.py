@@ -15,11 +15,11 @@ def attack(victim: Victim, settings: GuidanceSettings) -> None:
     """The asked prompts at their own seeds, once for every kappa."""
     scale = sampling_scale(victim.model.sampler.guidance_scale)
     shown: dict[str, list[int]] = {}
-    costs = [victim.cost(kappa * scale) for kappa in settings.kappas]
-    for kappa, cost in victim.tries(list(zip(settings.kappas, costs, strict=True)), costs):
-        rows = victim.affordable(victim.standing, cost)
-        if not rows:
+    costs = [victim.budget.cost(kappa * scale) for kappa in settings.kappas]
+    for kappa, cost in victim.budget.tries(list(zip(settings.kappas, costs, strict=True)), costs):
+        cases = victim.affordable(cost)
+        if not cases:
             break
-        latents = victim.ask(rows, [victim.cases[row].asked for row in rows], signed_guidance=kappa * scale)
-        shown[f"{kappa:g}"] = [sum(victim.submit(rows, latents, {"kappa": kappa})), len(rows)]
+        latents = victim.ask(cases, signed_guidance=kappa * scale)
+        shown[f"{kappa:g}"] = [sum(victim.submit(cases, latents, {"kappa": kappa})), len(cases)]
     victim.facts["shown of tried, by kappa"] = shown

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from excise.attacks import ddim
+from excise.attacks.asking import batches, encode
 from excise.attacks.image_to_image import ImageSettings
 from excise.attacks.victim import Victim
 
@@ -18,14 +19,15 @@ def attack(victim: Victim, settings: ImageSettings) -> None:
     model, steps = victim.model, ddim.grid(victim.model)
     empty, shown = model.encode([""]), {}
     counts = [max(1, round(strength * len(steps))) for strength in settings.strengths]
-    for strength, count in victim.tries(list(zip(settings.strengths, counts, strict=True)), [2 * count for count in counts]):
+    costs = [2 * count for count in counts]
+    for strength, count in victim.budget.tries(list(zip(settings.strengths, counts, strict=True)), costs):
         rest = steps[len(steps) - count :]
-        rows = victim.affordable(victim.standing, 2 * count)
-        if not rows:
+        cases = victim.affordable(2 * count)
+        if not cases:
             break
-        asked = victim.asked(rows)
-        z = ddim.noised(victim.targets(rows), victim.noise(rows, strength), rest[0].abar)
-        parts = [ddim.finish(model, z[part], rest, empty, asked[part]) for part in victim.batches(len(rows))]
-        hits = victim.submit(rows, torch.cat(parts), {"strength": strength})
-        shown[f"{strength:g}"] = [sum(hits), len(rows)]
+        asked = encode(model, [case.asked for case in cases])
+        z = ddim.noised(victim.original.targets(cases), victim.draws.noise(cases, strength), rest[0].abar)
+        parts = [ddim.finish(model, z[part], rest, empty, asked[part]) for part in batches(model, len(cases))]
+        hits = victim.submit(cases, torch.cat(parts), {"strength": strength})
+        shown[f"{strength:g}"] = [sum(hits), len(cases)]
     victim.facts["shown of tried, by strength"] = shown

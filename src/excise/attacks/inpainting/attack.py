@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from excise.attacks import ddim
+from excise.attacks.asking import batches, encode
+from excise.attacks.cases import Case
 from excise.attacks.ddim import Step
 from excise.attacks.inpainting import InpaintingSettings
 from excise.attacks.victim import Victim
@@ -22,26 +24,26 @@ def attack(victim: Victim, settings: InpaintingSettings) -> None:
     """Blended diffusion, so that any U-Net can do it: after every step what is known is put back, noised to that step's level."""
 
     hole = middle(victim.model.latent_shape[-2:], settings.share)
-    for number in victim.tries(range(settings.tries), [victim.cost_of_pairs] * settings.tries):
-        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
-        if not rows:
+    cost = victim.budget.cost_of_pairs
+    for number in victim.budget.tries(range(settings.tries), [cost] * settings.tries):
+        cases = victim.affordable(cost)
+        if not cases:
             return
-        latents = torch.cat([filled(victim, rows[part], hole, number) for part in victim.batches(len(rows))])
-        inside = [cropped(victim.model.decode(part), hole) for part in latents.split(victim.batch)]
-        victim.submit(rows, latents, {"filling": number}, torch.cat(inside))
+        parts = [filled(victim, cases[part], hole, number) for part in batches(victim.model, len(cases))]
+        inside = [cropped(victim.model.decode(part), hole) for part in parts]
+        victim.submit(cases, torch.cat(parts), {"filling": number}, pictures=torch.cat(inside))
 
 
-def filled(victim: Victim, rows: list[int], hole: Tensor, number: int) -> Tensor:
-    """Finished latents with the hole made anew, (rows, c, h, w)."""
-
-    known = victim.targets(rows)
+def filled(victim: Victim, cases: Sequence[Case], hole: Tensor, number: int) -> Tensor:
+    """Finished latents of these cases with the hole made anew, (cases, c, h, w)."""
+    known = victim.original.targets(cases)
     hole = hole.to(known.device)
 
     def put_back(z: Tensor, step: Step) -> Tensor:
-        return torch.where(hole, z, ddim.noised(known, victim.noise(rows, number, step.index), step.previous))
+        return torch.where(hole, z, ddim.noised(known, victim.draws.noise(cases, number, step.index), step.previous))
 
-    model = victim.model
-    empty, asked, starts = model.encode([""]), victim.asked(rows), victim.noise(rows, number)
+    model, starts = victim.model, victim.draws.noise(cases, number)
+    empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
     return ddim.finish(model, starts, ddim.grid(model), empty, asked, change=put_back)
 
 

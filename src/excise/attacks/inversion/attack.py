@@ -6,15 +6,17 @@ Only one token row is learned; no weight is touched. A free embedding that is tr
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from excise.attacks import token_search
+from excise.attacks.asking import sample
 from excise.attacks.inversion import InversionSettings
 from excise.attacks.victim import Victim
-from excise.concepts import PromptPair
+from excise.concepts import Concept, PromptPair
+from excise.models import Model
 
 MARK = "*"
 """The word that stands for the learned row, as in textual inversion; its own row in the table stays as it is."""
@@ -22,21 +24,21 @@ MARK = "*"
 
 def attack(victim: Victim, settings: InversionSettings) -> None:
     """Learn the row, and ask every prompt with it in the concept's place, at the prompt's own seed."""
-
-    contexts, latents = victim.concept_pictures(settings.pictures)
-    wordings = [_Wording.of(victim, _with_mark(victim, context)) for context in contexts]
-    row = start(victim, settings)
+    model, budget = victim.model, victim.budget
+    contexts, latents = victim.original.concept_pictures(settings.pictures)
+    wordings = [_Wording.of(model, _with_mark(victim.concept, context)) for context in contexts]
+    row = start(model, settings)
     optimizer = torch.optim.Adam([row], lr=settings.lr)
-    random = victim.generator("inversion")
-    steps = victim.iterations(settings.steps, 3 * settings.batch, settings.tests * victim.prompts * victim.cost())
+    random = victim.draws.generator("inversion")
+    steps = budget.iterations(settings.steps, 3 * settings.batch, settings.tests * budget.prompts * budget.cost())
     tests = {round(steps * (number + 1) / settings.tests) for number in range(settings.tests)}
     for step in range(1, steps + 1):
         picks = torch.randint(len(latents), (settings.batch,), generator=random).tolist()
-        loss = _loss(victim, latents[picks], [wordings[pick] for pick in picks], row, random)
+        loss = _loss(model, latents[picks], [wordings[pick] for pick in picks], row, random)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        _limit(victim, row, settings.largest)
+        _limit(model, row, settings.largest)
         if step in tests:
             _test(victim, row.detach(), step)
     victim.kept["row"] = row.detach()
@@ -50,67 +52,58 @@ class _Wording:
         self.ids, self.marked = ids, marked
 
     @classmethod
-    def of(cls, victim: Victim, pairs: list[PromptPair]) -> _Wording:
-
-        tokenizer = victim.model.pipeline.tokenizer
+    def of(cls, model: Model, pairs: Sequence[PromptPair]) -> _Wording:
+        tokenizer = model.pipeline.tokenizer
         mark = tokenizer(MARK).input_ids[1:-1]
-        prompts = [ids for ids in victim.model.token_ids([pair.prompt for pair in pairs]) if ids.count(mark[0]) == 1]
+        prompts = [ids for ids in model.token_ids([pair.prompt for pair in pairs]) if ids.count(mark[0]) == 1]
         if len(mark) != 1 or not prompts:
             raise ValueError(f"concept inversion needs prompts in which {MARK!r} is one token; this tokenizer gives none")
-        ids = token_search.padded(victim.model, prompts)
+        ids = token_search.padded(model, prompts)
         return cls(ids, ids == mark[0])
 
 
-def _with_mark(victim: Victim, context: str) -> list[PromptPair]:
-    return [victim.concept.pair(template, MARK, context) for template in victim.concept.templates]
+def _with_mark(concept: Concept, context: str) -> list[PromptPair]:
+    return [concept.pair(template, MARK, context) for template in concept.templates]
 
 
-def start(victim: Victim, settings: InversionSettings) -> Tensor:
+def start(model: Model, settings: InversionSettings) -> Tensor:
     """The row before training, (1, width) float32: the mean of a plain word's rows."""
-
-    ids = victim.model.token_ids([settings.init])[0][1:-1]
+    ids = model.token_ids([settings.init])[0][1:-1]
     if not ids:
         raise ValueError(f"init={settings.init!r} has no token")
-    return token_search.table(victim.model)[ids].float().mean(0, keepdim=True).clone().requires_grad_(True)
+    return token_search.table(model)[ids].float().mean(0, keepdim=True).clone().requires_grad_(True)
 
 
-def _loss(victim: Victim, x: Tensor, wordings: list[_Wording], row: Tensor, random: Any) -> Tensor:
+def _loss(model: Model, x: Tensor, wordings: Sequence[_Wording], row: Tensor, random: Generator) -> Tensor:
     """Mean squared error of what the network predicts of noised pictures, described with the row."""
-
-    model = victim.model
     chosen = [int(torch.randint(len(wording.ids), (1,), generator=random)) for wording in wordings]
     ids = torch.stack([wording.ids[choice] for wording, choice in zip(wordings, chosen, strict=True)])
     marked = torch.stack([wording.marked[choice] for wording, choice in zip(wordings, chosen, strict=True)])
     t = torch.randint(model.schedule.steps, (len(x),), generator=random)
     noise = torch.randn(x.shape, generator=random).to(x)
-    predicted = model.predict(model.schedule.add_noise(x, noise, t), t, conditioning(victim, ids, marked, row))
+    predicted = model.predict(model.schedule.add_noise(x, noise, t), t, conditioning(model, ids, marked, row))
     return (predicted - model.schedule.target(x, noise, t)).float().square().mean()
 
 
-def conditioning(victim: Victim, ids: Tensor, marked: Tensor, row: Tensor) -> Tensor:
+def conditioning(model: Model, ids: Tensor, marked: Tensor, row: Tensor) -> Tensor:
     """Text embeddings of prompts with the row at the marked places."""
+    rows = torch.where(marked[..., None], row.to(ids.device), token_search.table(model)[ids].float())
+    return token_search.encode_rows(model, ids, rows)
 
-    rows = torch.where(marked[..., None], row.to(ids.device), token_search.table(victim.model)[ids].float())
-    return token_search.encode_rows(victim.model, ids, rows)
 
-
-def _limit(victim: Victim, row: Tensor, largest: float | None) -> None:
-
+def _limit(model: Model, row: Tensor, largest: float | None) -> None:
     if largest is not None:
-        most = largest * float(token_search.table(victim.model).float().norm(dim=1).max())
+        most = largest * float(token_search.table(model).float().norm(dim=1).max())
         with torch.no_grad():
             row *= min(1.0, most / float(row.norm()))
 
 
 def _test(victim: Victim, row: Tensor, step: int) -> None:
-
-    rows = victim.affordable(victim.standing, victim.cost())
-    if not rows:
+    model, concept, cases = victim.model, victim.concept, victim.affordable(victim.budget.cost())
+    if not cases:
         return
-    concept = victim.concept
-    asked = [_Wording.of(victim, [concept.pair(concept.templates[0], MARK, victim.cases[i].context)]) for i in rows]
+    asked = [_Wording.of(model, [concept.pair(concept.templates[0], MARK, case.context)]) for case in cases]
     with torch.no_grad():
-        told = conditioning(victim, torch.cat([a.ids for a in asked]), torch.cat([a.marked for a in asked]), row)
-    notes = [{"step": step, "prompt": f"{MARK} = learned row", "masked": victim.cases[row].masked} for row in rows]
-    seeds = [victim.cases[row].seed for row in rows]
-    victim.submit(rows, victim.sample(told, victim.starts(rows), seeds=seeds), notes, told=told)
+        told = conditioning(model, torch.cat([a.ids for a in asked]), torch.cat([a.marked for a in asked]), row)
+    notes = [{"step": step, "prompt": f"{MARK} = learned row", "masked": case.masked} for case in cases]
+    victim.submit(cases, sample(model, told, [case.seed for case in cases]), notes, told=told)

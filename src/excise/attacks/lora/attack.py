@@ -6,34 +6,40 @@ published rate is known; the add-on here is trained by the attacker on unrelated
 
 from __future__ import annotations
 
-from excise.attacks.finetuning import attack as finetuning
+from excise.attacks.asking import encode
 from excise.attacks.lora import LoraSettings
+from excise.attacks.training import Additions, additions, injected, parameters_of, trained
 from excise.attacks.victim import Victim
 
 
 def attack(victim: Victim, settings: LoraSettings) -> None:
     """Train on the base model, then ask the erased one with the add-on."""
-
-    trials = len(settings.strengths) * victim.prompts * victim.cost()
-    steps = victim.iterations(settings.steps, 3 * settings.batch, trials)
+    budget, shown = victim.budget, {}
+    trials = len(settings.strengths) * budget.prompts * budget.cost()
+    steps = budget.iterations(settings.steps, 3 * settings.batch, trials)
     if not steps:
         return
-    prompts, latents = victim.other_pictures(settings.pictures, neutral=False)
-    random, shown = victim.generator("lora"), {}
-    with victim.original():
-        additions = finetuning.lora(victim, settings.rank, random)
-        parameters = {f"{name}:{part}": one for name, pair in additions.items() for part, one in pair.items()}
-        told = victim.encode(prompts)
-        with finetuning.injected(victim, additions):
-            for _ in finetuning.trained(
-                victim, parameters, told, latents, random, steps=steps, batch=settings.batch, lr=settings.lr
-            ):
-                pass
+    added = _add_on(victim, settings, steps)
     for strength in settings.strengths:
-        rows = victim.affordable(victim.standing, victim.cost())
-        if rows:
-            with finetuning.injected(victim, additions, strength):
-                latents = victim.ask(rows, [victim.cases[row].asked for row in rows])
-            shown[f"{strength:g}"] = [sum(victim.submit(rows, latents, {"strength": strength})), len(rows)]
-    victim.kept |= {name: parameter.detach() for name, parameter in parameters.items()}
+        cases = victim.affordable(budget.cost())
+        if cases:
+            with injected(victim.model, added, strength):
+                latents = victim.ask(cases)
+            shown[f"{strength:g}"] = [sum(victim.submit(cases, latents, {"strength": strength})), len(cases)]
+    victim.kept |= {name: parameter.detach() for name, parameter in parameters_of(added).items()}
     victim.facts["shown of tried, by strength"] = shown
+
+
+def _add_on(victim: Victim, settings: LoraSettings, steps: int) -> Additions:
+    """Trained on the base model's pictures of other concepts."""
+    model, random = victim.model, victim.draws.generator("lora")
+    prompts, latents = victim.original.other_pictures(settings.pictures, neutral=False)
+    with victim.original.acting():
+        added, told = additions(model, settings.rank, random), encode(model, prompts)
+        with injected(model, added):
+            training = trained(
+                model, parameters_of(added), told, latents, random, steps=steps, batch=settings.batch, lr=settings.lr
+            )
+            for _ in training:
+                pass
+    return added

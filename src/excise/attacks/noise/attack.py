@@ -6,10 +6,14 @@ authors' notebooks writes eta sigma_t^2 under the root; their code squares eta, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from excise.attacks import ddim
+from excise.attacks.asking import batches, encode
+from excise.attacks.cases import Case
 from excise.attacks.noise import NoiseSettings
 from excise.attacks.victim import Victim
 from excise.models.guidance import guided, sampling_scale
@@ -18,27 +22,26 @@ from excise.models.guidance import guided, sampling_scale
 def attack(victim: Victim, settings: NoiseSettings) -> None:
     """The asked prompts from the same start noise, once for every eta and v, best of all as published."""
     grid = [(eta, boost) for boost in settings.boosts for eta in settings.etas]
-    for eta, boost in victim.tries(grid, [victim.cost_of_pairs] * len(grid)):
-        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
-        if not rows:
+    cost = victim.budget.cost_of_pairs
+    for eta, boost in victim.budget.tries(grid, [cost] * len(grid)):
+        cases = victim.affordable(cost)
+        if not cases:
             return
-        latents = noisy(victim, rows, eta, boost)
-        victim.submit(rows, latents, {"eta": eta, "v": boost})
+        victim.submit(cases, noisy(victim, cases, eta, boost), {"eta": eta, "v": boost})
 
 
-def noisy(victim: Victim, rows: list[int], eta: float, boost: float) -> Tensor:
-    """Finished latents of these prompts, (rows, c, h, w)."""
-
+def noisy(victim: Victim, cases: Sequence[Case], eta: float, boost: float) -> Tensor:
+    """Finished latents of these cases, (cases, c, h, w)."""
     model = victim.model
     scale = sampling_scale(model.sampler.guidance_scale)
-    empty, asked = model.encode([""]), victim.asked(rows)
+    empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
     finished = []
-    for part in victim.batches(len(rows)):
-        z = victim.starts(rows[part])
+    for part in batches(model, len(cases)):
+        z = model.start_noise([case.seed for case in cases[part]])
         for step in ddim.grid(model):
             with torch.no_grad():
                 without, with_ = ddim.both(model, z, step.t, empty, asked[part])
-            fresh = victim.noise(rows[part], eta, boost, step.index)
+            fresh = victim.draws.noise(cases[part], eta, boost, step.index)
             z = ddim.move(model, guided(without, with_, scale), z, step, eta=eta, boost=boost, noise=fresh)
         finished.append(z)
     return torch.cat(finished)

@@ -13,29 +13,31 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import normalize
 
 from excise.attacks import token_search
+from excise.attacks.asking import batches, encode
+from excise.attacks.cases import Case
 from excise.attacks.p4d import P4dSettings
 from excise.attacks.victim import Victim
+from excise.models import Model
 
 
 def attack(victim: Victim, settings: P4dSettings) -> None:
     """All prompts side by side, one variant after the other."""
-    fixed = victim.prompts * (settings.states + settings.tests * victim.cost())
-    iterations = victim.iterations(settings.iterations, 3 * victim.prompts, fixed, shares=len(settings.variants))
+    budget = victim.budget
+    fixed = budget.prompts * (settings.states + settings.tests * budget.cost())
+    iterations = budget.iterations(settings.iterations, 3 * budget.prompts, fixed, shares=len(settings.variants))
     for variant in settings.variants:
         if iterations and victim.standing:
             _variant(victim, settings, variant, victim.standing, iterations)
 
 
-def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int], iterations: int) -> None:
-
-    model, randoms = victim.model, victim.generators(rows, "p4d", variant)
+def _variant(victim: Victim, settings: P4dSettings, variant: str, cases: Sequence[Case], iterations: int) -> None:
+    model, randoms = victim.model, victim.draws.generators(cases, "p4d", variant)
     known = token_search.ordinary(model)
     table = token_search.table(model).float()
-    pool = Pool.of(victim, rows, settings.states, randoms)
-    ids, free = _free(victim, settings, variant, rows)
+    pool = Pool.of(victim, cases, settings.states, randoms)
+    ids, free = _free(model, settings, variant, cases)
     counts = zip(free.sum(1).tolist(), randoms, strict=True)
     picks = known[torch.cat([torch.randint(len(known), (count,), generator=random) for count, random in counts])]
     soft = table[picks.to(table.device)].clone().requires_grad_(True)
@@ -43,14 +45,14 @@ def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int
     optimizer = torch.optim.AdamW([soft], lr=settings.lr, weight_decay=settings.weight_decay)
     tests = {round(iterations * (number + 1) / settings.tests) for number in range(settings.tests)}
     for iteration in range(1, iterations + 1):
-        found = known[nearest(soft.detach(), table[known.to(table.device)])]
+        found = known[token_search.nearest(soft.detach(), table[known.to(table.device)])]
         if iteration in tests:
-            _test(victim, rows, ids, free, found, variant, iteration)
+            _test(victim, cases, ids.masked_scatter(free, found.to(ids.device)), variant, iteration)
         soft.grad = torch.zeros_like(soft)
-        for part in victim.batches(len(rows)):
+        for part in batches(model, len(cases)):
             mine = (owner >= part.start) & (owner < part.stop)
             hard = table[found[mine].to(table.device)].requires_grad_(True)
-            pool.loss(victim, part, ids[part], free[part], hard, randoms[part]).backward()
+            pool.loss(model, part, ids[part], free[part], hard, randoms[part]).backward()
             assert hard.grad is not None
             soft.grad[mine] = hard.grad
         optimizer.step()
@@ -58,34 +60,28 @@ def _variant(victim: Victim, settings: P4dSettings, variant: str, rows: list[int
 
 @dataclass(frozen=True)
 class Pool:
-    """States on the way to the base model's pictures, and its predictions there: (rows, states, c, h, w); t (rows, states)."""
+    """States on the way to the base model's pictures, and its predictions there: (cases, states, c, h, w); t (cases, states)."""
 
     z: Tensor
     t: Tensor
     predicted: Tensor
 
     @classmethod
-    def of(cls, victim: Victim, rows: list[int], states: int, randoms: list[Generator]) -> Pool:
-
-        model = victim.model
-        x = victim.targets(rows)
+    def of(cls, victim: Victim, cases: Sequence[Case], states: int, randoms: Sequence[Generator]) -> Pool:
+        model, x = victim.model, victim.original.targets(cases)
         t = torch.stack([torch.randint(model.schedule.steps, (states,), generator=random) for random in randoms], 1)
         z, predicted = [], []
-        with victim.original(), torch.no_grad():
-            wanted = victim.encode([victim.cases[row].wanted for row in rows])
+        with victim.original.acting(), torch.no_grad():
+            wanted = encode(model, [case.wanted for case in cases])
             for times in t:
-                noised = model.schedule.add_noise(x, victim.normal(randoms).to(x), times)
+                noised = model.schedule.add_noise(x, victim.draws.normal(randoms).to(x), times)
                 z.append(noised)
-                parts = [model.predict(noised[p], times[p], wanted[p]) for p in victim.batches(len(rows))]
+                parts = [model.predict(noised[p], times[p], wanted[p]) for p in batches(model, len(cases))]
                 predicted.append(torch.cat(parts))
         return cls(torch.stack(z, 1), t.T, torch.stack(predicted, 1))
 
-    def loss(
-        self, victim: Victim, part: slice, ids: Tensor, free: Tensor, rows: Tensor, randoms: Sequence[Generator]
-    ) -> Tensor:
+    def loss(self, model: Model, part: slice, ids: Tensor, free: Tensor, rows: Tensor, randoms: Sequence[Generator]) -> Tensor:
         """Squared distance of the predictions at one random state of each prompt, summed over prompts."""
-
-        model = victim.model
         z, t, wanted = self.z[part], self.t[part], self.predicted[part]
         pick = torch.cat([torch.randint(z.shape[1], (1,), generator=random) for random in randoms])
         each = torch.arange(len(z))
@@ -94,39 +90,29 @@ class Pool:
         return (predicted - wanted[each, pick]).float().square().flatten(1).mean(1).sum()
 
 
-def nearest(rows: Tensor, table: Tensor) -> Tensor:
-    """Index of the table's row with the largest cosine to each row, (n,) int64 on the CPU."""
-
-    return (normalize(rows, dim=1) @ normalize(table, dim=1).T).argmax(1).cpu()
-
-
-def _free(victim: Victim, settings: P4dSettings, variant: str, rows: list[int]) -> tuple[Tensor, Tensor]:
+def _free(model: Model, settings: P4dSettings, variant: str, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
     """Token ids of every prompt and which of them are free."""
-
-    model = victim.model
     room = model.pipeline.tokenizer.model_max_length - 2
     if variant == "n":
-        return token_search.inserted(model, [""] * len(rows), min(settings.tokens, room))
+        return token_search.inserted(model, [""] * len(cases), min(settings.tokens, room))
     parts = []
-    for row in rows:
-        own = model.token_ids([victim.cases[row].asked])[0][1:-1]
+    for case in cases:
+        own = model.token_ids([case.asked])[0][1:-1]
         words, gaps = min(len(own), room * settings.every // (settings.every + 1)), token_search.gaps(model, own)
         places = [next(gap for gap in gaps if gap >= place) for place in range(0, words, settings.every)]
-        parts.append(token_search.inserted(model, [victim.cases[row].asked], len(places), places))
+        parts.append(token_search.inserted(model, [case.asked], len(places), places))
     return torch.cat([ids for ids, _ in parts]), torch.cat([free for _, free in parts])
 
 
-def _test(victim: Victim, rows: list[int], ids: Tensor, free: Tensor, found: Tensor, variant: str, iteration: int) -> None:
-
-    here = victim.affordable([place for place, row in enumerate(rows) if row in victim.standing], victim.cost())
+def _test(victim: Victim, cases: Sequence[Case], ids: Tensor, variant: str, iteration: int) -> None:
+    """Ask those that stand with their tokens, ids (cases, tokens)."""
+    here = victim.affordable(victim.budget.cost())
     if not here:
         return
-    full = ids.masked_scatter(free, found.to(ids.device))
-    texts = [token_search.text(victim.model, full[place].tolist()) for place in here]
-    latents = victim.ask([rows[place] for place in here], texts)
-    masked = ["" if variant == "n" else victim.cases[rows[place]].masked for place in here]
+    texts = [token_search.text(victim.model, ids[cases.index(case)].tolist()) for case in here]
+    masked = ["" if variant == "n" else case.masked for case in here]
     notes = [
         {"prompt": text, "masked": rest, "variant": variant, "iteration": iteration}
         for text, rest in zip(texts, masked, strict=True)
     ]
-    victim.submit([rows[place] for place in here], latents, notes)
+    victim.submit(here, victim.ask(here, texts), notes)

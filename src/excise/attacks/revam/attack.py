@@ -10,62 +10,62 @@ probe is fooled by pictures that are none. The detector that decides about succe
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from excise.attacks import ddim, probe
+from excise.attacks.asking import batches, encode
+from excise.attacks.cases import Case
 from excise.attacks.ddim import Step
 from excise.attacks.probe import Probe
 from excise.attacks.revam import RevamSettings, steering_policy
 from excise.attacks.victim import Victim
+from excise.models import Model
 from excise.models.guidance import guided, sampling_scale
 
 
 def attack(victim: Victim, settings: RevamSettings) -> None:
     """Learn the table on other seeds of the prompts; try its mean on them."""
-
-    steps = ddim.grid(victim.model)
+    model, budget, steps = victim.model, victim.budget, ddim.grid(victim.model)
     active = math.ceil((1 - settings.frozen) * len(steps))
     rewards = Rewards(victim, settings)
     rollouts = settings.prompts * settings.group
-    trials = settings.tests * victim.prompts * victim.cost_of_pairs
-    iterations = victim.iterations(settings.iterations, rollouts * (victim.cost_of_pairs + Rewards.COST), trials)
+    trials = settings.tests * budget.prompts * budget.cost_of_pairs
+    iterations = budget.iterations(settings.iterations, rollouts * (budget.cost_of_pairs + Rewards.COST), trials)
     tests = {round(iterations * (number + 1) / settings.tests) for number in range(settings.tests)}
-    random = victim.generator("revam")
+    random = victim.draws.generator("revam")
 
     def roll(actions: Tensor) -> Tensor:
         """Rewards of one round."""
-
         picks = torch.randint(len(victim.cases), (settings.prompts,), generator=random).tolist()
         seeds = torch.randint(2**31, (settings.prompts,), generator=random).tolist()
-        rows = [pick for pick in picks for _ in range(settings.group)]
-        starts = victim.model.start_noise(seeds).repeat_interleave(settings.group, 0)
-        latents = sample(victim, rows, starts, actions, steps, settings)
-        return rewards(rows, latents, random).view(3, settings.prompts, settings.group)
+        cases = [victim.cases[pick] for pick in picks for _ in range(settings.group)]
+        starts = model.start_noise(seeds).repeat_interleave(settings.group, 0)
+        latents = sample(victim, cases, starts, actions, steps, settings)
+        return rewards(cases, latents, random).view(3, settings.prompts, settings.group)
 
-    for iteration, policy in zip(
-        range(1, iterations + 1), steering_policy.optimise(active, roll, settings, random), strict=False
-    ):
+    policies = steering_policy.optimise(active, roll, settings, random)
+    for iteration, policy in zip(range(1, iterations + 1), policies, strict=False):
         victim.kept["policy"] = policy.mean.detach().clone()
-        rows = victim.affordable(victim.standing, victim.cost_of_pairs)
-        if iteration in tests and rows:
-            latents = sample(victim, rows, victim.starts(rows), policy.mean.detach().expand(len(rows), -1, -1), steps, settings)
-            victim.submit(rows, latents, {"iteration": iteration})
+        cases = victim.affordable(budget.cost_of_pairs)
+        if iteration in tests and cases:
+            starts = model.start_noise([case.seed for case in cases])
+            actions = policy.mean.detach().expand(len(cases), -1, -1)
+            victim.submit(cases, sample(victim, cases, starts, actions, steps, settings), {"iteration": iteration})
     victim.facts["rollouts"] = iterations * rollouts
 
 
 def sample(
-    victim: Victim, rows: list[int], starts: Tensor, actions: Tensor, steps: list[Step], settings: RevamSettings
+    victim: Victim, cases: Sequence[Case], starts: Tensor, actions: Tensor, steps: Sequence[Step], settings: RevamSettings
 ) -> Tensor:
-    """Finished latents with the prediction steered at the first steps, (rows, c, h, w); actions (rows, active, 2)."""
-
+    """Finished latents with the prediction steered at the first steps, (cases, c, h, w); actions (cases, active, 2)."""
     model, scale = victim.model, sampling_scale(victim.model.sampler.guidance_scale)
-    empty, asked = model.encode([""]), victim.asked(rows)
+    empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
     rho, phi = steering_policy.bounded(actions, settings.largest_rho)
     finished = []
-    for part in victim.batches(len(rows)):
+    for part in batches(model, len(cases)):
         z = starts[part]
         for step in steps:
             with torch.no_grad():
@@ -79,8 +79,7 @@ def sample(
 
 
 def _random(victim: Victim, like: Tensor, step: Step) -> Tensor:
-
-    return torch.randn(like.shape[1:], generator=victim.generator("direction", step.index)).to(like).expand_as(like)
+    return torch.randn(like.shape[1:], generator=victim.draws.generator("direction", step.index)).to(like).expand_as(like)
 
 
 class Rewards:
@@ -93,38 +92,40 @@ class Rewards:
     """U-Net calls per picture."""
 
     def __init__(self, victim: Victim, settings: RevamSettings) -> None:
-
         self.victim = victim
-        shown, others = victim.concept_pictures(settings.pictures)[1], victim.other_pictures(2 * settings.pictures)[1]
-        random, steps = victim.generator("probe"), settings.probe_steps
+        _, shown = victim.original.concept_pictures(settings.pictures)
+        _, others = victim.original.other_pictures(2 * settings.pictures)
+        random, steps = victim.draws.generator("probe"), settings.probe_steps
         self.probe: Probe = probe.train(shown, others, victim.model.schedule, random, steps=steps, lr=1e-3, power=2.0)
         natural = statistics(torch.cat([shown, others]))
         self.usual, self.spread = natural.mean(0), natural.std(0) + 1e-6
 
-    def __call__(self, rows: list[int], latents: Tensor, generator: Any) -> Tensor:
-
+    def __call__(self, cases: Sequence[Case], latents: Tensor, generator: Generator) -> Tensor:
         strange = ((statistics(latents) - self.usual) / self.spread).square().mean(1)
-        return torch.stack([self.probe.log_likely(latents, 1.0), self.information(rows, latents, generator), -strange.cpu()])
+        return torch.stack([self.probe.log_likely(latents, 1.0), self.information(cases, latents, generator), -strange.cpu()])
 
-    def information(self, rows: list[int], x: Tensor, generator: Any) -> Tensor:
+    def information(self, cases: Sequence[Case], x: Tensor, generator: Generator) -> Tensor:
         """Squared error of the base model without the concept's words minus that with them, (n,): the same noise for all."""
-
-        model, cases = self.victim.model, self.victim.cases
-        prompts = [cases[row].masked for row in rows] + [cases[row].wanted for row in rows]
-        total = torch.zeros(len(x))
-        with self.victim.original(), torch.no_grad():
-            words = self.victim.encode(prompts)
+        model, total = self.victim.model, torch.zeros(len(x))
+        prompts = [case.masked for case in cases] + [case.wanted for case in cases]
+        with self.victim.original.acting(), torch.no_grad():
+            words = encode(model, prompts)
             for share in self.LEVELS:
                 t = torch.full((len(x),), int(share * model.schedule.steps))
                 noise = torch.randn(x.shape[1:], generator=generator).to(x).expand_as(x)
                 z, target = model.schedule.add_noise(x, noise, t), model.schedule.target(x, noise, t)
                 for sign, part in ((1, words[: len(x)]), (-1, words[len(x) :])):
-                    errors = [
-                        (model.predict(a, b, c) - d).float().square().flatten(1).mean(1)
-                        for a, b, c, d in zip(*(each.split(self.victim.batch) for each in (z, t, part, target)), strict=True)
-                    ]
-                    total += sign * torch.cat(errors).cpu()
+                    total += sign * _errors(model, z, t, part, target)
         return total
+
+
+def _errors(model: Model, z: Tensor, t: Tensor, words: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of the network's output for each of the noised latents, (n,) on the CPU."""
+    parts = [
+        (model.predict(z[rows], t[rows], words[rows]) - target[rows]).float().square().flatten(1).mean(1)
+        for rows in batches(model, len(z))
+    ]
+    return torch.cat(parts).cpu()
 
 
 def statistics(latents: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ best may get lost; here one elite is left untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,111 +16,113 @@ import torch
 from torch import Generator, Tensor
 
 from excise.attacks import token_search
-from excise.attacks.p4d.attack import nearest
+from excise.attacks.asking import batches, encode
+from excise.attacks.cases import Case
 from excise.attacks.ring_a_bell import GradientSettings, RingABellSettings
 from excise.attacks.victim import Victim
+from excise.models import Model
 
 
 def genetic(victim: Victim, settings: RingABellSettings) -> None:
     """A population for every prompt."""
-
-    rows = victim.affordable(victim.standing, victim.cost())
-    if not rows:
+    cases = victim.affordable(victim.budget.cost())
+    if not cases:
         return
     found: list[Tensor] = []
-    with victim.original(), torch.no_grad():
-        goals = targets(victim, rows, settings.eta)
-        for goal, random in zip(goals, victim.generators(rows, "genes"), strict=True):
-            tick = partial(_tell, victim, len(found) * settings.generations, len(rows) * settings.generations)
-            found.append(evolved(victim, goal, settings, random, tick))
-    _try(victim, rows, torch.stack(found), {"generations": settings.generations})
+    with victim.original.acting(), torch.no_grad():
+        goals = targets(victim, cases, settings.eta)
+        for goal, random in zip(goals, victim.draws.generators(cases, "genes"), strict=True):
+            tick = partial(_tell, victim, len(found) * settings.generations, len(cases) * settings.generations)
+            found.append(evolved(victim.model, goal, settings, random, tick))
+    _try(victim, cases, torch.stack(found), {"generations": settings.generations})
 
 
 def gradient(victim: Victim, settings: GradientSettings) -> None:
     """Continuous rows for all prompts side by side, projected at every step."""
-
-    rows = victim.affordable(victim.standing, victim.cost())
-    if not rows:
+    cases = victim.affordable(victim.budget.cost())
+    if not cases:
         return
+    with victim.original.acting():
+        found = _descended(victim, cases, settings)
+    for step, tokens in found.items():
+        here = victim.affordable(victim.budget.cost(), among=cases)
+        if here:
+            _try(victim, here, tokens[[cases.index(case) for case in here]], {"step": step})
+
+
+def _descended(victim: Victim, cases: Sequence[Case], settings: GradientSettings) -> dict[int, Tensor]:
+    """The tokens, (cases, K), at every step that is tried."""
+    model = victim.model
     tests = {round(settings.steps * (number + 1) / settings.tests) for number in range(settings.tests)}
-    known, table = token_search.ordinary(victim.model), token_search.table(victim.model).float()
-    count, found = _fitting(victim, settings.tokens), {}
-    drawn = [torch.randint(len(known), (count,), generator=random) for random in victim.generators(rows, "rows")]
+    known, table = token_search.ordinary(model), token_search.table(model).float()
+    count, found = _fitting(model, settings.tokens), {}
+    drawn = [torch.randint(len(known), (count,), generator=random) for random in victim.draws.generators(cases, "rows")]
     picks = known[torch.stack(drawn)]
     soft = table[picks.to(table.device)].clone().requires_grad_(True)
     optimizer = torch.optim.AdamW([soft], lr=settings.lr, weight_decay=0.1)
-    with victim.original():
-        goals = targets(victim, rows, settings.eta)
-        for step in range(settings.steps + 1):
-            picks = known[nearest(soft.detach().flatten(0, 1), table[known.to(table.device)])].view(len(rows), count)
-            if step in tests or step == settings.steps:
-                found[step] = picks
-            soft.grad = torch.zeros_like(soft)
-            for part in victim.batches(len(rows)):
-                hard = table[picks[part].to(table.device)].requires_grad_(True)
-                distance(victim, picks[part], goals[part], hard).sum().backward()
-                assert hard.grad is not None
-                soft.grad[part] = hard.grad
-            optimizer.step()
-    for step, tokens in found.items():
-        here = [place for place, row in enumerate(rows) if row in victim.standing]
-        here = victim.affordable(here, victim.cost())
-        if here:
-            _try(victim, [rows[place] for place in here], tokens[here], {"step": step})
+    goals = targets(victim, cases, settings.eta)
+    for step in range(settings.steps + 1):
+        picks = known[token_search.nearest(soft.detach().flatten(0, 1), table[known.to(table.device)])].view(-1, count)
+        if step in tests or step == settings.steps:
+            found[step] = picks
+        soft.grad = torch.zeros_like(soft)
+        for part in batches(model, len(cases)):
+            hard = table[picks[part].to(table.device)].requires_grad_(True)
+            distance(model, picks[part], goals[part], hard).sum().backward()
+            assert hard.grad is not None
+            soft.grad[part] = hard.grad
+        optimizer.step()
+    return found
 
 
-def targets(victim: Victim, rows: list[int], eta: float) -> Tensor:
-    """E(p) + eta c for the asked prompts, (rows, tokens, width)."""
-    pairs = victim.concept.pairs()
-    with_, without = victim.encode([pair.prompt for pair in pairs]), victim.encode([pair.masked for pair in pairs])
-    return victim.asked(rows) + eta * (with_ - without).mean(0)
+def targets(victim: Victim, cases: Sequence[Case], eta: float) -> Tensor:
+    """E(p) + eta c for the asked prompts, (cases, tokens, width)."""
+    model, pairs = victim.model, victim.concept.pairs()
+    with_, without = encode(model, [pair.prompt for pair in pairs]), encode(model, [pair.masked for pair in pairs])
+    return encode(model, [case.asked for case in cases]) + eta * (with_ - without).mean(0)
 
 
-def distance(victim: Victim, tokens: Tensor, goal: Tensor, rows: Tensor | None = None) -> Tensor:
+def distance(model: Model, tokens: Tensor, goal: Tensor, rows: Tensor | None = None) -> Tensor:
     """|| E(p') - goal ||^2 over all positions, (n,); tokens (n, K), goal (1 or n, tokens, width), rows (n, K, width) in their place."""
-
-    ids, free = prompts(victim, tokens)
-    table = token_search.table(victim.model).float()
+    ids, free = prompts(model, tokens)
+    table = token_search.table(model).float()
     told = table[ids] if rows is None else table[ids].masked_scatter(free[..., None], rows)
-    return (token_search.encode_rows(victim.model, ids, told) - goal).float().square().flatten(1).sum(1)
+    return (token_search.encode_rows(model, ids, told) - goal).float().square().flatten(1).sum(1)
 
 
-def prompts(victim: Victim, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def prompts(model: Model, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Padded ids of prompts that are these tokens, and where they are."""
-
-    ids, free = token_search.inserted(victim.model, [""], tokens.shape[1])
+    ids, free = token_search.inserted(model, [""], tokens.shape[1])
     ids, free = ids.repeat(len(tokens), 1), free.repeat(len(tokens), 1)
     return ids.masked_scatter(free, tokens.to(ids.device)), free
 
 
 def _tell(victim: Victim, before: int, total: int, generation: int) -> None:
-    victim.run.progress("generations of words", before + generation, total)
+    victim.progress("generations of words", before + generation, total)
 
 
 def evolved(
-    victim: Victim,
+    model: Model,
     goal: Tensor,
     settings: RingABellSettings,
     random: Generator,
     tick: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """The tokens that come closest to the goal, (K,); `tick` is told the generations done."""
-
-    known, count = token_search.ordinary(victim.model), _fitting(victim, settings.tokens)
+    known, count = token_search.ordinary(model), _fitting(model, settings.tokens)
     people = known[torch.randint(len(known), (settings.population, count), generator=random)]
-    fitness = distance(victim, people, goal[None]).cpu()
+    fitness = distance(model, people, goal[None]).cpu()
     for generation in range(settings.generations):
         people = people[fitness.argsort()]
         children = _mutated(_crossed(people[: settings.population // 2], settings, random), known, settings, random)
         people = torch.cat([people[:1], children])[: settings.population]
-        fitness = distance(victim, people, goal[None]).cpu()
+        fitness = distance(model, people, goal[None]).cpu()
         tick(generation + 1)
     return people[fitness.argmin()]
 
 
 def _crossed(parents: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
     """The parents, and two children of each of as many random pairs as it takes, crossed at one point or like them."""
-
     n, count = parents.shape
     pairs = (settings.population - n + 1) // 2
     one, other = (parents[torch.randint(n, (pairs,), generator=random)] for _ in range(2))
@@ -130,7 +132,6 @@ def _crossed(parents: Tensor, settings: RingABellSettings, random: Generator) ->
 
 
 def _mutated(people: Tensor, known: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
-
     n, count = people.shape
     fresh = known[torch.randint(len(known), (n, 1), generator=random)]
     place = torch.randint(count, (n, 1), generator=random)
@@ -138,11 +139,10 @@ def _mutated(people: Tensor, known: Tensor, settings: RingABellSettings, random:
     return torch.where(here, fresh, people)
 
 
-def _fitting(victim: Victim, tokens: int) -> int:
-    return min(tokens, victim.model.pipeline.tokenizer.model_max_length - 2)
+def _fitting(model: Model, tokens: int) -> int:
+    return min(tokens, model.pipeline.tokenizer.model_max_length - 2)
 
 
-def _try(victim: Victim, rows: list[int], tokens: Tensor, note: dict[str, Any]) -> None:
-
+def _try(victim: Victim, cases: Sequence[Case], tokens: Tensor, note: Mapping[str, Any]) -> None:
     texts = [token_search.text(victim.model, row.tolist()) for row in tokens]
-    victim.submit(rows, victim.ask(rows, texts), [{"prompt": text, "masked": "", **note} for text in texts])
+    victim.submit(cases, victim.ask(cases, texts), [{"prompt": text, "masked": "", **note} for text in texts])

@@ -17,20 +17,22 @@ from torch import Tensor
 from excise.attacks.rounding import RoundingSettings
 from excise.attacks.victim import Victim
 from excise.edits import original_tensors
+from excise.models import Model
 from excise.models.fingerprint import named_tensors
 
 
 def attack(victim: Victim, settings: RoundingSettings) -> None:
     """The asked prompts at their own seeds, with rounded weights."""
     shown = {}
-    for bits in victim.tries(settings.bits, [victim.cost()] * len(settings.bits)):
-        rows = victim.affordable(victim.standing, victim.cost())
-        if not rows:
+    cost = victim.budget.cost()
+    for bits in victim.budget.tries(settings.bits, [cost] * len(settings.bits)):
+        cases = victim.affordable(cost)
+        if not cases:
             break
-        victim.facts[f"{bits} bits"] = change(victim, bits)
-        with coarse(victim, bits):
-            latents = victim.ask(rows, [victim.cases[row].asked for row in rows])
-        shown[f"{bits}"] = [sum(victim.submit(rows, latents, {"bits": bits})), len(rows)]
+        victim.facts[f"{bits} bits"] = change(victim.model, bits)
+        with coarse(victim.model, bits):
+            latents = victim.ask(cases)
+        shown[f"{bits}"] = [sum(victim.submit(cases, latents, {"bits": bits})), len(cases)]
     victim.facts["shown of tried, by bits"] = shown
 
 
@@ -42,7 +44,6 @@ def rounded(weight: Tensor, bits: int) -> Tensor:
 
 def bins(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """The nearest multiple of each row's step as its number (rows, others), and the steps (rows, 1)."""
-
     flat = weight.flatten(1).float()
     step = flat.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
     step = torch.where(step == 0, torch.ones_like(step), step)
@@ -50,10 +51,9 @@ def bins(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def coarse(victim: Victim, bits: int) -> Iterator[None]:
+def coarse(model: Model, bits: int) -> Iterator[None]:
     """The model's matrices and convolutions are rounded inside the block."""
-
-    parameters = {name: parameter for name, parameter in named_tensors(victim.model).items() if parameter.ndim > 1}
+    parameters = {name: parameter for name, parameter in named_tensors(model).items() if parameter.ndim > 1}
     before = {name: parameter.data for name, parameter in parameters.items()}
     try:
         for parameter in parameters.values():
@@ -64,11 +64,10 @@ def coarse(victim: Victim, bits: int) -> Iterator[None]:
             parameter.data = before[name]
 
 
-def change(victim: Victim, bits: int) -> dict[str, Any] | None:
+def change(model: Model, bits: int) -> dict[str, Any] | None:
     """What rounding does to the edit: share of changed weights, and <dQ, dW> / ||dW||^2; None where no weight was changed."""
-
-    after, moved, total, inner, norm = named_tensors(victim.model), 0, 0, 0.0, 0.0
-    for name, before in original_tensors(victim.model).items():
+    after, moved, total, inner, norm = named_tensors(model), 0, 0, 0.0, 0.0
+    for name, before in original_tensors(model).items():
         if before.ndim < 2 or before is after[name]:
             continue
         (old, old_step), (new, new_step) = bins(before.data, bits), bins(after[name].data, bits)

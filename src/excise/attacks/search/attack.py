@@ -10,6 +10,7 @@ from dataclasses import asdict
 import torch
 
 from excise.attacks import token_search
+from excise.attacks.cases import Case
 from excise.attacks.search import SeedSettings, WordSettings
 from excise.attacks.victim import Victim
 from excise.concepts import PromptPair
@@ -20,46 +21,44 @@ SHIFT = 10_000
 
 def seeds(victim: Victim, settings: SeedSettings) -> None:
     """The asked prompts again, at other seeds."""
-    for number in victim.tries(range(1, settings.tries + 1), [victim.cost()] * settings.tries):
-        rows = victim.affordable(victim.standing, victim.cost())
-        if not rows:
+    cost = victim.budget.cost()
+    for number in victim.budget.tries(range(1, settings.tries + 1), [cost] * settings.tries):
+        cases = victim.affordable(cost)
+        if not cases:
             return
-        latents = victim.ask(rows, [victim.cases[row].asked for row in rows], shift=number * SHIFT)
-        victim.submit(rows, latents, [{"seed": victim.cases[row].seed + number * SHIFT} for row in rows])
+        latents = victim.ask(cases, shift=number * SHIFT)
+        victim.submit(cases, latents, [{"seed": case.seed + number * SHIFT} for case in cases])
 
 
 def prompts(victim: Victim, settings: WordSettings) -> None:
     """Other prompts at the same seeds. The neutral control gets the other wordings without the concept's words."""
-    for number in victim.tries(range(settings.tries), [victim.cost()] * settings.tries):
-        rows = victim.affordable(victim.standing, victim.cost())
-        if not rows:
+    cost = victim.budget.cost()
+    for number in victim.budget.tries(range(settings.tries), [cost] * settings.tries):
+        cases = victim.affordable(cost)
+        if not cases:
             return
         write = _reworded if number % 2 == 0 else _with_random_words
-        pairs = [write(victim, row, number // 2, settings) for row in rows]
-        victim.submit(rows, victim.ask(rows, [pair.prompt for pair in pairs]), [asdict(pair) for pair in pairs])
+        pairs = [write(victim, case, number // 2, settings) for case in cases]
+        victim.submit(cases, victim.ask(cases, [pair.prompt for pair in pairs]), [asdict(pair) for pair in pairs])
 
 
-def _reworded(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
-    """One of the other prompts that name the concept, in an order of the prompt's own."""
-
-    case = victim.cases[row]
+def _reworded(victim: Victim, case: Case, number: int, settings: WordSettings) -> PromptPair:
+    """One of the other prompts that name the concept, in an order of the case's own."""
     pairs = [pair for pair in victim.concept.pairs() if pair.prompt != case.wanted]
     if not pairs:
-        return _with_random_words(victim, row, number, settings)
-    order = torch.randperm(len(pairs), generator=victim.generator("wording", case.context, case.seed))
+        return _with_random_words(victim, case, number, settings)
+    order = torch.randperm(len(pairs), generator=victim.draws.generator("wording", case.context, case.seed))
     pair = pairs[int(order[number % len(pairs)])]
     return PromptPair(pair.masked, pair.masked) if case.asked == case.masked else pair
 
 
-def _with_random_words(victim: Victim, row: int, number: int, settings: WordSettings) -> PromptPair:
+def _with_random_words(victim: Victim, case: Case, number: int, settings: WordSettings) -> PromptPair:
     """Words that the concept's phrases have are not among them: a control would be asked for it by name."""
-
-    case = victim.cases[row]
     named = [token for ids in victim.model.token_ids(victim.concept.phrases) for token in ids]
     known = token_search.ordinary(victim.model)
     known = known[~torch.isin(known, torch.tensor(named))]
     room = victim.model.pipeline.tokenizer.model_max_length - len(victim.model.token_ids([case.asked])[0])
     count = max(0, min(settings.tokens, room))
-    picks = torch.randint(len(known), (count,), generator=victim.generator("words", number, case.context, case.seed))
+    picks = torch.randint(len(known), (count,), generator=victim.draws.generator("words", number, case.context, case.seed))
     words = token_search.text(victim.model, known[picks].tolist())
     return PromptPair(f"{words} {case.asked}".strip(), f"{words} {case.masked}".strip())

@@ -8,67 +8,68 @@ text but keeps the old end position; here the text is all there is.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 
 from excise.attacks import token_search
+from excise.attacks.asking import batches
+from excise.attacks.cases import Case
 from excise.attacks.unlearndiffatk import UnlearnDiffAtkSettings
 from excise.attacks.victim import Victim
+from excise.models import Model
 
 
 def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
     """All prompts side by side, each with tokens of its own."""
-
-    model, rows = victim.model, victim.standing
-    randoms = victim.generators(rows, "unlearndiffatk")
-    iterations = victim.iterations(settings.iterations, 3 * victim.prompts, settings.tests * victim.prompts * victim.cost())
-    pictures, known = victim.targets(rows), token_search.ordinary(model)
-    ids, free = token_search.inserted(model, [victim.cases[row].asked for row in rows], settings.tokens)
-    chances = torch.full((len(rows), settings.tokens, len(known)), 1 / len(known)).requires_grad_(True)
+    model, budget, cases = victim.model, victim.budget, victim.standing
+    randoms = victim.draws.generators(cases, "unlearndiffatk")
+    trials = settings.tests * budget.prompts * budget.cost()
+    iterations = budget.iterations(settings.iterations, 3 * budget.prompts, trials)
+    pictures, known = victim.original.targets(cases), token_search.ordinary(model)
+    ids, free = token_search.inserted(model, [case.asked for case in cases], settings.tokens)
+    chances = torch.full((len(cases), settings.tokens, len(known)), 1 / len(known)).requires_grad_(True)
     optimizer = torch.optim.Adam([chances], lr=settings.lr, weight_decay=settings.weight_decay)
     tests = {round(iterations * (number + 1) / settings.tests) for number in range(settings.tests)}
     stride = model.schedule.steps / settings.timesteps
     for iteration in range(iterations):
         t = int(stride * (settings.timesteps * iteration // iterations + 0.5))
         chances.grad = torch.zeros_like(chances)
-        for part in victim.batches(len(rows)):
+        for part in batches(model, len(cases)):
             draws = [sampled(row, random) for row, random in zip(chances.detach()[part], randoms[part], strict=True)]
-            hot, noise = torch.stack(draws).requires_grad_(True), victim.normal(randoms[part])
-            _loss(victim, pictures[part], ids[part], free[part], hot, known, t, noise).backward()
+            hot, noise = torch.stack(draws).requires_grad_(True), victim.draws.normal(randoms[part])
+            _loss(model, pictures[part], ids[part], free[part], hot, known, t, noise).backward()
             assert hot.grad is not None
             chances.grad[part] = hot.grad.clamp(-1, 1)
         optimizer.step()
         chances.data = simplex(chances.data)
         if iteration + 1 in tests:
-            _test(victim, rows, known[chances.detach().argmax(2)], iteration + 1)
+            _test(victim, cases, known[chances.detach().argmax(2)], iteration + 1)
 
 
-def _loss(victim: Victim, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known: Tensor, t: int, noise: Tensor) -> Tensor:
+def _loss(model: Model, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known: Tensor, t: int, noise: Tensor) -> Tensor:
     """Squared error of what is predicted of the noised pictures, summed over prompts."""
-
-    model, table = victim.model, token_search.table(victim.model).float()
+    table = token_search.table(model).float()
     rows = table[ids].masked_scatter(free[..., None], (hot.to(table) @ table[known.to(table.device)]))
     times, noise = torch.full((len(x),), t), noise.to(x)
     predicted = model.predict(model.schedule.add_noise(x, noise, times), times, token_search.encode_rows(model, ids, rows))
     return (predicted - model.schedule.target(x, noise, times)).float().square().flatten(1).mean(1).sum()
 
 
-def _test(victim: Victim, rows: list[int], tokens: Tensor, iteration: int) -> None:
-
-    here = [place for place, row in enumerate(rows) if row in victim.standing]
-    here = victim.affordable(here, victim.cost())
+def _test(victim: Victim, cases: Sequence[Case], tokens: Tensor, iteration: int) -> None:
+    """Ask those that stand with their tokens, (cases, free tokens), before the prompt."""
+    here = victim.affordable(victim.budget.cost())
     if not here:
         return
-    asked = [victim.cases[rows[place]].asked for place in here]
-    texts = [f"{token_search.text(victim.model, tokens[place].tolist())} {ask}" for place, ask in zip(here, asked, strict=True)]
-    cases = [victim.cases[rows[place]] for place in here]
-    notes = [{"prompt": text, "masked": case.masked, "iteration": iteration} for text, case in zip(texts, cases, strict=True)]
-    victim.submit([rows[place] for place in here], victim.ask([rows[place] for place in here], texts), notes)
+    words = [token_search.text(victim.model, tokens[cases.index(case)].tolist()) for case in here]
+    texts = [f"{word} {case.asked}" for word, case in zip(words, here, strict=True)]
+    notes = [{"prompt": text, "masked": case.masked, "iteration": iteration} for text, case in zip(texts, here, strict=True)]
+    victim.submit(here, victim.ask(here, texts), notes)
 
 
 def sampled(chances: Tensor, generator: Generator) -> Tensor:
     """One-hot rows drawn with these probabilities, shape (..., vocabulary)."""
-
     flat = chances.reshape(-1, chances.shape[-1])
     picks = torch.multinomial(flat.clamp_min(0), 1, generator=generator)
     return torch.zeros_like(flat).scatter_(1, picks, 1.0).view_as(chances)

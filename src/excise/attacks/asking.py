@@ -1,0 +1,54 @@
+"""Asking a model for pictures, and judging whether they show the concept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from excise.evaluation.detector import Detector
+from excise.models import Model
+
+
+def batches(model: Model, count: int) -> Iterator[slice]:
+    """`count` rows in parts that the model takes at once."""
+    size = model.batch(32)
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def encode(model: Model, prompts: Sequence[str]) -> Tensor:
+    """Text embeddings, a row per prompt; each distinct prompt passes the text encoder once."""
+    distinct = list(dict.fromkeys(prompts))
+    return model.encode(distinct)[[distinct.index(prompt) for prompt in prompts]]
+
+
+def sample(model: Model, conditioning: Tensor, seeds: Sequence[int], *, signed_guidance: float | None = None) -> Tensor:
+    """Finished latents (n, c, h, w) by the model's own sampler, from the noise of a seed for each row of the conditioning.
+
+    signed_guidance a guidance scale that is taken at its word, also below 1; default the sampler's own
+    """
+    starts, finished = model.start_noise(seeds), []
+    for rows in batches(model, len(seeds)):
+        generators = model.step_noise(seeds[rows])
+        *_, last = model.trajectory(
+            conditioning[rows], starts[rows], guidance_scale=signed_guidance, signed=signed_guidance is not None,
+            generators=generators,
+        )  # fmt: skip
+        finished.append(last.latents)
+    return torch.cat(finished)
+
+
+def judge(model: Model, detector: Detector, latents: Tensor, pictures: Tensor | None = None) -> tuple[list[bool], list[float]]:
+    """Whether each of these finished latents shows the concept, and how likely the detector finds that, 0–1.
+
+    pictures what the detector looks at, if that is not the whole picture
+
+    Latents that are not finite show nothing.
+    """
+    finite = latents.flatten(1).isfinite().all(1).cpu()
+    if pictures is None:
+        clean = latents.nan_to_num(0.0, 0.0, 0.0)
+        pictures = torch.cat([model.decode(part) for part in clean.split(model.batch(32))])
+    found, likely = detector(pictures)
+    return (found.cpu() & finite).tolist(), likely.tolist()

@@ -1,0 +1,66 @@
+"""Who is attacked: the erased model and its controls, as edits of one network, and what each shows without any attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from excise.attacks.asking import encode, judge, sample
+from excise.attacks.cases import Case, make_cases
+from excise.concepts import Concept
+from excise.edits import Edit, all_applied
+from excise.evaluation.detector import Detector
+from excise.models import Model
+
+
+@dataclass(frozen=True)
+class AuditedModel:
+    """A model as edits of the one that is loaded.
+
+    name    "erased", "neutral" (the base model, asked without the concept's words), or "gold" (one that never saw the concept)
+    edits   what makes it that model
+    neutral whether it is asked without the concept's words
+    """
+
+    name: str
+    edits: tuple[Edit, ...] = ()
+    neutral: bool = False
+
+    @contextmanager
+    def on(self, model: Model) -> Iterator[None]:
+        """The network is this model inside the block."""
+        with all_applied(model, self.edits):
+            yield
+
+
+@dataclass(frozen=True)
+class PlainPictures:
+    """What a model shows without any attack.
+
+    cases   the prompts that it was asked
+    hits    whether the picture of each shows the concept
+    latents of the pictures, (cases, c, h, w) float32 on the CPU
+    """
+
+    cases: tuple[Case, ...]
+    hits: tuple[bool, ...]
+    latents: Tensor
+
+    @classmethod
+    def of(
+        cls, model: Model, audited: AuditedModel, concept: Concept, detector: Detector, count: int, seed: int
+    ) -> PlainPictures:
+        """Of `count` cases, with seeds counted up from `seed`."""
+        cases = make_cases(concept, count, seed, neutral=audited.neutral)
+        with audited.on(model):
+            latents = sample(model, encode(model, [case.asked for case in cases]), [case.seed for case in cases])
+        hits, _ = judge(model, detector, latents)
+        return cls(cases, tuple(hits), latents.float().cpu())
+
+    @property
+    def standing(self) -> tuple[Case, ...]:
+        """The cases whose picture does not show the concept: those to attack."""
+        return tuple(case for case, hit in zip(self.cases, self.hits, strict=True) if not hit)
