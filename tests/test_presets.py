@@ -83,8 +83,9 @@ PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
     },
     # arXiv 2312.16145 and its release; its learning rate falls three times, here once
     ("spm", "paper"): {
-        "wording": "name", "steps": 3000, "batch": 1, "lr": 1e-4, "clip": None, "schedule": "cosine", "states": "fresh",
-        "sampler_steps": 30, "guidance_scale": 3.0, "eta": 1.0, "anchors": 4, "anchor_weight": 1000.0, "transport": "cosine",
+        "wording": "name", "steps": 3000, "batch": 1, "lr": 1e-4, "weight_decay": 1e-2, "clip": None, "schedule": "cosine",
+        "states": "fresh", "sampler_steps": 30, "guidance_scale": 3.0, "eta": 1.0, "anchors": 4, "interleaved": True,
+        "anchor_weight": 1000.0, "transport": "cosine", "empty_strength": "prompt",
     },
     # arXiv 2405.15304's release: the discriminator alone in steps 0 to 1000 of 2000
     ("doco", "style"): {**DOCO, "critic_lr": 5e-4, "anchor": "painting"},

@@ -152,6 +152,49 @@ def test_strength_depends_on_the_prompt_and_the_empty_one_has_its_own(canvas: Mo
     assert float(found(batch)[1]) > 0.9
 
 
+def test_the_empty_prompt_of_guidance_may_have_the_prompt_s_strength(sd1: Model, tmp_path: Path) -> None:
+    """As published: one strength for both halves of a guided pass; another for other passes; the file says so."""
+    x = torch.randn(1, *sd1.latent_shape, generator=torch.Generator().manual_seed(0))
+    edit = erase(sd1, transport="cosine", empty_strength="prompt")
+    parts = {
+        label: replace(part, factors={f"unet.{n}": f for n, f in random_factors(sd1, 1).items()})
+        for label, part in edit.parts.items()
+    }
+    edit = AdapterEdit.of_parts(parts, edit.manifest)
+    transport = edit.parts["object:cat"].transport
+    own = replace(transport, empty=None)
+    empty, cat, dog = sd1.encode([""]), sd1.encode(["a cat"]), sd1.encode(["a dog"])
+    strength, alone = float(own(dog)), float(own(empty))
+    assert 0.05 < strength < 0.95 and abs(strength - alone) > 0.01
+    assert transport(torch.cat([empty, empty, dog, cat])).tolist() == pytest.approx([strength, 1, strength, 1], abs=1e-5)
+    assert transport(torch.cat([empty.bfloat16(), dog.bfloat16()])).tolist() == pytest.approx([strength] * 2, abs=0.02)
+    assert transport(empty).item() == pytest.approx(alone, abs=1e-5)
+    for batch in (torch.cat([dog, empty]), torch.cat([empty, dog, cat]), torch.cat([empty, dog, cat, cat])):
+        assert torch.allclose(transport(batch), own(batch), atol=1e-6), "no guided pass"
+
+    def guided(steps: int = 2) -> Tensor:
+        *_, last = sd1.trajectory(dog, x, steps=steps, guidance_scale=4.0)
+        return last.latents
+
+    layers = spm.adaptable(sd1.unet)
+    kept = {name: layer.weight.data for name, layer in layers.items()}
+    base = guided()
+    for name, f in random_factors(sd1, 1).items():
+        layers[name].weight.data = kept[name] + strength * torch.einsum("or,r...->o...", f.up, f.down)
+    expected = guided()
+    for name, weight in kept.items():
+        layers[name].weight.data = weight
+    edit.save_pretrained(tmp_path / "edit")
+    loaded = load_edit(tmp_path / "edit")
+    assert isinstance(loaded, AdapterEdit) and torch.equal(loaded.parts["object:cat"].transport.empty, transport.empty)  # type: ignore[arg-type]
+    with loaded.applied(sd1):
+        found = guided()
+    with AdapterEdit.of_parts({"x": replace(parts["object:cat"], transport=own)}, edit.manifest).applied(sd1):
+        otherwise = guided()
+    assert (expected - base).abs().max() > 0.05 and torch.allclose(found, expected, atol=1e-3)
+    assert not torch.allclose(otherwise, expected, atol=1e-2)
+
+
 def test_the_discriminant_is_scipy_s() -> None:
     """The same objective, written in numpy and minimised by scipy."""
     random = np.random.default_rng(0)
@@ -233,55 +276,112 @@ def test_the_loss_at_the_start_is_the_push_times_one_plus_eta_squared(
     assert torch.allclose(found, expected, rtol=1e-4)
 
 
+def moved(model: Model) -> spm.Membrane:
+    """An adapter as it may be in the middle of its training."""
+    membrane = spm.Membrane(model.unet, "x", Run().generator(5))
+    for name, factors in random_factors(model, 1).items():
+        membrane.factors[name].up.data = factors.up
+    return membrane
+
+
+def found_loss(model: Model, membrane: spm.Membrane, settings: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The method's loss of the first step, and its gradient."""
+    with Injection(model.unet, [membrane.factors], membrane.strengths):
+        found = spm._round(model, bank_of(model), membrane, settings, Run(), 0)(0)
+        return found, torch.autograd.grad(found, list(membrane.parameters.values()))
+
+
+class Written:
+    """The network with the adapter on and off, without hooks: dense weights W + up down in their place."""
+
+    def __init__(self, model: Model, membrane: spm.Membrane) -> None:
+        self.model, self.unet = model, model.pipeline.unet
+        self.dense = {
+            f"{name}.weight": layer.weight
+            + torch.einsum("or,r...->o...", *(membrane.factors[name].up, membrane.factors[name].down))
+            for name, layer in spm.adaptable(model.unet).items()
+        }
+
+    def visited(self, settings: Any) -> States:
+        """The student's own states of the first step."""
+        kept = {name: self.unet.get_parameter(name).data for name in self.dense}
+        for name, weight in self.dense.items():
+            self.unet.get_parameter(name).data = weight.detach()
+        states = visits(self.model, bank_of(self.model), settings, Run(), 0)(0)
+        for name, weight in kept.items():
+            self.unet.get_parameter(name).data = weight
+        return states
+
+    def on(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        output: Tensor = functional_call(self.unet, self.dense, (x, t), {"encoder_hidden_states": text}).sample
+        return output
+
+    @torch.no_grad()
+    def off(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        output: Tensor = self.unet(x, t, encoder_hidden_states=text).sample
+        return output
+
+
+def assert_same(
+    found: tuple[Tensor, tuple[Tensor, ...]], expected: Tensor, membrane: spm.Membrane, tolerance: float = 1e-3
+) -> None:
+    """Loss and gradient."""
+    assert torch.allclose(found[0], expected, rtol=tolerance)
+    for found_, wanted in zip(found[1], torch.autograd.grad(expected, list(membrane.parameters.values())), strict=True):
+        assert (found_ - wanted).abs().max() < tolerance * wanted.abs().max() + 1e-6
+
+
 def test_the_loss_and_its_gradient_written_out(sd1: Model) -> None:
-    """Dense weights W + up down in the place of hooks. The adapter visits the states; targets and anchors' answers are without it."""
-    bank, unet = bank_of(sd1), sd1.pipeline.unet
+    """The adapter visits the states; targets and anchors' answers are without it."""
     settings = settings_of(
         "spm", **{**QUICK, "states": "fresh", "sampler_steps": 4, "eta": 0.7, "anchors": 3, "anchor_weight": 3.0}
     )
-    membrane = spm.Membrane(sd1.unet, "x", Run().generator(5))
-    for name, factors in random_factors(sd1, 1).items():
-        membrane.factors[name].up.data = factors.up
-    with Injection(sd1.unet, [membrane.factors], membrane.strengths):
-        found = spm._round(sd1, bank, membrane, settings, Run(), 0)(0)
-        gradients = torch.autograd.grad(found, list(membrane.parameters.values()))
-
-    dense = {
-        f"{name}.weight": layer.weight
-        + torch.einsum("or,r...->o...", *(membrane.factors[name].up, membrane.factors[name].down))
-        for name, layer in spm.adaptable(sd1.unet).items()
-    }
-
-    def visited() -> States:
-        return visits(sd1, bank, settings, Run(), 0)(0)
-
-    base = visited()
-    kept = {name: unet.get_parameter(name).data for name in dense}
-    for name, weight in dense.items():
-        unet.get_parameter(name).data = weight.detach()
-    states = visited()
-    for name, weight in kept.items():
-        unet.get_parameter(name).data = weight
-    x, t, cat = states.latents, states.t, bank.conditioned.expand(2, -1, -1)
+    membrane, base = moved(sd1), visits(sd1, bank_of(sd1), settings, Run(), 0)(0)
+    written = Written(sd1, membrane)
+    on, off, states = written.on, written.off, written.visited(settings)
+    x, t, cat = states.latents, states.t, sd1.encode(["a cat"]).expand(2, -1, -1)
     assert not torch.allclose(x, base.latents, atol=1e-2), "the student's own states"
-
-    def on(x: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        return functional_call(unet, dense, (x, t), {"encoder_hidden_states": text}).sample
-
-    @torch.no_grad()
-    def off(x: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        return unet(x, t, encoder_hidden_states=text).sample
 
     nothing, own = off(x, t, sd1.encode(["", ""])), off(x, t, cat)
     erasing = (on(x, t, cat) - (nothing - 0.7 * (own - nothing))).square().mean()
     anchors = spm.random_anchors(cat[[0, 1, 0]], Run().generator(6, 0, 0))
     x, t = x[[0, 1, 0]], t[[0, 1, 0]]
     holding = (on(x, t, anchors) - off(x, t, anchors)).square().mean()
-    expected = erasing + 3.0 * holding
     assert min(erasing.item(), holding.item()) > 1e-4
-    assert torch.allclose(found, expected, rtol=1e-3)
-    for found_, wanted in zip(gradients, torch.autograd.grad(expected, list(membrane.parameters.values())), strict=True):
-        assert (found_ - wanted).abs().max() < 1e-3 * wanted.abs().max() + 1e-6
+    assert_same(found_loss(sd1, membrane, settings), erasing + 3.0 * holding, membrane)
+
+
+def test_the_paper_s_preset_has_the_released_loss_and_its_gradient(sd1: Model) -> None:
+    """Con6924/SPM at 3dd762e: batches as its guidance makes them, of which it keeps what guidance 1 leaves.
+
+    Anchors are eight prompts, ['', g] four times (src/engine/sampling.py:24), on eight times the latents (src/engine/train_util.py:161,
+    train_spm.py:249). The output's second half answers for all (train_util.py:173): ['', g, '', g]. The loss is the mean over that
+    (src/configs/prompt.py:171), times la_strength (178).
+    """
+    settings = settings_of("spm", preset="paper", sampler_steps=4)
+    membrane = moved(sd1)
+    written = Written(sd1, membrane)
+    states = written.visited(settings)
+    x, t, empty, cat = states.latents, int(states.t), sd1.encode([""]), sd1.encode(["a cat"])
+
+    def predicted(network: Any, latents: Tensor, text: Tensor) -> Tensor:
+        assert len(text) == 2 * len(latents)
+        without, with_ = network(torch.cat([latents, latents]), torch.tensor(t), text).chunk(2)
+        answer: Tensor = without + 1 * (with_ - without)
+        return answer
+
+    neutral, positive = (predicted(written.off, x, torch.cat([empty, text])) for text in (empty, cat))
+    target = predicted(written.on, x, torch.cat([empty, cat]))
+    erasing = (target - (neutral - 1 * (positive - neutral))).square().mean()
+
+    drawn = spm.random_anchors(cat.expand(4, -1, -1), Run().generator(6, 0, 0))
+    batch = torch.cat([torch.stack([empty[0], drawn[place]]) for place in (0, 2, 1, 3)])
+    on, off = (predicted(network, x.repeat(4, 1, 1, 1), batch) for network in (written.on, written.off))
+    expected = erasing + 1000 * (on - off).square().mean()
+    assert erasing.item() > 1e-4
+    assert_same(found_loss(sd1, membrane, settings), expected, membrane)
+    other, _ = found_loss(sd1, membrane, settings.model_copy(update={"interleaved": False}))
+    assert abs(other - expected) > 0.02 * expected, "random conditionings alone are another loss"
 
 
 def test_down_starts_as_diffusers_and_torch_start_a_layer(sd1: Model) -> None:

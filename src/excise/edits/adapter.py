@@ -40,11 +40,14 @@ class Transport:
     prompts (p, tokens, width), conditionings of erased prompts: the largest cosine with one of them, flattened (as published; p may be 0)
     weight  (tokens, width) and bias (1,): otherwise the probability sigmoid(<conditioning, weight> + bias) that the prompt names the
             concept (ours; the published share of equal tokens needs more than a conditioning)
+    empty   (1, tokens, width), the empty prompt's conditioning: in a batch whose first half is that, as guidance asks, each row of the
+            half has the strength of its row in the second half (as published); default its own, as any prompt
     """
 
     prompts: Tensor
     weight: Tensor
     bias: Tensor
+    empty: Tensor | None = None
 
     @classmethod
     def always(cls, tokens: int, width: int) -> Transport:
@@ -53,6 +56,18 @@ class Transport:
 
     def __call__(self, conditioning: Tensor) -> Tensor:
         """Strength for each sample, (b,) float32; conditioning (b, tokens, width)."""
+        if self.empty is not None and self._guided(conditioning):
+            return self._alone(conditioning[len(conditioning) // 2 :]).repeat(2)
+        return self._alone(conditioning)
+
+    def _guided(self, conditioning: Tensor) -> bool:
+        """Whether the first half is the empty prompt, but for what another dtype or batch makes of it."""
+        assert self.empty is not None
+        half, odd = divmod(len(conditioning), 2)
+        away = (conditioning[:half].float() - self.empty.to(conditioning.device)).flatten(1).norm(dim=1)
+        return not odd and bool((away < 0.05 * self.empty.norm()).all())
+
+    def _alone(self, conditioning: Tensor) -> Tensor:
         flat = conditioning.float().flatten(1)
         if len(self.prompts):
             cosines = normalize(flat, dim=1) @ normalize(self.prompts.flatten(1), dim=1).to(flat).T
@@ -60,7 +75,8 @@ class Transport:
         return (flat @ self.weight.flatten().to(flat) + self.bias.to(flat)).sigmoid()
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"prompts": self.prompts, "weight": self.weight, "bias": self.bias}
+        named = {"prompts": self.prompts, "weight": self.weight, "bias": self.bias}
+        return named if self.empty is None else {**named, "empty": self.empty}
 
 
 @dataclass(frozen=True)

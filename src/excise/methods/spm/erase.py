@@ -49,7 +49,10 @@ def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> 
         f"unet.{name}": Factors(f.up.detach().cpu().clone(), f.down.detach().cpu().clone())
         for name, f in membrane.factors.items()
     }
-    return Adapter(factors, transport(model, concept, bank, settings.transport, run.generator(7)))
+    found = transport(model, concept, bank, settings.transport, run.generator(7))
+    if settings.empty_strength == "prompt":
+        found = replace(found, empty=bank.empty.float().cpu())
+    return Adapter(factors, found)
 
 
 class Membrane:
@@ -114,6 +117,8 @@ def _round(
             return erasing
         picks = torch.arange(settings.anchors) % len(states)
         anchors = random_anchors(prompts[picks], run.generator(6, round_, step))
+        if settings.interleaved:
+            anchors[::2] = bank.empty
         (before,) = original(x[picks], t[picks], anchors)
         return erasing + settings.anchor_weight * mean_squares(model.predict(x[picks], t[picks], anchors) - before).mean()
 
