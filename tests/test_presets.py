@@ -55,7 +55,7 @@ PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
     ("esd", "paper-u"): {**ESD_PAPER, "variant": "u"},
     ("esd", "rewrite"): {**ESD_REWRITE, "variant": "x"},
     ("esd", "rewrite-strict"): {**ESD_REWRITE, "variant": "x-strict"},
-    ("esd", "alt"): {**ESD_REWRITE, "variant": "x", "lr": 2e-5, "convention": "paper"},
+    ("esd", "alt"): {**ESD_REWRITE, "variant": "all", "sampler": "student", "lr": 2e-5, "convention": "paper"},
     # arXiv 2307.05977 and its release
     ("sdd", "paper"): {
         "wording": "name", "steps": 1500, "batch": 1, "lr": 1e-5, "weight_decay": 1e-4, "clip": 1.0, "schedule": "constant",

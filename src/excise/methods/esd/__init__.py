@@ -26,7 +26,7 @@ class EsdSettings(Visiting, Divergent):
         "paper-u": {**_PAPER, "variant": "u"},
         "rewrite": {**_REWRITE, "variant": "x"},
         "rewrite-strict": {**_REWRITE, "variant": "x-strict"},
-        "alt": {**_REWRITE, "lr": 2e-5, "convention": "paper"},
+        "alt": {**_REWRITE, "variant": "all", "sampler": "student", "lr": 2e-5, "convention": "paper"},
     }
 
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
