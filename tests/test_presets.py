@@ -65,7 +65,9 @@ PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
     # arXiv 2303.13516, diffusers release: batch 4 on 2 GPUs, doubled once more where the prior is kept; arXiv 2509.21167 for f-dmu
     ("ca", "paper"): CA_PAPER,
     ("ca", "nudity"): {**CA_PAPER, "steps": 400, "lr": 4e-6 * 4 * 2 * 2, "parameters": "attn", "prior_weight": 1.0},
-    ("ca", "memorised"): {**CA_PAPER, "steps": 400, "batch": 2 * 2, "lr": 5e-7 * 2 * 2, "parameters": "full"},
+    ("ca", "memorised"): {
+        **CA_PAPER, "steps": 400, "batch": 2 * 2, "lr": 5e-7 * 2 * 2 * 2, "parameters": "full", "prior_weight": 1.0,
+    },
     ("ca", "f-dmu"): {
         **CA_PAPER, "steps": 500, "batch": 2 * 2, "lr": 7e-5 * 2 * 2, "clip": None, "teacher": "base", "divergence": "hellinger",
         "divergence_sigma": 1.0,

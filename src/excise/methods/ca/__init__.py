@@ -21,12 +21,15 @@ _F_DMU = {**_PAPER, "rounds": 5, "batch": 4, "lr": 2.8e-4, "clip": None, "teache
 
 
 class CaSettings(Anchored, Divergent):
-    """Published values are presets for Stable Diffusion 1.x (lr as it was used, 2e-6 x batch 4 x 2 GPUs); the defaults are for the canvas."""
+    """Published values are presets for Stable Diffusion 1.x; the defaults are for the canvas.
+
+    Rates are as they were used: 2e-6 x batch 4 x 2 GPUs, and twice that where there is a prior.
+    """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": _PAPER,
         "nudity": {**_PAPER, **_NUDITY},
-        "memorised": {**_PAPER, "parameters": "full", "lr": 2e-6, "rounds": 4, "batch": 4},
+        "memorised": {**_PAPER, "parameters": "full", "lr": 4e-6, "rounds": 4, "batch": 4, "prior_weight": 1.0},
         "f-dmu": _F_DMU,
     }
 
