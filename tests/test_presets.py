@@ -81,7 +81,7 @@ PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
     # arXiv 2303.17591's release
     ("fmn", "paper"): {
         "wording": "name", "steps": 35, "batch": 1, "lr": 2e-6, "weight_decay": 1e-2, "clip": None, "schedule": "constant",
-        "parameters": "full", "end_token": False, "pictures": 8,
+        "parameters": "full", "end_token": True, "pictures": 8,
     },
     # arXiv 2312.16145 and its release; its learning rate falls three times, here once
     ("spm", "paper"): {

@@ -17,7 +17,7 @@ class FmnSettings(Pictured):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
             "wording": "name", "rounds": 1, "steps": 35, "batch": 1, "lr": 2e-6, "schedule": "constant", "weight_decay": 1e-2,
-            "pictures": 8,
+            "pictures": 8, "end_token": True,
         },
     }  # fmt: skip
 
