@@ -95,7 +95,7 @@ PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
     ("doco", "nudity"): {**DOCO, "critic_lr": 1e-4, "anchor": "clothed"},
     # arXiv 2402.05947: at most as many steps
     ("sepme", "paper"): {**SEPME, "lr": 0.1, "tau": 1e-4, "variant": "separate"},
-    ("sepme", "nudity"): {**SEPME, "lr": 1e-5, "tau": 0.0, "variant": "whole"},
+    ("sepme", "nudity"): {**SEPME, "lr": 1e-5, "tau": 0.0, "l1": 1e-5, "variant": "whole"},
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ class SepmeSettings(Pictured):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": _PAPER,
-        "nudity": {**_PAPER, "variant": "whole", "lr": 1e-5, "tau": 0.0},
+        "nudity": {**_PAPER, "variant": "whole", "lr": 1e-5, "tau": 0.0, "l1": 1e-5},
     }
 
     variant: Literal["separate", "joint", "whole"] = Field(
