@@ -19,6 +19,7 @@ from excise.erasure.run import Run
 from excise.methods import Method, get, methods
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
+from excise.settings import Wanted
 
 TINY: dict[str, Any] = {
     "rounds": 2, "steps": 2, "batch": 2, "trajectories": 2, "sampler_steps": 3, "pictures": 3, "picture_steps": 2, "retained": 3,
@@ -253,8 +254,12 @@ def test_bad_settings_are_refused_by_name(name: str) -> None:
                 method.parse({key: "many"})
     with pytest.raises(ValueError, match="preset 'nonsense'"):
         method.parse({"preset": "nonsense"})
-    for preset in method.settings.presets:
-        method.parse({"preset": preset})
+    for preset, values in method.settings.presets.items():
+        given = {key: "a house" for key, value in values.items() if isinstance(value, Wanted)}
+        method.parse({"preset": preset, **given})
+        for key in given:
+            with pytest.raises(ValueError, match=f"^preset {preset!r} of method {name!r} needs .*{key}=[^\n]*$"):
+                method.parse({"preset": preset, **given} | {key: values[key]})
 
 
 @pytest.mark.parametrize("name", ALL)

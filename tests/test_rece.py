@@ -180,18 +180,26 @@ def same(one: WeightEdit, other: WeightEdit, atol: float = 1e-7) -> bool:
     )
 
 
-@pytest.mark.parametrize(("preset", "target", "empties"), [("nudity", " ", 2), ("artist", "art", 1), ("object-hard", " ", 1)])
-def test_presets_on_a_model_equal_the_published_loop(sd2: Model, preset: str, target: str, empties: int) -> None:
-    edit = erase(sd2, CAT, DOG, preset=preset)
-    settings = settings_of(preset=preset)
-    p = settings.base_preserve_weight
-    base = erase(sd2, CAT, DOG, method="uce", preset="release-2023", guide=target, preserve_weight=p)
+@pytest.mark.parametrize(
+    ("preset", "target", "empties", "names"),
+    [("nudity", " ", 2, ()), ("artist", "art", 1, ("a house", "a tree")), ("object-hard", " ", 1, ())],
+)
+def test_presets_on_a_model_equal_the_published_loop(
+    sd2: Model, preset: str, target: str, empties: int, names: tuple[str, ...]
+) -> None:
+    edit = erase(sd2, CAT, DOG, preset=preset, preserve=names)
+    settings = settings_of(preset=preset, preserve=names)
+    if preset == "artist":  # its base edit is the one of UCE's preset
+        base = erase(sd2, CAT, DOG, method="uce", preset="artist-2023", preserve=names)
+        assert settings.base_preserve_weight == base.manifest.settings["preserve_weight"] == 0.1
+    else:
+        base = erase(sd2, CAT, DOG, method="uce", preset="release-2023", guide=target, preserve_weight=1.0)
     originals = {name: weight.double().numpy() for name, weight in kv(sd2).items()}
     weights = [weight + base.deltas[name].dense().double().numpy() for name, weight in originals.items()]
-    text = sd2.encode(["cat", "dog", target, ""]).double().numpy()
+    text = sd2.encode(["cat", "dog", target, "", *names]).double().numpy()
     expected = numpy_rounds(
         list(originals.values()), weights, text[:2].reshape(154, -1), np.concatenate([text[2], text[2]]),
-        np.concatenate([text[3]] * empties), ridge=0.1, e=1, p=0.1,
+        np.concatenate([*[text[3]] * empties, *text[4:]]), ridge=0.1, e=1, p=0.1,
         regeneration_ridge=settings.regeneration_ridge, rounds=settings.rounds,
     )  # fmt: skip
     for name, other in zip(originals, expected, strict=True):
@@ -200,7 +208,7 @@ def test_presets_on_a_model_equal_the_published_loop(sd2: Model, preset: str, ta
 
 
 def test_presets_are_the_published_table() -> None:
-    rows = {name: settings_of(preset=name) for name in ReceSettings.presets}
+    rows = {name: settings_of(preset=name, preserve="a house" if name == "artist" else "none") for name in ReceSettings.presets}
     table = {
         name: (s.regeneration_ridge, s.rounds, s.ridge, s.erase_weight, s.preserve_weight, s.guide) for name, s in rows.items()
     }

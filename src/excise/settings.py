@@ -15,6 +15,10 @@ Several = Annotated[tuple[T, ...], parted]
 """A setting of several values; on a command line "1;2;3"."""
 
 
+class Wanted(str):
+    """Stands in a preset for a value that only the user has. It says which; without that value the preset is refused."""
+
+
 class Settings(BaseModel):
     """Base of every method's settings: frozen, unknown keys refused.
 
@@ -35,13 +39,17 @@ def parse_settings(schema: type[P], values: Mapping[str, Any], owner: str, what:
     owner  whose settings they are, in errors: "method 'mim'"
     what   what one key is called in errors: "setting of mim"
 
-    Raises ValueError in one line for an unknown preset, or one that names every wrong key or value.
+    Raises ValueError in one line for an unknown preset, for one that needs a value which is not given, or for every wrong key or value.
     """
     values = dict(values)
     preset = values.pop("preset", None)
     if preset is not None and preset not in schema.presets:
         raise ValueError(f"{owner} has no preset {preset!r}; {nearest(str(preset), list(schema.presets))}")
-    return parse(schema, {**schema.presets.get(str(preset), {}), **values}, what)
+    values = {**schema.presets.get(str(preset), {}), **values}
+    wanted = [value for value in values.values() if isinstance(value, Wanted)]
+    if wanted:
+        raise ValueError(f"preset {preset!r} of {owner} needs {'; '.join(wanted)}")
+    return parse(schema, values, what)
 
 
 def parse(schema: type[S], values: Mapping[str, Any], what: str) -> S:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from excise.concepts import Concept, PromptPair
-from excise.settings import Settings
+from excise.settings import Settings, Wanted
 
 if TYPE_CHECKING:
     from excise.models import Model
@@ -23,6 +23,9 @@ _EXPANSIONS: dict[str, tuple[str, ...]] = {
 """Prompts around a name that UCE's authors add."""
 
 ARTICLES = ("a ", "an ", "the ")
+
+ARTISTS = Wanted("the artists to hold (published: the others of a list of 1734), such as preserve='Monet; Rembrandt'")
+"""What the presets for artists of UCE's first code and of RECE do not work without."""
 
 
 def _split(value: Any) -> Any:

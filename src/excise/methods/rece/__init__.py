@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.erasure.wording import Redirecting
+from excise.erasure.wording import ARTISTS, Redirecting
 from excise.methods import Method
 from excise.registry import Door
 
 _UNCOND = {"wording": "name", "guide": " ", "base_preserve_weight": 1.0}
 
-_ARTIST = {"wording": "name", "guide": "art", "base_preserve_weight": 0.1}
+_ARTIST = {"wording": "name", "guide": "art", "base_preserve_weight": 0.1, "preserve": ARTISTS}
 
 
 class ReceSettings(Redirecting):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from excise.erasure.wording import Expansion, Prompts, Redirecting, Shares
+from excise.erasure.wording import ARTISTS, Expansion, Prompts, Redirecting, Shares
 from excise.methods import Method
 from excise.registry import Door
 
@@ -23,7 +23,7 @@ class UceSettings(Redirecting):
         "release-2025": _RELEASE_2025,
         "object": _RELEASE_2025,
         "artist": {**_RELEASE_2025, "guide": "art"},
-        "artist-2023": {**_RELEASE_2023, "guide": "art"},
+        "artist-2023": {**_RELEASE_2023, "guide": "art", "preserve": ARTISTS, "preserve_weight": 0.1},
         "nudity": _RELEASE_2023,
         "unsafe": _RELEASE_2023,
     }
