@@ -609,6 +609,19 @@ class TestTokens:
         assert token_search.gaps(shared, shared.token_ids(["a cat"])[0][1:-1]) == [0, 1, 4]
         assert token_search.gaps(shared, shared.token_ids(["a"])[0][1:-1]) == [0, 1]
 
+    @pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 7, 9])
+    def test_p4d_k_has_its_free_tokens_where_the_release_has_them(self, count: int, shared: Model) -> None:
+        """joycenerd/P4D at 2cf3cda, prompt_optimization/optimize_k.py:26 and 39: also after the last token if K divides their number."""
+        from excise.attacks.p4d.attack import P4dSettings, _free
+
+        prompt = " ".join("abcdefghi"[:count])  # a token each, and gaps between all
+        case: Any = SimpleNamespace(asked=prompt)
+        ids, free = _free(shared, P4dSettings(), "k", [case])
+        places = [i for i in range(count + count // 3 + 1) if i % 4 == 0]
+        assert [place - 1 for place in free[0].nonzero()[:, 0].tolist()] == places, "one later, for the start token"
+        own = shared.token_ids([prompt])[0]
+        assert len(own) == count + 2 and ids[0][~free[0]][: len(own)].tolist() == own
+
     @pytest.mark.parametrize(
         ("name", "values"),
         [

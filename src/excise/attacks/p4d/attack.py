@@ -2,8 +2,8 @@
 
 || f_base(z_t, t, E(p)) - f_erased(z_t, t, E(p*)) ||^2 over states on the way to the base model's picture. Token rows are
 continuous; each step projects them to the nearest tokens, takes the gradient there and applies it to the continuous rows (PEZ).
-P4D-N learns a whole prompt of N tokens, P4D-K one token after every K of the prompt's own. The base model's predictions are
-made once, for a pool of states per prompt.
+P4D-N learns a whole prompt of N tokens, P4D-K one token before the prompt and one after every K of its own. The base model's
+predictions are made once, for a pool of states per prompt.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _free(model: Model, settings: P4dSettings, variant: str, cases: Sequence[Cas
     for case in cases:
         own = model.token_ids([case.asked])[0][1:-1]
         words, gaps = min(len(own), room * settings.every // (settings.every + 1)), token_search.gaps(model, own)
-        places = [next(gap for gap in gaps if gap >= place) for place in range(0, words, settings.every)]
+        places = [next(gap for gap in gaps if gap >= place) for place in range(0, words + 1, settings.every)]
         parts.append(token_search.inserted(model, [case.asked], len(places), places))
     return torch.cat([ids for ids, _ in parts]), torch.cat([free for _, free in parts])
 
