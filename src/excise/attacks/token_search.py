@@ -88,7 +88,11 @@ def _texts(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
 
 
 def ordinary(model: Model) -> Tensor:
-    """Ids of the tokens that a prompt may be made of, (n,) int64: those whose text is read as themselves, alone and side by side."""
+    """Ids of the tokens that a prompt may be made of, (n,) int64: those whose text is read as themselves, alone and side by side.
+
+    Published attacks search the whole vocabulary and then test what the found tokens' text is read as, which mostly is another prompt
+    (docs/audit.md has how often). Here what is tested is what was optimised.
+    """
     return torch.tensor(_readable(model.pipeline.tokenizer))
 
 
