@@ -370,20 +370,6 @@ class TestChoice:
         calls = 24 * 40 * pictures + 3 * quick["inversion"]["steps"] * quick["inversion"]["batch"]
         assert 3 * calls / 500 < 150
 
-    def test_published_settings_are_presets(self) -> None:
-        published: dict[str, dict[str, Any]] = {
-            "unlearndiffatk:preset=published": {"tokens": 3, "iterations": 2000, "lr": 0.01, "weight_decay": 0.1},
-            "p4d:preset=published": {"tokens": 16, "every": 3, "iterations": 3000, "lr": 0.1},
-            "ring-a-bell:preset=nudity": {"population": 200, "generations": 3000, "eta": 3.0},
-            "inversion:preset=cce": {"steps": 5000, "batch": 16, "lr": 0.08, "pictures": 25, "init": "art"},
-            "noise:preset=published": {"boosts": (1.0, 1.02, 1.03, 1.04)},
-            "few-shot:preset=memora": {"steps": 10, "rank": 4, "lr": 1e-4},
-            "classifier-guidance:preset=published": {"negatives": 5000, "batch": 8, "lr": 1e-4, "steps": 48125},
-        }
-        for text, expected in published.items():
-            settings = choose([text])[0].settings.model_dump()
-            assert expected.items() <= settings.items(), text
-
     @pytest.mark.parametrize(
         ("texts", "message"),
         [
