@@ -203,6 +203,19 @@ def test_a_round_goes_on_with_the_concepts_that_the_last_one_had_no_turn_for(sd1
     assert [set(found.tolist()) for found in rows] == [{0, 1}, {2, 3}, {4, 0}]
 
 
+@pytest.mark.parametrize(
+    ("target", "how", "levels"), [("masked", "forward", 3), ("exclude", "forward", mim.LEVELS), ("exclude", "trajectory", 3)]
+)
+def test_exclude_weighs_the_evidence_at_many_noise_levels(sd1: Model, target: str, how: str, levels: int) -> None:
+    """One in each equal part of the schedule; the states of a sampler are those it visits."""
+    bank = PromptBank.of_pairs(sd1, [[PromptPair("a cat", "it")]])
+    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+        states = mim._collect(sd1, bank, trainable, _settings(target=target, states=how, sampler_steps=3), Run(), 0)
+    for picture in states.picture.unique():
+        t = states.t[states.picture == picture].sort().values
+        assert len(t) == levels and (how == "trajectory" or (t * levels // 1000).tolist() == list(range(levels)))
+
+
 # M2: what may change, and nothing else
 
 

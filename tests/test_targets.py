@@ -23,8 +23,11 @@ PRIOR, SPREAD, DIMENSIONS = 0.1, 0.5, 16
 class Toy:
     """Latents (b, 16, 1, 1): N(m, s^2) with the concept, N(-m, s^2) without; the rest of the prompt is their mixture."""
 
-    def __init__(self, prediction: str = "epsilon") -> None:
-        scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction)
+    def __init__(self, prediction: str = "epsilon", zero_snr: bool = False) -> None:
+        scheduler = DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction,
+            rescale_betas_zero_snr=zero_snr,
+        )  # fmt: skip
         self.schedule = Schedule.of(scheduler)
         self.mean = torch.tensor([2.0] + [0.2] * (DIMENSIONS - 1), dtype=torch.float64).view(1, -1, 1, 1)
 
@@ -118,6 +121,18 @@ def test_posterior_of_noised_pictures_is_bayes_rule() -> None:
     low_noise = states.t < 200
     assert found[low_noise & shown[states.picture]].mean() > 0.8
     assert found[low_noise & ~shown[states.picture]].mean() < 0.05
+
+
+def test_posterior_of_pictures_of_the_concept_where_paths_start_in_pure_noise() -> None:
+    """At as many levels as MiM-MU takes. Where the noisiest state still shows something, the prior there is off, and stays so."""
+    shares = {}
+    for zero in (False, True):
+        toy, random = Toy("v_prediction", zero), torch.Generator().manual_seed(2)
+        clean = toy.mean + SPREAD * torch.randn(300, DIMENSIONS, 1, 1, generator=random, dtype=torch.float64)
+        model: Any = SimpleNamespace(schedule=toy.schedule)
+        found, truth = _estimate(toy, forward_states(model, clean, torch.zeros(300).long(), mim.LEVELS, random))
+        shares[zero] = float(((found - truth).abs() > 0.2).double().mean())
+    assert shares[True] < 0.01 and 0.1 < shares[False] < 0.2
 
 
 @pytest.mark.parametrize(("t", "s"), [(999, 700), (500, 480), (60, 20), (2, 1)])

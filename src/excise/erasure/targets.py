@@ -78,7 +78,9 @@ def posterior(model: Model, states: States, rest: Tensor, with_concept: Tensor, 
     A step to a cleaner state is weighed as the reverse process would take it with the concept and without:
     logit p(z_s) = logit p(z_t) + log q(z_s | z_t, x_with) - log q(z_s | z_t, x_without), x being what the frozen model takes for the picture
     and q DDPM's Gaussian (arXiv 2006.11239, eq. 7). Exact for small steps of a noising process or of its reverse with eta = 1, guided or
-    not; deterministic paths come out a little low. (`tests/test_targets.py` compares with Bayes' rule where densities are known.)
+    not, on a path that starts in pure noise; deterministic paths come out a little low. Where the noisiest state still shows something, as
+    in Stable Diffusion's schedule, the prior is off there and stays off by that factor, however small the steps.
+    (`tests/test_targets.py` compares with Bayes' rule where densities are known.)
 
     rest, with_concept (n, c, h, w): the frozen model's outputs without and with the words
     prior              (n,) share of the concept in pictures of the rest of the prompt

@@ -24,6 +24,9 @@ from excise.methods.mim import MimSettings, metric
 from excise.models import Model
 from excise.models.guidance import guided, sampling_scale
 
+LEVELS = 100
+"""Noise levels of a picture at which target=exclude weighs the evidence that it shows the concept (docs/mim.md has how far fewer are off)."""
+
 
 def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run: Run) -> WeightEdit:
     """Train until prompts with the concept predict what the frozen model predicts without its words.
@@ -136,16 +139,17 @@ def _collect(model: Model, bank: PromptBank, trainable: Trainable, settings: Mim
         return states.trajectory_states(model, bank, rows, generator, steps=steps, guidance_scale=scale, eta=settings.eta)
     with trainable.untrained():
         pictures = states.forgetting_set(model, bank, rows, generator, steps=steps, guidance_scale=scale)
-    return states.forward_states(model, pictures, rows, steps, generator)
+    levels = max(steps, LEVELS) if settings.target == "exclude" else steps
+    return states.forward_states(model, pictures, rows, levels, generator)
 
 
 def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, settings: MimSettings) -> Tensor:
     """The frozen model's answer for every state, in the space of the loss."""
 
-    rest = bank.empty if settings.target == "null" else bank.masked[states.row]
+    rest = bank.empty if settings.target == "null" else bank.masked
     answer = _ask(model, states, rest)
     if settings.target == "exclude":
-        with_concept = _ask(model, states, bank.conditioned[states.row])
+        with_concept = _ask(model, states, bank.conditioned)
         shown = targets.posterior(model, states, answer, with_concept, priors[bank.owner[states.row]])
         answer = targets.exclude(answer, with_concept, shown, settings.mirror)
     if settings.space == "guided":
@@ -154,11 +158,13 @@ def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, set
 
 
 def _ask(model: Model, states: States, conditioning: Tensor) -> Tensor:
-    """The model's output for every state; conditioning has one row per state, or one for all."""
+    """The model's output for every state; conditioning has one row per prompt pair, or one for all."""
+
+    def told(part: Tensor) -> Tensor:
+        return conditioning[states.row[part]] if len(conditioning) > 1 else conditioning.expand(len(part), -1, -1)
 
     parts = torch.arange(len(states)).split(model.batch(64))
-    conditioning = conditioning.expand(len(states), -1, -1)
-    return torch.cat([model.predict(states.latents[part], states.t[part], conditioning[part]) for part in parts])
+    return torch.cat([model.predict(states.latents[part], states.t[part], told(part)) for part in parts])
 
 
 def _student(model: Model, bank: PromptBank, states: States, rows: Tensor, settings: MimSettings) -> Tensor:
