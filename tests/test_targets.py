@@ -13,9 +13,10 @@ from torch import Tensor
 from excise.concepts import PromptPair
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.states import States, forward_states
-from excise.erasure.targets import _surprise, exclude, guided, posterior
+from excise.erasure.targets import _surprise, exclude, posterior
 from excise.methods.mim import erase as mim
 from excise.models import Schedule
+from excise.models.guidance import guided
 
 PRIOR, SPREAD, DIMENSIONS = 0.1, 0.5, 16
 
