@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from excise.evaluation.weights import FoundWeights, find, load_state
+from excise.evaluation.state_files import load_state
+from excise.evaluation.weights import FoundWeights, find
 from excise.images import SUFFIXES, read_picture
 from excise.models.context import left_out
 

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from excise.evaluation.weights import FoundWeights, load_state
+from excise.evaluation.state_files import load_state
+from excise.evaluation.weights import FoundWeights
 
 CONVOLUTIONS = {0: (4, 2, (64, 3, 11, 11)), 3: (1, 2, (192, 64, 5, 5)), 6: (1, 1, (384, 192, 3, 3)), 8: (1, 1, (256, 384, 3, 3)),
                 10: (1, 1, (256, 256, 3, 3))}  # fmt: skip
