@@ -91,6 +91,30 @@ def test_suites_check_what_they_are_given_without_torch(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
 
 
+PLAIN = ("evaluation", "information", "erasure")
+"""Rooms whose files import at their top, like any PyTorch file."""
+
+LATER = {
+    ("evaluation/features.py", "torch_fidelity"): "an extra",
+    ("evaluation/suites/nudenet.py", "onnxruntime"): "an extra",
+    ("erasure/run.py", "torch"): "a run is described before torch is needed",
+}
+"""What a function imports -> why it does not stand at the top of the file."""
+
+
+@pytest.mark.parametrize("room", PLAIN)
+def test_imports_stand_at_the_top(room: str) -> None:
+    found = set()
+    for path in sorted((SRC / "excise" / room).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inside = (node for part in ast.walk(tree) if isinstance(part, ast.FunctionDef) for node in ast.walk(part))
+        for node in inside:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                found |= {(str(path.relative_to(SRC / "excise")), name) for name in names}
+    assert found == {place for place in LATER if place[0].startswith(f"{room}/")}
+
+
 VERBS = ("cli", "jobs", "requests")
 """Rooms whose files are named by the verbs of the command line, so that the same name means the same verb."""
 

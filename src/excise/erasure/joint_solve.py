@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -17,10 +17,8 @@ from excise.concepts import GENERIC_CONTEXTS, Concept
 from excise.edits import Delta, Edit, LowRank, WeightEdit, applied_edits, compose, original_tensors
 from excise.erasure.make_edit import finish
 from excise.erasure.run import Run
+from excise.models import Model
 from excise.settings import Settings, parse
-
-if TYPE_CHECKING:
-    from excise.models import Model
 
 S = TypeVar("S", bound=Settings)
 

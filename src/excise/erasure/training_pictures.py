@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -20,14 +20,12 @@ from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
 from excise.images import SUFFIXES, read_picture
+from excise.models import Model
 from excise.models.context import tell_cut
 from excise.models.fingerprint import arithmetic, config
 from excise.models.guidance import sampling_scale
 from excise.models.model import STEP_NOISE
 from excise.progress import Progress
-
-if TYPE_CHECKING:
-    from excise.models import Model
 
 LIST = "pictures.json"
 """What `excise generate --out FOLDER` writes beside its pictures: the prompt of each."""

@@ -5,6 +5,7 @@ The network's weights are torchvision's ImageNet AlexNet, by path; the learned w
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -75,7 +76,5 @@ def _unit(layer: Tensor) -> Tensor:
 
 def _heads() -> dict[str, Tensor]:
     """The learned weights of the channels, (1, channels, 1, 1) each."""
-    from importlib.resources import files
-
     with (files("torchmetrics") / "functional" / "image" / "lpips_models" / "alex.pth").open("rb") as file:
         return torch.load(file, map_location="cpu", weights_only=True)

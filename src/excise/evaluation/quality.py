@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from excise.evaluation.features import Clip, FeatureNetwork, folder_features, load_network
 from excise.evaluation.lpips import Lpips
@@ -142,8 +143,6 @@ def fid(one: Tensor, other: Tensor) -> float:
 
     Raises ValueError for fewer than two vectors.
     """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
     _check(one, other)
     network = torch.nn.Identity()
     network.num_features = one.shape[1]  # type: ignore[assignment]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +13,7 @@ from torch import Tensor
 from excise.information import estimators
 from excise.information.picture_sets import PictureSet
 from excise.information.quadrature import Nodes
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.models import Model
 
 Prompts = dict[str, list[str]]
 """Branch -> one prompt per picture. Branches: "with" the concept, the "rest" of the prompt, "empty", the rest "reworded"."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.erasure.wording import Redirecting
+from excise.erasure.prompt_settings import Redirecting
 from excise.methods import Method
 from excise.registry import Door
 
