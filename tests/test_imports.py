@@ -97,7 +97,7 @@ PLAIN = ("evaluation", "information", "erasure")
 LATER = {
     ("evaluation/features.py", "torch_fidelity"): "an extra",
     ("evaluation/suites/nudenet.py", "onnxruntime"): "an extra",
-    ("erasure/run.py", "torch"): "a run is described before torch is needed",
+    ("erasure/run.py", "excise.randomness"): "a run is described before torch is needed",
 }
 """What a function imports -> why it does not stand at the top of the file."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -12,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from excise.digests import digest_text
 from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Trained
@@ -101,7 +101,7 @@ def _rate(settings: Trained, done: int, total: int) -> float:
 
 def _identity(trainable: HasParameters, settings: Trained, run: Run) -> str:
     text = json.dumps([sorted(trainable.parameters), settings.model_dump(), run.seed, record(run.counterexamples), run.task])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_text(text)
 
 
 def _store(

@@ -26,6 +26,7 @@ from excise.files import cache_folder, replacing, vacant, write_json
 from excise.models import Model
 from excise.models.context import tell_cut
 from excise.progress import Progress
+from excise.randomness import start_stream
 
 MANIFEST = "manifest.json"
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
@@ -252,7 +253,7 @@ def _make(model: Model, items: Sequence[PromptItem]) -> Tensor:
     if width % factor or height % factor:
         raise ValueError(f"picture {first.id} is {width}x{height} pixels, but the model makes multiples of {factor}")
     shape = (model.latent_shape[0], height // factor, width // factor)
-    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(item.seed)) for item in items]
+    noise = [torch.randn(shape, generator=start_stream(item.seed)) for item in items]
     *_, last = model.trajectory(
         model.encode([item.prompt for item in items]),
         torch.stack(noise).to(model.device, model.dtype),
