@@ -91,7 +91,7 @@ def test_suites_check_what_they_are_given_without_torch(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
 
 
-PLAIN = ("evaluation", "information", "erasure")
+PLAIN = ("evaluation", "information", "erasure", "edits")
 """Rooms whose files import at their top, like any PyTorch file."""
 
 LATER = {

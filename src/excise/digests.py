@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
 
 def digest_bytes(data: bytes) -> str:
@@ -22,14 +22,14 @@ def digest_text(text: str) -> str:
     return digest_bytes(text.encode())
 
 
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Over sorted names, shapes, dtypes and bytes."""
+def digest_tensors(tensors: Mapping[str, Tensor], cast: dtype | None = None) -> str:
+    """Over sorted names, shapes, dtypes and bytes; with `cast` over the bytes in that dtype, whatever dtypes the tensors have."""
     import torch
 
     found = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        found.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        tensor = tensors[name].detach().to("cpu", cast).contiguous()
+        found.update(f"{name}{tuple(tensor.shape)}{'' if cast else tensor.dtype}".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 

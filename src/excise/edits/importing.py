@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from excise.edits.applied import applied_edits, base_fingerprint
@@ -65,8 +66,6 @@ def is_partial(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_file() or path.suffix != ".safetensors":
         return False
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(str(path), "pt") as file:
             return any(
