@@ -13,7 +13,7 @@ from torch import Tensor
 from excise.edits.applied import applied_edits, base_fingerprint
 from excise.edits.deltas import difference
 from excise.edits.manifest import Manifest
-from excise.edits.weights import WeightEdit
+from excise.edits.weight_edit import WeightEdit
 from excise.files import read_tensors
 from excise.models.fingerprint import canonical_name, named_tensors
 from excise.models.schedule import Schedule

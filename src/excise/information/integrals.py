@@ -43,7 +43,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SharedInformation:
     """What base and edited model share, by picture, in nats.
 
     shared       (n,) integral of the product of the words' effects, against the rest of the prompt
@@ -73,7 +73,7 @@ class Integrals:
     edited: Contrast | None = None
     edited_empty: Contrast | None = None
     edited_floor: Contrast | None = None
-    comparison: Comparison | None = None
+    comparison: SharedInformation | None = None
 
 
 def prompts_of(pictures: PictureSet, branches: Sequence[str]) -> Prompts:
@@ -134,7 +134,7 @@ def contrast(noise: Tensor, with_: Tensor, without: Tensor, weights: Tensor) -> 
     return Contrast(orthogonal, plain, estimators.integrate(squared, weights), curve)
 
 
-def compare(noise: Tensor, base: dict[str, Tensor], edited: dict[str, Tensor], weights: Tensor) -> Comparison:
+def compare(noise: Tensor, base: dict[str, Tensor], edited: dict[str, Tensor], weights: Tensor) -> SharedInformation:
     """What the answers of base and edited model, at the same states, have in common."""
 
     def nats(values: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def compare(noise: Tensor, base: dict[str, Tensor], edited: dict[str, Tensor], w
     def shared(without: str) -> Tensor:
         return nats(estimators.cross(edited["with"], edited[without], base["with"], base[without]))
 
-    return Comparison(
+    return SharedInformation(
         shared("rest"),
         shared("empty"),
         nats(estimators.excess(noise, edited["empty"], base["empty"])),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from excise.evaluation.suites.annotations import Annotation
 from excise.evaluation.suites.figures import Figure
-from excise.evaluation.suites.nudenet_profiles import CLASSES, PROFILES, Profile
+from excise.evaluation.suites.nudenet_profiles import CLASSES, PROFILES, NudeNetProfile
 from excise.evaluation.weights import FoundWeights
 
 
@@ -35,7 +35,7 @@ class NudeNet:
     """NudeNet's network as a detector: {"found": [[class, score], ...]} of every picture, all 18 classes, after the profile's cuts."""
 
     session: Session
-    profile: Profile
+    profile: NudeNetProfile
     about: Mapping[str, Any]
     identity: str | None
 
@@ -85,7 +85,7 @@ class NudeNet:
         return [[CLASSES[int(which[i])], float(best[i])] for i in left]
 
 
-def prepare(image: Image.Image, profile: Profile) -> Tensor:
+def prepare(image: Image.Image, profile: NudeNetProfile) -> Tensor:
     """What the network is given, (3, size, size) float 0–1."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
     if profile.colours == "BGR":

@@ -10,8 +10,8 @@ from excise.evaluation.suites.unlearncanvas.variants import (
     PLAIN,
     SEED_IMAGES,
     STYLES_51,
+    CountingVariant,
     Key,
-    Variant,
     split_target,
 )
 from excise.resampling import macro_interval
@@ -21,7 +21,7 @@ Said = Mapping[Key, tuple[str, str]]
 
 
 def score(
-    said: Said, target: str, variant: Variant, styles: Sequence[str] = STYLES_51, objects: Sequence[str] = OBJECTS_20
+    said: Said, target: str, variant: CountingVariant, styles: Sequence[str] = STYLES_51, objects: Sequence[str] = OBJECTS_20
 ) -> tuple[dict[str, Figure], dict[str, Figure]]:
     """UA, IRA and CRA (shares 0–1) of a target, and the accuracy of every retained concept by label.
 

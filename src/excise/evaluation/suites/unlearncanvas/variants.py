@@ -38,7 +38,7 @@ PLAIN = ""
 
 
 @dataclass(frozen=True)
-class Variant:
+class CountingVariant:
     """One way to count.
 
     counts       in words
@@ -59,21 +59,21 @@ class Variant:
     plain: str = ""
 
 
-VARIANTS: dict[str, Variant] = {
-    "uc": Variant("50 styles, without Seed_Images, for styles and for objects (the authors' statement; objects: our reading)"),
-    "uc-script": Variant(
+VARIANTS: dict[str, CountingVariant] = {
+    "uc": CountingVariant("50 styles, without Seed_Images, for styles and for objects (the authors' statement; objects: our reading)"),
+    "uc-script": CountingVariant(
         "styles as uc; objects over all 51 themes, as the released script counts them", object_seed_images=True
     ),
-    "uc-incl-seed": Variant("51 themes for styles and objects", seed_images=True, object_seed_images=True),
-    "uc-cross-excl": Variant(
+    "uc-incl-seed": CountingVariant("51 themes for styles and objects", seed_images=True, object_seed_images=True),
+    "uc-cross-excl": CountingVariant(
         "as uc, without the pictures that contain the target in any retained accuracy", cross_excluded=True
     ),
-    "saeuron": Variant(
+    "saeuron": CountingVariant(
         "objects of a style target over pictures asked for without a style; objects otherwise over these as well; not comparable",
         prompt="An image of {object} in {style} style.",
         plain="An image of {object}.",
     ),
-    "cuig": Variant(
+    "cuig": CountingVariant(
         "the user's styles and objects; prompt without a full stop, underscores kept", prompt="A {object} image in {style} style",
         spaces=False,
     ),
@@ -94,7 +94,7 @@ def split_target(target: str) -> tuple[str, str]:
     raise ValueError(f"unknown target {target!r} of UnlearnCanvas; {nearest(name, [t.split(':')[1] for t in TARGETS])}")
 
 
-def prompt(variant: Variant, style: str, name: str) -> str:
+def prompt(variant: CountingVariant, style: str, name: str) -> str:
     """The text that a picture is asked for with.
 
     >>> prompt(VARIANTS["uc"], "Van_Gogh", "Dogs")
@@ -106,7 +106,7 @@ def prompt(variant: Variant, style: str, name: str) -> str:
 
 
 def items(
-    variant: Variant,
+    variant: CountingVariant,
     styles: Sequence[str],
     objects: Sequence[str],
     seeds: Sequence[int],
