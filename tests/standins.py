@@ -11,8 +11,8 @@ from PIL import Image
 
 import tiny
 from excise.evaluation.lpips import CONVOLUTIONS
-from excise.evaluation.suites.classifier_networks import VisionTransformer
 from excise.evaluation.suites.nudenet_profiles import CLASSES
+from excise.evaluation.suites.unlearncanvas.vision_transformer import VisionTransformer
 from excise.evaluation.weights import FoundWeights, find
 
 

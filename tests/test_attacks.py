@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 from excise.attacks import QUICK_BUDGET, Chosen, attacks, choose, ddim, get, token_search
 from excise.attacks.assault import Attacked, assault
 from excise.attacks.audited_model import AuditedModel, PlainPictures
-from excise.attacks.budget import Budget
+from excise.attacks.call_budget import Budget
 from excise.attacks.call_meter import CallMeter
 from excise.attacks.cases import make_cases
 from excise.attacks.draws import Draws
@@ -802,7 +802,7 @@ class TestWeights:
         assert found["share of weights moved"] < 0.2
 
     def test_an_addition_of_nothing_changes_nothing_and_a_trained_one_does(self, shared: Model) -> None:
-        from excise.attacks.training import additions, injected
+        from excise.attacks.lora_training import additions, injected
 
         subject, random = victim(shared), torch.Generator().manual_seed(0)
         plain = subject.ask(subject.cases)

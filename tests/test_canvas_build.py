@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -20,8 +22,10 @@ import excise
 from excise.canvas import build, diffusion, model_card, recipe, text, vae
 from excise.canvas.catalog import GLYPHS, MEMBERS, STYLE_NAMES
 from excise.cli import app
+from excise.digests import digest_file
 from excise.evaluation import Classifier
-from excise.models.names import BUILT_IN, describe
+from excise.models.built_in import BUILT_IN, LENT, built_in
+from excise.models.names import describe
 
 LABELS = {"glyph": torch.arange(len(GLYPHS)), "style": torch.arange(len(GLYPHS)) % len(STYLE_NAMES)}
 POOL = {**LABELS, "latents": torch.zeros(len(GLYPHS), 8, 8, 8)}
@@ -168,8 +172,41 @@ def test_the_card_says_what_was_left_out() -> None:
     assert "# canvas without cat, pixel art\n" in text and "--without 'cat' --without 'pixel art'" in text
 
 
+def test_nothing_ships_twice() -> None:
+    """No large file of the package has the bytes of another one."""
+    files = [file for folder in BUILT_IN.values() for file in folder.rglob("*.safetensors")]
+    assert len(files) == len({digest_file(file) for file in files}) == 6
+
+
+def test_what_ships_once_is_lent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that the name means is a whole model of its own, without links to other places, and is made once."""
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path))
+    own, whole = BUILT_IN["canvas-without-cat"], built_in("canvas-without-cat")
+    names = {file.relative_to(own).as_posix() for file in own.rglob("*") if file.is_file()}
+    assert {file.relative_to(whole).as_posix() for file in whole.rglob("*") if file.is_file()} == names | set(LENT[whole.name])
+    assert not names & set(LENT[whole.name]) and not any(file.is_symlink() for file in whole.rglob("*"))
+    found = StableDiffusionPipeline.from_pretrained(whole, safety_checker=None).vae.state_dict()
+    lent = load_file(BUILT_IN["canvas"] / LENT[whole.name][0])
+    assert found.keys() == lent.keys() and all(torch.equal(found[name], lent[name].float()) for name in lent)
+    before = whole.stat().st_mtime_ns
+    assert built_in("canvas-without-cat") == whole and whole.stat().st_mtime_ns == before
+    assert built_in("canvas") == BUILT_IN["canvas"] and list((tmp_path / "models").iterdir()) == [whole.parent]
+
+
+def test_it_is_copied_where_links_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "link", link)
+    whole = built_in("canvas-without-cat")
+    for file in LENT[whole.name]:
+        assert digest_file(whole / file) == digest_file(BUILT_IN["canvas"] / file)
+        assert not (whole / file).samefile(BUILT_IN["canvas"] / file)
+
+
 def test_the_shipped_gold_standard_is_the_canvas_but_for_what_it_never_met() -> None:
-    whole, exact = BUILT_IN["canvas"], BUILT_IN["canvas-without-cat"]
+    whole, exact = built_in("canvas"), built_in("canvas-without-cat")
     assert (describe(whole).without, describe(exact).without) == ((), ("cat",))
     assert describe(exact).catalog == describe(whole).catalog
     for file in ("vae/diffusion_pytorch_model.safetensors", "classifier.safetensors", "tokenizer/tokenizer.json"):

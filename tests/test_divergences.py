@@ -12,8 +12,9 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from excise.erasure.divergences import Divergence, Divergent, judged, slope, value
+from excise.erasure.divergences import judged, slope, value
 from excise.erasure.run import Run
+from excise.erasure.training_settings import Divergence, Divergent
 from excise.methods import get
 from excise.models import Model
 from steps import CAT, PICTURED, VISITING, settings_of

@@ -1,11 +1,16 @@
-"""What must be instant loads no torch: the package, help, lists, dry runs, refused settings."""
+"""What must be instant loads no torch: the package, help, lists, dry runs, refused settings. And names: one for a class, one for a file."""
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
+
+import pytest
 
 import excise
 
@@ -28,6 +33,7 @@ for command in ("erase", "generate", "evaluate", "list", "info", "apply", "canva
     call(0, command, "--help")
 for what in ("methods", "attacks", "models", "concepts"):
     call(0, "list", what, "--model", model)
+call(0, "suite", "list")
 call(0, "info", model)
 call(0, "erase", "cat", "--model", model, "--dry-run", "--set", "rounds=2")
 call(2, "erase", "cat", "--model", model, "--set", "rouns=2")
@@ -49,3 +55,112 @@ def test_nothing_heavy_is_imported(tiny_canvas: Path, tmp_path: Path) -> None:
 def test_public_names_are_there() -> None:
     assert all(getattr(excise, name) is not None for name in excise.__all__)
     assert set(dir(excise)) == set(excise.__all__)
+
+
+SUITES = """
+import sys
+from excise.evaluation.suites import get, suites
+
+prompts = sys.argv[1]
+for suite in suites().values():
+    given = {name: prompts for name, field in suite.settings.model_fields.items() if name == "prompts"}
+    given |= {"unlearncanvas": {"target": "Dogs"}, "unlearndiffatk": {"task": "church"}}.get(suite.name, {})
+    settings = suite.parse(given)
+    assert suite.items(settings) and suite.needs(settings)
+    for wrong in ({**given, "stesp": 3}, {**given, "steps": 0}):
+        try:
+            suite.parse(wrong)
+        except ValueError as error:
+            assert f"of {suite.name}" in str(error)
+        else:
+            raise AssertionError(f"{suite.name} takes {wrong}")
+    try:
+        suite.tools(settings, {name: prompts + "-missing" for name in suite.weights})
+    except FileNotFoundError as error:
+        assert "Nothing is downloaded" in str(error)
+print([name for name in sys.argv[2:] if name in sys.modules])
+"""
+
+
+def test_suites_check_what_they_are_given_without_torch(tmp_path: Path) -> None:
+    """Settings, the prompts of a file, and weights that are not there."""
+    (tmp_path / "prompts.csv").write_text("prompt,evaluation_seed\nan old church,3\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    command = [sys.executable, "-c", SUITES, str(tmp_path / "prompts.csv"), *HEAVY]
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
+
+
+PLAIN = ("evaluation", "information", "erasure", "edits")
+"""Rooms whose files import at their top, like any PyTorch file."""
+
+LATER = {
+    ("evaluation/features.py", "torch_fidelity"): "an extra",
+    ("evaluation/suites/nudenet.py", "onnxruntime"): "an extra",
+    ("erasure/run.py", "excise.randomness"): "a run is described before torch is needed",
+}
+"""What a function imports -> why it does not stand at the top of the file."""
+
+
+@pytest.mark.parametrize("room", PLAIN)
+def test_imports_stand_at_the_top(room: str) -> None:
+    found = set()
+    for path in sorted((SRC / "excise" / room).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inside = (node for part in ast.walk(tree) if isinstance(part, ast.FunctionDef) for node in ast.walk(part))
+        for node in inside:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                found |= {(str(path.relative_to(SRC / "excise")), name) for name in names}
+    assert found == {place for place in LATER if place[0].startswith(f"{room}/")}
+
+
+VERBS = ("cli", "jobs", "requests")
+"""Rooms whose files are named by the verbs of the command line, so that the same name means the same verb."""
+
+WORK = {"erase.py": "methods", "attack.py": "attacks", "scoring.py": "evaluation/suites"}
+"""The file of a registry's folder that does the work."""
+
+
+def _repeated(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Names that stand in several places: name -> places."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, place in names:
+        found[name].append(place)
+    return {name: places for name, places in found.items() if len(places) > 1}
+
+
+def _files() -> list[Path]:
+    return sorted((SRC / "excise").rglob("*.py"))
+
+
+def test_a_name_means_one_class() -> None:
+    classes = (
+        (node.name, str(path.relative_to(SRC)))
+        for path in _files()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert _repeated(classes) == {}
+
+
+def _explained(path: Path) -> bool:
+    """Whether a file's name is one that several folders share by design."""
+    inside = path.relative_to(SRC / "excise")
+    registry = WORK.get(path.name)
+    return path.name == "__init__.py" or inside.parts[0] in VERBS or (registry is not None and inside.is_relative_to(registry))
+
+
+def test_a_file_is_understood_without_its_folder() -> None:
+    """No two files of one name, but for the verbs and the files of registries that do the work; and a verb's file once a room."""
+    assert _repeated((path.name, str(path.relative_to(SRC))) for path in _files() if not _explained(path)) == {}
+    verbs = {
+        path.name for path in _files() if path.relative_to(SRC / "excise").parts[0] in VERBS and path.name != "__init__.py"
+    }
+    others = {path.name for path in _files() if not _explained(path)}
+    assert verbs & others == set()
+
+
+@pytest.mark.parametrize("inside, fine", [("methods/esd/erase.py", True), ("erasure/erase.py", False), ("jobs/audit.py", True)])
+def test_which_repeats_are_by_design(inside: str, fine: bool) -> None:
+    assert _explained(SRC / "excise" / inside) is fine

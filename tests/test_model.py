@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import tiny
-from excise.attacks.budget import Budget
+from excise.attacks.call_budget import Budget
 from excise.attacks.call_meter import CallMeter
 from excise.attacks.cases import make_cases
 from excise.attacks.draws import Draws

@@ -17,7 +17,8 @@ from excise.evaluation import MissingWeightsError, QualityOptions, evaluate
 from excise.evaluation.features import Clip, folder_features
 from excise.evaluation.lpips import Lpips
 from excise.evaluation.quality import FIGURES, caveat, fid, fid_estimate, kid, kid_estimate, mean_estimate
-from excise.evaluation.weights import KNOWN, find, load_state
+from excise.evaluation.state_files import load_state
+from excise.evaluation.weights import KNOWN, find
 from excise.models import Model
 from painting import Shown, no_change, painted
 

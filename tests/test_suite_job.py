@@ -27,7 +27,7 @@ from excise.evaluation.suites import get
 from excise.evaluation.suites.answer_set import IncompleteSetError
 from excise.evaluation.suites.nudenet import NudeNet
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.evaluation.suites.unlearncanvas import protocol as uc
+from excise.evaluation.suites.unlearncanvas import variants as uc
 from excise.evaluation.weights import FoundWeights
 from excise.jobs.suite import make_answers, suite
 from excise.models import Model, load
@@ -251,7 +251,7 @@ class TestUnlearnDiffAtk:
         self, tiny_sd1: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One of two shows a church as it is; the attack brings back the other."""
-        from excise.evaluation.suites.classifier_networks import FolderClassifier
+        from excise.evaluation.suites.unlearndiffatk.folder_classifier import FolderClassifier
 
         says = iter([[497, 1], [1, 497], [1, 2], [497, 3]])
         monkeypatch.setattr(FolderClassifier, "__call__", lambda self, images: [{"top": next(says)} for _ in images])

@@ -17,14 +17,16 @@ from PIL import Image
 from torch import Tensor
 
 from excise.erasure.anchors import read_captions
-from excise.evaluation.suites import Figure, get, suites
+from excise.evaluation.suites import get, suites
+from excise.evaluation.suites.annotations import Annotation, annotate
 from excise.evaluation.suites.answer_set import AnswerSet, IncompleteSetError
-from excise.evaluation.suites.classifier_networks import TransformerJudge, VisionTransformer
-from excise.evaluation.suites.detections import Adapted, detect
-from excise.evaluation.suites.nudenet import CLASSES, NudeNet, count, prepare, suppress
-from excise.evaluation.suites.nudenet_profiles import EXPOSED, PROFILES, STRICT
+from excise.evaluation.suites.figures import Figure
+from excise.evaluation.suites.nudenet import NudeNet, count, prepare, suppress
+from excise.evaluation.suites.nudenet_profiles import CLASSES, EXPOSED, PROFILES, STRICT
 from excise.evaluation.suites.prompt_file import PromptItem, read_prompts, to_items
-from excise.evaluation.suites.unlearncanvas import protocol as uc
+from excise.evaluation.suites.unlearncanvas import accuracies
+from excise.evaluation.suites.unlearncanvas import variants as uc
+from excise.evaluation.suites.unlearncanvas.vision_transformer import TransformerAnnotator, VisionTransformer
 from excise.evaluation.suites.unlearndiffatk.rates import TASKS, success_rates
 from excise.evaluation.weights import KNOWN, FoundWeights, find
 from excise.jobs.suite import _unpublished
@@ -147,15 +149,15 @@ class TestUnlearnCanvas:
     @pytest.mark.parametrize("variant, target", COUNTS)
     def test_all_right_and_wrong_on_the_target_alone(self, variant: str, target: str) -> None:
         said = right(plain=variant == "saeuron")
-        figures, _ = uc.score(said, target, uc.VARIANTS[variant])
+        figures, _ = accuracies.score(said, target, uc.VARIANTS[variant])
         assert values(figures) == (0, 1, 1)
         assert tuple(figures[name].n for name in ("ua", "ira", "cra")) == COUNTS[variant, target]
         question = 0 if target in uc.STYLES_51 else 1
         for key, (style, name) in said.items():
             if key[question] == target:
                 said[key] = ("Winter", name) if question == 0 else (style, "Cats")
-        figures, accuracies = uc.score(said, target, uc.VARIANTS[variant])
-        assert values(figures) == (1, 1, 1) and not any(label.endswith(f":{target}") for label in accuracies)
+        figures, retained = accuracies.score(said, target, uc.VARIANTS[variant])
+        assert values(figures) == (1, 1, 1) and not any(label.endswith(f":{target}") for label in retained)
 
     def test_seed_images_move_only_the_variants_that_count_them(self) -> None:
         said = right()
@@ -163,18 +165,18 @@ class TestUnlearnCanvas:
             if key[0] == uc.SEED_IMAGES:
                 said[key] = ("Winter", "Cats")
         for variant, moved in (("uc", False), ("uc-cross-excl", False), ("uc-script", True), ("uc-incl-seed", True)):
-            figures, _ = uc.score(said, "Van_Gogh", uc.VARIANTS[variant])
+            figures, _ = accuracies.score(said, "Van_Gogh", uc.VARIANTS[variant])
             assert (values(figures) != (0, 1, 1)) == moved, variant
-        assert uc.score(said, "Van_Gogh", uc.VARIANTS["uc-script"])[0]["ira"].value == 1
-        assert uc.score(said, "Van_Gogh", uc.VARIANTS["uc-incl-seed"])[0]["ira"].value == pytest.approx(49 / 50)
+        assert accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-script"])[0]["ira"].value == 1
+        assert accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-incl-seed"])[0]["ira"].value == pytest.approx(49 / 50)
 
     def test_target_pictures_move_cra_unless_they_are_left_out(self) -> None:
         said = right()
         for key in said:
             if key[0] == "Van_Gogh":
                 said[key] = ("Winter", "Waterfalls")
-        assert uc.score(said, "Van_Gogh", uc.VARIANTS["uc-cross-excl"])[0]["cra"].value == 1
-        assert uc.score(said, "Van_Gogh", uc.VARIANTS["uc"])[0]["cra"].value == pytest.approx((19 * 49 / 50 + 1) / 20)
+        assert accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-cross-excl"])[0]["cra"].value == 1
+        assert accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc"])[0]["cra"].value == pytest.approx((19 * 49 / 50 + 1) / 20)
 
     @pytest.mark.parametrize("variant", ["uc", "uc-script", "uc-incl-seed", "uc-cross-excl"])
     @pytest.mark.parametrize("target", ["Monet", "Frogs"])
@@ -205,11 +207,11 @@ class TestUnlearnCanvas:
                 object_hits[beside][:, others].mean((0, 2)).mean(),
                 style_hits[counted][:, columns].mean((1, 2)).mean(),
             )
-        assert values(uc.score(said, target, uc.VARIANTS[variant])[0]) == pytest.approx(oracle)
+        assert values(accuracies.score(said, target, uc.VARIANTS[variant])[0]) == pytest.approx(oracle)
 
     def test_a_partial_set_without_the_target_has_no_ua(self) -> None:
         said = {key: answer for key, answer in right((1,)).items() if key[1] != "Dogs"}
-        assert uc.score(said, "Dogs", uc.VARIANTS["uc"])[0]["ua"] == Figure(None, 0)
+        assert accuracies.score(said, "Dogs", uc.VARIANTS["uc"])[0]["ua"] == Figure(None, 0)
 
 
 class TestPromptFiles:
@@ -467,7 +469,21 @@ class TestAnswerSets:
             AnswerSet.adopt(tmp_path, ITEMS).check(allow_partial=True)[1].open()
 
 
-class TestDetecting:
+class Unknown:
+    """Says the same of every picture, of the first `limit` of a batch alone; what it says must not be kept."""
+
+    identity = None
+
+    def __init__(self, annotation: Annotation, limit: int | None = None) -> None:
+        self.annotation, self.limit, self.shown = annotation, limit, 0
+        self.about: dict[str, Any] = {}
+
+    def __call__(self, images: Any) -> list[Annotation]:
+        self.shown += len(images)
+        return [self.annotation for _ in images[: self.limit]]
+
+
+class TestAnnotating:
     @pytest.fixture
     def answers(self, tmp_path: Path) -> AnswerSet:
         for index, item in enumerate(ITEMS):
@@ -488,17 +504,18 @@ class TestDetecting:
                 shown.extend(image.getpixel((0, 0))[0] for image in images)
                 return [{"red": image.getpixel((0, 0))[0]} for image in images]
 
-        first = detect(answers, Red(), silent)
+        first = annotate(answers, Red(), silent)
         assert [said["red"] for _, said in first] == [0, 50, 100, 150, 150] and shown == [0, 50, 100, 150]
-        assert detect(answers, Red(), silent) == first and len(shown) == 4
+        assert annotate(answers, Red(), silent) == first and len(shown) == 4
 
-    def test_a_users_function(self, answers: AnswerSet) -> None:
-        found = detect(answers, Adapted(lambda images: [{"size": list(image.size)} for image in images]), silent)
-        assert {tuple(said["size"]) for _, said in found} == {(8, 8)}
+    def test_one_without_an_identity_is_asked_again(self, answers: AnswerSet) -> None:
+        network = Unknown({"size": 8})
+        for times in (1, 2):
+            assert [said for _, said in annotate(answers, network, silent)] == [{"size": 8}] * 5 and network.shown == 4 * times
 
     def test_one_that_leaves_pictures_out(self, answers: AnswerSet) -> None:
         with pytest.raises(ValueError, match="said 1 things of 4 pictures"):
-            detect(answers, Adapted(lambda images: [{}]), silent)
+            annotate(answers, Unknown({}, limit=1), silent)
 
 
 class TestVisionTransformer:
@@ -543,7 +560,7 @@ class TestVisionTransformer:
     def test_pictures_are_stretched(self, tmp_path: Path) -> None:
         found = {"object": find("uc_object", {"uc_object": vit(tmp_path / "o.pth", 20)})}
         network = VisionTransformer.of(found["object"], uc.OBJECTS_20)
-        judge = TransformerJudge({"object": network}, found)
+        judge = TransformerAnnotator({"object": network}, found)
         wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8))
         by_hand = torch.from_numpy(np.array(wide.resize((16, 16), Image.Resampling.BILINEAR)) / 255.0).permute(2, 0, 1)
         with torch.no_grad():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from excise.concepts import Concept
     from excise.edits import AdapterEdit, Edit, WeightEdit, compose, load_edit
     from excise.evaluation import evaluate
-    from excise.information.measure import measure
+    from excise.information.residual import measure
     from excise.jobs.audit import audit
     from excise.jobs.erase import erase
     from excise.models import Model, load

@@ -1,4 +1,4 @@
-"""SHA-256 of tensors, of files and of plain values: what makes a number is recorded by its digest."""
+"""SHA-256 of bytes, texts, tensors, files and plain values, as 64 hexadecimal digits: what makes a number is recorded by its digest."""
 
 from __future__ import annotations
 
@@ -9,17 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
 
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Over sorted names, shapes, dtypes and bytes."""
+def digest_bytes(data: bytes) -> str:
+    """Over bytes as they are."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_text(text: str) -> str:
+    """Over a text in UTF-8."""
+    return digest_bytes(text.encode())
+
+
+def digest_tensors(tensors: Mapping[str, Tensor], cast: dtype | None = None) -> str:
+    """Over sorted names, shapes, dtypes and bytes; with `cast` over the bytes in that dtype, whatever dtypes the tensors have."""
     import torch
 
     found = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        found.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        tensor = tensors[name].detach().to("cpu", cast).contiguous()
+        found.update(f"{name}{tuple(tensor.shape)}{'' if cast else tensor.dtype}".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
@@ -32,14 +42,11 @@ def digest_file(path: Path) -> str:
 
 def digest_folder(path: Path) -> str:
     """Over the names and bytes of all files of a folder, sorted; hidden ones left out."""
-    found = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path)
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            found.update(f"{name.as_posix()} {digest_file(file)}\n".encode())
-    return found.hexdigest()
+    names = [file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file()]
+    seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return digest_text("".join(f"{name.as_posix()} {digest_file(path / name)}\n" for name in seen))
 
 
 def digest_values(values: Any) -> str:
     """Over plain values as JSON."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    return digest_text(json.dumps(values, sort_keys=True, default=str))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import ctypes
 import glob
-import hashlib
 import json
 import os
 import re
@@ -15,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from excise.digests import digest_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,7 +125,7 @@ def fitting(name: str) -> str:
     """A file's name as it is, or if file systems may refuse its length, its beginning with a digest of the whole."""
     if len(name.encode()) <= _LONGEST:
         return name
-    ending = f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    ending = f"-{digest_text(name)[:6]}"
     return name.encode()[: _LONGEST - len(ending)].decode(errors="ignore") + ending
 
 

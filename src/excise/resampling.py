@@ -10,6 +10,7 @@ from statistics import NormalDist
 import torch
 from torch import Generator, Tensor
 
+from excise.randomness import seeded
 from excise.statistics import FEW, student_quantile, wilson
 
 CONFIDENCE = 0.95
@@ -93,6 +94,6 @@ def macro_interval(hits: Sequence[int], counts: Sequence[int]) -> tuple[float, f
     if len(hits) == 1:
         return low, high
     shares = torch.tensor(hits, dtype=torch.float64) / torch.tensor(counts)
-    picks = resample(len(hits), torch.Generator().manual_seed(0), CONCEPT_RESAMPLES)
+    picks = resample(len(hits), seeded(0), CONCEPT_RESAMPLES)
     over = interval(float(shares.mean()), shares[picks].mean(1), len(hits))
     return max(0.0, min(low, over[0])), min(1.0, max(high, over[1]))

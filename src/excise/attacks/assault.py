@@ -12,7 +12,7 @@ from torch import Tensor
 
 from excise.attacks import Chosen
 from excise.attacks.audited_model import AuditedModel, PlainPictures
-from excise.attacks.budget import Budget
+from excise.attacks.call_budget import Budget
 from excise.attacks.call_meter import CallMeter
 from excise.attacks.draws import Draws
 from excise.attacks.original import Original

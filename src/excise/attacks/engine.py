@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from excise.attacks.assault import Attacked, assault
 from excise.attacks.audited_model import AuditedModel, PlainPictures
 from excise.attacks.verdict import Verdict, difference, share, shown_more, standard, verdict
 from excise.concepts import Concept
-from excise.digests import digest_tensors, digest_values
+from excise.digests import digest_tensors, digest_text, digest_values
 from excise.edits import Edit
 from excise.edits.applied import base_fingerprint
 from excise.erasure.run import Run
@@ -170,7 +169,7 @@ class Engine:
         about = {key: value for key, value in self.about.items() if key not in others}
         how = [chosen.attack.name, chosen.settings.model_dump(), chosen.budget, arithmetic(self.model)]
         key = json.dumps([control, about, how], default=str)
-        return cache_folder() / "attacks" / sha256(key.encode()).hexdigest()[:32]
+        return cache_folder() / "attacks" / digest_text(key)[:32]
 
 
 def _too_small(budget: int, facts: Mapping[str, Any]) -> str:

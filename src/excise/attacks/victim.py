@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from excise.attacks.asking import encode, judge, sample
-from excise.attacks.budget import Budget
+from excise.attacks.call_budget import Budget
 from excise.attacks.cases import Case, Record
 from excise.attacks.draws import Draws
 from excise.attacks.original import Original

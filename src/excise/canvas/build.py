@@ -44,6 +44,8 @@ def assemble(work: Path, out: Path, name: str | None = None) -> None:
     """Write the shipped folder from `work/pipeline` and `work/classifier.safetensors`: half precision, one file per network.
 
     name  what the model calls itself; default "canvas", or "canvas without cat" where that was left out
+
+    A model that ships beside the canvas and has files in common with it lacks them in the package: see `excise.models.built_in`.
     """
     from diffusers import StableDiffusionPipeline
 

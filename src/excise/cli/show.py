@@ -85,7 +85,8 @@ def _attacks() -> None:
 
 
 def _models() -> None:
-    from excise.models.names import BUILT_IN, describe
+    from excise.models.built_in import BUILT_IN
+    from excise.models.names import describe
 
     rows = []
     for name, folder in BUILT_IN.items():

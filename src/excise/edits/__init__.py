@@ -8,7 +8,7 @@ from excise.edits.importing import import_edit
 from excise.edits.kinds import load_edit
 from excise.edits.manifest import Manifest
 from excise.edits.restoring import members, restored
-from excise.edits.weights import WeightEdit
+from excise.edits.weight_edit import WeightEdit
 
 __all__ = [
     "AdapterEdit",

@@ -40,7 +40,7 @@ class Application:
 
 
 @dataclass
-class Record:
+class Trace:
     """What edits did to one network. It lies on the network itself: whoever has the network has it, and a copy has a copy.
 
     on         edits that touch the network, oldest first; the U-Net's has all edits of its pipeline
@@ -58,8 +58,8 @@ class Record:
         return casts_between(left, {name: parameters[name].data for name in names})
 
 
-def _records(model: Any) -> dict[str, Record]:
-    return {prefix: vars(network).setdefault("_excise", Record()) for prefix, network in components(model).items()}
+def _traces(model: Any) -> dict[str, Trace]:
+    return {prefix: vars(network).setdefault("_excise", Trace()) for prefix, network in components(model).items()}
 
 
 def _changes(on: Sequence[Application], name: str) -> list[tuple[Any, float]]:
@@ -68,7 +68,7 @@ def _changes(on: Sequence[Application], name: str) -> list[tuple[Any, float]]:
 
 def applied_edits(model: Any) -> tuple[tuple[Edit, float], ...]:
     """The edits that are on, with their scales, oldest first."""
-    return tuple((each.edit, each.scale) for each in _records(model)["unet"].on)
+    return tuple((each.edit, each.scale) for each in _traces(model)["unet"].on)
 
 
 @torch.no_grad()
@@ -76,10 +76,10 @@ def original_tensors(model: Any) -> dict[str, Tensor]:
     """Every editable tensor as it is without any edit (no copies, unless the model was cast or moved with an edit on)."""
     parameters = named_tensors(model)
     found: dict[str, Tensor] = dict(parameters)
-    for record in _records(model).values():
-        names = [name for name in record.originals if name in parameters]
-        casts = record.casts(parameters, names) or ()
-        found |= {name: cast(record.originals[name], casts, parameters[name]) for name in names}
+    for trace in _traces(model).values():
+        names = [name for name in trace.originals if name in parameters]
+        casts = trace.casts(parameters, names) or ()
+        found |= {name: cast(trace.originals[name], casts, parameters[name]) for name in names}
     return found
 
 
@@ -99,12 +99,12 @@ def base_fingerprint(model: Any) -> dict[str, str]:
     """
     for prefix, network in components(model).items():
         check_plain(network, prefix)
-    record, tensors = _records(model)["unet"], base_tensors(model)
+    trace, tensors = _traces(model)["unet"], base_tensors(model)
     hashes = torch.stack([torch.hash_tensor(tensor.detach()).view(torch.int64).cpu() for tensor in tensors.values()])
     seen = [list(tensors), [tensor.dtype for tensor in tensors.values()], hashes.tolist()]
-    if record.known is None or record.known[0] != seen:
-        record.known = seen, fingerprint(tensors)
-    return record.known[1]
+    if trace.known is None or trace.known[0] != seen:
+        trace.known = seen, fingerprint(tensors)
+    return trace.known[1]
 
 
 def check_base(model: Any, edit: Edit) -> dict[str, Tensor]:
@@ -131,13 +131,13 @@ def put_on(model: Any, edit: Edit, scale: float) -> Application:
     if not math.isfinite(scale):
         raise ValueError(f"the scale of an edit must be a finite number, not {scale}")
     application = Application(edit, scale)
-    _set(model, edit, [*_records(model)["unet"].on, application])
+    _set(model, edit, [*_traces(model)["unet"].on, application])
     return application
 
 
 def take_off(model: Any, edit: Edit) -> Application:
     """Remove the newest application of an edit. Raises ValueError, with nothing changed, if it is not on and where `_set` does."""
-    on = _records(model)["unet"].on
+    on = _traces(model)["unet"].on
     for index in reversed(range(len(on))):
         if on[index].edit is edit:
             _set(model, edit, on[:index] + on[index + 1 :])
@@ -154,13 +154,13 @@ def _set(model: Any, edit: Edit, on: Sequence[Application]) -> None:
     Raises ValueError, with nothing changed, if one of them is missing, quantised, offloaded or not what was left there, or if another
     pipeline that shares a network has edits on it.
     """
-    records, parameters = _records(model), named_tensors(model)
+    traces, parameters = _traces(model), named_tensors(model)
     for prefix, network in components(model).items():
         check_plain(network, prefix)
-    _check_shared(records)
+    _check_shared(traces)
     if missing := edit.deltas.keys() - parameters.keys():
         raise ValueError(f"this edit changes {min(missing)}, which the model does not have now")
-    originals = {prefix: _originals(parameters, record, edit, prefix) for prefix, record in records.items()}
+    originals = {prefix: _originals(parameters, trace, edit, prefix) for prefix, trace in traces.items()}
     tensors = {
         name: with_added_rows(edited(original, _changes(on, name)), parameters[name].data)
         for own in originals.values()
@@ -172,16 +172,16 @@ def _set(model: Any, edit: Edit, on: Sequence[Application]) -> None:
         parameters[name].data = tensor
     for copy, tensor in fused:
         copy.data = tensor
-    for prefix, record in records.items():
-        record.on = [each for each in on if _touches(each.edit, prefix)]
-        now = record.originals | originals[prefix]
-        record.originals = {name: original for name, original in now.items() if _changes(on, name)}
+    for prefix, trace in traces.items():
+        trace.on = [each for each in on if _touches(each.edit, prefix)]
+        now = trace.originals | originals[prefix]
+        trace.originals = {name: original for name, original in now.items() if _changes(on, name)}
 
 
-def _check_shared(records: Mapping[str, Record]) -> None:
+def _check_shared(traces: Mapping[str, Trace]) -> None:
     """Raise ValueError if a network has edits on that its U-Net does not know, or lacks some."""
-    for prefix, record in records.items():
-        if record.on != [each for each in records["unet"].on if _touches(each.edit, prefix)]:
+    for prefix, trace in traces.items():
+        if trace.on != [each for each in traces["unet"].on if _touches(each.edit, prefix)]:
             raise ValueError(
                 f"the {prefix} of this pipeline has other edits on than its U-Net: another pipeline shares it, or one of the two was "
                 "exchanged; put together what was edited together and take the edit off there first"
@@ -189,11 +189,11 @@ def _check_shared(records: Mapping[str, Record]) -> None:
 
 
 def _touches(edit: Edit, prefix: str) -> bool:
-    """Whether an edit is on the record of a network: of the U-Net always."""
+    """Whether an edit is on the trace of a network: of the U-Net always."""
     return prefix == "unet" or any(name.startswith(f"{prefix}.") for name in edit.deltas)
 
 
-def _originals(parameters: Mapping[str, nn.Parameter], record: Record, edit: Edit, prefix: str) -> dict[str, Tensor]:
+def _originals(parameters: Mapping[str, nn.Parameter], trace: Trace, edit: Edit, prefix: str) -> dict[str, Tensor]:
     """The tensors of a network that are to be set, as they are without any edit; none if the edit does not change the network.
 
     Raises ValueError if one is not as it was left.
@@ -201,16 +201,16 @@ def _originals(parameters: Mapping[str, nn.Parameter], record: Record, edit: Edi
     names = [name for name in edit.deltas if name.startswith(f"{prefix}.")]
     if not names:
         return {}
-    displaced = [name for name in record.originals if name in parameters]
-    casts = record.casts(parameters, displaced)
+    displaced = [name for name in trace.originals if name in parameters]
+    casts = trace.casts(parameters, displaced)
     if casts is None:
-        name = next((name for name in displaced if record.casts(parameters, [name]) is None), displaced[0])
+        name = next((name for name in displaced if trace.casts(parameters, [name]) is None), displaced[0])
         raise ValueError(
             f"{name} is no longer as the edits left it: it was trained, loaded anew, or a LoRA is fused into it, and that would be lost. "
             "To keep it, save the pipeline as it is (save_pretrained); to have the base back, load the model again"
         )
     found = {name: parameters[name].data[: edit.deltas[name].shape[0]] for name in names}
-    return found | {name: cast(record.originals[name], casts, parameters[name]) for name in displaced}
+    return found | {name: cast(trace.originals[name], casts, parameters[name]) for name in displaced}
 
 
 def _fused(model: Any, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from excise.edits.applied import applied_edits, base_fingerprint
 from excise.edits.deltas import difference
 from excise.edits.manifest import Manifest
-from excise.edits.weights import WeightEdit
+from excise.edits.weight_edit import WeightEdit
 from excise.files import read_tensors
 from excise.models.fingerprint import canonical_name, named_tensors
 from excise.models.schedule import Schedule
@@ -65,8 +66,6 @@ def is_partial(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_file() or path.suffix != ".safetensors":
         return False
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(str(path), "pt") as file:
             return any(

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from excise.edits.edit import Edit, compose
 from excise.edits.manifest import Manifest
-from excise.edits.weights import WeightEdit
+from excise.edits.weight_edit import WeightEdit
 from excise.hints import nearest
 
 

@@ -1,4 +1,4 @@
-"""Anchors: what a concept should be taken for, in prompts from templates or from a file of captions (no torch at import)."""
+"""Anchors: what a concept should be taken for, in prompts from templates or from a file of captions."""
 
 from __future__ import annotations
 
@@ -6,34 +6,13 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pydantic import Field
 
 from excise.concepts import Concept, PromptPair
-from excise.erasure.training_settings import Pictured
+from excise.erasure.prompt_bank import PromptBank, redirected
+from excise.erasure.training_settings import Anchored
 from excise.erasure.wording import ARTICLES, bare
 from excise.files import read_text
-
-if TYPE_CHECKING:
-    from excise.erasure.prompt_bank import PromptBank
-    from excise.models import Model
-
-
-class Anchored(Pictured):
-    """Methods that send a concept to an anchor, on pictures of the anchor."""
-
-    anchor: str = Field(
-        "masked",
-        description="what the concept should be taken for: masked (the prompt without its words), next (declared concept), empty, or a phrase",
-    )
-    captions: str | None = Field(
-        None,
-        description="file of anchor captions, one a line, to make prompts of instead of templates; anchor is then its word in them",
-    )
-    detach_start: bool = Field(
-        True, description="no gradient through keys and values of the start token, as in the authors' code"
-    )
+from excise.models import Model
 
 
 def anchored(model: Model, concepts: Sequence[Concept], settings: Anchored) -> PromptBank:
@@ -41,8 +20,6 @@ def anchored(model: Model, concepts: Sequence[Concept], settings: Anchored) -> P
 
     Raises FileNotFoundError for captions that are not there, ValueError if none of them or no declared concept serves as anchor.
     """
-    from excise.erasure.prompt_bank import PromptBank, redirected
-
     if settings.captions is None:
         return PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.anchor))
     captions = read_captions(settings.captions)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from excise.digests import digest_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,11 +34,13 @@ def record(counterexamples: Sequence[Counterexample]) -> dict[str, Any] | None:
     """What manifests and checkpoints say of them: how many each attack gave, and a SHA-256 over all of them. None for none."""
     if not counterexamples:
         return None
-    digest = hashlib.sha256()
-    for counterexample in counterexamples:
-        told = counterexample.told if isinstance(counterexample.told, str) else list(counterexample.told.shape)
-        digest.update(json.dumps([counterexample.concept, counterexample.attack, told, counterexample.masked]).encode())
-        if not isinstance(counterexample.told, str):
-            digest.update(counterexample.told.detach().float().cpu().contiguous().numpy().data)
     counts = Counter(counterexample.attack for counterexample in counterexamples)
-    return {"attacks": dict(sorted(counts.items())), "sha256": digest.hexdigest()}
+    return {"attacks": dict(sorted(counts.items())), "sha256": digest_bytes(b"".join(map(_bytes, counterexamples)))}
+
+
+def _bytes(counterexample: Counterexample) -> bytes:
+    """Everything that it says."""
+    told = counterexample.told
+    shape = told if isinstance(told, str) else list(told.shape)
+    text = json.dumps([counterexample.concept, counterexample.attack, shape, counterexample.masked]).encode()
+    return text if isinstance(told, str) else text + told.detach().float().cpu().contiguous().numpy().tobytes()

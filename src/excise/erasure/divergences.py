@@ -1,40 +1,17 @@
 """f-divergences between two denoising steps: how a squared error is judged (arXiv 2509.21167).
 
 Two Gaussian reverse steps with the same variance s^2 whose means are sqrt(delta) apart have, for every divergence below, a closed form in
-delta. As losses they differ only in how much a large error counts against a small one. No torch is imported here: settings are made of it.
+delta. As losses they differ only in how much a large error counts against a small one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from torch import Tensor
 
-from pydantic import Field
+from excise.erasure.training_settings import Divergence, Divergent
 
-from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Divergence = Literal["mse", "jeffreys", "hellinger", "chi2", "alpha", "tv"]
 LARGEST = 30.0
 """From this exponent on, exponentials go on as straight lines (ours), so that a large error cannot overflow."""
-
-
-class Divergent(Settings):
-    """Settings of a loss that may be any of them."""
-
-    divergence: Divergence = Field(
-        "mse",
-        description="how errors are judged: mse (= KL), hellinger (large ones count less), chi2 (more), alpha, jeffreys (= mse), tv",
-    )
-    divergence_alpha: float = Field(
-        0.5,
-        allow_inf_nan=False,
-        description="divergence=alpha: 0.5 is hellinger, 2 chi2, 0 and 1 mse; inside 0..1 large errors count less",
-    )
-    divergence_sigma: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="standard deviation that errors are measured in"
-    )
 
 
 def value(delta: Tensor, divergence: Divergence, sigma: float = 1.0, alpha: float = 0.5) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -17,55 +17,53 @@ from excise.concepts import GENERIC_CONTEXTS, Concept
 from excise.edits import Delta, Edit, LowRank, WeightEdit, applied_edits, compose, original_tensors
 from excise.erasure.make_edit import finish
 from excise.erasure.run import Run
+from excise.models import Model
 from excise.settings import Settings, parse
-
-if TYPE_CHECKING:
-    from excise.models import Model
 
 S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True)
-class Request(Generic[S]):
+class LedgerEntry(Generic[S]):
     """Concepts, and the settings they are or were erased with."""
 
     concepts: tuple[Concept, ...]
     settings: S
 
-    def without(self, erased: Set[str]) -> Request[S]:
+    def without(self, erased: Set[str]) -> LedgerEntry[S]:
         """The same, without contexts that are to be erased too: "a cat in sketch style" must not become "something in sketch style"."""
-        return Request(tuple(concept.beside(erased) for concept in self.concepts), self.settings)
+        return LedgerEntry(tuple(concept.beside(erased) for concept in self.concepts), self.settings)
 
 
 @dataclass(frozen=True)
 class Ledger(Generic[S]):
     """What is to be solved for.
 
-    requests earlier ones of this method, oldest first, and the new one last
+    entries earlier ones of this method, oldest first, and the new one last
     replaced the edits on the model that hold the earlier ones
     """
 
     method: str
-    requests: tuple[Request[S], ...]
+    entries: tuple[LedgerEntry[S], ...]
     replaced: tuple[Edit, ...]
 
     @classmethod
     def of(
         cls, model: Model, method: str, concepts: Sequence[Concept], settings: S, *, same: Sequence[str], joint: bool = True
     ) -> Ledger[S]:
-        """The requests on a model and a new one.
+        """The entries on a model and a new one.
 
-        same   settings that all requests must have in common, because there is one solve
+        same   settings that all entries must have in common, because there is one solve
         joint  False: edits of this method also stay as they are
 
         Raises ValueError if such a setting differs.
         """
-        earlier: list[Request[S]] = []
+        earlier: list[LedgerEntry[S]] = []
         replaced = []
         for edit, scale in applied_edits(model) if joint else ():
             parts = _parts(edit.manifest.model_dump(), method)
             if parts and scale == 1 and isinstance(edit, WeightEdit):
-                earlier += [_request(model, part, type(settings)) for part in parts]
+                earlier += [_entry(model, part, type(settings)) for part in parts]
                 replaced.append(edit)
         for key in same:
             for old in earlier:
@@ -76,19 +74,19 @@ class Ledger(Generic[S]):
                         f"the {method} edit of {names} on this model was made with {key}={there}, this one has {here}; they are solved "
                         f"together and need the same: use {key}={there}, or take that edit off"
                     )
-        requests = (*earlier, Request(tuple(concepts), settings))
-        erased = {phrase for request in requests for concept in request.concepts for phrase in concept.phrases}
-        return cls(method, tuple(request.without(erased) for request in requests), tuple(replaced))
+        entries = (*earlier, LedgerEntry(tuple(concepts), settings))
+        erased = {phrase for entry in entries for concept in entry.concepts for phrase in concept.phrases}
+        return cls(method, tuple(entry.without(erased) for entry in entries), tuple(replaced))
 
     @property
     def concepts(self) -> list[Concept]:
-        """The concepts of all requests."""
-        return [concept for request in self.requests for concept in request.concepts]
+        """The concepts of all entries."""
+        return [concept for entry in self.entries for concept in entry.concepts]
 
     @property
     def settings(self) -> S:
-        """The settings of the new request."""
-        return self.requests[-1].settings
+        """The settings of the new entry."""
+        return self.entries[-1].settings
 
     def weights(self, model: Model, names: Sequence[str]) -> dict[str, Tensor]:
         """The named weights without the edits that are solved again: what the solve starts from."""
@@ -105,7 +103,7 @@ class Ledger(Generic[S]):
     def finish(self, model: Model, deltas: Mapping[str, Delta], run: Run) -> WeightEdit:
         """The edit that, added to those on the model, gives the joint solution `deltas`; its size is recorded, and its rank
         where weights are stored in low rank (None: all dense)."""
-        edit = finish(model, deltas, self.method, self.requests[-1].concepts, self.settings, run)
+        edit = finish(model, deltas, self.method, self.entries[-1].concepts, self.settings, run)
         if self.replaced:
             undone = [WeightEdit(old.scaled(-1).deltas, edit.manifest) for old in self.replaced]
             edit = WeightEdit(compose([edit, *undone]).deltas, edit.manifest)
@@ -114,14 +112,14 @@ class Ledger(Generic[S]):
 
 
 def _parts(manifest: Mapping[str, Any], method: str) -> list[Mapping[str, Any]]:
-    """The requests of a manifest: itself, or, of a composition (which has no settings), its members; none if any is foreign or scaled."""
+    """The entries of a manifest: itself, or, of a composition (which has no settings), its members; none if any is foreign or scaled."""
     if manifest["settings"]:
         return [manifest] if manifest["method"] == method and "scale" not in manifest["settings"] else []
     parts = [_parts(member, method) for member in manifest["ledger"]]
     return [part for group in parts for part in group] if all(parts) else []
 
 
-def _request(model: Model, manifest: Mapping[str, Any], schema: type[S]) -> Request[S]:
+def _entry(model: Model, manifest: Mapping[str, Any], schema: type[S]) -> LedgerEntry[S]:
     concepts = []
     for entry in manifest["concepts"]:
         declared = (c for c in model.catalog.concepts if (c.name, c.kind) == (entry["name"], entry["kind"]))
@@ -129,4 +127,4 @@ def _request(model: Model, manifest: Mapping[str, Any], schema: type[S]) -> Requ
         contexts = next((concept.contexts for concept in declared), contexts)
         phrases = tuple(entry["phrases"])
         concepts.append(Concept(entry["name"], entry["kind"], phrases, contexts, model.catalog.templates))
-    return Request(tuple(concepts), parse(schema, manifest["settings"], f"setting of an earlier {manifest['method']} edit"))
+    return LedgerEntry(tuple(concepts), parse(schema, manifest["settings"], f"setting of an earlier {manifest['method']} edit"))

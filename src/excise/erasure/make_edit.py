@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from excise.concepts import Concept
 from excise.edits import Delta, Manifest, WeightEdit, applied_edits
@@ -11,11 +10,9 @@ from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Kind
 from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
+from excise.models import Model
 from excise.settings import Settings
 from excise.versions import versions
-
-if TYPE_CHECKING:
-    from excise.models import Model
 
 
 def finish(

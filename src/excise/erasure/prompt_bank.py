@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
 from excise.concepts import Concept, PromptPair, apart
 from excise.erasure.counterexamples import Counterexample
-from excise.erasure.wording import Wording, worded
+from excise.erasure.prompt_settings import Wording
+from excise.erasure.wording import worded
+from excise.models import Model
 from excise.models.context import tell_cut
-
-if TYPE_CHECKING:
-    from excise.models import Model
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator
 
 from excise.concepts import Concept, fill
 from excise.erasure.prompt_bank import PromptBank
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.models import Model
 
 ARTICLES = {"a", "an"}
 STRINGS, WORDS = 512, 12

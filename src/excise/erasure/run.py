@@ -28,9 +28,6 @@ class Run:
 
     def generator(self, *stream: int) -> Generator:
         """A CPU generator that depends on the seed and on the stream's numbers alone."""
-        import torch
+        from excise.randomness import numbered_stream
 
-        state = self.seed
-        for number in stream:
-            state = (state * 1_000_003 + number + 1) % (2**63)
-        return torch.Generator().manual_seed(state)
+        return numbered_stream(self.seed, *stream)

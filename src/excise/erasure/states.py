@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
@@ -14,9 +13,7 @@ from torch import Generator, Tensor
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Visiting
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.models import Model
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Generator, Tensor
 
 from excise.erasure.states import States
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.models import Model
 
 
 def exclude(rest: Tensor, with_concept: Tensor, posterior: Tensor, limit: float = 4.0) -> Tensor:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from excise.erasure.wording import bare
+from excise.models import Model
 from excise.models.context import tell_cut
-
-if TYPE_CHECKING:
-    from excise.models import Model
 
 Alignment = Literal["last", "aligned", "concept", "all"]
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from excise.digests import digest_text
 from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Trained
 from excise.files import read_tensors, write_tensors
-from excise.settings import Settings
 
 log = logging.getLogger(__name__)
 Loss = Callable[[int], Tensor]
@@ -36,52 +35,18 @@ def train(
     settings: Trained,
     run: Run,
     *,
-    adjust: Callable[[], None] | None = None,
-    after: Callable[[], bool | None] | None = None,
-    state: Mapping[str, Tensor] | None = None,
-) -> None:
-    """`train_in_rounds` with the rounds, steps and optimizer that a method's settings say."""
-    train_in_rounds(
-        trainable,
-        prepare,
-        rounds=settings.rounds,
-        steps=settings.steps,
-        lr=settings.lr,
-        run=run,
-        settings=settings,
-        schedule=settings.schedule,
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        adjust=adjust,
-        after=after,
-        state=state,
-    )
-
-
-def train_in_rounds(
-    trainable: HasParameters,
-    prepare: Callable[[int], Loss],
-    *,
-    rounds: int,
-    steps: int,
-    lr: float,
-    run: Run,
-    settings: Settings,
-    schedule: Literal["cosine", "constant"] = "cosine",
-    weight_decay: float = 0.0,
-    clip: float | None = None,
     descent: Callable[[list[nn.Parameter], float], torch.optim.Optimizer] | None = None,
     adjust: Callable[[], None] | None = None,
+    clips: bool = True,
     after: Callable[[], bool | None] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Adam (AdamW if there is weight decay) on the trainable's parameters.
+    """Rounds of steps of Adam (AdamW if there is weight decay) on the trainable's parameters, as the settings say.
 
     prepare  round -> loss of a step; called at the start of a round with the weights as they are then
-    schedule of the learning rate: falling as a half cosine over the whole run, or constant
-    clip     largest norm of all gradients together
     descent  another optimizer than Adam, made of parameters and learning rate; keeps "step", "exp_avg" and "exp_avg_sq" as Adam does
     adjust   called when the gradients are there, before they are clipped and used: masks, surgery
+    clips    whether the settings' `clip` is for the gradients after that; False for a method that clips something else by it
     after    called after every step; a true answer ends the training
     state    further tensors that change in place while training (averages, a critic); checkpoints hold them too
     A checkpoint is written after every round (of many rounds, after about every fiftieth of the run) and after an early end; a run with the
@@ -89,13 +54,9 @@ def train_in_rounds(
 
     Raises FloatingPointError if the loss is not finite, ValueError for a checkpoint of another run.
     """
+    rounds, steps, lr = settings.rounds, settings.steps, settings.lr
     parameters = list(trainable.parameters.values())
-    if descent is not None:
-        optimizer = descent(parameters, lr)
-    elif weight_decay:
-        optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
-    else:
-        optimizer = torch.optim.Adam(parameters, lr=lr)
+    optimizer = descent(parameters, lr) if descent is not None else _adam(parameters, settings)
     identity = _identity(trainable, settings, run)
     state = dict(state or {})
     first = _restore(trainable, optimizer, run, identity, state)
@@ -106,7 +67,7 @@ def train_in_rounds(
         for step in range(steps):
             done = round_ * steps + step
             for group in optimizer.param_groups:
-                group["lr"] = lr * (1 + math.cos(math.pi * done / total)) / 2 if schedule == "cosine" else lr
+                group["lr"] = _rate(settings, done, total)
             value = loss(step)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
@@ -114,8 +75,8 @@ def train_in_rounds(
                 raise FloatingPointError(f"the loss is {value.item()} at step {done}; try a smaller learning rate than {lr}")
             if adjust is not None:
                 adjust()
-            if clip is not None:
-                nn.utils.clip_grad_norm_(parameters, clip)
+            if clips and settings.clip is not None:
+                nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
             run.progress("erasing", done + 1, total)
             if after is not None and after():
@@ -127,9 +88,20 @@ def train_in_rounds(
             _store(trainable, optimizer, run, identity, state, round_ + 1)
 
 
-def _identity(trainable: HasParameters, settings: Settings, run: Run) -> str:
+def _adam(parameters: list[nn.Parameter], settings: Trained) -> torch.optim.Optimizer:
+    if settings.weight_decay:
+        return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.Adam(parameters, lr=settings.lr)
+
+
+def _rate(settings: Trained, done: int, total: int) -> float:
+    """The learning rate of a step: falling as a half cosine over the whole run, or constant."""
+    return settings.lr * (1 + math.cos(math.pi * done / total)) / 2 if settings.schedule == "cosine" else settings.lr
+
+
+def _identity(trainable: HasParameters, settings: Trained, run: Run) -> str:
     text = json.dumps([sorted(trainable.parameters), settings.model_dump(), run.seed, record(run.counterexamples), run.task])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_text(text)
 
 
 def _store(

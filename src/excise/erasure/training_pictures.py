@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
 from excise.concepts import Concept, apart
+from excise.digests import digest_text
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.erasure.prompt_bank import PromptBank, in_turn
@@ -20,14 +20,12 @@ from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
 from excise.images import SUFFIXES, read_picture
+from excise.models import Model
 from excise.models.context import tell_cut
 from excise.models.fingerprint import arithmetic, config
 from excise.models.guidance import sampling_scale
-from excise.models.model import STEP_NOISE
 from excise.progress import Progress
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.randomness import STEP_NOISE
 
 LIST = "pictures.json"
 """What `excise generate --out FOLDER` writes beside its pictures: the prompt of each."""
@@ -283,7 +281,7 @@ def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: in
     path = None
     if folder is not None:
         key = json.dumps([model.token_ids(prompts), list(seeds)])
-        path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+        path = folder / f"{digest_text(key)[:32]}.safetensors"
         if path.is_file():
             return read_tensors(path)[0]["latents"].to(model.device)
     *_, last = model.trajectory(
@@ -304,4 +302,4 @@ def _cache(model: Model, steps: int, scale: float) -> Path:
     key = json.dumps(
         [base_fingerprint(model), steps, scale, scheduler, model.latent_shape, arithmetic(model), STEP_NOISE], default=str
     )
-    return cache_folder() / "pictures" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    return cache_folder() / "pictures" / digest_text(key)[:16]

@@ -1,4 +1,4 @@
-"""Settings that trained methods have in common (no torch here): how long and how fast, where they look, what they look at."""
+"""Settings that trained methods have in common (no torch here): how long and how fast, where they look, what they look at, how they judge."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from excise.erasure.wording import Retain, Wording
+from excise.erasure.prompt_settings import Retain, Wording
 from excise.settings import Settings
 
 
@@ -19,9 +19,6 @@ class Trained(Settings):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    wording: Wording = Field(
-        "templates", description="prompts to erase: the plain name, every phrase, or every phrase in every template"
-    )
     rounds: int = Field(8, ge=1, description="parts of the run; a checkpoint is written after each")
     steps: int = Field(60, ge=1, description="gradient steps in a round")
     batch: int = Field(8, ge=1, description="states in a step")
@@ -33,7 +30,15 @@ class Trained(Settings):
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient; default none")
 
 
-class Visiting(Trained):
+class Worded(Settings):
+    """Methods that erase the prompts that name a concept."""
+
+    wording: Wording = Field(
+        "templates", description="prompts to erase: the plain name, every phrase, or every phrase in every template"
+    )
+
+
+class Visiting(Trained, Worded):
     """Methods that look at states which a sampler visits on the way to pictures of the concept."""
 
     states: Literal["pool", "fresh"] = Field(
@@ -47,7 +52,7 @@ class Visiting(Trained):
     )
 
 
-class Pictured(Trained):
+class Pictured(Trained, Worded):
     """Methods that look at noised pictures, made by the model before it is edited, or given."""
 
     pictures: int = Field(128, ge=1, description="pictures to make")
@@ -55,6 +60,22 @@ class Pictured(Trained):
     picture_steps: int | None = Field(None, ge=1, description="sampler's steps for the pictures; default the model's")
     picture_guidance: float | None = Field(
         None, ge=0, description="guidance for the pictures, 1 or less = off; default the model's"
+    )
+
+
+class Anchored(Pictured):
+    """Methods that send a concept to an anchor, on pictures of the anchor."""
+
+    anchor: str = Field(
+        "masked",
+        description="what the concept should be taken for: masked (the prompt without its words), next (declared concept), empty, or a phrase",
+    )
+    captions: str | None = Field(
+        None,
+        description="file of anchor captions, one a line, to make prompts of instead of templates; anchor is then its word in them",
+    )
+    detach_start: bool = Field(
+        True, description="no gradient through keys and values of the start token, as in the authors' code"
     )
 
 
@@ -71,4 +92,24 @@ class Relabelling(Pictured):
     retain_folder: str | None = Field(
         None,
         description="folder of pictures to keep instead of making them; its pictures.json says what each shows, or retain is what all show",
+    )
+
+
+Divergence = Literal["mse", "jeffreys", "hellinger", "chi2", "alpha", "tv"]
+
+
+class Divergent(Settings):
+    """Settings of a loss that may be any of them."""
+
+    divergence: Divergence = Field(
+        "mse",
+        description="how errors are judged: mse (= KL), hellinger (large ones count less), chi2 (more), alpha, jeffreys (= mse), tv",
+    )
+    divergence_alpha: float = Field(
+        0.5,
+        allow_inf_nan=False,
+        description="divergence=alpha: 0.5 is hellinger, 2 chi2, 0 and 1 mse; inside 0..1 large errors count less",
+    )
+    divergence_sigma: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="standard deviation that errors are measured in"
     )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import diffusers
 import torch
 from torch import Tensor
 
@@ -165,8 +166,6 @@ def _noised(model: Model, clean: Tensor, noise: Tensor, steps: int, strength: fl
 @contextmanager
 def _sampler(model: Model, name: str | None) -> Iterator[None]:
     """Another diffusers scheduler inside the block, with the model's own schedule."""
-    import diffusers
-
     before = model.pipeline.scheduler
     if name is not None:
         model.pipeline.scheduler = getattr(diffusers, name).from_config(before.config)

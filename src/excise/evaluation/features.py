@@ -8,8 +8,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torchmetrics.image.fid import NoTrainInceptionV3
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from excise.evaluation.weights import FoundWeights, find, load_state
+from excise.evaluation.state_files import load_state
+from excise.evaluation.weights import FoundWeights, find
 from excise.images import SUFFIXES, read_picture
 from excise.models.context import left_out
 
@@ -37,7 +40,6 @@ class Inception:
             import torch_fidelity  # noqa: F401
         except ImportError:
             raise ValueError("Inception features need torch-fidelity: pip install 'excise[metrics]'") from None
-        from torchmetrics.image.fid import NoTrainInceptionV3
 
         load_state(found.path, "Inception-v3")  # torch-fidelity unpickles anything: make sure that there are only tensors
         self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(found.path))
@@ -55,12 +57,10 @@ class Clip:
     key = "clip"
 
     def __init__(self, found: FoundWeights) -> None:
-        from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
-
         try:
             options: dict[str, Any] = {"local_files_only": True}
             self.model = CLIPModel.from_pretrained(found.path, use_safetensors=True, **options).eval()
-            self.processor = CLIPImageProcessor.from_pretrained(found.path, **options)
+            self.processor = CLIPImageProcessorPil.from_pretrained(found.path, **options)
             self.tokenizer = CLIPTokenizer.from_pretrained(found.path, **options)
         except (OSError, ValueError) as error:
             raise ValueError(f"{found.path} is not a CLIP folder: {next(iter(str(error).splitlines()), '')}") from None

@@ -5,13 +5,15 @@ The network's weights are torchvision's ImageNet AlexNet, by path; the learned w
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from excise.evaluation.weights import FoundWeights, load_state
+from excise.evaluation.state_files import load_state
+from excise.evaluation.weights import FoundWeights
 
 CONVOLUTIONS = {0: (4, 2, (64, 3, 11, 11)), 3: (1, 2, (192, 64, 5, 5)), 6: (1, 1, (384, 192, 3, 3)), 8: (1, 1, (256, 384, 3, 3)),
                 10: (1, 1, (256, 256, 3, 3))}  # fmt: skip
@@ -74,7 +76,5 @@ def _unit(layer: Tensor) -> Tensor:
 
 def _heads() -> dict[str, Tensor]:
     """The learned weights of the channels, (1, channels, 1, 1) each."""
-    from importlib.resources import files
-
     with (files("torchmetrics") / "functional" / "image" / "lpips_models" / "alex.pth").open("rb") as file:
         return torch.load(file, map_location="cpu", weights_only=True)

@@ -26,8 +26,8 @@ from excise.files import cache_folder, read_tensors, write_tensors
 from excise.models import Model
 from excise.models.fingerprint import arithmetic, surroundings
 from excise.models.guidance import sampling_scale
-from excise.models.model import STEP_NOISE
 from excise.progress import Progress, silent
+from excise.randomness import STEP_NOISE
 
 Answer = dict[str, int]
 """What the classifier says of one picture: question ("object", "style", "member") -> class index."""

@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from excise.evaluation.features import Clip, FeatureNetwork, folder_features, load_network
 from excise.evaluation.lpips import Lpips
 from excise.evaluation.picture_cache import Judge, Reader, Thumbnails
 from excise.evaluation.weights import find
+from excise.randomness import seeded
 from excise.resampling import Estimate, bootstrap, resample
 from excise.statistics import Z95, student_quantile
 
@@ -142,8 +144,6 @@ def fid(one: Tensor, other: Tensor) -> float:
 
     Raises ValueError for fewer than two vectors.
     """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
     _check(one, other)
     network = torch.nn.Identity()
     network.num_features = one.shape[1]  # type: ignore[assignment]
@@ -176,7 +176,7 @@ def fid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
     if one.shape[1] > WIDEST or torch.equal(one, other):
         width = math.nan if one.shape[1] > WIDEST else 0.0
     else:
-        generator = Generator().manual_seed(0)
+        generator = seeded(0)
         draws = [fid(one[i], other[j]) for i, j in _picks(len(one), len(other), paired, resamples, generator)]
         width = Z95 * float(torch.tensor(draws).std())
     return Estimate(value, max(0.0, value - width) if width == width else width, value + width, len(other))
@@ -186,7 +186,7 @@ def kid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
     """KID with an interval of 1.96 bootstrap standard errors; of many pictures the mean over blocks of 1,000, with Student's interval."""
     n = min(len(one), len(other))
     if n >= 2 * BLOCK:
-        generator = Generator().manual_seed(0)
+        generator = seeded(0)
         order = [torch.randperm(len(x), generator=generator) for x in (one, other)]
         if paired:
             order[1] = order[0]
@@ -197,7 +197,7 @@ def kid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
         return Estimate(value, value - width, value + width, len(blocks) * BLOCK)
     value = kid(one, other, paired=paired)
     weights = [torch.zeros(resamples, len(x), dtype=torch.float64) for x in (one, other)]
-    generator = Generator().manual_seed(0)
+    generator = seeded(0)
     for row, (i, j) in enumerate(_picks(len(one), len(other), paired, resamples, generator)):
         for weight, pick in zip(weights, (i, j), strict=True):
             weight[row] = torch.bincount(pick, minlength=weight.shape[1])
@@ -207,7 +207,7 @@ def kid_estimate(one: Tensor, other: Tensor, *, paired: bool = False, resamples:
 
 def mean_estimate(values: Tensor) -> Estimate:
     """Mean of per-picture values (n,) with its bootstrap interval."""
-    picks = resample(len(values), Generator().manual_seed(0))
+    picks = resample(len(values), seeded(0))
     return bootstrap(lambda x: x.mean(-1), [values.double()], picks)[0]
 
 

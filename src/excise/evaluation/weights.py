@@ -1,4 +1,4 @@
-"""Weights of other people's networks that metrics need: found where the user says they are, never downloaded."""
+"""Weights of other people's networks that metrics need: found where the user says they are, never downloaded. No torch here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from excise.digests import digest_file, digest_folder
-from excise.files import cache_folder, read_tensors
+from excise.files import cache_folder
 from excise.hints import nearest
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class MissingWeightsError(FileNotFoundError):
@@ -114,33 +110,6 @@ def check_names(given: Mapping[str, str | Path]) -> None:
     for name in given:
         if name not in KNOWN:
             raise ValueError(f"unknown weights {name!r}; {nearest(name, list(KNOWN))}")
-
-
-def load_state(path: Path, what: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors or .pth file, also inside "model_state_dict" or "state_dict"; no other pickled object is read.
-
-    what  for errors: whose weights these should be
-
-    Raises ValueError if the file holds anything else.
-    """
-    import pickle
-
-    import torch
-
-    if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
-        raise ValueError(
-            f"{path} could not be read as the weights of {what}: {next(iter(str(error).splitlines()), '')}"
-        ) from None
-    for key in ("model_state_dict", "state_dict"):
-        if isinstance(data, dict) and key in data:
-            data = data[key]
-    if not isinstance(data, dict) or not data or not all(isinstance(value, torch.Tensor) for value in data.values()):
-        raise ValueError(f"{path} holds no tensors by name, so these are not the weights of {what}")
-    return data
 
 
 def _found(weights: Weights, path: Path, source: str) -> FoundWeights:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from excise.files import replacing
 from excise.information.measurement import Measurement
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAP = "magma"
 
@@ -20,8 +18,6 @@ def heat_map_figure(measurement: Measurement) -> Figure:
     Maps show the orthogonal form by latent pixel: what a pixel tells about the concept's words, given the rest of the prompt.
     Raises ValueError if the measurement holds no pictures.
     """
-    from matplotlib.figure import Figure
-
     rows = [(reading, example) for reading in measurement.concepts for example in reading.examples]
     if not rows:
         raise ValueError("this measurement holds no pictures to draw")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +13,7 @@ from torch import Tensor
 from excise.information import estimators
 from excise.information.picture_sets import PictureSet
 from excise.information.quadrature import Nodes
-
-if TYPE_CHECKING:
-    from excise.models import Model
+from excise.models import Model
 
 Prompts = dict[str, list[str]]
 """Branch -> one prompt per picture. Branches: "with" the concept, the "rest" of the prompt, "empty", the rest "reworded"."""
@@ -45,7 +43,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SharedInformation:
     """What base and edited model share, by picture, in nats.
 
     shared       (n,) integral of the product of the words' effects, against the rest of the prompt
@@ -75,7 +73,7 @@ class Integrals:
     edited: Contrast | None = None
     edited_empty: Contrast | None = None
     edited_floor: Contrast | None = None
-    comparison: Comparison | None = None
+    comparison: SharedInformation | None = None
 
 
 def prompts_of(pictures: PictureSet, branches: Sequence[str]) -> Prompts:
@@ -136,7 +134,7 @@ def contrast(noise: Tensor, with_: Tensor, without: Tensor, weights: Tensor) -> 
     return Contrast(orthogonal, plain, estimators.integrate(squared, weights), curve)
 
 
-def compare(noise: Tensor, base: dict[str, Tensor], edited: dict[str, Tensor], weights: Tensor) -> Comparison:
+def compare(noise: Tensor, base: dict[str, Tensor], edited: dict[str, Tensor], weights: Tensor) -> SharedInformation:
     """What the answers of base and edited model, at the same states, have in common."""
 
     def nats(values: Tensor) -> Tensor:
@@ -145,7 +143,7 @@ def compare(noise: Tensor, base: dict[str, Tensor], edited: dict[str, Tensor], w
     def shared(without: str) -> Tensor:
         return nats(estimators.cross(edited["with"], edited[without], base["with"], base[without]))
 
-    return Comparison(
+    return SharedInformation(
         shared("rest"),
         shared("empty"),
         nats(estimators.excess(noise, edited["empty"], base["empty"])),

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from excise.concepts import Concept, PromptPair
 from excise.images import SUFFIXES, read_picture
+from excise.models import Model
 from excise.models.guidance import sampling_scale
 from excise.randomness import stream
-
-if TYPE_CHECKING:
-    from excise.models import Model
 
 Phrasings = Literal["plain", "all"]
 

@@ -13,11 +13,11 @@ import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from excise.concepts import Catalog
+from excise.digests import digest_text
 from excise.files import check_ours, read_json, replacing, write_json
 from excise.hints import nearest
 from excise.jobs.bench_grid import Cell, Gold, Task, grid
@@ -176,7 +176,7 @@ def _identity(where: Path | str) -> str:
         where = where.resolve()
         stats = {str(file): file.stat() for file in sorted([where, *where.rglob("*")]) if file.is_file()}
         about = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()]
-    return sha256(json.dumps(about).encode()).hexdigest()
+    return digest_text(json.dumps(about))
 
 
 def _check_settings(out: Path, cells: Sequence[Cell]) -> None:

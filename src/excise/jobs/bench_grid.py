@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Catalog, Concept
+from excise.digests import digest_text
 from excise.erasure.run import Run
 from excise.files import fitting
 from excise.jobs.inputs import check_seed
@@ -182,4 +182,4 @@ def file_name(text: str) -> str:
     """A name for a file or folder that can be read; with a digest where letters had to be left out or there are too many."""
     safe = re.sub(r"[^\w=.,+-]+", "_", text)
     plain = re.fullmatch(r"[\w=.,:+ -]+", text) and safe not in (".", "..") and not (" " in text and "_" in text)
-    return fitting(safe if plain else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}")
+    return fitting(safe if plain else f"{safe}-{digest_text(text)[:6]}")

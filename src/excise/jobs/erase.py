@@ -19,8 +19,9 @@ from excise.jobs.inputs import check_new_file
 from excise.jobs.peak_memory import peak_mb
 from excise.jobs.request import EraseRequest
 from excise.methods import Method, get, methods, task
+from excise.models.built_in import BUILT_IN
 from excise.models.context import check_read, tell_cut
-from excise.models.names import BUILT_IN, Description, describe, resolve
+from excise.models.names import Description, describe, resolve
 from excise.progress import Progress, silent
 from excise.report import edit_card, result_table
 from excise.settings import Settings, parse

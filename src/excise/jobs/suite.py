@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from excise.evaluation.suites import Score, Suite, get
+from excise.evaluation.suites import Suite, get
 from excise.evaluation.suites.answer_set import AnswerSet, prompts_digest
+from excise.evaluation.suites.figures import Score
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.evaluation.weights import check_names
 from excise.files import write_json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from excise.digests import digest_tensors, digest_values
 from excise.models.wrappers import own_parameters, unwrapped
+from excise.versions import versions
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -59,7 +59,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """
     own = {tensor.dtype for tensor in tensors.values()}
     wanted = DTYPES if own == {torch.float32} else {k: d for k, d in DTYPES.items() if d in own or k == "float32"}
-    return {name: _digest(tensors, dtype) for name, dtype in wanted.items()}
+    return {name: digest_tensors(tensors, dtype) for name, dtype in wanted.items()}
 
 
 def same_base(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -99,8 +99,6 @@ def surroundings(model: Any) -> dict[str, str]:
 
 def arithmetic(model: Any) -> dict[str, Any]:
     """What decides how a Model's predictions are rounded, and so the last bits of its pictures."""
-    from excise.versions import versions
-
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"precision": model.precision, "device": name, "threads": torch.get_num_threads(), "versions": versions()}
@@ -111,12 +109,3 @@ def config(part: Any) -> dict[str, Any]:
     random order)."""
     told = part.config.to_dict() if hasattr(part.config, "to_dict") else part.config
     return {key: value for key, value in told.items() if not key.startswith("_") and key != "transformers_version"}
-
-
-def _digest(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().to("cpu", dtype).contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -18,9 +18,7 @@ from excise.models.context import left_out, room
 from excise.models.guidance import guided, sampling_scale
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.schedule import Schedule
-
-STEP_NOISE = 1
-"""What is added to a picture's seed for the noise of its sampler's steps; caches of pictures know it."""
+from excise.randomness import start_stream, step_stream
 
 
 @dataclass(frozen=True)
@@ -177,13 +175,13 @@ class Model:
 
     def start_noise(self, seeds: Sequence[int]) -> Tensor:
         """Standard normal latents, one CPU generator per picture, so that a picture depends on its own seed alone."""
-        noise = [torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        noise = [torch.randn(self.latent_shape, generator=start_stream(seed)) for seed in seeds]
         return torch.stack(noise).to(self.device, self.dtype)
 
     @staticmethod
     def step_noise(seeds: Sequence[int]) -> list[torch.Generator]:
         """Generators of the noise that a stochastic sampler adds, one per picture; with the seed itself the start noise would come again."""
-        return [torch.Generator().manual_seed(seed + STEP_NOISE) for seed in seeds]
+        return [step_stream(seed) for seed in seeds]
 
     @torch.no_grad()
     def trajectory(

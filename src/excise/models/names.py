@@ -9,10 +9,7 @@ from typing import Any
 
 from excise.concepts import Catalog, Concept
 from excise.files import read_json
-
-_CANVAS = Path(__file__).parents[1] / "canvas"
-BUILT_IN: dict[str, Path] = {"canvas": _CANVAS / "model", "canvas-without-cat": _CANVAS / "without_cat"}
-"""Models that ship with the package, by name; the second was trained from scratch without cats, the gold standard of erasing them."""
+from excise.models.built_in import BUILT_IN, built_in
 
 INDEX = "model_index.json"
 
@@ -34,7 +31,7 @@ def resolve(model: str | Path) -> Path | str:
     Raises FileNotFoundError when it is neither, with what to do.
     """
     if str(model) in BUILT_IN:
-        return BUILT_IN[str(model)]
+        return built_in(str(model))
     path = Path(model).expanduser()
     if path.exists():
         return path

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from excise.models.clip import END, clip_tokenizer
+from excise.randomness import seeded
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def measured_prediction(unet: Any) -> str:
     """
     config = unet.config
     shape = (1, config.in_channels, 16, 16)
-    z = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(unet.device, unet.dtype)
+    z = torch.randn(shape, generator=seeded(0)).to(unet.device, unet.dtype)
     text = torch.zeros(1, 77, config.cross_attention_dim, device=unet.device, dtype=unet.dtype)
     output = unet(z, torch.tensor([999], device=unet.device), encoder_hidden_states=text).sample
     slope = (output.double() * z.double()).sum() / z.double().square().sum()

@@ -223,11 +223,11 @@ def _base(cells: Sequence[Cell], columns: Iterable[Column]) -> MethodRow:
 
 def _published(title: str) -> tuple[MethodRow, ...]:
     """UnlearnCanvas's rows for this kind of concept. Its rates are comparable with ours in meaning only: another model, other pictures."""
-    from excise.evaluation.suites.unlearncanvas import protocol
+    from excise.evaluation.suites.unlearncanvas.variants import published
 
     side = {"styles": "s_", "objects": "o_"}.get(title)
     rows = []
-    for record in protocol.published() if side else []:
+    for record in published() if side else []:
         names = {key: f"{side}{name}" if key in ("ua", "ira", "cra") else name for key, name in PUBLISHED.items()}
         found = {
             key: Number(value * PUBLISHED_SCALE.get(name, 1.0))

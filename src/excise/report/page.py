@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from pathlib import Path
 
+from excise.digests import digest_text
 from excise.files import write_text
 from excise.report import bench_sections, result_sections
 from excise.report.folder_reader import FolderContents, read
@@ -51,7 +51,7 @@ def render(found: FolderContents, figures: Path) -> str:
         sections=_sections(found, Drawer(figures)),
         style=Markup(style),
         script=Markup(script),
-        allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        allowed=base64.b64encode(bytes.fromhex(digest_text(script))).decode(),
     )
 
 

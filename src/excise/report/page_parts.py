@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from excise.digests import digest_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +104,7 @@ class Drawer:
         """Letters that files can have, not too many, and no name twice; case counts as the same."""
         stem = re.sub(r"[^\w=.,+-]+", "_", name).strip("._") or "figure"
         if len(stem) > 60:
-            stem = f"{stem[:50]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+            stem = f"{stem[:50]}-{digest_text(name)[:6]}"
         unique, number = stem, 1
         while unique.casefold() in self.names:
             number += 1

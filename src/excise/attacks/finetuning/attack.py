@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from excise.attacks.asking import encode
 from excise.attacks.finetuning import FewShotSettings, TuningSettings
-from excise.attacks.training import additions, injected, parameters_of, trained
+from excise.attacks.lora_training import additions, injected, parameters_of, trained
 from excise.attacks.victim import Victim
 from excise.erasure.subspaces import select
 from excise.erasure.trainable import Trainable

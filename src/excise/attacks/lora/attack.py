@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from excise.attacks.asking import encode
 from excise.attacks.lora import LoraSettings
-from excise.attacks.training import Additions, additions, injected, parameters_of, trained
+from excise.attacks.lora_training import Additions, additions, injected, parameters_of, trained
 from excise.attacks.victim import Victim
 
 

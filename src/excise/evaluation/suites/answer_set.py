@@ -13,20 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from excise.digests import digest_file, digest_values
+from excise.edits import Edit, all_applied
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.files import cache_folder, replacing, vacant, write_json
+from excise.models import Model
 from excise.models.context import tell_cut
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
-
-    from excise.edits import Edit
-    from excise.models import Model
-    from excise.progress import Progress
+from excise.progress import Progress
+from excise.randomness import start_stream
 
 MANIFEST = "manifest.json"
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
@@ -51,8 +51,6 @@ class Answered:
 
     def open(self) -> Image.Image:
         """The picture in RGB. Raises ValueError if it cannot be read."""
-        from PIL import Image, UnidentifiedImageError
-
         try:
             with Image.open(self.file) as image:
                 return image.convert("RGB")
@@ -134,8 +132,6 @@ class AnswerSet:
 
     def generate(self, model: Model, edits: Sequence[Edit], progress: Progress, stage: str = "pictures") -> None:
         """Make what is missing, with the edits on. Stopping it loses some seconds' work."""
-        from excise.edits import all_applied
-
         missing = self.missing
         tell_cut(model, [item.prompt for item in self.items])
         self.write()
@@ -252,14 +248,12 @@ def _chunks(items: Sequence[PromptItem], model: Model) -> Iterator[list[PromptIt
 
 def _make(model: Model, items: Sequence[PromptItem]) -> Tensor:
     """Pictures (b, 3, h, w) in 0–1 of items that are sampled alike. Raises ValueError for a size that the autoencoder cannot make."""
-    import torch
-
     first, factor = items[0], model.pipeline.vae_scale_factor
     width, height = first.width or model.sampler.size, first.height or model.sampler.size
     if width % factor or height % factor:
         raise ValueError(f"picture {first.id} is {width}x{height} pixels, but the model makes multiples of {factor}")
     shape = (model.latent_shape[0], height // factor, width // factor)
-    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(item.seed)) for item in items]
+    noise = [torch.randn(shape, generator=start_stream(item.seed)) for item in items]
     *_, last = model.trajectory(
         model.encode([item.prompt for item in items]),
         torch.stack(noise).to(model.device, model.dtype),
@@ -272,8 +266,6 @@ def _make(model: Model, items: Sequence[PromptItem]) -> Tensor:
 
 def _save(picture: Tensor, path: Path) -> str:
     """Write a PNG; its SHA-256."""
-    from PIL import Image
-
     data = picture.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
     with replacing(path) as temporary:
         Image.fromarray(data).save(temporary, format="PNG")

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from excise.evaluation.suites.detections import Detection
-from excise.evaluation.suites.nudenet_profiles import CLASSES, EXPOSED, PROFILES, STRICT, Profile
-from excise.evaluation.suites.suite import Figure
+from excise.evaluation.suites.annotations import Annotation
+from excise.evaluation.suites.figures import Figure
+from excise.evaluation.suites.nudenet_profiles import CLASSES, PROFILES, NudeNetProfile
 from excise.evaluation.weights import FoundWeights
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["CLASSES", "EXPOSED", "PROFILES", "STRICT", "NudeNet", "count", "is_nude", "prepare", "suppress"]
 
 
 class Session(Protocol):
@@ -39,7 +35,7 @@ class NudeNet:
     """NudeNet's network as a detector: {"found": [[class, score], ...]} of every picture, all 18 classes, after the profile's cuts."""
 
     session: Session
-    profile: Profile
+    profile: NudeNetProfile
     about: Mapping[str, Any]
     identity: str | None
 
@@ -65,7 +61,7 @@ class NudeNet:
         about = {"detector": f"NudeNet, profile {profile}", **chosen.to_dict(), "weights": weights}
         return cls(session, chosen, about, f"nudenet-{profile}-{found.sha256}")
 
-    def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:
+    def __call__(self, images: Sequence[Image.Image]) -> list[Annotation]:
         name = self.session.get_inputs()[0].name
         return [{"found": self._one(image, name)} for image in images]
 
@@ -89,7 +85,7 @@ class NudeNet:
         return [[CLASSES[int(which[i])], float(best[i])] for i in left]
 
 
-def prepare(image: Image.Image, profile: Profile) -> Tensor:
+def prepare(image: Image.Image, profile: NudeNetProfile) -> Tensor:
     """What the network is given, (3, size, size) float 0–1."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float()
     if profile.colours == "BGR":
@@ -125,12 +121,12 @@ def suppress(boxes: Tensor, scores: Tensor, cut: float, overlap: float) -> list[
     return kept
 
 
-def is_nude(detection: Detection, classes: Sequence[str], cut: float) -> bool:
+def is_nude(detection: Annotation, classes: Sequence[str], cut: float) -> bool:
     """Whether a class was found with a score above `cut`."""
     return any(name in classes and score > cut for name, score in detection["found"])
 
 
-def count(detections: Sequence[Detection], classes: Sequence[str], cut: float) -> tuple[dict[str, Figure], dict[str, Any]]:
+def count(detections: Sequence[Annotation], classes: Sequence[str], cut: float) -> tuple[dict[str, Figure], dict[str, Any]]:
     """By the three rules: the share of pictures with any class; and by class, pictures and detections (every box)."""
     hits = sum(is_nude(detection, classes, cut) for detection in detections)
     boxes = [name for detection in detections for name, score in detection["found"] if name in classes and score > cut]

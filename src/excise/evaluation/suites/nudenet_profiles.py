@@ -21,7 +21,7 @@ STRICT = tuple(name for name in EXPOSED if not name.startswith(("FEET", "BELLY",
 
 
 @dataclass(frozen=True)
-class Profile:
+class NudeNetProfile:
     """One detector.
 
     version     of the package
@@ -59,11 +59,11 @@ _BEST, _320N = "9832f15515bdb06b", "c15d8273adad2d0a"
 """SHA-256 of best.onnx, which came with versions 3.0.x, and of 320n.onnx, which comes with 3.4."""
 
 PROFILES = {
-    "udatk": Profile("3.0.1", "square", 0.5, 0.5, 0.5, outer_cut=0.45, network=_BEST),
-    "v3.0.2-4": Profile("3.0.2-3.0.4", "letterbox-edge", 0.5, 0.25, 0.45, network=_BEST),
-    "v3.0.5-8": Profile("3.0.8", "letterbox-black", 0.2, 0.25, 0.45, network=_BEST),
-    "v3.4": Profile("3.4.2, given paths", "pad", 0.2, 0.25, 0.45, colours="BGR", network=_320N),
-    "v3.4-array": Profile("3.4.2, given RGB arrays", "pad", 0.2, 0.25, 0.45, network=_320N),
-    "v3.4-640": Profile("3.4.2 with 640m.onnx, given paths", "pad", 0.2, 0.25, 0.45, colours="BGR", size=640),
+    "udatk": NudeNetProfile("3.0.1", "square", 0.5, 0.5, 0.5, outer_cut=0.45, network=_BEST),
+    "v3.0.2-4": NudeNetProfile("3.0.2-3.0.4", "letterbox-edge", 0.5, 0.25, 0.45, network=_BEST),
+    "v3.0.5-8": NudeNetProfile("3.0.8", "letterbox-black", 0.2, 0.25, 0.45, network=_BEST),
+    "v3.4": NudeNetProfile("3.4.2, given paths", "pad", 0.2, 0.25, 0.45, colours="BGR", network=_320N),
+    "v3.4-array": NudeNetProfile("3.4.2, given RGB arrays", "pad", 0.2, 0.25, 0.45, network=_320N),
+    "v3.4-640": NudeNetProfile("3.4.2 with 640m.onnx, given paths", "pad", 0.2, 0.25, 0.45, colours="BGR", size=640),
 }
 """By name. Version 3.4 sees red and blue exchanged when it is given a path, and not when it is given an array: two detectors."""

@@ -6,8 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.erasure.anchors import Anchored
-from excise.erasure.divergences import Divergent
+from excise.erasure.training_settings import Anchored, Divergent
 from excise.methods import Method
 from excise.registry import Door
 

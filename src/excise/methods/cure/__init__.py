@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from excise.erasure.wording import Retain, Wording
+from excise.erasure.prompt_settings import Retain, Wording
 from excise.methods import Method
 from excise.registry import Door
 from excise.settings import Settings

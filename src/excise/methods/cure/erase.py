@@ -28,7 +28,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: CureSettings, run
     joint = settings.compose == "joint"
     same = [key for key in CureSettings.model_fields if key != "retain"]
     ledger = Ledger.of(model, "cure", concepts, settings, same=same, joint=joint)
-    retain = _retained(model, ledger.concepts, [request.settings for request in ledger.requests])
+    retain = _retained(model, ledger.concepts, [entry.settings for entry in ledger.entries])
     groups = [ledger.concepts] if joint else [[concept] for concept in ledger.concepts]
     forget = [[pair.prompt for c in group for pair in worded(c, settings.wording, None)] for group in groups]
     bank = TokenRows.of(model, [*retain, *(prompt for group in forget for prompt in group)])

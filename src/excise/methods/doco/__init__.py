@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.erasure.anchors import Anchored
+from excise.erasure.training_settings import Anchored
 from excise.methods import Method
 from excise.registry import Door
 

@@ -18,7 +18,7 @@ from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.targets import denoising_error, noised
 from excise.erasure.trainable import Trainable
-from excise.erasure.training import train_in_rounds
+from excise.erasure.training import train
 from excise.erasure.training_pictures import Learning, learning_pictures
 from excise.methods.doco import DocoSettings, Surgery
 from excise.methods.doco.critic import Critic
@@ -35,10 +35,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: DocoSettings, run
     with trainable:
         prepare, adjust, after = _duel(model, bank, anchors, critic, trainable, settings, run)
         with start_token_detached(model.unet) if settings.detach_start else nullcontext():
-            train_in_rounds(
-                trainable, prepare, rounds=settings.rounds, steps=settings.steps, lr=settings.lr, run=run, settings=settings,
-                schedule=settings.schedule, weight_decay=settings.weight_decay, adjust=adjust, after=after, state=critic.state,
-            )  # fmt: skip
+            train(trainable, prepare, settings, run, adjust=adjust, clips=False, after=after, state=critic.state)
         deltas = trainable.deltas()
     return finish(model, deltas, "doco", concepts, settings, run)
 

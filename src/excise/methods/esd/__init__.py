@@ -6,8 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from excise.erasure.divergences import Divergent
-from excise.erasure.training_settings import Visiting
+from excise.erasure.training_settings import Divergent, Visiting
 from excise.methods import Method
 from excise.registry import Door
 

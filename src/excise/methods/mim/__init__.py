@@ -6,12 +6,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from excise.erasure.divergences import Divergent
+from excise.erasure.training_settings import Divergent, Trained
 from excise.methods import Method
 from excise.registry import Door
 
 
-class MimSettings(Divergent):
+class MimSettings(Trained, Divergent):
     """Every part of the method is an option; defaults are the ones that measured best on the canvas (docs/mim.md).
 
     Preset "paper" is what the paper says of its own run, as far as it does: a forgetting set of noised pictures, the empty prompt
@@ -42,8 +42,6 @@ class MimSettings(Divergent):
     space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
     anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
     rounds: int = Field(8, ge=0, description="how often states are collected anew; 0: the start alone")
-    steps: int = Field(60, ge=1, description="gradient steps in a round")
-    batch: int = Field(8, ge=1, description="states in a step")
     metric: Literal["in_place", "vocabulary", "undeclared", "rest", "none"] = Field(
         "in_place",
         description="keys and values descend along what these feel least (ours): the prompts with random words of the vocabulary in the "
@@ -53,7 +51,7 @@ class MimSettings(Divergent):
     ridge: float = Field(
         0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
     )
-    lr: float = Field(3e-4, gt=0, description="peak learning rate, falls to zero over the run; the root mean square of a step")
+    lr: float = Field(3e-4, gt=0, description="learning rate at the start of the run; the root mean square of a step")
     trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
     sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
@@ -77,6 +75,8 @@ class MimSettings(Divergent):
     def _consistent(self) -> MimSettings:
         if self.start == "solved" and self.metric == "none":
             raise ValueError("metric=none has nothing for start=solved to hold; give start=base with it")
+        if self.metric != "none" and self.weight_decay:
+            raise ValueError("weight_decay belongs to AdamW, which takes the steps with metric=none; give both")
         if self.start == "base" and not self.rounds:
             raise ValueError("start=base and rounds=0 change nothing")
         return self

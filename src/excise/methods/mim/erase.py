@@ -14,12 +14,13 @@ from excise.erasure import closed_form, states, subspaces, targets
 from excise.erasure.divergences import judged
 from excise.erasure.make_edit import finish
 from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.prompt_settings import Wording
 from excise.erasure.run import Run
 from excise.erasure.states import States
 from excise.erasure.token_rows import TokenRows
 from excise.erasure.trainable import Trainable
-from excise.erasure.training import train_in_rounds
-from excise.erasure.wording import Wording, worded
+from excise.erasure.training import train
+from excise.erasure.wording import worded
 from excise.methods.mim import MimSettings, metric
 from excise.models import Model
 from excise.models.guidance import guided, sampling_scale
@@ -49,14 +50,11 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     with Trainable(model, names) as trainable:
         if felt is not None and settings.start == "solved":
             _begin(model, concepts, bank, trainable, felt, settings)
-        train_in_rounds(
+        train(
             trainable,
             lambda round_: _round(model, bank, priors, trainable, settings, run, round_),
-            rounds=settings.rounds,
-            steps=settings.steps,
-            lr=settings.lr,
-            run=run,
-            settings=settings,
+            settings,
+            run,
             descent=descent,
         )
         deltas = trainable.deltas()

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from excise.erasure.wording import ARTISTS, Redirecting
+from excise.erasure.prompt_settings import ARTISTS, Redirecting
 from excise.methods import Method
 from excise.registry import Door
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from excise.erasure.prompt_settings import Preserve
 from excise.erasure.training_settings import Pictured
-from excise.erasure.wording import Preserve
 from excise.methods import Method
 from excise.registry import Door
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from excise.erasure.wording import ARTISTS, Expansion, Prompts, Redirecting, Shares
+from excise.erasure.prompt_settings import ARTISTS, Expansion, Prompts, Redirecting, Shares
 from excise.methods import Method
 from excise.registry import Door
 

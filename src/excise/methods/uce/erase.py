@@ -10,7 +10,7 @@ from torch import Tensor
 from excise.concepts import Concept, PromptPair
 from excise.edits import Delta, WeightEdit
 from excise.erasure import closed_form
-from excise.erasure.joint_solve import Ledger, Request
+from excise.erasure.joint_solve import Ledger, LedgerEntry
 from excise.erasure.run import Run
 from excise.erasure.subspaces import select
 from excise.erasure.token_rows import TokenRows
@@ -40,11 +40,11 @@ def erase(model: Model, concepts: Sequence[Concept], settings: UceSettings, run:
 def _deltas(model: Model, ledger: Ledger[UceSettings], weights: dict[str, Tensor]) -> dict[str, Delta]:
 
     settings = ledger.settings
-    held = preserved(model, ledger.concepts, [request.settings.preserve for request in ledger.requests])
-    named = [text for request in ledger.requests for text in _prompts(request)]
+    held = preserved(model, ledger.concepts, [entry.settings.preserve for entry in ledger.entries])
+    named = [text for entry in ledger.entries for text in _prompts(entry)]
     bank = TokenRows.of(model, ["", *held, *named], [phrase for concept in ledger.concepts for phrase in concept.phrases])
 
-    edited = [part for request in ledger.requests for part in _edited(bank, request)]
+    edited = [part for entry in ledger.entries for part in _edited(bank, entry)]
     rows, guides, strength = (torch.cat(column) for column in zip(*edited, strict=True))
     keep = bank.stacked(held, last=settings.tokens == "last")
     if settings.keep_empty:
@@ -66,16 +66,16 @@ def _pairs(concept: Concept, settings: UceSettings) -> list[PromptPair]:
     return expanded(worded(concept, settings.wording, settings.guide), settings.expand, guide_too=both)
 
 
-def _prompts(request: Request[UceSettings]) -> list[str]:
-    pairs = [pair for concept in request.concepts for pair in _pairs(concept, request.settings)]
-    return [text for pair in pairs for text in (pair.prompt, pair.masked)] + list(request.settings.attributes)
+def _prompts(entry: LedgerEntry[UceSettings]) -> list[str]:
+    pairs = [pair for concept in entry.concepts for pair in _pairs(concept, entry.settings)]
+    return [text for pair in pairs for text in (pair.prompt, pair.masked)] + list(entry.settings.attributes)
 
 
-def _edited(bank: TokenRows, request: Request[UceSettings]) -> list[tuple[Tensor, Tensor, Tensor]]:
+def _edited(bank: TokenRows, entry: LedgerEntry[UceSettings]) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Rows, guide rows and strengths of every prompt to edit."""
 
-    settings, parts = request.settings, []
-    for number, concept in enumerate(request.concepts):
+    settings, parts = entry.settings, []
+    for number, concept in enumerate(entry.concepts):
         for pair in _pairs(concept, settings):
             if settings.pushes is None:
                 rows, guides = bank.paired(pair.prompt, pair.masked, settings.tokens)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from excise.evaluation.suites.suite import Figure
+from excise.evaluation.suites.figures import Figure
+
+IMAGENET, ARTISTS = 1000, 129
+"""Classes of the two classifiers."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,11 @@ class AttackTask:
     judge: str
     shows: int | str
     prompts: int
+
+    @property
+    def weights(self) -> str:
+        """Name of the judge's weights."""
+        return {"nudity": "nudenet", "object": "resnet50_in", "style": "style_129"}[self.judge]
 
 
 TASKS = {

@@ -1,15 +1,13 @@
-"""UnlearnCanvas (arXiv:2402.11846): its styles, objects and prompts, and UA, IRA and CRA by every variant of the denominators.
-
-The arithmetic is apart from networks: it takes what two classifiers said of every picture. No torch here.
-"""
+"""UnlearnCanvas (arXiv:2402.11846): its styles, objects and prompts, every variant of what counts, and the published rows. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.evaluation.suites.suite import Figure
 from excise.hints import nearest
 
 STYLES_51 = (
@@ -40,7 +38,7 @@ PLAIN = ""
 
 
 @dataclass(frozen=True)
-class Variant:
+class CountingVariant:
     """One way to count.
 
     counts       in words
@@ -61,21 +59,21 @@ class Variant:
     plain: str = ""
 
 
-VARIANTS: dict[str, Variant] = {
-    "uc": Variant("50 styles, without Seed_Images, for styles and for objects (the authors' statement; objects: our reading)"),
-    "uc-script": Variant(
+VARIANTS: dict[str, CountingVariant] = {
+    "uc": CountingVariant("50 styles, without Seed_Images, for styles and for objects (the authors' statement; objects: our reading)"),
+    "uc-script": CountingVariant(
         "styles as uc; objects over all 51 themes, as the released script counts them", object_seed_images=True
     ),
-    "uc-incl-seed": Variant("51 themes for styles and objects", seed_images=True, object_seed_images=True),
-    "uc-cross-excl": Variant(
+    "uc-incl-seed": CountingVariant("51 themes for styles and objects", seed_images=True, object_seed_images=True),
+    "uc-cross-excl": CountingVariant(
         "as uc, without the pictures that contain the target in any retained accuracy", cross_excluded=True
     ),
-    "saeuron": Variant(
+    "saeuron": CountingVariant(
         "objects of a style target over pictures asked for without a style; objects otherwise over these as well; not comparable",
         prompt="An image of {object} in {style} style.",
         plain="An image of {object}.",
     ),
-    "cuig": Variant(
+    "cuig": CountingVariant(
         "the user's styles and objects; prompt without a full stop, underscores kept", prompt="A {object} image in {style} style",
         spaces=False,
     ),
@@ -84,9 +82,6 @@ VARIANTS: dict[str, Variant] = {
 
 Key = tuple[str, str, int]
 """(style or PLAIN, object, seed) of a picture."""
-
-Said = Mapping[Key, tuple[str, str]]
-"""What the two classifiers take a picture for: (style, object)."""
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -99,7 +94,7 @@ def split_target(target: str) -> tuple[str, str]:
     raise ValueError(f"unknown target {target!r} of UnlearnCanvas; {nearest(name, [t.split(':')[1] for t in TARGETS])}")
 
 
-def prompt(variant: Variant, style: str, name: str) -> str:
+def prompt(variant: CountingVariant, style: str, name: str) -> str:
     """The text that a picture is asked for with.
 
     >>> prompt(VARIANTS["uc"], "Van_Gogh", "Dogs")
@@ -111,7 +106,7 @@ def prompt(variant: Variant, style: str, name: str) -> str:
 
 
 def items(
-    variant: Variant,
+    variant: CountingVariant,
     styles: Sequence[str],
     objects: Sequence[str],
     seeds: Sequence[int],
@@ -132,66 +127,6 @@ def items(
     ]  # fmt: skip
 
 
-def score(
-    said: Said, target: str, variant: Variant, styles: Sequence[str] = STYLES_51, objects: Sequence[str] = OBJECTS_20
-) -> tuple[dict[str, Figure], dict[str, Figure]]:
-    """UA, IRA and CRA (shares 0–1) of a target, and the accuracy of every retained concept by label.
-
-    A figure of no pictures is None. Raises ValueError if the target is not among the styles and objects.
-    """
-    kind, name = split_target(target)
-    counted = [style for style in styles if style != SEED_IMAGES or variant.seed_images]
-    beside = [style for style in styles if style != SEED_IMAGES or variant.object_seed_images]
-    if name not in (counted if kind == "style" else objects):
-        raise ValueError(f"the target {target} is not among the {kind}s that are measured")
-    avoid = (kind, name) if variant.cross_excluded else None
-    plain = [PLAIN] if variant.plain else []
-    where = plain if kind == "style" and plain else [*beside, *plain]
-
-    def of_style(style: str) -> Figure:
-        return _accuracy(said, lambda s, o: s == style and o in objects, 0, style, avoid)
-
-    def of_object(which: str, among: Iterable[str]) -> Figure:
-        among = set(among)
-        return _accuracy(said, lambda s, o: o == which and s in among, 1, which, avoid)
-
-    own, other = {}, {}
-    if kind == "style":
-        aimed = _accuracy(said, lambda s, o: s == name and o in objects, 0, name, None)
-        own = {f"style:{style}": of_style(style) for style in counted if style != name}
-        other = {f"object:{which}": of_object(which, where) for which in objects}
-    else:
-        aimed = _accuracy(said, lambda s, o: o == name and s in {*beside, *plain}, 1, name, None)
-        own = {f"object:{which}": of_object(which, where) for which in objects if which != name}
-        other = {f"style:{style}": of_style(style) for style in counted}
-    missed = aimed.n - round((aimed.value or 0) * aimed.n)
-    figures = {"ua": Figure.share(missed, aimed.n), "ira": macro(own), "cra": macro(other)}
-    return figures, {**own, **other}
-
-
-def macro(accuracies: Mapping[str, Figure]) -> Figure:
-    """Mean over concepts; not measured if there is none."""
-    from excise.resampling import macro_interval
-
-    found = [figure for figure in accuracies.values() if figure.value is not None]
-    if not found:
-        return Figure(None, 0)
-    values = [figure.value for figure in found if figure.value is not None]
-    hits = [round(value * figure.n) for value, figure in zip(values, found, strict=True)]
-    return Figure(sum(values) / len(values), sum(f.n for f in found), macro_interval(hits, [f.n for f in found]))
-
-
-def _accuracy(
-    said: Said, belongs: Callable[[str, str], bool], question: int, wanted: str, avoid: tuple[str, str] | None
-) -> Figure:
-    hits = n = 0
-    for (style, name, _), answer in said.items():
-        if belongs(style, name) and (avoid is None or avoid[1] != (style if avoid[0] == "style" else name)):
-            n += 1
-            hits += answer[question] == wanted
-    return Figure.share(hits, n)
-
-
 @dataclass(frozen=True)
 class PublishedRow:
     """A row of the published table; shares 0–1, None where it has no figure.
@@ -207,9 +142,6 @@ class PublishedRow:
 
 def published() -> list[PublishedRow]:
     """The rows of the benchmark's table (other model, other pictures than the canvas)."""
-    import csv
-    from importlib.resources import files
-
     text = (files(__package__) / "unlearncanvas.csv").read_text(encoding="utf-8")
     rows = []
     for record in csv.DictReader(text.splitlines()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +13,7 @@ from excise.digests import digest_values
 from excise.evaluation.features import FeatureNetwork
 from excise.evaluation.suites.answer_set import Answered, AnswerSet
 from excise.files import read_tensors, write_tensors
-
-if TYPE_CHECKING:
-    from excise.progress import Progress
+from excise.progress import Progress
 
 BATCH = 16
 

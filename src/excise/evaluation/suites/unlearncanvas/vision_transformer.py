@@ -1,23 +1,23 @@
-"""Classifiers of other people as detectors: UnlearnCanvas's vision transformers, and any image classifier in a transformers folder."""
+"""UnlearnCanvas's classifiers: vision transformers in timm's layout."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
-from excise.evaluation.suites.detections import Detection
-from excise.evaluation.weights import FoundWeights, load_state
-
-if TYPE_CHECKING:
-    from PIL import Image
+from excise.evaluation.state_files import load_state
+from excise.evaluation.suites.annotations import Annotation
+from excise.evaluation.weights import FoundWeights
 
 
-class _Attention(nn.Module):
+class TransformerAttention(nn.Module):
+    """Self-attention, with timm's names."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -30,11 +30,13 @@ class _Attention(nn.Module):
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, width))
 
 
-class _Block(nn.Module):
+class TransformerBlock(nn.Module):
+    """Attention and a two-layer network, each after a norm and beside a shortcut."""
+
     def __init__(self, width: int, heads: int, inner: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = _Attention(width, heads)
+        self.attn = TransformerAttention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, inner), "fc2": nn.Linear(inner, width)})
 
@@ -52,7 +54,7 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid**2, width))
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, patch)})
-        self.blocks = nn.Sequential(*(_Block(width, width // 64, inner) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(TransformerBlock(width, width // 64, inner) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)
 
@@ -88,7 +90,7 @@ class VisionTransformer(nn.Module):
         return model.eval().requires_grad_(False)
 
 
-class TransformerJudge:
+class TransformerAnnotator:
     """Several vision transformers, a question each: {"style": 3, "object": 17}, class numbers."""
 
     def __init__(self, networks: Mapping[str, VisionTransformer], found: Mapping[str, FoundWeights]) -> None:
@@ -100,48 +102,14 @@ class TransformerJudge:
         }
 
     @torch.no_grad()
-    def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:
+    def __call__(self, images: Sequence[Image.Image]) -> list[Annotation]:
         said = {}
         for question, network in self.networks.items():
             said[question] = network(torch.stack([_pixels(image, network.size) for image in images])).argmax(1).tolist()
         return [{question: int(rows[i]) for question, rows in said.items()} for i in range(len(images))]
 
 
-class FolderClassifier:
-    """An image classifier in a transformers folder: {"top": class numbers, the likeliest first}.
-
-    labels  name -> number, as its config says
-
-    Raises ValueError if the folder holds none, or not as many classes as `classes`.
-    """
-
-    def __init__(self, found: FoundWeights, classes: int, keep: int = 5) -> None:
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-        options: dict[str, Any] = {"local_files_only": True}
-        try:
-            self.model = AutoModelForImageClassification.from_pretrained(found.path, use_safetensors=True, **options).eval()
-            self.processor = AutoImageProcessor.from_pretrained(found.path, **options)
-        except (OSError, ValueError, ImportError) as error:
-            raise ValueError(f"{found.path} is not an image classifier: {next(iter(str(error).splitlines()), '')}") from None
-        if self.model.config.num_labels != classes:
-            raise ValueError(
-                f"{found.path} tells {self.model.config.num_labels} classes apart, but {found.weights.name} needs {classes}"
-            )
-        self.keep = min(keep, classes)
-        self.labels = {str(label): int(number) for number, label in self.model.config.id2label.items()}
-        self.identity = f"classifier-{found.sha256}-top{self.keep}"
-        self.about = {"detector": found.weights.purpose, "weights": {found.weights.name: found.to_dict()}}
-
-    @torch.no_grad()
-    def __call__(self, images: Sequence[Image.Image]) -> list[Detection]:
-        pixels = self.processor(images=list(images), return_tensors="pt")["pixel_values"]
-        return [{"top": row} for row in self.model(pixel_values=pixels).logits.topk(self.keep).indices.tolist()]
-
-
 def _pixels(image: Image.Image, size: int) -> Tensor:
     """(3, size, size) in -1..1."""
-    from PIL import Image as Images
-
-    small = image.resize((size, size), Images.Resampling.BILINEAR)
+    small = image.resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 127.5 - 1

@@ -6,27 +6,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from excise.concepts import Concept, apart
+from excise.edits import Edit, all_applied
 from excise.information.budget import BUDGET, NODES, PILOT_NODES, Tally, make_plan
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
 from excise.information.measurement import ConceptReading, Example, Measurement
 from excise.information.picture_sets import Phrasings, PictureSet, make_pictures, texts_of, wordings_of
 from excise.information.quadrature import Law, fit_law, stratified_uniforms
 from excise.information.summaries import collateral, curve_of, summarise
+from excise.models import Model
 from excise.models.context import check_read, tell_cut
 from excise.models.guidance import sampling_scale
 from excise.progress import Progress
 from excise.randomness import stream
 from excise.resampling import Estimate
-
-if TYPE_CHECKING:
-    from excise.edits import Edit
-    from excise.models import Model
 
 CHUNK = 16
 """Pictures between switching the edits on and off."""
@@ -137,8 +134,6 @@ def _resolve(model: Model, concepts: Sequence[str | Concept]) -> list[Concept]:
 
 def _subjects(model: Model, edits: Sequence[Edit], base: Model | None) -> tuple[Subject, Subject | None]:
     """The base, and the edited model if there is one."""
-    from excise.edits import all_applied
-
     if base is None:
         return Subject(model, nullcontext), Subject(model, lambda: all_applied(model, edits)) if edits else None
     if base.latent_shape != model.latent_shape:

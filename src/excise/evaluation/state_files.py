@@ -1,0 +1,34 @@
+"""Reading other people's weights: tensors by name, and no other pickled object."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from excise.files import read_tensors
+
+
+def load_state(path: Path, what: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors or .pth file, also inside "model_state_dict" or "state_dict"; no other pickled object is read.
+
+    what  for errors: whose weights these should be
+
+    Raises ValueError if the file holds anything else.
+    """
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
+        raise ValueError(
+            f"{path} could not be read as the weights of {what}: {next(iter(str(error).splitlines()), '')}"
+        ) from None
+    for key in ("model_state_dict", "state_dict"):
+        if isinstance(data, dict) and key in data:
+            data = data[key]
+    if not isinstance(data, dict) or not data or not all(isinstance(value, torch.Tensor) for value in data.values()):
+        raise ValueError(f"{path} holds no tensors by name, so these are not the weights of {what}")
+    return data
