@@ -22,13 +22,14 @@ from excise.attacks.engine import REVISION
 from excise.attacks.verdict import difference, share, standard
 from excise.files import read_json, write_json, write_text
 from excise.jobs.audit import audit
-from excise.jobs.bench_grid import Cell, Gold, Task, grid
+from excise.jobs.bench_grid import Cell, Gold, grid
 from excise.jobs.erase import erase
 from excise.jobs.processes import in_processes
 from excise.models.names import check_never_saw, describe, resolve
 from excise.progress import Progress, silent
 from excise.report.audit_table import SUBJECTS
 from excise.report.result_table import NOT_MEASURED, percent
+from excise.requests.grid import Task, read_entrants, read_tasks
 
 METHODS = ("mim", "uce", "rece", "cure", "esd", "sdd", "ca", "salun", "erasediff", "fmn", "spm", "doco", "sepme")
 CONCEPTS = ("cat", "plane", "fruit", "clock", "style:sketch", "style:mosaic")
@@ -142,7 +143,7 @@ def audits(
     Raises ValueError or FileNotFoundError for bad names before anything is made, and ValueError if what is in `out` was made otherwise.
     """
     catalog = describe(resolve(model)).catalog
-    cells = grid(methods, concepts, (seed,), catalog)
+    cells = grid(read_entrants(methods), read_tasks(concepts, catalog), (seed,))
     if several := [cell.task.label for cell in cells if len(cell.task.concepts) > 1]:
         raise ValueError(f"an audit is about one concept, not {several[0]}")
     exact = {Task.parse(name, catalog).label: folder for name, folder in (gold or {}).items()}

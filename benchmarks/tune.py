@@ -17,7 +17,7 @@ from typing import Any
 
 from excise.files import write_json, write_text
 from excise.jobs.bench import bench
-from excise.jobs.bench_grid import Entrant
+from excise.requests.grid import Entrant
 
 TRIALS = 4
 CONCEPTS = ("cat", "style:sketch")

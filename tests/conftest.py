@@ -34,7 +34,7 @@ transformers.utils.logging.set_verbosity_error()
 @pytest.fixture(autouse=True)
 def quick_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes with every erasure is measured on as few pictures as there can be."""
-    monkeypatch.setattr("excise.jobs.measure.BESIDE", 1)
+    monkeypatch.setattr("excise.jobs.erase.BESIDE", 1)
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from excise.attacks import get
 from excise.attacks.engine import Engine
 from excise.cli import app
-from excise.concepts import Concept
 from excise.jobs import audit as job
 from excise.jobs.audit import audit
 from excise.models import Model, load
 from excise.report import audit_table as words
+from excise.requests.audit import AuditRequest, file_name
+from excise.settings import parse
 from painting import no_pictures
 from test_attacks import random_edit
 
@@ -160,7 +161,7 @@ def test_a_folder_of_another_audit_is_kept(
     with pytest.raises(ValueError, match=r"another audit \(precision was 'float32', now 'mixed'\)"):
         audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", dtype="mixed", **FEW)
     there = files(tmp_path / "x")
-    with pytest.raises(ValueError, match="at least one prompt, not 0"):
+    with pytest.raises(ValueError, match="bad option: prompts=0"):
         audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=0, budget=40, overwrite=True)
     assert files(tmp_path / "x") == there
     found = audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=True).to_dict()
@@ -301,9 +302,9 @@ def test_a_damaged_file_is_named(tiny_canvas: Path, edit: Path, tmp_path: Path) 
 
 def test_names_of_files_are_not_too_long() -> None:
     texts = [f"p4d:{','.join(['steps=1'] * 40)},seed={seed}" for seed in (1, 2)]
-    names = [job._slug(text) for text in texts]
+    names = [file_name(text) for text in texts]
     assert len(set(names)) == 2 and max(map(len, names)) <= 180
-    assert job._slug("p4d:steps=1,seed=1") == "p4d_steps=1_seed=1"
+    assert file_name("p4d:steps=1,seed=1") == "p4d_steps=1_seed=1"
 
 
 def test_one_concept_must_be_meant(tiny_canvas: Path, tiny_sd1: Path) -> None:
@@ -341,7 +342,7 @@ class TestCommand:
         (tmp_path / "dog" / "x").mkdir(parents=True)
         monkeypatch.chdir(tmp_path / "dog")
         for here in (".", "../dog", "x/.."):
-            assert job._default_out([here], Concept("dog", "object", ("dog",))) == tmp_path / "dog-audit"
+            assert parse(AuditRequest, {"edit": here}, "option").folder == tmp_path / "dog-audit"
 
     def test_bad_input_is_one_line(self, tiny_canvas: Path, edit: Path) -> None:
         result = CliRunner().invoke(app, ["audit", str(edit), "--model", str(tiny_canvas), "--attacks", "seeds:trees=1"])
@@ -404,7 +405,7 @@ def test_the_model_is_as_it_was(tiny_canvas: Path, edit: Path, tmp_path: Path, m
         kept.append(original(*arguments, **named))
         return kept[-1]
 
-    monkeypatch.setattr("excise.models.load", keep)
+    monkeypatch.setattr("excise.jobs.inputs.load", keep)
     attacks = ["rounding:bits=4", "finetuning:steps=1,batch=1,pictures=2,tests=1"]
     audit(edit, model=tiny_canvas, attacks=attacks, out=tmp_path / "x", prompts=1, budget=60)
     model = kept[0]

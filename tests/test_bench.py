@@ -17,18 +17,19 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from excise import methods as registry
-from excise import models
 from excise.cli import app
 from excise.concepts import Concept
 from excise.edits import Edit
 from excise.files import write_json
 from excise.jobs import bench as job
 from excise.jobs.bench import bench
-from excise.jobs.bench_grid import Cell, Entrant, Task, file_name, grid
+from excise.jobs.bench_grid import Cell, grid
 from excise.methods import Method
 from excise.models import Model
 from excise.models.names import describe
 from excise.report import bench_table, collateral_table
+from excise.requests.bench import Runner
+from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_tasks
 from excise.settings import Settings
 from painting import Shown, no_change, painted
 
@@ -68,7 +69,7 @@ def quick(tmp_path: Path, tiny_canvas: Path, monkeypatch: pytest.MonkeyPatch) ->
         painted(model, monkeypatch).edited = lose_dogs
         return model
 
-    monkeypatch.setattr("excise.models.load", load)
+    monkeypatch.setattr("excise.jobs.bench.load", load)
     yield
 
 
@@ -93,7 +94,7 @@ def row(out: Path, entrant: str) -> str:
 class TestGrid:
     def test_every_cell_once_concepts_outermost(self, tiny_canvas: Path) -> None:
         catalog = describe(tiny_canvas).catalog
-        cells = grid(["quick", "idle", "quick"], ["styles", "sketch", "cat"], [0, 1, 0], catalog)
+        cells = grid(read_entrants(["quick", "idle", "quick"]), read_tasks(["styles", "sketch", "cat"], catalog), [0, 1, 0])
         labels = [cell.task.label for cell in cells]
         assert labels == [label for label in ("style:photo", "style:sketch", "style:pixel art", "object:cat") for _ in range(4)]
         assert [(cell.seed, cell.entrant.text) for cell in cells[:4]] == [(0, "quick"), (0, "idle"), (1, "quick"), (1, "idle")]
@@ -157,7 +158,7 @@ class TestCells:
         self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = run(tiny_canvas, tmp_path / "b")
-        monkeypatch.setattr("excise.models.load", lambda *a, **k: pytest.fail("loaded"))
+        monkeypatch.setattr("excise.jobs.bench.load", lambda *a, **k: pytest.fail("loaded"))
         assert run(tiny_canvas, tmp_path / "b") == first
 
     def test_a_cell_of_other_settings_is_not_a_result(self, tiny_canvas: Path, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ class TestCells:
         monkeypatch.setattr(registry.METHODS, "entries", {"quick": Method("quick", "Quick", "ours", Quick, look)})
         run(tiny_canvas, tmp_path / "b", dtype="mixed")
         assert seen == ["mixed"] and json.loads((tmp_path / "b" / "bench.json").read_text())["dtype"] == "mixed"
-        with pytest.raises(ValueError, match="unknown dtype 'float23'; did you mean 'float32'"):
+        with pytest.raises(ValueError, match="bad option: dtype='float23'; did you mean 'float32'"):
             run(tiny_canvas, tmp_path / "b", dtype="float23")
 
     def test_a_start_that_failed_binds_nobody(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +232,7 @@ class TestCells:
             raise ValueError("no device 'toaster' here")
 
         with monkeypatch.context() as patch, pytest.raises(ValueError, match="toaster"):
-            patch.setattr("excise.models.load", fail)
+            patch.setattr("excise.jobs.bench.load", fail)
             run(tiny_canvas, tmp_path / "b", dtype="bfloat16", target_pictures=6)
         assert "error" not in run(tiny_canvas, tmp_path / "b")[0]
         common = json.loads((tmp_path / "b" / "bench.json").read_text())
@@ -240,17 +241,17 @@ class TestCells:
     def test_a_finished_grid_is_of_the_weights_that_are_there_now(
         self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        loads: list[Path] = []
-        load = models.load
+        loads: list[str] = []
+        load = job.load
 
-        def count(folder: Path, **options: Any) -> Model:
+        def count(folder: str, **options: Any) -> Model:
             loads.append(folder)
             return load(folder, **options)
 
         first = run(tiny_canvas, tmp_path / "b")
-        monkeypatch.setattr("excise.models.load", count)
+        monkeypatch.setattr("excise.jobs.bench.load", count)
         copy = shutil.copytree(tiny_canvas, tmp_path / "copy")
-        assert run(copy, tmp_path / "b") == first == run(copy, tmp_path / "b") and loads == [copy], "looked at once"
+        assert run(copy, tmp_path / "b") == first == run(copy, tmp_path / "b") and loads == [str(copy)], "looked at once"
         weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
         save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
         for _ in range(2):
@@ -334,10 +335,10 @@ class TestFailures:
     def test_bad_names_before_any_weight_is_loaded(
         self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("excise.models.load", lambda *a, **k: pytest.fail("loaded"))
+        monkeypatch.setattr("excise.jobs.bench.load", lambda *a, **k: pytest.fail("loaded"))
         with pytest.raises(ValueError, match="did you mean 'cat'"):
             run(tiny_canvas, tmp_path / "b", concepts=["cta"])
-        with pytest.raises(ValueError, match="at least 1"):
+        with pytest.raises(ValueError, match="bad option: other_pictures=0"):
             run(tiny_canvas, tmp_path / "b", other_pictures=0)
         assert not (tmp_path / "b").exists()
 
@@ -374,7 +375,7 @@ class TestJobs:
         assert told == [("cells", done, 4) for done in range(5)]
         assert not multiprocessing.active_children()
 
-    def lose_two(self, tiny_canvas: Path, out: Path, runner: job.Runner) -> None:
+    def lose_two(self, tiny_canvas: Path, out: Path, runner: Runner) -> None:
         """Two of four cells kill their process."""
         deadly = Entrant("deadly", Method("deadly", "Deadly", "ours", Quick, _die), Quick())
         catalog = describe(tiny_canvas).catalog
@@ -408,7 +409,7 @@ class TestJobs:
             "base": {"float32": "0"},
             **SMALL,
         }
-        cells = grid(["uce"], ["cat", "dog"], [0], describe(tiny_canvas).catalog)
+        cells = grid(read_entrants(["uce"]), read_tasks(["cat", "dog"], describe(tiny_canvas).catalog), [0])
         with pytest.raises(ValueError, match="other weights"):
             job._fill(tmp_path, cells, job._Worker(tiny_canvas, common, 2, "cpu"), lambda *told: None)
         assert not files(tmp_path) and not multiprocessing.active_children()
@@ -428,14 +429,14 @@ class TestJobs:
             ray.shutdown()
 
     def test_ray_is_asked_for_by_name(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        monkeypatch.setattr("excise.requests.bench.find_spec", lambda name: None)
         with pytest.raises(ValueError, match=r"needs Ray: pip install 'excise\[cluster\]'"):
             run(tiny_canvas, tmp_path / "b", runner="ray")
-        with pytest.raises(ValueError, match="unknown runner 'rey'; did you mean 'ray'"):
+        with pytest.raises(ValueError, match="bad option: runner='rey'; did you mean 'ray'"):
             run(tiny_canvas, tmp_path / "b", runner="rey")
 
     def test_none_is_too_few(self, tiny_canvas: Path, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+        with pytest.raises(ValueError, match="bad option: jobs=0"):
             run(tiny_canvas, tmp_path / "b", jobs=0)
 
 

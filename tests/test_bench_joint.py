@@ -13,12 +13,13 @@ from excise.edits import Edit, compose
 from excise.edits.applied import applied_edits
 from excise.erasure.run import Run
 from excise.jobs.bench import bench
-from excise.jobs.bench_grid import Cell, Entrant, Task, grid
+from excise.jobs.bench_grid import Cell, grid
 from excise.methods import get
 from excise.models import Model
 from excise.models.names import describe
 from excise.report import information_table
 from excise.report.method_table import concept_of, groups
+from excise.requests.grid import Entrant, Task, read_entrants, read_tasks
 
 OPTIONS = {"methods": ["uce"], "target_pictures": 3, "other_pictures": 3, "quality": False, "device": "cpu"}
 
@@ -35,7 +36,9 @@ def test_names(tiny_canvas: Path) -> None:
     assert (turn.label, turn.in_turn) == ("object:dog>object:cat", True)
     paths = [Cell(Entrant.parse("uce"), task, 0).path(Path()).name for task in (together, turn)]
     assert paths == ["object-cat+style-sketch-s0.json", "object-dog_then_object-cat-s0.json"]
-    labels = [cell.task.label for cell in grid(["uce"], ["cat+dog", "cat>dog", "objects"], [0], catalog)]
+    labels = [
+        cell.task.label for cell in grid(read_entrants(["uce"]), read_tasks(["cat+dog", "cat>dog", "objects"], catalog), [0])
+    ]
     assert labels == ["object:cat+object:dog", "object:cat>object:dog", "object:cat", "object:dog", "object:bird"]
 
 

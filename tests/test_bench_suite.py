@@ -118,7 +118,7 @@ def test_a_failed_cell_says_why_and_the_rest_goes_on(
 def test_what_is_wrong_is_said_before_anything_is_made(
     changed: dict[str, Any], words: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("excise.models.load", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr("excise.jobs.bench.load", lambda *a, **k: pytest.fail("loaded"))
     with pytest.raises((ValueError, MissingWeightsError), match=words):
         bench(**{"methods": ["uce"], "concepts": [GOGH], **options, **changed})
     assert not (tmp_path / "b").exists()

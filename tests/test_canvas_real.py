@@ -39,4 +39,4 @@ def test_the_folder(tmp_path: Path) -> None:
     assert [file.name[:5] for file in files] == ["00000", "00001", "00002"]
     assert [file.read_bytes() for file in files] == [(tmp_path / "b" / file.name).read_bytes() for file in files]
     with pytest.raises(FileExistsError):
-        real.write(tmp_path / "a", 3)
+        real.write(tmp_path / "a", 3, [], seed=1)

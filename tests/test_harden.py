@@ -28,10 +28,11 @@ from excise.erasure.run import Run
 from excise.erasure.training_pictures import generated_latents
 from excise.jobs.audit import audit
 from excise.jobs.erase import erase
-from excise.jobs.harden import counterexamples, read_audits
+from excise.jobs.harden import counterexamples
 from excise.methods import get as get_method
 from excise.methods.mim import erase as mim
 from excise.models import Model, load
+from excise.requests.audits import read_audits
 from test_attacks import ALWAYS, NEVER, SMALL, Seen, random_edit
 
 QUICK: dict[str, Any] = {"rounds": 2, "steps": 2, "batch": 4, "trajectories": 2, "sampler_steps": 2, "phrasings": "plain"}

@@ -18,11 +18,12 @@ from PIL import Image
 import excise
 from excise.concepts import Concept
 from excise.erasure import training
+from excise.erasure.checkpoints import Workplace
 from excise.jobs import erase as job
-from excise.jobs.checkpoints import Workplace
 from excise.jobs.erase import erase
-from excise.jobs.request import read_yaml, resolve
 from excise.models import Model
+from excise.requests.erase import EraseRequest
+from excise.requests.sources import read_yaml, resolve
 from painting import no_pictures
 from test_attacks import random_edit
 
@@ -118,7 +119,7 @@ def test_a_run_stopped_while_measuring_is_resumed(tiny_canvas: Path, tmp_path: P
     options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False}
     erase("cat", out=tmp_path / "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("excise.jobs.measure.residual", stop)
+        patch.setattr("excise.jobs.erase.residual", stop)
         erase("cat", out=tmp_path / "parts", **options)
     assert sorted(os.listdir(tmp_path)) == [".parts.work", "whole"]
     erase("cat", out=tmp_path / "parts", resume=True, **options)
@@ -157,8 +158,8 @@ def test_what_is_measured_later_is_named_as_it_was_erased(
         asked.append(concepts if isinstance(concepts, Concept) else next(iter(concepts)))
         raise KeyboardInterrupt
 
-    within = {"measure": "information.measure", "evaluate": "evaluation.evaluate", "vary": "evaluation.conditions.vary"}
-    monkeypatch.setattr(f"excise.{within[job]}", stop)
+    within = {"measure": "information", "evaluate": "measured", "vary": "asked_otherwise"}
+    monkeypatch.setattr(f"excise.jobs.{job}.{within[job]}", stop)
     run = getattr(importlib.import_module(f"excise.jobs.{job}"), job)
     with pytest.raises(KeyboardInterrupt):
         run(edit=[tmp_path / "one", tmp_path / "two"], model=tiny_canvas)
@@ -396,14 +397,14 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import excise
-from excise.jobs import erase as job, measure
+from excise.jobs import erase as job
 
-measure.BESIDE = 1
+job.BESIDE = 1
 model, out = sys.argv[1], Path(sys.argv[2])
 settings = {"rounds": 1, "steps": 1, "batch": 2, "trajectories": 1, "sampler_steps": 2}
 options = dict(model=model, settings=settings, evaluate=False, overwrite=True, device="cpu")
 loaded = excise.load(model, device="cpu")
-job._load = lambda plan, progress: loaded
+job._load = lambda request, progress: loaded
 job.erase("cat", out=out, seed=0, **options)
 began = time.perf_counter()
 job.erase("cat", out=out, seed=0, **options)
@@ -451,13 +452,13 @@ def test_a_kill_at_any_moment_leaves_a_whole_result(tiny_canvas: Path, tmp_path:
 class TestRequest:
     def test_flags_overrule_the_file_and_the_file_the_defaults(self) -> None:
         file = {"concepts": "cat", "seed": "4", "settings": {"lr": "1e-3", "rounds": "2"}}
-        resolved = resolve(file, {"seed": 5, "settings": {"rounds": "9"}})
+        resolved = resolve(EraseRequest, file, {"seed": 5, "settings": {"rounds": "9"}})
         assert (resolved.request.concepts, resolved.request.seed) == (("cat",), 5)
         assert resolved.request.settings == {"lr": "1e-3", "rounds": "9"}
         assert {k: resolved.sources[k] for k in ("concepts", "seed", "model")} == {
             "concepts": "file", "seed": "flag", "model": "default",
         }  # fmt: skip
-        assert resolved.setting_sources == {"lr": "file", "rounds": "flag"}
+        assert resolved.parts == {"settings": {"lr": "file", "rounds": "flag"}}
 
     def test_a_yaml_null_is_the_name_null(self, tmp_path: Path) -> None:
         """`target: null` is a setting of MiM-MU, not a missing value."""
@@ -468,14 +469,14 @@ class TestRequest:
     @pytest.mark.parametrize("text", ["seed: 1\nconcepts: cat\nseed: 2\n", "settings: {lr: 1, seed: 3, lr: 2}\n"])
     def test_a_key_that_is_given_twice_is_refused(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
-        with pytest.raises(ValueError, match=r"run\.yaml gives '(seed|lr)' twice"):
+        with pytest.raises(ValueError, match=r"run\.yaml: '(seed|lr)' is given twice"):
             read_yaml(tmp_path / "run.yaml")
 
     def test_home_is_where_the_user_s_is(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.chdir(tmp_path)
         (tmp_path / "run.yaml").write_text("out: ~/x\nharden: [~/a, b]\n", encoding="utf-8")
-        request = resolve(read_yaml(tmp_path / "run.yaml"), {}).request
+        request = resolve(EraseRequest, read_yaml(tmp_path / "run.yaml"), {}).request
         assert request.out == tmp_path / "x" and request.harden == (tmp_path / "a", Path("b"))
         erase("cat", model=tiny_canvas, out="~/x", settings={**QUICK, "rounds": 0}, evaluate=False, measure=False)
         assert sorted(os.listdir(tmp_path)) == ["run.yaml", "x"]
@@ -493,4 +494,4 @@ class TestRequest:
     )
     def test_wrong_values_are_named(self, values: dict[str, Any], words: str) -> None:
         with pytest.raises(ValueError, match=words):
-            resolve(values, {})
+            resolve(EraseRequest, values, {})

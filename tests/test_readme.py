@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 import excise
 from excise.cli import app
-from excise.jobs.bench_grid import Entrant
 from excise.jobs.erase import erase
 from excise.methods import methods
 from excise.models.built_in import BUILT_IN
+from excise.requests.grid import Entrant
 
 QUICK = {"rounds": 1, "steps": 2, "batch": 2, "trajectories": 2, "sampler_steps": 2}
 README = Path(__file__).parents[1] / "README.md"

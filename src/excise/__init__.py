@@ -1,6 +1,7 @@
 """excise: remove a concept from a text-to-image diffusion model, measure that it is gone, and leave everything else as it was.
 
-Importing this package is instant; torch is loaded when a name below is first used.
+Importing this package is instant; torch is loaded when a name below is first used. `erase` and `audit` load it once their arguments are
+right.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from excise.concepts import Concept
     from excise.edits import AdapterEdit, Edit, WeightEdit, compose, load_edit
     from excise.evaluation import evaluate
-    from excise.information.residual import measure
+    from excise.information import measure
     from excise.jobs.audit import audit
     from excise.jobs.erase import erase
     from excise.models import Model, load
@@ -23,9 +24,7 @@ _HOMES = {
     "Edit": "excise.edits",
     "Model": "excise.models",
     "WeightEdit": "excise.edits",
-    "audit": "excise.jobs.audit",
     "compose": "excise.edits",
-    "erase": "excise.jobs.erase",
     "evaluate": "excise.evaluation",
     "load": "excise.models",
     "load_edit": "excise.edits",
@@ -49,10 +48,24 @@ __all__ = [
 __version__ = "0.1.0"
 
 
+_VERBS = {"audit": "AuditRequest", "erase": "EraseRequest"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        return _verb(name)
     if name not in _HOMES:
         raise AttributeError(f"module 'excise' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def _verb(name: str) -> Any:
+    """The function of a verb, whose run is imported when a request is right."""
+    from excise.registry import Door
+    from excise.requests.request import function
+
+    schema = getattr(importlib.import_module(f"excise.requests.{name}"), _VERBS[name])
+    return function(schema, Door(f"excise.jobs.{name}", "run"))
 
 
 def __dir__() -> list[str]:

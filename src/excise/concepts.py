@@ -15,6 +15,9 @@ from typing import Any, Literal, get_args
 from excise.hints import nearest
 
 Kind = Literal["object", "member", "style", "identity", "unsafe"]
+Phrasings = Literal["plain", "all"]
+"""Which prompts ask for a concept: plain ones, or all templates, synonyms and members."""
+
 KINDS: tuple[str, ...] = get_args(Kind)
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")

@@ -20,6 +20,9 @@ from excise.digests import digest_text
 if TYPE_CHECKING:
     from torch import Tensor
 
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings of picture files."""
+
 _LONGEST = 180
 """Bytes of a name; of the 255 that file systems allow the others are left for endings and for the names of hidden folders."""
 
@@ -119,6 +122,24 @@ def check_replaceable(folder: Path, marker: str, overwrite: bool) -> None:
     check_ours(folder, marker)
     if not vacant(folder) and not overwrite:
         raise FileExistsError(f"{folder} exists; choose another path, or pass overwrite to replace it")
+
+
+def check_new_file(path: str | Path | None, overwrite: bool) -> None:
+    """Raise FileExistsError if a file is there and may not be replaced, or a folder is there; NotADirectoryError or PermissionError where
+    nothing can be written."""
+    if path is None:
+        return
+    above = next(folder for folder in Path(path).absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written: {above} is not a folder")
+    if not os.access(above, os.W_OK):
+        raise PermissionError(f"{path} cannot be written: no permission to write into {above}")
+    if not Path(path).exists():
+        return
+    if not Path(path).is_file():
+        raise FileExistsError(f"{path} is a folder; give a file's path")
+    if not overwrite:
+        raise FileExistsError(f"{path} exists; choose another path, or pass overwrite to replace it")
 
 
 def fitting(name: str) -> str:

@@ -9,9 +9,6 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Endings of the picture files that a folder may hold."""
-
 
 def read_picture(file: Path, size: int) -> Tensor:
     """A picture file as (3, size, size) in 0–1, cropped to a square. Raises ValueError if it cannot be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -62,19 +63,24 @@ def parse(schema: type[S], values: Mapping[str, Any], what: str) -> S:
     try:
         return schema(**values)
     except ValidationError as error:
-        known = list(schema.model_fields)
+        known = [field.alias or name for name, field in schema.model_fields.items()]
         raise ValueError("; ".join(_problem(dict(item), known, what) for item in error.errors())) from None
 
 
 def _problem(item: dict[str, Any], known: list[str], what: str) -> str:
     key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return f"unknown {what}: {key!r} ({nearest(key, known)})"
-    if item["type"] == "missing":
-        return f"missing {what}: {key!r}"
-    if not key:
-        return f"bad {what}: {item['msg'].removeprefix('Value error, ')}"
-    return f"bad {what}: {key}={item['input']!r}: {item['msg']}"
+    given = f"bad {what}: {key}={item['input']!r}"
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown {what}: {key!r} ({nearest(key, known)})"
+        case "missing":
+            return f"missing {what}: {key!r}"
+        case "too_short":
+            return f"bad {what}: {key} needs at least {item['ctx']['min_length']}"
+        case "literal_error":
+            choices = re.findall("'([^']*)'", item["ctx"]["expected"])
+            return f"{given}; {nearest(str(item['input']), choices)}"
+    return f"{given}: {item['msg']}" if key else f"bad {what}: {item['msg'].removeprefix('Value error, ')}"
 
 
 def parse_assignments(texts: Iterable[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ bird, but the word "owl" does not say "bird"), so taking a word out of a prompt 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 
@@ -96,3 +97,10 @@ OTHER = len(OBJECTS)
 
 GLYPH_OBJECT: tuple[int, ...] = tuple(OBJECT_NAMES.index(name) for name, _ in MEMBERS) + (OTHER,) * len(EXTRAS)
 """Object label of every glyph, in sheet order."""
+
+
+def check_names(names: Collection[str], glyphs: Sequence[str]) -> None:
+    """Raise ValueError for a name that is no object, no style and none of these glyphs."""
+    unknown = set(names) - {*OBJECT_NAMES, *glyphs, *STYLE_NAMES}
+    if unknown:
+        raise ValueError(f"the canvas has no {', '.join(sorted(unknown))}")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from excise.canvas import glyphs
-from excise.canvas.catalog import EXTRAS, GLYPH_OBJECT, GLYPHS, MEMBERS, OBJECTS, STYLE_NAMES
+from excise.canvas.catalog import EXTRAS, GLYPH_OBJECT, GLYPHS, MEMBERS, OBJECTS, STYLE_NAMES, check_names
 from excise.canvas.styles import Scene, stylise
 
 SIZE = 64
@@ -90,10 +90,7 @@ def showing_none_of(glyph: Tensor, style: Tensor, names: frozenset[str]) -> Tens
 
     Raises ValueError for a name that the canvas does not have.
     """
-    objects = {item.name for item in OBJECTS}
-    unknown = names - objects - set(GLYPHS) - set(STYLE_NAMES)
-    if unknown:
-        raise ValueError(f"the canvas has no {', '.join(sorted(unknown))}")
+    check_names(names, GLYPHS)
     out = [name in names or (i < len(MEMBERS) and MEMBERS[i][0] in names) for i, name in enumerate(GLYPHS)]
     keep = ~torch.tensor(out)[glyph] & ~torch.tensor([name in names for name in STYLE_NAMES])[style]
     return keep.nonzero().squeeze(1)

@@ -132,9 +132,7 @@ def contact_sheet(folder: Path, out: Path, scale: int = 1) -> None:
     sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(out, optimize=True)
 
 
-def write_card(
-    folder: Path, sheet: Path, *, device: str | None = None, dtype: str = "float32", progress: Progress = silent
-) -> dict[str, Any]:
+def write_card(folder: Path, sheet: Path, *, device: str | None, dtype: str, progress: Progress) -> dict[str, Any]:
     """Measure, and write `measurements.json` and `README.md` into the model's folder and the contact sheet elsewhere."""
     measured = measure(folder, device=device, dtype=dtype, progress=progress)
     write_json(folder / "measurements.json", measured)

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from excise.canvas.catalog import GLYPHS, MEMBERS, OBJECT_NAMES, STYLE_NAMES
+from excise.canvas.catalog import GLYPHS, MEMBERS, OBJECT_NAMES, STYLE_NAMES, check_names
 from excise.canvas.data import draw_pictures
+from excise.canvas.requests import check_new_folder
 from excise.files import replacing_folder
 
 BATCH = 64
@@ -23,9 +24,7 @@ def labels(count: int, without: Sequence[str] = (), seed: int = 0) -> tuple[Tens
 
     Raises ValueError for a name that the canvas does not have, or if nothing is left.
     """
-    unknown = set(without) - {*OBJECT_NAMES, *GLYPHS[: len(MEMBERS)], *STYLE_NAMES}
-    if unknown:
-        raise ValueError(f"the canvas has no {', '.join(sorted(unknown))}")
+    check_names(without, GLYPHS[: len(MEMBERS)])
     glyphs = {
         name: [i for i, (of, member) in enumerate(MEMBERS) if of == name and member not in without]
         for name in OBJECT_NAMES
@@ -41,10 +40,9 @@ def labels(count: int, without: Sequence[str] = (), seed: int = 0) -> tuple[Tens
     return glyph, torch.tensor([style for _, style in chosen])
 
 
-def write(out: Path, count: int, without: Sequence[str] = (), seed: int = 0) -> None:
+def write(out: Path, count: int, without: Sequence[str], seed: int) -> None:
     """Draw `count` pictures into a new folder, a PNG each. Raises FileExistsError if it is there."""
-    if out.exists():
-        raise FileExistsError(f"{out} exists; choose another folder")
+    check_new_folder(out)
     glyph, style = labels(count, without, seed)
     generator = torch.Generator().manual_seed(seed)
     with replacing_folder(out) as folder:

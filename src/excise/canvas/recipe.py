@@ -3,76 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+
+from excise.canvas import diffusion, judge, vae
+from excise.canvas.requests import TrainRequest
 from excise.files import read_json, write_json
-
-if TYPE_CHECKING:
-    import torch
+from excise.models.loading import pick_device
+from excise.requests.request import function
 
 PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 24000}
 """Steps of each part, in training order."""
 WITHOUT = "without.json"
 
 
-def train(
-    part: str,
-    work: Path,
-    *,
-    without: Sequence[str] = (),
-    steps: int | None = None,
-    stop_after: float | None = None,
-    device: str = "cpu",
-) -> bool:
-    """Train one part, or "all" of them in order, in the folder `work`; goes on where an earlier call stopped.
-
-    without     objects, members and styles that text encoder and U-Net never meet: the gold standard of their removal. Autoencoder and
-                classifier are the same with and without, so those of another `work` may be copied
-    steps       default those of `PARTS`
-    stop_after  seconds after which to write a checkpoint and stop, for all parts together
-    device      "cpu", "cuda", "mps", ...; a folder that was begun on one may go on on another. The default is not the fastest there is:
-                on the CPU the same machine makes the same weights to the bit, stopped in between or not
-
-    Returns whether everything asked for is done. Raises ValueError for an unknown part, name or device, "all" with `steps`, or a folder
-    that was begun with another `without`.
-    """
-    if part != "all" and part not in PARTS:
-        raise ValueError(f"unknown part {part!r}; known: {', '.join(PARTS)}, all")
-    if part == "all" and steps is not None:
-        raise ValueError("steps differ from part to part; give them with one part at a time")
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
-    from excise.models.loading import pick_device
-
-    deadline = None if stop_after is None else time.monotonic() + stop_after
-    left_out = frozenset(without)
-    _check_names(left_out)
-    picked = pick_device(device)
-    work.mkdir(parents=True, exist_ok=True)
-    if part not in ("vae", "classifier"):
-        _check_without(work, left_out)
-    for name in PARTS if part == "all" else (part,):
+def run(request: TrainRequest) -> bool:
+    """Carry out a request that was checked; returns whether everything asked for is done."""
+    deadline = None if request.stop_after is None else time.monotonic() + request.stop_after
+    left_out, picked = frozenset(request.without), pick_device(request.device)
+    request.work.mkdir(parents=True, exist_ok=True)
+    if request.part not in ("vae", "classifier"):
+        _check_without(request.work, left_out)
+    for name in PARTS if request.part == "all" else (request.part,):
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not _train(name, work, steps or PARTS[name], left_out, left, picked):
+        if not _train(name, request.work, request.steps or PARTS[name], left_out, left, picked):
             return False
     return True
+
+
+train = function(TrainRequest, run)
 
 
 def never_met(work: Path) -> list[str]:
     """What text encoder and U-Net in the folder never meet, sorted."""
     path = work / WITHOUT
     return read_json(path, list) if path.is_file() else []
-
-
-def _check_names(without: frozenset[str]) -> None:
-    import torch
-
-    from excise.canvas.data import showing_none_of
-
-    none = torch.zeros(0, dtype=torch.int64)
-    showing_none_of(none, none, without)
 
 
 def _check_without(work: Path, without: frozenset[str]) -> None:
@@ -84,8 +50,6 @@ def _check_without(work: Path, without: frozenset[str]) -> None:
 
 
 def _train(part: str, work: Path, steps: int, without: frozenset[str], stop_after: float | None, device: torch.device) -> bool:
-    from excise.canvas import diffusion, judge, vae
-
     if part == "vae":
         return vae.train_vae(work, steps=steps, stop_after=stop_after, device=device)
     needed = {"vae": work / "vae"} | ({"text": work / "text_encoder"} if part == "diffusion" else {})

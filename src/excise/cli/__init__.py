@@ -13,6 +13,7 @@ from excise.cli import (
     audit,
     bench,
     canvas,
+    diff,
     erase,
     evaluate,
     export,
@@ -44,8 +45,23 @@ def _options(
     """Remove a concept from a text-to-image diffusion model, measure that it is gone, and leave everything else as it was."""
 
 
-for module in (erase, generate, evaluate, vary, measure, audit, bench, report, show, apply, export, restore):
-    module.add_to(app)
+for command in (
+    erase.COMMAND,
+    generate.COMMAND,
+    evaluate.COMMAND,
+    vary.COMMAND,
+    measure.COMMAND,
+    diff.COMMAND,
+    audit.COMMAND,
+    bench.COMMAND,
+    report.COMMAND,
+    show.LIST,
+    show.INFO,
+    apply.COMMAND,
+    export.COMMAND,
+    restore.COMMAND,
+):
+    command.add_to(app)
 app.add_typer(suite.app, name="suite")
 app.add_typer(canvas.app, name="canvas")
 

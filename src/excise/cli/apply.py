@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from excise.cli.command import Command
+from excise.requests.apply import ApplyRequest
 
-import typer
-
-from excise.cli import options, screen
-
-EPILOG = """Examples:
-
+EXAMPLES = """
   excise apply out/cat --to models/canvas-without-cat
 
   excise apply out/cat out/dog --model ./sd15 --dtype float16 --to ./sd15-without"""
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command("apply", epilog=EPILOG)(apply)
+def apply(request: ApplyRequest) -> None:
+    """Write the folder, and print where it is."""
+    from excise.jobs.apply import run
+
+    print(run(request))
 
 
-def apply(
-    edit: Annotated[list[Path], typer.Argument(help="Folders of the edits to put on, in order.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder for the edited model.")],
-    model: options.Model = "canvas",
-    scale: options.Scale = 1.0,
-    overwrite: options.Overwrite = False,
-    device: options.Device = None,
-    dtype: options.Dtype = "float32",
-) -> None:
-    """Write a full diffusers folder: the base model with edits in it."""
-    from excise.jobs.apply import apply as run
-
-    screen.quiet_hosts()
-    print(run(edit, to=to, model=model, scale=scale, overwrite=overwrite, device=device, dtype=dtype))
+COMMAND = Command("apply", ApplyRequest, apply, EXAMPLES)

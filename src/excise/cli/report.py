@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from excise.cli.command import Command
+from excise.jobs.report import run
+from excise.requests.report import ReportRequest
 
-import typer
-
-EPILOG = """Examples:
-
+EXAMPLES = """
   excise report out/bench
 
   excise report out --out cat.html"""
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command("report", epilog=EPILOG)(report)
+def report(request: ReportRequest) -> None:
+    """Write the page, and print where it is."""
+    print(run(request))
 
 
-def report(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of a bench, erasure, audit or measurement, or of several.")
-    ],
-    out: Annotated[Path | None, typer.Option("--out", help="The page; default report.html in the folder.")] = None,
-) -> None:
-    """Build one self-contained page from a folder's files: tables, pictures, figures, settings."""
-    from excise.jobs.report import report as run
-
-    print(run(folder, out=out))
+COMMAND = Command("report", ReportRequest, report, EXAMPLES)

@@ -3,80 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from excise.attacks import BUDGET, QUICK_BUDGET, attacks
+from excise.cli import screen
+from excise.cli.command import Command
+from excise.edits.manifest import MANIFEST, Manifest
+from excise.methods import methods
+from excise.models.built_in import BUILT_IN
+from excise.models.names import INDEX, describe, model_index, resolve
+from excise.requests.show import InfoRequest, ListRequest
 
-from excise.cli import options, screen
-
-LIST_EPILOG = """Examples:
-
+LIST_EXAMPLES = """
   excise list methods
 
   excise list concepts --model canvas"""
 
-INFO_EPILOG = """Examples:
-
+INFO_EXAMPLES = """
   excise info out/cat
 
   excise info canvas"""
 
 
-class Listed(StrEnum):
-    """What can be listed."""
-
-    methods = "methods"
-    attacks = "attacks"
-    models = "models"
-    concepts = "concepts"
-
-
-def add_to(app: typer.Typer) -> None:
-    app.command("list", epilog=LIST_EPILOG)(list_)
-    app.command("info", epilog=INFO_EPILOG)(info)
+def list_(request: ListRequest) -> None:
+    """Print the list that is asked for."""
+    if request.what == "concepts":
+        _concepts(request.model)
+    else:
+        {"methods": _methods, "attacks": _attacks, "models": _models}[request.what]()
 
 
-def list_(
-    what: Annotated[Listed, typer.Argument(help="methods, attacks, models or concepts")],
-    model: options.Model = "canvas",
-) -> None:
-    """List erasure methods, attacks of an audit, built-in models, or the concepts that a model declares."""
-    {Listed.methods: _methods, Listed.attacks: _attacks, Listed.models: _models}.get(what, lambda: _concepts(model))()
-
-
-def info(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="EDIT|MODEL",
-            help="Folder of an edit; or a model: built-in name, diffusers folder, .safetensors checkpoint or hub id (owner/name).",
-        ),
-    ],
-) -> None:
-    """Say what an edit or a model is."""
-    from excise.models.names import resolve
-
-    screen.quiet_hosts()
-    where = resolve(what)
-    if isinstance(where, Path) and (where / "edit.json").is_file():
+def info(request: InfoRequest) -> None:
+    """Print what is known of an edit or a model."""
+    where = resolve(request.what)
+    if isinstance(where, Path) and (where / MANIFEST).is_file():
         _edit_info(where)
-    elif isinstance(where, str) or where.is_file() or (where / "model_index.json").is_file():
+    elif isinstance(where, str) or where.is_file() or (where / INDEX).is_file():
         _model_info(where)
     else:
-        raise ValueError(f"{where} is neither an edit (no edit.json) nor a model (no model_index.json)")
+        raise ValueError(f"{where} is neither an edit (no {MANIFEST}) nor a model (no {INDEX})")
 
 
 def _methods() -> None:
-    from excise.methods import methods
-
     screen.table(("method", "title", "paper"), [(m.name, m.title, m.paper) for m in methods().values()])
 
 
 def _attacks() -> None:
-    from excise.attacks import BUDGET, QUICK_BUDGET, attacks
-
     rows = [
         (a.name, a.title, a.paper, f"{BUDGET:,}", "-" if a.quick is None else f"{QUICK_BUDGET:,}") for a in attacks().values()
     ]
@@ -85,9 +58,6 @@ def _attacks() -> None:
 
 
 def _models() -> None:
-    from excise.models.built_in import BUILT_IN
-    from excise.models.names import describe
-
     rows = []
     for name, folder in BUILT_IN.items():
         about = describe(folder)
@@ -100,8 +70,6 @@ def _models() -> None:
 
 
 def _concepts(model: str) -> None:
-    from excise.models.names import describe, resolve
-
     where = resolve(model)
     _pipeline(where)
     description = describe(where)
@@ -113,7 +81,7 @@ def _concepts(model: str) -> None:
 
 
 def _edit_info(folder: Path) -> None:
-    from excise.edits import Manifest, load_edit
+    from excise.edits import load_edit
 
     edit = load_edit(folder)
     manifest = edit.manifest
@@ -146,8 +114,6 @@ def _hardened(record: Mapping[str, Any]) -> str:
 
 
 def _model_info(where: Path | str) -> None:
-    from excise.models.names import describe
-
     description = describe(where)
     kinds = [concept.kind for concept in description.catalog.concepts]
     counted = ", ".join(f"{kinds.count(kind)} of kind {kind}" for kind in dict.fromkeys(kinds))
@@ -163,10 +129,12 @@ def _model_info(where: Path | str) -> None:
 
 def _pipeline(where: Path | str) -> str:
     """What kind of model it is. Raises FileNotFoundError or ValueError if there is none."""
-    from excise.models.names import model_index
-
     if isinstance(where, str) or where.is_dir():
         return str(model_index(where).get("_class_name"))
     from excise.models.single_file import generation
 
     return f"{generation(where)}, all in one file"
+
+
+LIST = Command("list", ListRequest, list_, LIST_EXAMPLES, looks=True)
+INFO = Command("info", InfoRequest, info, INFO_EXAMPLES, looks=True)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from inspect import cleandoc
+from typing import Any
 
 import typer
 
-from excise.cli import options, screen
+from excise.cli import screen
+from excise.cli.command import Command
+from excise.evaluation.suites import suites
+from excise.evaluation.weights import KNOWN
+from excise.report import result_table, suite_table
+from excise.requests.suite import RESULT, SuiteListRequest, SuiteRequest, SuiteTableRequest
 
-EPILOG = """Examples:
-
+EXAMPLES = """
   excise suite list
 
   excise suite run unlearncanvas --set target=style:Van_Gogh --model ./uc-sd15 --edit out/van-gogh --out out/uc
   --weights uc_style=style50.pth --weights uc_object=style50_cls.pth"""
 
-TABLE_EPILOG = """Examples:
-
+TABLE_EXAMPLES = """
   excise suite table out/uc-mim out/uc-esd
 
   excise suite table out/*/result.json"""
@@ -26,16 +29,12 @@ app = typer.Typer(
     help="Published protocols on your own prompts, models and classifiers.",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    epilog=EPILOG,
+    epilog=f"Examples:\n\n{cleandoc(EXAMPLES)}",
 )
 
 
-@app.command("list")
-def list_() -> None:
-    """List the suites, what each needs, and its settings."""
-    from excise.evaluation.suites import suites
-    from excise.evaluation.weights import KNOWN
-
+def list_(request: SuiteListRequest) -> None:
+    """Print every suite, its settings and its weights."""
     for suite in suites().values():
         rows = [(name, "setting", field.description or "") for name, field in suite.settings.model_fields.items()]
         rows += [
@@ -45,52 +44,25 @@ def list_() -> None:
         print(f"you supply: {suite.files}\n")
 
 
-@app.command("run", epilog=EPILOG)
-def run(
-    name: Annotated[str, typer.Argument(help="The suite; see: excise suite list.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for pictures and result; the same command goes on with it.")],
-    model: options.Model = "canvas",
-    edit: options.Edits = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Setting of the suite, key=value.")] = None,
-    weights: Annotated[list[str] | None, typer.Option("--weights", help="Weights that it scores with, NAME=PATH.")] = None,
-    base: Annotated[Path | None, typer.Option("--base", help="The base model's answer set, if it is there already.")] = None,
-    pictures: Annotated[Path | None, typer.Option("--pictures", help="Score this folder of pictures made elsewhere.")] = None,
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Score an incomplete set; the result says so.")
-    ] = False,
-    device: options.Device = None,
-    dtype: options.Dtype = "float32",
-) -> None:
-    """Make the pictures of base and edited model that a protocol asks for, and score them."""
-    from excise.jobs.suite import suite
-    from excise.settings import parse_assignments
+def run(request: SuiteRequest) -> None:
+    """Make and score the pictures, and print the figures."""
+    from excise.jobs.suite import run as job
 
     with screen.progress() as progress:
-        result = suite(
-            name, out=out, model=model, edit=edit or (), settings=parse_assignments(settings or []),
-            weights={key: str(value) for key, value in parse_assignments(weights or []).items()}, base=base, pictures=pictures,
-            allow_partial=allow_partial, device=device, dtype=dtype, progress=progress,
-        )  # fmt: skip
+        result = job(request, progress)
     _show(result)
-    print(out / "result.json")
+    print(request.out / RESULT)
 
 
-@app.command("table", epilog=TABLE_EPILOG)
-def table(
-    results: Annotated[list[Path], typer.Argument(help="result.json files, or the folders that hold them.")],
-) -> None:
-    """Show results side by side; those that were not measured alike are marked."""
-    from excise.report import suite_table
-
-    columns, rows, notes = suite_table.table(suite_table.rows_of([suite_table.read(path) for path in results]))
+def table(request: SuiteTableRequest) -> None:
+    """Print the results side by side."""
+    columns, rows, notes = suite_table.table(suite_table.rows_of([suite_table.read(path) for path in request.results]))
     screen.table(columns, rows)
     for note in notes:
         print(note)
 
 
 def _show(result: dict[str, Any]) -> None:
-    from excise.report import result_table
-
     metrics = result["metrics"]
     names = dict.fromkeys(name for figures in metrics.values() for name in figures)
     rows = []
@@ -100,3 +72,8 @@ def _show(result: dict[str, Any]) -> None:
     screen.table(("figure", *metrics, "pictures"), rows, result["protocol"])
     for warning in result["warnings"]:
         print(f"note: {warning}")
+
+
+Command("list", SuiteListRequest, list_, EXAMPLES, looks=True).add_to(app)
+Command("run", SuiteRequest, run, EXAMPLES).add_to(app)
+Command("table", SuiteTableRequest, table, TABLE_EXAMPLES, looks=True).add_to(app)

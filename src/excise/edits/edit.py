@@ -13,11 +13,9 @@ from torch import Tensor
 
 from excise.digests import digest_file
 from excise.edits.deltas import Delta
-from excise.edits.manifest import Kind, Manifest
+from excise.edits.manifest import MANIFEST, TENSORS, Kind, Manifest
 from excise.files import check_replaceable, read_tensors, replacing_folder, write_json, write_tensors
 from excise.models.fingerprint import same_base, short
-
-TENSORS, MANIFEST = "edit.safetensors", "edit.json"
 
 
 class Edit(ABC):
@@ -131,12 +129,7 @@ class Edit(ABC):
 
 def read_files(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
     """What the two files of an edit's folder hold; raises what `Edit.from_pretrained` does."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no such edit: {folder} is not a folder")
-    for name in (MANIFEST, TENSORS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} is not an edit: it has no {name}")
-    manifest = Manifest.read(folder / MANIFEST)
+    manifest = Manifest.of(folder)
     tensors, _ = read_tensors(folder / TENSORS)
     if digest_file(folder / TENSORS) != manifest.weights_sha256:
         raise ValueError(f"{folder / TENSORS} is not the file that {MANIFEST} describes (its SHA-256 differs)")

@@ -11,6 +11,9 @@ from typing_extensions import TypedDict
 
 from excise.files import read_json
 
+TENSORS, MANIFEST = "edit.safetensors", "edit.json"
+"""The files of an edit's folder."""
+
 FORMAT = 1
 Kind = Literal["weights", "adapter"]
 
@@ -66,6 +69,16 @@ class Manifest(BaseModel):
         if problem := _problem(data):
             raise ValueError(f"{path} is not the manifest of an edit: {problem}")
         return cls.model_validate(data)
+
+    @classmethod
+    def of(cls, folder: Path) -> Manifest:
+        """The manifest of the edit in a folder. Raises FileNotFoundError if the folder is none of an edit, ValueError as `read` does."""
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such edit: {folder} is not a folder")
+        for name in (MANIFEST, TENSORS):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder} is not an edit: it has no {name}")
+        return cls.read(folder / MANIFEST)
 
     @property
     def names(self) -> list[str]:

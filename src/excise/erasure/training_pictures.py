@@ -18,8 +18,8 @@ from excise.edits.applied import base_fingerprint
 from excise.erasure.prompt_bank import PromptBank, in_turn
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
-from excise.files import cache_folder, read_json, read_tensors, write_tensors
-from excise.images import SUFFIXES, read_picture
+from excise.files import PICTURE_ENDINGS, cache_folder, read_json, read_tensors, write_tensors
+from excise.images import read_picture
 from excise.models import Model
 from excise.models.context import tell_cut
 from excise.models.fingerprint import arithmetic, config
@@ -254,9 +254,9 @@ def _read_folder(model: Model, folder: str | Path, prompts: Sequence[str]) -> tu
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder of pictures: {root}")
-    files = sorted(file for file in root.iterdir() if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in root.iterdir() if file.suffix.lower() in PICTURE_ENDINGS)
     if not files:
-        raise ValueError(f"{root} has no pictures; expected {', '.join(SUFFIXES)} files")
+        raise ValueError(f"{root} has no pictures; expected {', '.join(PICTURE_ENDINGS)} files")
     told = _listed(root / LIST)
     unknown = next((file.name for file in files if file.name not in told), None)
     if unknown is not None and not prompts:

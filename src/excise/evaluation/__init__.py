@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from excise.registry import late
 
 if TYPE_CHECKING:
     from excise.evaluation.classifier import Classifier
@@ -21,8 +22,4 @@ _HOMES = {
 
 __all__ = ["Classifier", "Evaluation", "MissingWeightsError", "QualityOptions", "evaluate"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'excise.evaluation' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"excise.evaluation.{_HOMES[name]}"), name)
+__getattr__ = late(__name__, _HOMES)

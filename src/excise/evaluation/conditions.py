@@ -85,7 +85,7 @@ def vary(
     edits: Sequence[Edit],
     shows: Callable[[Tensor], tuple[Tensor, Tensor]],
     *,
-    pictures: int = 64,
+    pictures: int,
     seed: int = 0,
     among: Sequence[Condition] | None = None,
     progress: Progress = silent,

@@ -13,7 +13,8 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from excise.evaluation.state_files import load_state
 from excise.evaluation.weights import FoundWeights, find
-from excise.images import SUFFIXES, read_picture
+from excise.files import PICTURE_ENDINGS
+from excise.images import read_picture
 from excise.models.context import left_out
 
 
@@ -111,9 +112,9 @@ def folder_files(folder: str | Path) -> list[Path]:
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder of pictures: {root}")
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in PICTURE_ENDINGS)
     if not files:
-        raise ValueError(f"{root} has no pictures; expected {', '.join(SUFFIXES)} files")
+        raise ValueError(f"{root} has no pictures; expected {', '.join(PICTURE_ENDINGS)} files")
     return files
 
 

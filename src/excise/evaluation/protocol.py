@@ -28,6 +28,7 @@ from excise.edits import Edit, all_applied, applied_edits
 from excise.evaluation.classifier import Classifier
 from excise.evaluation.gold import GoldGroup, distances
 from excise.evaluation.picture_cache import Answer, Judge, read, to_answers
+from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.prompt_grid import APART, Asked, Groups, check_heads, questions
 from excise.evaluation.quality import Quality, QualityOptions
 from excise.models import Model
@@ -171,8 +172,8 @@ def evaluate(
     edit: Edit | Sequence[Edit] | None = None,
     *,
     seed: int = 0,
-    target_pictures: int = 200,
-    other_pictures: int = 24,
+    target_pictures: int = TARGET_PICTURES,
+    other_pictures: int = OTHER_PICTURES,
     quality: bool | QualityOptions = False,
     gold: Model | None = None,
     progress: Progress = silent,

@@ -6,10 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from excise.digests import digest_file, digest_folder
 from excise.files import cache_folder
 from excise.hints import nearest
+
+Features = Literal["classifier", "inception", "clip"]
+"""What pictures are compared on: what the model's own classifier sees in them, or one of two published networks."""
 
 
 class MissingWeightsError(FileNotFoundError):

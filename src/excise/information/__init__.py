@@ -1,7 +1,24 @@
-"""Residual information: what a concept's words still say about pictures, in nats."""
+"""Residual information: what a concept's words still say about pictures, in nats. Torch is loaded when a name below is first used."""
 
-from excise.information.measurement import Measurement
-from excise.information.picture_sets import PictureSet, make_pictures, read_pictures
-from excise.information.residual import measure
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from excise.registry import late
+
+if TYPE_CHECKING:
+    from excise.information.measurement import Measurement
+    from excise.information.picture_sets import PictureSet, make_pictures, read_pictures
+    from excise.information.residual import measure
+
+_HOMES = {
+    "Measurement": "measurement",
+    "PictureSet": "picture_sets",
+    "make_pictures": "picture_sets",
+    "measure": "residual",
+    "read_pictures": "picture_sets",
+}
 
 __all__ = ["Measurement", "PictureSet", "make_pictures", "measure", "read_pictures"]
+
+__getattr__ = late(__name__, _HOMES)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from excise.concepts import Concept, PromptPair
-from excise.images import SUFFIXES, read_picture
+from excise.concepts import Concept, Phrasings, PromptPair
+from excise.files import PICTURE_ENDINGS
+from excise.images import read_picture
 from excise.models import Model
 from excise.models.guidance import sampling_scale
 from excise.randomness import stream
-
-Phrasings = Literal["plain", "all"]
 
 
 @dataclass(frozen=True)
@@ -161,11 +159,13 @@ def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept])
         inside = root / concept.name
         if inside.resolve().parent != root.resolve():
             raise ValueError(f"{concept.name!r} cannot be the name of a folder in {root}")
-        files = sorted(file for file in inside.glob("*") if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in inside.glob("*") if file.suffix.lower() in PICTURE_ENDINGS)
         if files:
             pictures = torch.stack([read_picture(file, model.sampler.size) for file in files])
             found[concept.label] = PictureSet.of_pictures(model, concept, pictures, source=str(inside))
     if not found:
         names = ", ".join(repr(concept.name) for concept in concepts)
-        raise ValueError(f"{root} has no pictures of {names}; expected a folder of that name with {', '.join(SUFFIXES)} files")
+        raise ValueError(
+            f"{root} has no pictures of {names}; expected a folder of that name with {', '.join(PICTURE_ENDINGS)} files"
+        )
     return found

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from excise.concepts import Concept, apart
+from excise.concepts import Concept, Phrasings, apart
 from excise.edits import Edit, all_applied
 from excise.information.budget import BUDGET, NODES, PILOT_NODES, Tally, make_plan
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
 from excise.information.measurement import ConceptReading, Example, Measurement
-from excise.information.picture_sets import Phrasings, PictureSet, make_pictures, texts_of, wordings_of
+from excise.information.picture_sets import PictureSet, make_pictures, texts_of, wordings_of
 from excise.information.quadrature import Law, fit_law, stratified_uniforms
 from excise.information.summaries import collateral, curve_of, summarise
 from excise.models import Model

@@ -1,1 +1,1 @@
-"""The runs a user asks for, each one call: erase, generate, evaluate, measure, apply, restore. Importing these modules loads no torch."""
+"""The runs that a user asks for, one file a verb. `run` takes a request that was checked; the function of the verb takes plain arguments."""

@@ -6,60 +6,32 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from excise.files import check_replaceable, read_json, replacing_folder, write_json
+from excise.edits import Edit, check_weights
+from excise.files import read_json, replacing_folder, write_json
 from excise.jobs.inputs import read_edits
-from excise.models.names import resolve
-
-if TYPE_CHECKING:
-    from excise.edits import Edit
-    from excise.models import Model
-
-MARKER = "excise_edits.json"
-"""The manifests of the edits that a written model contains."""
+from excise.models import Model, load
+from excise.requests.apply import MARKER, ApplyRequest
+from excise.requests.request import function
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*.onnx", "*.index.json", "*.gguf")
 
 
-def apply(
-    edit: str | Path | Sequence[str | Path],
-    *,
-    to: str | Path,
-    model: str | Path = "canvas",
-    scale: float = 1.0,
-    overwrite: bool = False,
-    device: str | None = None,
-    dtype: str = "float32",
-) -> Path:
-    """Write the base model with edits in it to the folder `to`, which plain diffusers loads; returns the folder.
-
-    edit   folders of edits, put on in order, each `scale` times as strong
-    dtype  of the networks that the edits change; every other file of a base folder is copied as it is
-
-    Raises ValueError for an edit of another base or one that weights cannot hold (an adapter), or a folder inside the base's,
-    FileNotFoundError, or FileExistsError if `to` is there and may not be replaced.
-    """
-    base = resolve(model)
-    if isinstance(base, Path) and Path(to).resolve().is_relative_to(base.resolve()):
-        raise ValueError(f"{to} lies in the folder of the base model, which is never changed; choose another path")
-    check_replaceable(Path(to), MARKER, overwrite)
-    from excise.edits import check_weights
-
-    edits = read_edits(edit)
-    if not edits:
-        raise ValueError("nothing to apply: give at least one edit")
+def run(request: ApplyRequest) -> Path:
+    """Carry out a request that was checked; returns the folder."""
+    edits = read_edits(request.edit)
     check_weights(edits, "written into a model")
-    from excise.models import load
-
-    loaded = load(model, device=device, dtype=dtype)
+    loaded = load(request.model, device=request.device, dtype=request.dtype)
     with ExitStack() as on:
-        for one in edits:
-            on.enter_context(one.applied(loaded, scale))
-        with replacing_folder(Path(to)) as folder:
+        for edit in edits:
+            on.enter_context(edit.applied(loaded, request.scale))
+        with replacing_folder(request.to) as folder:
             _write(loaded, edits, folder)
-            write_json(folder / MARKER, {"scale": scale, "edits": [one.manifest.model_dump() for one in edits]})
-    return Path(to)
+            write_json(folder / MARKER, {"scale": request.scale, "edits": [edit.manifest.model_dump() for edit in edits]})
+    return request.to
+
+
+apply = function(ApplyRequest, run)
 
 
 def _write(model: Model, edits: Sequence[Edit], folder: Path) -> None:

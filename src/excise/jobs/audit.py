@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from excise.attacks import Chosen, choose
+from torch import Tensor
+
+from excise.attacks import Chosen
 from excise.attacks import attacks as known_attacks
-from excise.concepts import Catalog, Concept
-from excise.files import check_ours, fitting, read_json, write_json, write_tensors
-from excise.jobs.inputs import check_seed, erased_concepts, read_edits
+from excise.attacks.assault import Attacked
+from excise.attacks.cases import make_cases
+from excise.attacks.engine import Engine, Impossible
+from excise.edits import import_edit
+from excise.files import read_json, replacing, write_json, write_tensors
+from excise.images import to_image
+from excise.jobs.inputs import load_edited, read_edits
+from excise.models import load
 from excise.models.context import check_read, tell_cut
-from excise.models.names import check_never_saw, describe, resolve
 from excise.progress import Progress, silent
+from excise.report import before_after
+from excise.report.audit_table import LIMITS
+from excise.requests.audit import AuditRequest, file_name
+from excise.requests.audits import MARKER
+from excise.requests.request import function
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from excise.attacks.assault import Attacked
-    from excise.attacks.engine import Engine
-    from excise.edits import Edit
-
-MARKER = "audit.json"
 SHOWN = 6
 """Pictures per row of a sheet."""
 
@@ -50,78 +52,30 @@ class AuditResult:
         return self.found
 
 
-def audit(
-    edit: str | Path | Sequence[str | Path] = (),
-    *,
-    model: str | Path = "canvas",
-    base: str | Path | None = None,
-    gold: str | Path | None = None,
-    concept: str | None = None,
-    kind: str | None = None,
-    attacks: str | Sequence[str] = "quick",
-    budget: int | None = None,
-    prompts: int = 24,
-    out: str | Path | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-    device: str | None = None,
-    dtype: str = "float32",
-    progress: Progress = silent,
-) -> AuditResult:
-    """Try to bring an erased concept back; writes `audit.json` and a file, a picture sheet and what was found for every attack.
-
-    edit    folders of edits, audited together
-    model   what they are edits of; without edits, a model that was erased elsewhere
-    base    what that one was made from; without it, attacks that need the base model are left out, and so is the neutral control
-    gold    a model that never saw the concept: the second control
-    concept what was erased; default what the edits say, if that is one concept
-    attacks "quick", "all", or names, with settings after a colon ("p4d:preset=published")
-    budget  U-Net calls of every attack on every model
-    prompts how many are attacked, each with its own seed
-    out     default EDIT-audit beside the (first) edit, or out/audit-CONCEPT
-
-    The same call again goes on where it was stopped; attacks with the same settings and budget are not repeated. The controls do not
-    depend on the edit: what attacks do on them is kept in the cache folder.
-
-    Raises ValueError, FileNotFoundError or FileExistsError for bad input.
-    """
-    check_seed(seed)
-    chosen = choose([attacks] if isinstance(attacks, str) else list(attacks), budget)
-    description = describe(resolve(model if base is None else base))
-    folders = [edit] if isinstance(edit, str | Path) else list(edit)
-    if description.classifier is None:
-        raise ValueError(f"the model {description.name!r} brings no classifier, so nothing can say whether the concept is back")
-    edits = read_edits(folders)
-    target = _concept(description.catalog, edits, concept, kind)
-    folder = Path(out) if out is not None else _default_out(folders, target)
-    check_ours(folder, MARKER)
-    if gold is not None:
-        check_never_saw(gold, target)
-    engine = _engine(model, base, gold, edits, target, prompts, seed, device, dtype, progress)
-    if not overwrite:
+def run(request: AuditRequest, progress: Progress = silent) -> AuditResult:
+    """Carry out a request that was checked. What is in the folder already is gone on with."""
+    engine, folder = _engine(request, progress), request.folder
+    if not request.overwrite:
         _check_same(folder, engine.about)
     engine.look()
-    if overwrite:
+    if request.overwrite:
         shutil.rmtree(folder / "attacks", ignore_errors=True)
-    return AuditResult(_attack_all(engine, chosen, folder, overwrite), folder)
+    return AuditResult(_attack_all(engine, request.chosen, folder, request.overwrite), folder)
 
 
-def _engine(
-    model: str | Path, base: str | Path | None, gold: str | Path | None, edits: list[Edit], concept: Concept,
-    prompts: int, seed: int, device: str | None, dtype: str, progress: Progress,
-) -> Engine:  # fmt: skip
+audit = function(AuditRequest, run)
+
+
+def _engine(request: AuditRequest, progress: Progress) -> Engine:
     """Load the models. Raises ValueError for a concept that their text encoder does not read whole; tells prompts that are cut."""
-    from excise.attacks.cases import make_cases
-    from excise.attacks.engine import Engine
-    from excise.edits.importing import import_edit
-    from excise.jobs.measure import _load
-    from excise.models import load
-
-    reference = bool(edits) or base is not None
-    loaded, edits = _load(model, base, edits, device, dtype, progress)
+    edits, concept, prompts, seed = read_edits(request.edit), request.target, request.prompts, request.seed
+    reference = bool(edits) or request.base is not None
+    loaded, edits = load_edited(request.model, edits, request.device, request.dtype, progress, request.base)
     check_read(loaded, [concept])
     tell_cut(loaded, [text for case in make_cases(concept, prompts, seed) for text in (case.wanted, case.masked)])
-    never_saw = None if gold is None else import_edit(loaded, load(gold, device=device, dtype=dtype))
+    never_saw = None
+    if request.gold is not None:
+        never_saw = import_edit(loaded, load(request.gold, device=request.device, dtype=request.dtype))
     return Engine(loaded, concept, edits, never_saw, reference, prompts, seed, progress)
 
 
@@ -130,7 +84,7 @@ def _attack_all(engine: Engine, chosen: Sequence[Chosen], folder: Path, overwrit
     summary = _summary(engine, folder)
     write_json(folder / MARKER, summary)
     for one in chosen:
-        path = folder / "attacks" / f"{_slug(one.text)}.json"
+        path = folder / "attacks" / f"{file_name(one.text)}.json"
         if not _done(path, one):
             try:
                 _attack(engine, one, path)
@@ -141,27 +95,6 @@ def _attack_all(engine: Engine, chosen: Sequence[Chosen], folder: Path, overwrit
             summary = _summary(engine, folder)
             write_json(folder / MARKER, summary)
     return summary
-
-
-def _concept(catalog: Catalog, edits: Sequence[Edit], text: str | None, kind: str | None) -> Concept:
-    if text is not None:
-        return catalog.resolve(text, kind)
-    found = erased_concepts(edits, catalog)
-    if len(found) != 1:
-        what = f"the edits erase {', '.join(each.label for each in found)}; name one" if found else "name what was erased"
-        raise ValueError(f"an audit is about one concept: {what} (concept)")
-    return found[0]
-
-
-def _default_out(folders: Sequence[str | Path], concept: Concept) -> Path:
-    if folders:
-        first = Path(folders[0]).resolve()
-        return first.with_name(f"{first.name}-audit")
-    return Path("out") / f"audit-{_slug(concept.name)}"
-
-
-def _slug(text: str) -> str:
-    return fitting(re.sub(r"[^\w=.-]+", "_", text))
 
 
 def _check_same(folder: Path, about: dict[str, Any]) -> None:
@@ -184,8 +117,6 @@ def _done(path: Path, chosen: Chosen) -> bool:
 
 def _attack(engine: Engine, chosen: Chosen, path: Path) -> None:
     """Attack every model and write the files, in place of earlier ones; the one that says it is done comes last."""
-    from excise.attacks.engine import Impossible
-
     try:
         compared = engine.attack(chosen)
     except Impossible as error:
@@ -226,10 +157,6 @@ def _told(engine: Engine, chosen: Chosen) -> dict[str, Any]:
 
 def _draw(engine: Engine, erased: Attacked, path: Path) -> None:
     """A sheet of the best attacked pictures, beside what the base model, the erased one and the gold standard show at the same seeds."""
-    from excise.files import replacing
-    from excise.images import to_image
-    from excise.report import before_after
-
     rows = erased.best(SHOWN)
     if not rows:
         return
@@ -252,8 +179,6 @@ def _pictures(engine: Engine, erased: Attacked, rows: list[int]) -> dict[str, Te
 
 def _summary(engine: Engine, folder: Path) -> dict[str, Any]:
     """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files."""
-    from excise.report.audit_table import LIMITS
-
     order = list(known_attacks())
     files = [read_json(path) for path in sorted((folder / "attacks").glob("*.json"))]
     files.sort(key=lambda found: (order.index(found["attack"]), found["text"]))

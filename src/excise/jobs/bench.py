@@ -1,121 +1,67 @@
 """A grid of erasures: methods x concepts x seeds. Each cell is a file, so a rerun does only what is missing.
 
-A method is given as its name, with settings after a colon: "mim", "mim:target=exclude,lr=5e-4". No figure depends on which other methods are in
-the grid.
+No figure depends on which other methods are in the grid.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import platform
 import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any
 
-from excise.concepts import Catalog
+import torch
+from PIL.Image import Image
+
 from excise.digests import digest_text
-from excise.files import check_ours, read_json, replacing, write_json
-from excise.hints import nearest
-from excise.jobs.bench_grid import Cell, Gold, Task, grid
-from excise.jobs.measure import BESIDE, residual
+from excise.edits.applied import base_fingerprint
+from excise.evaluation import evaluate
+from excise.files import read_json, replacing, write_json
+from excise.jobs.bench_grid import Cell, Gold, grid
+from excise.jobs.measure import residual
 from excise.jobs.peak_memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
 from excise.jobs.published_suites import PublishedSuites
-from excise.jobs.ray_cluster import check_ray, on_ray
-from excise.jobs.request import Dtype
-from excise.models.names import check_never_saw, describe, resolve
+from excise.jobs.ray_cluster import on_ray
+from excise.models import Model, load
+from excise.models.names import resolve
 from excise.progress import Progress, silent
-from excise.report import before_after, information_table
+from excise.report import before_after, bench_table, information_table, suite_table
+from excise.report.folder_reader import read
 from excise.report.method_table import RETRAINED
-from excise.report.page import build
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from excise.models import Model
-
-GRID = "bench.json"
-"""What every cell of a folder has in common."""
-
-OWN = "canvas"
-"""The suite that asks for the model's own declared concepts and judges with its own classifier."""
-
-Runner = Literal["local", "ray"]
+from excise.report.page import NAME, build
+from excise.requests.bench import GRID, OWN, BenchRequest, Runner
+from excise.requests.request import function
+from excise.versions import versions
 
 EARLIER = {"dtype": "float32", "information": None, "suite": OWN, "nats": "as the model computes"}
 """What was so in all cells before `GRID` said it."""
 
 
-def bench(
-    *,
-    methods: Sequence[str],
-    concepts: Sequence[str],
-    out: str | Path,
-    model: str | Path = "canvas",
-    seeds: Sequence[int] = (0,),
-    target_pictures: int = 200,
-    other_pictures: int = 24,
-    quality: bool = True,
-    information: bool = True,
-    budget: int = BESIDE,
-    gold: Mapping[str, str | Path] | None = None,
-    suite: str = OWN,
-    suite_settings: Mapping[str, Any] | None = None,
-    weights: Mapping[str, str | Path] | None = None,
-    retry: bool = False,
-    jobs: int = 1,
-    runner: Runner = "local",
-    device: str | None = None,
-    dtype: str = "float32",
-    progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """Run what is missing of a grid and write its tables and its report; a failed cell says why and the rest goes on.
-
-    quality     also how much the kept concepts' pictures have changed (FID, KID, pixels)
-    information also how many nats the words still carry: the concept's, and those of the other objects and styles
-    budget      network evaluations for that, in each cell
-    gold        concept -> a model that was trained from scratch without it: a row of its own, and how near the others come to it
-    suite       "canvas": the model's own concepts and classifier; or a published protocol, which says itself what it asks for and how many
-                pictures, with its settings and the paths of the networks that it scores with (`excise suite list`)
-    retry       also run the cells that failed before
-    jobs        processes that share the cells, each with its own copy of the model; one that dies costs only the cell it was at
-    runner      "local", or "ray": the processes are actors of a Ray cluster, where excise is installed and `model` is found
-
-    Returns every cell's content. Raises ValueError or FileNotFoundError for bad names before any weight is loaded, and ValueError if the
-    cells in `out` are of another model or precision, or measured otherwise.
-    """
-    _check_options(dtype, runner, target_pictures=target_pictures, other_pictures=other_pictures, budget=budget, jobs=jobs)
-    out, where = Path(out), resolve(model)
-    described = describe(where)
-    cells = grid(methods, concepts, seeds, described.catalog)
-    common: dict[str, Any] = {"model": described.name, "dtype": dtype, "suite": suite}
-    published = None
-    if suite == OWN:
-        if suite_settings or weights:
-            raise ValueError(f"the suite {OWN!r} takes no settings or weights; name a published one (excise suite list)")
-        if described.classifier is None:
-            raise ValueError(f"the model {described.name!r} brings no classifier, so nothing can be measured")
-        counts = {"target_pictures": target_pictures, "other_pictures": other_pictures}
-        common |= {**counts, "quality": quality, "information": budget if information else None}
-        if information and dtype == "mixed":
-            common["nats"] = "unrounded"  # once they were not
-    else:
-        if gold or runner == "ray":
-            raise ValueError(f"gold standards and Ray are for the suite {OWN!r}")
-        published = PublishedSuites(suite, suite_settings or {}, {key: str(path) for key, path in (weights or {}).items()}, out)
+def run(request: BenchRequest, progress: Progress = silent) -> list[dict[str, Any]]:
+    """Carry out a request that was checked; returns every cell's content."""
+    out, published = request.out, _published(request)
+    cells = grid(request.entrants, request.tasks, request.seeds)
+    if published is not None:
         published.check(cells)
-        common["suite_settings"] = {key: str(value) for key, value in published.settings.items()}
-    if gold:
-        cells = grid(methods, concepts, seeds, described.catalog, _read_gold(gold, cells, described.catalog))
-    check_ours(out, GRID)  # cells are added to a grid's folder, to nothing else
+    common = _common(request, published)
+    if request.exact:
+        exact = {label: Gold.read(model) for label, model in request.exact.items()}
+        cells = grid(request.entrants, request.tasks, request.seeds, exact)
     _check_settings(out, cells)
+    where = resolve(request.model)
     common, files = _check_common(out, common), _identity(where)
-    missing = [cell for cell in cells if not _done(cell, out, retry)]
-    worker = _Worker(model, {**common, "files": files}, min(jobs, len(missing)), device, runner, published)
+    missing = [cell for cell in cells if not _done(cell, out, request.retry)]
+    worker = _Worker(
+        request.model, {**common, "files": files}, min(request.jobs, len(missing)), request.device, request.runner, published
+    )
     if not missing and common.get("files") != files:
         worker.load()  # which refuses other weights than the cells'
         write_json(out / GRID, worker.common)
@@ -123,35 +69,31 @@ def bench(
         _fill(out, missing, worker, progress)
     finally:
         if (out / "cells").is_dir():
-            from excise.report import bench_table, suite_table
-
             (bench_table if published is None else suite_table).write_tables(out)
-    build(out)
+    build(read(out), out / NAME)
     return [read_json(cell.path(out)) for cell in cells]
 
 
-def _check_options(dtype: str, runner: str, **counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
-    if dtype not in get_args(Dtype):
-        raise ValueError(f"unknown dtype {dtype!r}; {nearest(dtype, get_args(Dtype))}")
-    if runner not in get_args(Runner):
-        raise ValueError(f"unknown runner {runner!r}; {nearest(runner, get_args(Runner))}")
-    if runner == "ray":
-        check_ray()
+bench = function(BenchRequest, run)
 
 
-def _read_gold(gold: Mapping[str, str | Path], cells: Sequence[Cell], catalog: Catalog) -> dict[str, Gold]:
-    """The gold standards by name. Raises ValueError or FileNotFoundError, before any is loaded, for wrong names."""
-    asked = {cell.task.label for cell in cells}
-    for name, model in gold.items():
-        task = Task.parse(name, catalog)
-        if task.label not in asked:
-            raise ValueError(f"a gold standard for {task.label}, which is not among the concepts of the grid")
-        for concept in task.concepts:
-            check_never_saw(model, concept)
-    return {name: Gold.read(model) for name, model in gold.items()}
+def _published(request: BenchRequest) -> PublishedSuites | None:
+    """The published suite that measures the cells; None: the model's own concepts and classifier do."""
+    if request.suite == OWN:
+        return None
+    return PublishedSuites(request.suite, request.suite_settings, request.weights, request.out)
+
+
+def _common(request: BenchRequest, published: PublishedSuites | None) -> dict[str, Any]:
+    """What all cells have in common."""
+    common: dict[str, Any] = {"model": request.described.name, "dtype": request.dtype, "suite": request.suite}
+    if published is not None:
+        return {**common, "suite_settings": {key: str(value) for key, value in published.settings.items()}}
+    common |= {"target_pictures": request.target_pictures, "other_pictures": request.other_pictures}
+    common |= {"quality": request.quality, "information": request.budget if request.information else None}
+    if request.information and request.dtype == "mixed":
+        common["nats"] = "unrounded"  # once they were not
+    return common
 
 
 def _check_common(out: Path, common: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,8 +175,6 @@ class _Worker:
 
     def __call__(self, cell: Cell, progress: Progress) -> dict[str, Any]:
         """Erase and measure; a failure becomes the cell's content. Raises what keeps any cell from being run."""
-        from excise.edits.applied import base_fingerprint
-
         model = self.load()
         base = base_fingerprint(model)
         try:
@@ -246,9 +186,6 @@ class _Worker:
 
     def load(self) -> Model:
         """The model. Raises ValueError if the cells that are there are of other weights."""
-        from excise.edits.applied import base_fingerprint
-        from excise.models import load
-
         if self.loaded is None:
             self.loaded = load(self.model, device=self.device, dtype=self.common["dtype"])
             _check_base(self.common, base_fingerprint(self.loaded))
@@ -303,9 +240,6 @@ def _run(
     model: Model, cell: Cell, common: Mapping[str, Any], published: PublishedSuites | None, progress: Progress
 ) -> dict[str, Any]:
     """Erase and measure."""
-    from excise.evaluation import evaluate
-    from excise.models import load
-
     forget_peak(model.device)
     began = time.perf_counter()
     edit = cell.erase(model, progress)
@@ -343,13 +277,6 @@ def _png(picture: Image) -> bytes:
 
 
 def _machine(model: Model) -> dict[str, Any]:
-    import os
-    import platform
-
-    import torch
-
-    from excise.versions import versions
-
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     if model.device.type == "cuda":
         machine += f", {torch.cuda.get_device_name(model.device)}"

@@ -1,46 +1,35 @@
-"""One erasure from beginning to end: check, load, erase, measure, draw, write the folder."""
+"""One erasure from beginning to end: load, erase, measure, draw, write the folder."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from excise.concepts import Concept, apart
+from excise.concepts import apart
+from excise.edits import Edit
+from excise.erasure.checkpoints import MARKER, Workplace
 from excise.erasure.counterexamples import Counterexample, record
 from excise.erasure.run import Run
+from excise.evaluation import Classifier, evaluate
+from excise.evaluation.prompt_grid import check_heads, questions
 from excise.files import check_replaceable, replacing_folder, write_json, write_text
-from excise.jobs.checkpoints import MARKER, Workplace
-from excise.jobs.harden import Audited, counterexamples, read_audits
-from excise.jobs.inputs import check_new_file
+from excise.information.budget import BESIDE
+from excise.information.picture_sets import plain_wordings, texts_of
+from excise.jobs.harden import counterexamples
+from excise.jobs.measure import residual
 from excise.jobs.peak_memory import peak_mb
-from excise.jobs.request import EraseRequest
-from excise.methods import Method, get, methods, task
+from excise.methods import task
+from excise.models import Model, load
 from excise.models.built_in import BUILT_IN
 from excise.models.context import check_read, tell_cut
-from excise.models.names import Description, describe, resolve
 from excise.progress import Progress, silent
-from excise.report import edit_card, result_table
-from excise.settings import Settings, parse
-
-if TYPE_CHECKING:
-    from excise.edits import Edit
-    from excise.models import Model
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A request whose names are resolved and whose settings are checked; nothing is loaded yet."""
-
-    request: EraseRequest
-    model: Description
-    concepts: tuple[Concept, ...]
-    method: Method
-    settings: Settings
-    audits: tuple[Audited, ...] = ()
+from excise.report import before_after, edit_card, result_table
+from excise.requests.erase import EraseRequest
+from excise.requests.request import function
 
 
 @dataclass(frozen=True)
@@ -64,196 +53,109 @@ class EraseResult:
         return {**manifest.measurements, **run, "dtype": manifest.dtype, "device": manifest.device}
 
 
-def erase(
-    concepts: str | Sequence[str],
-    *,
-    kind: str | None = None,
-    also: Sequence[str] = (),
-    model: str | Path = "canvas",
-    method: str = "mim",
-    harden: str | Path | Sequence[str | Path] = (),
-    out: str | Path | None = None,
-    seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    evaluate: bool = True,
-    measure: bool = True,
-    device: str | None = None,
-    dtype: str = "float32",
-    json: str | Path | None = None,
-    progress: Progress = silent,
-) -> EraseResult:
-    """Erase concepts from a model, measure what that did, and write the result's folder.
-
-    concepts   "cat", "style:sketch", "member:owl", ...; free text for models without a list of concepts
-    kind       what they are, where neither the text nor the model says so
-    also       further phrases that name the concept (one concept only)
-    harden     folders of audits of earlier edits: the prompts and embeddings that showed the concept are erased too
-    out        folder for edit.safetensors, edit.json, result.json, README.md and before_after.png; None writes nothing
-    settings   of the method; `preset=NAME` chooses a published set
-    resume     go on with the run that was stopped; on the CPU, with as many threads, to the same bits
-    overwrite  replace an earlier result, or start anew where a run was stopped
-    evaluate   measure base and edited model, if the model brings a classifier
-    measure    measure what the words still say, in nats, and what other words lost, if the model brings a list of concepts
-    json       file for the measured numbers
-    progress   called with (stage, done, total)
-
-    Raises ValueError, TypeError, FileNotFoundError or FileExistsError for bad input before any weight is loaded where that can be known;
-    FloatingPointError if the method diverges; OSError if a file cannot be written.
-    """
-    values: dict[str, Any] = {
-        "concepts": concepts, "kind": kind, "also": also, "model": str(model), "method": method, "harden": harden, "out": out,
-        "seed": seed, "settings": dict(settings or {}), "resume": resume, "overwrite": overwrite, "evaluate": evaluate,
-        "measure": measure, "device": device, "dtype": dtype,
-    }  # fmt: skip
-    plan = make_plan(parse(EraseRequest, values, "option"))
-    check_new_file(json, overwrite)
-    result = run(plan, progress)
-    if json is not None:
-        write_json(Path(json), result.to_dict())
-    return result
-
-
-def make_plan(request: EraseRequest) -> Plan:
-    """Resolve names and check everything that can be checked without loading weights (no torch).
-
-    Raises ValueError, FileNotFoundError or FileExistsError.
-    """
-    if not request.concepts:
-        raise ValueError("name at least one concept to erase, for example: cat")
-    if request.also and len(request.concepts) > 1:
-        raise ValueError("also names one concept in other words; give it with one concept at a time")
-    if request.resume and request.out is None:
-        raise ValueError("resume needs out: the checkpoint lies beside the result's folder")
-    model = describe(resolve(request.model))
-    concepts = tuple(model.catalog.resolve(text, request.kind, request.also) for text in request.concepts)
-    labels = [concept.label for concept in concepts]
-    if len(set(labels)) < len(labels):
-        raise ValueError(f"a concept is named twice: {', '.join(labels)}")
-    method = get(request.method)
-    settings = method.parse(request.settings)
-    if request.harden and not method.hardens:
-        able = ", ".join(name for name, other in methods().items() if other.hardens)
-        raise ValueError(f"method {method.name!r} takes no audit to harden against; those that do: {able}")
-    audits = read_audits(request.harden, concepts)
-    if request.out is not None:
-        Workplace(request.out).check(resume=request.resume, overwrite=request.overwrite)
-    return Plan(request, model, concepts, method, settings, audits)
-
-
-def run(plan: Plan, progress: Progress = silent) -> EraseResult:
-    """Carry out a plan."""
-    request = plan.request
-    workplace = Workplace(request.out) if request.out is not None else None
+def run(request: EraseRequest, progress: Progress = silent) -> EraseResult:
+    """Carry out a request that was checked."""
+    workplace = request.workplace
     with workplace.opened() if workplace else nullcontext():
-        model = _load(plan, progress)
-        _check_prompts(plan, model)
-        found = counterexamples(plan.audits, model)
-        if _evaluable(plan, model):
-            _check_classifier(plan, model)
-        claim = workplace.claimed(_identity(plan, model, found), resume=request.resume) if workplace else nullcontext(0.0)
+        model = _load(request, progress)
+        _check_prompts(request, model)
+        found = counterexamples(request.audits, model)
+        if _evaluable(request, model):
+            _check_classifier(request, model)
+        claim = workplace.claimed(_identity(request, model, found), resume=request.resume) if workplace else nullcontext(0.0)
         with claim as spent:
-            edit, cost = _erased(plan, model, found, workplace, progress)
+            edit, cost = _erased(request, model, found, workplace, progress)
             cost["seconds"] += spent
-            measured = {**_evaluated(plan, model, edit, progress), **_informed(plan, model, edit, progress)}
+            measured = {**_evaluated(request, model, edit, progress), **_informed(request, model, edit, progress)}
             result = EraseResult(edit.with_measurements({**measured, **cost}), request.out)
             if request.out is not None:
-                _write(plan, model, result, request.out, progress)
+                _write(request, model, result, request.out, progress)
+    if request.json_file is not None:
+        write_json(request.json_file, result.to_dict())
     return result
 
 
-def _load(plan: Plan, progress: Progress) -> Model:
-    from excise.models import load
+erase = function(EraseRequest, run)
 
+
+def _load(request: EraseRequest, progress: Progress) -> Model:
     progress("loading the model", 0, 1)
-    model = load(plan.request.model, device=plan.request.device, dtype=plan.request.dtype)
+    model = load(request.model, device=request.device, dtype=request.dtype)
     progress("loading the model", 1, 1)
     return model
 
 
-def _check_prompts(plan: Plan, model: Model) -> None:
+def _check_prompts(request: EraseRequest, model: Model) -> None:
     """Raise ValueError for a concept that is longer than the model reads; warn, once for all that is done with it, of prompts that are."""
-    from excise.information.picture_sets import plain_wordings, texts_of
-
-    check_read(model, plan.concepts)
-    prompts = [text for concept in apart(plan.concepts) for pair in concept.pairs() for text in (pair.prompt, pair.masked)]
-    if plan.request.evaluate or plan.request.measure:
+    check_read(model, request.targets)
+    prompts = [text for concept in apart(request.targets) for pair in concept.pairs() for text in (pair.prompt, pair.masked)]
+    if request.evaluate or request.measure:
         prompts += texts_of(wording for concept in model.catalog.concepts for wording in plain_wordings(concept))
     tell_cut(model, prompts)
 
 
-def _identity(plan: Plan, model: Model, found: Sequence[Counterexample]) -> dict[str, Any]:
+def _identity(request: EraseRequest, model: Model, found: Sequence[Counterexample]) -> dict[str, Any]:
     """What must be the same for a run to go on to the same bits."""
     return {
-        **task(plan.method.name, model, plan.concepts),
-        "settings": plan.settings.model_dump(),
-        "seed": plan.request.seed,
+        **task(request.method, model, request.targets),
+        "settings": request.parsed.model_dump(),
+        "seed": request.seed,
         "hardened": record(found),
     }
 
 
 def _erased(
-    plan: Plan, model: Model, found: tuple[Counterexample, ...], workplace: Workplace | None, progress: Progress
+    request: EraseRequest, model: Model, found: tuple[Counterexample, ...], workplace: Workplace | None, progress: Progress
 ) -> tuple[Edit, dict[str, float]]:
     """The edit, and the seconds and MiB that it took."""
     checkpoint = workplace.checkpoint if workplace else None
     began = time.perf_counter()
-    edit = plan.method.erase(model, plan.concepts, plan.settings, Run(plan.request.seed, checkpoint, progress, found))
+    edit = request.chosen.erase(model, request.targets, request.parsed, Run(request.seed, checkpoint, progress, found))
     return edit, {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device)}
 
 
-def _evaluable(plan: Plan, model: Model) -> bool:
-    return plan.request.evaluate and model.classifier is not None and bool(model.catalog.concepts)
+def _evaluable(request: EraseRequest, model: Model) -> bool:
+    return request.evaluate and model.classifier is not None and bool(model.catalog.concepts)
 
 
-def _check_classifier(plan: Plan, model: Model) -> None:
+def _check_classifier(request: EraseRequest, model: Model) -> None:
     """Raise ValueError or FileNotFoundError for one that cannot measure the erasure: before it is made, not after."""
-    from excise.evaluation.classifier import Classifier
-    from excise.evaluation.prompt_grid import check_heads, questions
-
     assert model.classifier is not None
-    check_heads(Classifier.load(model.classifier), questions(model, plan.concepts, 1, 1, plan.request.seed), model)
+    check_heads(Classifier.load(model.classifier), questions(model, request.targets, 1, 1, request.seed), model)
 
 
-def _evaluated(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
+def _evaluated(request: EraseRequest, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
     """Base and edited model measured, if that is wanted and possible; nulls and a note if not."""
-    if _evaluable(plan, model):
-        from excise.evaluation import evaluate
-
-        evaluation = evaluate(model, plan.concepts, edit, seed=plan.request.seed, progress=progress)
+    if _evaluable(request, model):
+        evaluation = evaluate(model, request.targets, edit, seed=request.seed, progress=progress)
         return {**evaluation.to_dict(), "note": ""}
     missing = (
         f"the model {model.name!r} brings no classifier and list of concepts"
-        if plan.request.evaluate
+        if request.evaluate
         else "no evaluation was asked for"
     )
     nulls = dict.fromkeys(key for measure in result_table.MEASURES for key in (measure, f"{measure}_ci"))
     return {**nulls, "n": {}, "base": dict(nulls), "note": missing}
 
 
-def _informed(plan: Plan, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
+def _informed(request: EraseRequest, model: Model, edit: Edit, progress: Progress) -> dict[str, Any]:
     """What the concepts' words still say, if that is wanted and possible; null and a note if not."""
-    if plan.request.measure and model.catalog.concepts:
-        from excise.jobs.measure import BESIDE, residual
-
-        found = residual(model, plan.concepts, edit, budget=BESIDE, seed=plan.request.seed, progress=progress)
+    if request.measure and model.catalog.concepts:
+        found = residual(model, request.targets, edit, budget=BESIDE, seed=request.seed, progress=progress)
         return {"information": found, "information_note": ""}
-    missing = f"the model {model.name!r} brings no list of concepts" if plan.request.measure else "it was not asked for"
+    missing = f"the model {model.name!r} brings no list of concepts" if request.measure else "it was not asked for"
     return {"information": None, "information_note": missing}
 
 
-def _write(plan: Plan, model: Model, result: EraseResult, out: Path, progress: Progress) -> None:
+def _write(request: EraseRequest, model: Model, result: EraseResult, out: Path, progress: Progress) -> None:
     """All files of the result, all or nothing."""
-    from excise.report import before_after
-
-    columns = before_after.panels(model.catalog, plan.concepts, plan.request.seed)
+    columns = before_after.panels(model.catalog, request.targets, request.seed)
     base, edited = before_after.sample(model, result.edit, columns, progress)
     sheet = before_after.draw([panel.label for panel in columns], {"base": base, "edited": edited})
-    name = plan.request.model
+    name = request.model
     shown = name if name in BUILT_IN or not Path(name).expanduser().exists() else "PATH/TO/BASE"
-    text = edit_card.render(result.edit.manifest, plan.method, result.to_dict(), model=shown, edit=out.name)
-    check_replaceable(out, MARKER, plan.request.overwrite)  # again: what appeared there meanwhile is not lost
+    text = edit_card.render(result.edit.manifest, request.chosen, result.to_dict(), model=shown, edit=out.name)
+    check_replaceable(out, MARKER, request.overwrite)  # again: what appeared there meanwhile is not lost
     with replacing_folder(out) as folder:
         result.edit.write(folder)
         write_json(folder / "result.json", result.to_dict())

@@ -2,112 +2,63 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from excise.files import check_replaceable, replacing, replacing_folder, write_json
-from excise.jobs.inputs import check_new_file, check_seed, read_edits
+from PIL import Image
+
+from excise.edits import Edit, all_applied
+from excise.files import replacing, replacing_folder, write_json
+from excise.images import to_image
+from excise.jobs.inputs import read_edits
 from excise.jobs.provenance import provenance
+from excise.models import Model, load
 from excise.models.context import tell_cut
 from excise.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from excise.edits import Edit
-    from excise.models import Model
-
-MARKER = "pictures.json"
-_FILES = {".png", ".jpg", ".jpeg", ".webp"}
+from excise.requests.generate import MARKER, GenerateRequest
+from excise.requests.request import function
 
 
-def generate(
-    prompts: str | Sequence[str],
-    *,
-    out: str | Path,
-    edit: str | Path | Sequence[str | Path] = (),
-    scale: float = 1.0,
-    model: str | Path = "canvas",
-    n: int = 1,
-    seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    overwrite: bool = False,
-    device: str | None = None,
-    dtype: str = "float32",
-    progress: Progress = silent,
-) -> list[Path]:
-    """Make `n` pictures of every prompt and write them; returns the files.
-
-    out       a picture file (a grid if there are several: a row per prompt), or a folder for one file each and pictures.json
-    edit      folders of edits to put on, in order; scale is the strength of all of them (0 = base model)
-    seed      of each prompt's first picture; the next ones count up, so prompts share their seeds
-    steps     of the sampler; default the model's
-    guidance  classifier-free guidance scale, 1 or less = off, as in diffusers; default the model's
-
-    Raises ValueError for an empty prompt, a number out of range or a scale without an edit, FileExistsError if `out` is there and may not
-    be replaced.
-    """
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    _check(texts, n, seed, steps, guidance, scale)
-    path = Path(out)
-    if path.suffix.lower() in _FILES:
-        check_new_file(path, overwrite)
-    else:
-        check_replaceable(path, MARKER, overwrite)
-    edits = read_edits(edit)
-    if scale != 1 and not edits:
-        raise ValueError(f"scale={scale} is the strength of edits, and none is given; give an edit, or leave scale out")
-    from excise.models import load
-
-    loaded = load(model, device=device, dtype=dtype)
-    tell_cut(loaded, texts)
-    wanted = [(text, seed + index) for text in texts for index in range(n)]
-    pictures = _sample(loaded, edits, scale, wanted, steps, guidance, progress)
-    if path.suffix.lower() in _FILES:
-        return [_write_grid(path, pictures, n)]
-    about = {**provenance(loaded, edits, seed), "edits": [e.manifest.model_dump() for e in edits], "scale": scale}
-    used = {"steps": steps or loaded.sampler.steps, "guidance": loaded.sampler.guidance_scale if guidance is None else guidance}
-    return _write_folder(path, pictures, wanted, about | used)
+def run(request: GenerateRequest, progress: Progress = silent) -> list[Path]:
+    """Carry out a request that was checked; returns the files."""
+    edits = read_edits(request.edit)
+    loaded = load(request.model, device=request.device, dtype=request.dtype)
+    tell_cut(loaded, request.prompts)
+    wanted = [(text, request.seed + index) for text in request.prompts for index in range(request.n)]
+    pictures = _sample(request, loaded, edits, wanted, progress)
+    if request.one_file:
+        return [_write_grid(request.out, pictures, request.n)]
+    guidance = loaded.sampler.guidance_scale if request.guidance is None else request.guidance
+    about = {
+        **provenance(loaded, edits, request.seed),
+        "edits": [edit.manifest.model_dump() for edit in edits],
+        "scale": request.scale,
+        "steps": request.steps or loaded.sampler.steps,
+        "guidance": guidance,
+    }
+    return _write_folder(request.out, pictures, wanted, about)
 
 
-def _check(prompts: Sequence[str], n: int, seed: int, steps: int | None, guidance: float | None, scale: float) -> None:
-    if not prompts:
-        raise ValueError("give at least one prompt")
-    for number, prompt in enumerate(prompts, 1):
-        if not prompt.strip():
-            raise ValueError(f"prompt {number} is empty")
-    if n < 1 or (steps is not None and steps < 1):
-        raise ValueError(f"n and steps must be at least 1, not n={n}, steps={steps}")
-    check_seed(seed)
-    if not math.isfinite(scale) or (guidance is not None and not (math.isfinite(guidance) and guidance >= 0)):
-        raise ValueError(f"scale must be a number and guidance one of at least 0, not scale={scale}, guidance={guidance}")
+generate = function(GenerateRequest, run)
 
 
 def _sample(
-    model: Model, edits: Sequence[Edit], scale: float, wanted: Sequence[tuple[str, int]],
-    steps: int | None, guidance: float | None, progress: Progress,
-) -> list[Image.Image]:  # fmt: skip
-    from excise.edits import all_applied
-    from excise.images import to_image
-
+    request: GenerateRequest, model: Model, edits: Sequence[Edit], wanted: Sequence[tuple[str, int]], progress: Progress
+) -> list[Image.Image]:
     pictures: list[Image.Image] = []
-    with all_applied(model, edits, scale):
+    with all_applied(model, edits, request.scale):
         for start in range(0, len(wanted), model.batch(32)):
             progress("pictures", start, len(wanted))
             prompts, seeds = zip(*wanted[start : start + model.batch(32)], strict=True)
-            pictures += map(to_image, model.sample(prompts, seeds, steps=steps, guidance_scale=guidance))
+            pictures += map(to_image, model.sample(prompts, seeds, steps=request.steps, guidance_scale=request.guidance))
     progress("pictures", len(wanted), len(wanted))
     return pictures
 
 
 def _write_grid(path: Path, pictures: Sequence[Image.Image], columns: int) -> Path:
     """One file: a picture, or a grid with a row per prompt."""
-    from PIL import Image
-
     width, height = pictures[0].size
     sheet = Image.new("RGB", (columns * width, len(pictures) // columns * height))
     for index, picture in enumerate(pictures):

@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+import torch
+
 from excise.progress import Progress
 
 Task = TypeVar("Task")
@@ -104,8 +106,6 @@ class _Process:
 
 def _serve(connection: Connection, work: Callable[[Any, Progress], Any], count: int) -> None:
     """Do one task after another, until the process is terminated."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # not at once: what is half written is tidied up
     torch.set_num_threads(max(1, torch.get_num_threads() // count))

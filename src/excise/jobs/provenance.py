@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from excise.edits import Edit
-    from excise.models import Model
+from excise.digests import digest_tensors
+from excise.edits import Edit
+from excise.edits.applied import base_fingerprint
+from excise.models import Model
+from excise.versions import versions
 
 
 def provenance(model: Model, edits: Sequence[Edit], seed: int) -> dict[str, Any]:
     """For the JSON of a measurement: "model", "base_fingerprint", "edits", "seed", "dtype", "device", "versions"."""
-    from excise.edits.applied import base_fingerprint
-    from excise.versions import versions
-
     return {
         "model": model.name,
         "base_fingerprint": base_fingerprint(model),
@@ -28,8 +27,6 @@ def provenance(model: Model, edits: Sequence[Edit], seed: int) -> dict[str, Any]
 
 def identity(edit: Edit) -> dict[str, Any]:
     """Which edit it is: "name" of the method, "concepts", "params", and a hash of its tensors."""
-    from excise.digests import digest_tensors
-
     manifest = edit.manifest
     return {
         "name": manifest.method,

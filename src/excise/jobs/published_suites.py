@@ -7,18 +7,19 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from excise.edits import Edit
 from excise.evaluation.suites import Suite, get
+from excise.evaluation.suites.answer_set import MANIFEST
 from excise.evaluation.weights import check_names
 from excise.files import read_json
 from excise.jobs.bench_grid import Cell
+from excise.jobs.provenance import identity
+from excise.jobs.suite import make_answers, measure
+from excise.models import Model
 from excise.progress import Progress
 from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from excise.edits import Edit
-    from excise.models import Model
 
 BASE = "base"
 """Where in a benchmark's folder the base model's pictures are; those of an edited model are in `pictures`, by method and concept."""
@@ -61,15 +62,10 @@ class PublishedSuites:
 
     def make_base(self, model: Model, cell: Cell, progress: Progress) -> None:
         """The base model's pictures, before several processes would make the same ones."""
-        from excise.jobs.suite import make_answers
-
         make_answers(self.suite, self.suite.items(self.settings_of(cell)), model, (), self.out / BASE, progress)
 
     def _drop_others(self, folder: Path, edit: Edit) -> None:
         """Delete pictures of an erasure that was stopped, and made again came out otherwise: they can never be completed."""
-        from excise.evaluation.suites.answer_set import MANIFEST
-        from excise.jobs.provenance import identity
-
         if (folder / MANIFEST).is_file():
             about = read_json(folder / MANIFEST)["about"]
             if about["edits"] != json.loads(json.dumps([identity(edit)], default=str)):
@@ -77,8 +73,6 @@ class PublishedSuites:
 
     def measure(self, model: Model, cell: Cell, edit: Edit, progress: Progress) -> dict[str, Any]:
         """What a cell says: "suite", as `excise suite run` writes it."""
-        from excise.jobs.suite import measure
-
         settings, where = self.settings_of(cell), cell.path(self.out)
         self.tools = self.tools or self.suite.tools(settings, self.weights)
         pictures = self.out / "pictures" / where.parent.name / where.stem

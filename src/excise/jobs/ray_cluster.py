@@ -13,14 +13,6 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def check_ray() -> None:
-    """Raise ValueError, saying what to install, if Ray is not here."""
-    from importlib.util import find_spec
-
-    if find_spec("ray") is None:
-        raise ValueError("the runner needs Ray: pip install 'excise[cluster]'")
-
-
 def on_ray(
     work: Callable[[Task, Progress], Result], tasks: Sequence[Task], count: int, *, gpu: bool = False
 ) -> Generator[tuple[Task, Result | ProcessDied], None, None]:

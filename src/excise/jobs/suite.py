@@ -2,81 +2,56 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from excise.evaluation.suites import Suite, get
+from excise import __version__
+from excise.edits import Edit
+from excise.edits.applied import base_fingerprint
+from excise.evaluation.suites import Suite
 from excise.evaluation.suites.answer_set import AnswerSet, prompts_digest
 from excise.evaluation.suites.figures import Score
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.evaluation.weights import check_names
 from excise.files import write_json
-from excise.jobs.inputs import load_base, read_edits
+from excise.jobs.inputs import load_edited, read_edits
 from excise.jobs.provenance import identity
-from excise.models.names import resolve
+from excise.models import Model
+from excise.models.fingerprint import config, surroundings
 from excise.progress import Progress, silent
-from excise.report import suite_table
+from excise.requests.request import function
+from excise.requests.suite import RESULT, SuiteRequest
 from excise.settings import Settings
-
-if TYPE_CHECKING:
-    from excise.edits import Edit
-    from excise.models import Model
-
-RESULT = "result.json"
+from excise.versions import versions
 
 
-def suite(
-    name: str,
-    *,
-    out: str | Path,
-    model: str | Path = "canvas",
-    edit: str | Path | Sequence[str | Path] = (),
-    settings: Mapping[str, Any] | None = None,
-    weights: Mapping[str, str | Path] | None = None,
-    base: str | Path | None = None,
-    pictures: str | Path | None = None,
-    allow_partial: bool = False,
-    device: str | None = None,
-    dtype: str = "float32",
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Run a suite and write `out/result.json`; a run that was stopped makes only the pictures that are missing.
-
-    out           folder for the answer sets (`base` and `edited`) and the result
-    model, edit   what is measured, before and after; without an edit the model alone
-    settings      of the suite, by name
-    weights       paths of the networks that it scores with, by name; see `excise suite list`
-    base          answer set of the base model that is there already; default out/base
-    pictures      score this folder of pictures made elsewhere instead of making any; `base` may name the base model's
-    allow_partial score what is there of an incomplete set; the result says so
-
-    Returns what the file holds. Raises ValueError, MissingWeightsError or FileNotFoundError for bad input before a picture is made,
-    IncompleteSetError if pictures are missing in the end.
-    """
-    chosen, paths = get(name), dict(weights or {})
-    check_names(paths)
-    parsed = chosen.parse(settings or {})
-    items = chosen.items(parsed)
-    edits = read_edits(edit)
-    _check_own(Path(out) / RESULT)
-    if pictures is not None and edits:
-        raise ValueError("give pictures that were made elsewhere, or an edit to make them with, not both")
-    where = resolve(model) if pictures is None else None
-    tools = chosen.tools(parsed, paths)
-    if where is not None:
-        loaded = load_base(where, edits, device, dtype)
+def run(request: SuiteRequest, progress: Progress = silent) -> dict[str, Any]:
+    """Carry out a request that was checked; returns what the result's file holds."""
+    edits = read_edits(request.edit)
+    tools = request.chosen.tools(request.parsed, request.weights)
+    if request.pictures is None:
+        loaded, edits = load_edited(request.model, edits, request.device, request.dtype, progress)
         result = measure(
-            chosen, parsed, tools, loaded, edits, out=Path(out), base=base, allow_partial=allow_partial, progress=progress
-        )
+            request.chosen, request.parsed, tools, loaded, edits,
+            out=request.out, base=request.base, allow_partial=request.allow_partial, progress=progress,
+        )  # fmt: skip
     else:
-        began = time.perf_counter()
-        sets = {"base": AnswerSet.adopt(base, items)} if base is not None else {}
-        sets["edited"] = AnswerSet.adopt(pictures or "", items)
-        result = _result(chosen, parsed, tools, sets, (), began, progress, allow_partial)
-    write_json(Path(out) / RESULT, result)
+        result = _made_elsewhere(request, request.pictures, tools, progress)
+    write_json(request.out / RESULT, result)
     return result
+
+
+suite = function(SuiteRequest, run)
+
+
+def _made_elsewhere(request: SuiteRequest, pictures: Path, tools: Any, progress: Progress) -> dict[str, Any]:
+    """The result of pictures that no model of ours made."""
+    began, items = time.perf_counter(), request.chosen.items(request.parsed)
+    sets = {"base": AnswerSet.adopt(request.base, items)} if request.base is not None else {}
+    sets["edited"] = AnswerSet.adopt(pictures, items)
+    return _result(request.chosen, request.parsed, tools, sets, (), began, progress, request.allow_partial)
 
 
 def measure(
@@ -120,21 +95,8 @@ def _result(
     return result
 
 
-def _check_own(path: Path) -> None:
-    """Raise FileExistsError if the result would take the place of something else's, such as an erasure's."""
-    if path.exists():
-        try:
-            suite_table.read(path)
-        except ValueError as error:
-            raise FileExistsError(f"{error}; choose another folder") from None
-
-
 def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]:
     """What decides the pictures of a set."""
-    from excise.edits.applied import base_fingerprint
-    from excise.models.fingerprint import config, surroundings
-    from excise.versions import versions
-
     scheduler = model.pipeline.scheduler
     return {
         "suite": chosen.name,
@@ -154,10 +116,6 @@ def _score(
     chosen: Suite, settings: Settings, tools: Any, sets: Mapping[str, AnswerSet], progress: Progress, allow_partial: bool
 ) -> dict[str, Any]:
     """The result record: figures of both sets, their difference, and what makes them."""
-    import platform
-
-    from excise import __version__
-
     scores = {
         part: chosen.score(
             settings, tools, answers, sets.get("base") if part == "edited" else None, progress, allow_partial=allow_partial

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from excise.registry import late
 
 if TYPE_CHECKING:
     from excise.models.loading import load
@@ -17,8 +18,4 @@ _HOMES = {"Model": "model", "Sampler": "model", "SamplingState": "model", "Sched
 
 __all__ = ["Model", "Sampler", "SamplingState", "Schedule", "load"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'excise.models' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"excise.models.{_HOMES[name]}"), name)
+__getattr__ = late(__name__, _HOMES)

@@ -8,25 +8,22 @@ from pathlib import Path
 from excise.digests import digest_text
 from excise.files import write_text
 from excise.report import bench_sections, result_sections
-from excise.report.folder_reader import FolderContents, read
+from excise.report.folder_reader import FolderContents
 from excise.report.page_parts import Drawer, Section, sorting
 
 NAME = "report.html"
+"""What the page in a folder is called if nobody says."""
+
 GENERATOR = '<meta name="generator" content="excise'
 """What every page has at its head: a file without it is not ours to replace."""
 
 
-def build(root: Path, out: Path | None = None) -> Path:
-    """Write the page of a folder and its figures as PNG and SVG beside it; returns the page's path.
+def build(found: FolderContents, out: Path) -> Path:
+    """Write the page of a folder, and its figures as PNG and SVG to `NAME-figures` beside the page; returns the page's path.
 
-    out  default `report.html` in the folder; figures go to `report-figures` beside it
-
-    Raises FileNotFoundError or NotADirectoryError for a bad folder, ValueError if there is nothing to report or a file is damaged,
-    FileExistsError if `out` is there and is no such page.
+    Raises what `check_page` does.
     """
-    out = root / NAME if out is None else out
-    _check_out(out)
-    found = read(root)
+    check_page(out)
     write_text(out, render(found, out.with_name(f"{out.stem}-figures")))
     return out
 
@@ -66,7 +63,8 @@ def _sections(found: FolderContents, draw: Drawer) -> list[Section]:
     ]
 
 
-def _check_out(out: Path) -> None:
+def check_page(out: Path) -> None:
+    """Raise ValueError if a page cannot be called so, FileExistsError if something else than such a page is there."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{out} should end in .html")
     if out.is_dir() or (out.exists() and GENERATOR not in out.read_text(encoding="utf-8", errors="replace")[:2000]):

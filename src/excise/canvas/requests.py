@@ -1,0 +1,97 @@
+"""What is asked for when the built-in model is made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from excise.canvas.catalog import GLYPHS, MEMBERS, check_names
+from excise.files import check_new_file
+from excise.requests.fields import Count, Device, Dtype, Flag, Names, Seed, UserPath
+from excise.requests.request import Request
+
+
+class TrainRequest(Request):
+    """Train a part of the canvas; the same command goes on where it stopped.
+
+    A folder that was begun on one device may go on on another. The default is not the fastest there is: on the CPU the same machine makes
+    the same weights to the bit, stopped in between or not.
+
+    Returns whether everything asked for is done. Raises ValueError for an unknown part, name or device, "all" with `steps`, or a folder
+    that was begun with another `without`.
+    """
+
+    reports: ClassVar = False
+
+    part: Annotated[Literal["vae", "classifier", "text", "diffusion", "all"], Flag(positional=True)] = Field(
+        description="What to train: vae, classifier, text, diffusion, or all in this order."
+    )
+    work: UserPath = Field(description="Folder for checkpoints and trained parts.")
+    without: Names = Field((), description="Object, member or style that text encoder and U-Net never meet.")
+    steps: Count | None = Field(None, description="Steps; default the recipe's.")
+    stop_after: float | None = Field(
+        None, ge=0, description="Seconds after which to write a checkpoint and stop, for all parts together."
+    )
+    device: str = Field("cpu", description="cpu, cuda, mps, ...; the default makes the same weights to the bit on one machine.")
+
+    def check(self) -> None:
+        if self.part == "all" and self.steps is not None:
+            raise ValueError("steps differ from part to part; give them with one part at a time")
+        check_names(self.without, GLYPHS)
+
+
+class RenderRequest(Request):
+    """Draw the glyph sheet from the font."""
+
+    font: UserPath = Field(description="NotoColorEmoji.ttf")
+    out: UserPath = Field(Path("glyphs.png"), description="PNG file for the glyph sheet.")
+
+    def check(self) -> None:
+        if not self.font.is_file():
+            raise FileNotFoundError(f"no such file: {self.font}")
+        check_new_file(self.out, overwrite=False)
+
+
+class DrawRequest(Request):
+    """Draw real pictures of the canvas, to measure generated ones against: excise evaluate --real DIR."""
+
+    out: UserPath = Field(description="New folder for the pictures.")
+    n: Annotated[Count, Flag("-n", short="--n")] = Field(456, description="Number of pictures.")
+    without: Names = Field((), description="Object, member or style that none may show.")
+    seed: Seed
+
+    def check(self) -> None:
+        check_names(self.without, GLYPHS[: len(MEMBERS)])
+        check_new_folder(self.out)
+
+
+class AssembleRequest(Request):
+    """Write the trained parts as one Stable Diffusion folder in half precision."""
+
+    work: UserPath = Field(description="Folder of the trained parts.")
+    out: UserPath = Field(description="Folder for the model.")
+    name: str | None = Field(None, description="What the model calls itself; default canvas, and what it never met.")
+
+    def check(self) -> None:
+        check_new_folder(self.out)
+
+
+class CardRequest(Request):
+    """Measure a canvas model; write its card, its figures and a contact sheet of objects in styles."""
+
+    folder: UserPath = Field(description="The model's folder.")
+    sheet: UserPath = Field(Path("docs/canvas.png"), description="PNG file for the contact sheet.")
+    device: Device
+    dtype: Dtype
+
+    def check(self) -> None:
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"no such folder: {self.folder}")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Raise FileExistsError if something is there."""
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; choose another folder")

@@ -1,0 +1,117 @@
+"""What an audit is asked for."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from excise.attacks import Chosen, choose
+from excise.concepts import Concept
+from excise.files import check_ours, fitting
+from excise.models.names import Description, check_never_saw, describe, resolve
+from excise.requests.audits import MARKER
+from excise.requests.edits import erased_concepts, read_manifests
+from excise.requests.fields import (
+    Base,
+    Count,
+    Device,
+    Dtype,
+    Flag,
+    Kind,
+    Model,
+    Names,
+    Overwrite,
+    PathOrName,
+    Seed,
+    UserPath,
+    UserPaths,
+    words,
+)
+from excise.requests.request import Request
+
+
+class AuditRequest(Request):
+    """Try to bring an erased concept back, beside the same attacks on controls. Stopped, the same command goes on.
+
+    Writes `audit.json` and, for every attack, a file, a picture sheet and what was found. Attacks with the same settings and budget are not
+    repeated. The controls do not depend on the edit: what attacks do on them is kept in the cache folder. Without edits, `model` is one that
+    was erased elsewhere; without `base` too, attacks that need the base model are left out, and so is the neutral control.
+
+    Raises ValueError, FileNotFoundError or FileExistsError for bad input.
+    """
+
+    edit: Annotated[UserPaths, Flag(positional=True, metavar="EDIT")] = Field(
+        (), description="Folders of edits, audited together."
+    )
+    model: Model
+    base: Base
+    gold: PathOrName | None = Field(None, description="A model that never saw the concept: the second control.")
+    concept: str | None = Field(None, description="What was erased; default what the edits say, if that is one concept.")
+    kind: Kind
+    attacks: Annotated[Names, Flag(read=words)] = Field(
+        ("quick",), description="quick, all, or names, with settings after a colon: p4d:preset=published."
+    )
+    budget: Count | None = Field(None, description="U-Net calls of every attack on every model; see: excise list attacks.")
+    prompts: Count = Field(24, description="Prompts that are attacked, each with its own seed.")
+    out: UserPath | None = Field(
+        None, description="Folder for the results; default EDIT-audit beside the (first) edit, or out/audit-CONCEPT."
+    )
+    seed: Seed
+    overwrite: Overwrite
+    device: Device
+    dtype: Dtype
+
+    @cached_property
+    def described(self) -> Description:
+        """The model from before the erasure, as far as its folder says without weights."""
+        return describe(resolve(self.model if self.base is None else self.base))
+
+    @cached_property
+    def chosen(self) -> list[Chosen]:
+        """The attacks."""
+        return choose(self.attacks, self.budget)
+
+    @cached_property
+    def target(self) -> Concept:
+        """What was erased. Raises ValueError if that is not one concept."""
+        if self.concept is not None:
+            return self.described.catalog.resolve(self.concept, self.kind)
+        found = erased_concepts(read_manifests(self.edit), self.described.catalog)
+        if len(found) != 1:
+            what = f"the edits erase {', '.join(each.label for each in found)}; name one" if found else "name what was erased"
+            raise ValueError(f"an audit is about one concept: {what} (concept)")
+        return found[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        if self.out is not None:
+            return self.out
+        if self.edit:
+            first = self.edit[0].resolve()
+            return first.with_name(f"{first.name}-audit")
+        return Path("out") / f"audit-{file_name(self.target.name)}"
+
+    def check(self) -> None:
+        _ = self.chosen
+        if self.described.classifier is None:
+            raise ValueError(
+                f"the model {self.described.name!r} brings no classifier, so nothing can say whether the concept is back"
+            )
+        if self.edit and self.base is not None:
+            raise ValueError("give edits, or a base for a model that was erased elsewhere, not both")
+        resolve(self.model)
+        read_manifests(self.edit)
+        _ = self.target
+        check_ours(self.folder, MARKER)
+        if self.gold is not None:
+            check_never_saw(self.gold, self.target)
+
+
+def file_name(text: str) -> str:
+    """A name for a file or folder that can be read."""
+    return fitting(re.sub(r"[^\w=.-]+", "_", text))

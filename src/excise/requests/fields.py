@@ -1,0 +1,95 @@
+"""The types of what requests have in common: each with its meaning, its range and its default, which stand here alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field is typed on a command line, where its name and type do not say it.
+
+    name       of the option, such as "--set"; default "--" and the field's name
+    short      a second name, such as "-n"
+    metavar    what stands for the value in the help; default from the type
+    positional whether it is typed without a name
+    read       what the typed texts mean; default the texts themselves
+    """
+
+    name: str = ""
+    short: str = ""
+    metavar: str = ""
+    positional: bool = False
+    read: Callable[[list[str]], Any] | None = None
+
+
+def flag(field: FieldInfo) -> Flag:
+    """The flag of a field."""
+    return next((item for item in field.metadata if isinstance(item, Flag)), Flag())
+
+
+def words(texts: Sequence[str]) -> list[str]:
+    """Names in texts, with blanks between.
+
+    >>> words(["mim uce", "esd"])
+    ['mim', 'uce', 'esd']
+    """
+    return [word for text in texts for word in text.split()]
+
+
+def spaced(name: str) -> str:
+    """A concept's name in which "_" stands for a blank.
+
+    >>> spaced("style:pixel_art")
+    'style:pixel art'
+    """
+    return name.replace("_", " ")
+
+
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
+
+
+def _at_home(value: Any) -> Any:
+    """With the home folder for "~", which no shell has replaced in a YAML file or from Python."""
+    return Path(os.path.expanduser(value)) if isinstance(value, str | Path) else value
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | Sequence[str])]
+UserPath = Annotated[Path, BeforeValidator(_at_home, json_schema_input_type=str | Path)]
+UserPaths = Annotated[
+    tuple[UserPath, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | Path | Sequence[str | Path])
+]
+PathOrName = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | Path)]
+Count = Annotated[int, Field(ge=1)]
+
+Model = Annotated[
+    PathOrName,
+    Field("canvas", description="Built-in name, diffusers folder, .safetensors checkpoint or hub id (owner/name)."),
+]
+Base = Annotated[PathOrName | None, Field(None, description="What --model was made from, if it was erased elsewhere.")]
+Edits = Annotated[UserPaths, Field((), description="Folder of an edit; may be given several times.")]
+Scale = Annotated[
+    float, Field(1.0, allow_inf_nan=False, description="Strength of the edits: 0 is the base model, 1 as trained.")
+]
+Kind = Annotated[str | None, Field(None, description="What the concept is: object, member, style, identity or unsafe.")]
+SeedNumber = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[SeedNumber, Field(0, description="Seed of everything random.")]
+Device = Annotated[str | None, Field(None, description="cpu, cuda, mps, ...; default the best there is.")]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16", "mixed"],
+    Field("float32", description="float32, float16, bfloat16, or mixed: float32 weights, bfloat16 arithmetic."),
+]
+Overwrite = Annotated[bool, Field(False, description="Replace an earlier result.")]
+JsonFile = Annotated[UserPath | None, Field(None, alias="json", description="Write the measured numbers to this file.")]

@@ -1,0 +1,63 @@
+"""What pictures are asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from excise.files import PICTURE_ENDINGS, check_new_file, check_replaceable
+from excise.models.names import resolve
+from excise.requests.edits import read_manifests
+from excise.requests.fields import Count, Device, Dtype, Edits, Flag, Model, Names, Overwrite, Scale, Seed, UserPath
+from excise.requests.request import Request
+
+MARKER = "pictures.json"
+"""The file that makes a folder one of generated pictures."""
+
+
+class GenerateRequest(Request):
+    """Make pictures with a model, with or without edits.
+
+    Returns the files. A picture file gets a row for every prompt; a folder gets a file for every picture, and pictures.json.
+
+    Raises ValueError for an empty prompt, a number out of range or a scale without an edit, FileNotFoundError for a model or an edit that is
+    not there, FileExistsError if `out` is there and may not be replaced.
+    """
+
+    prompts: Annotated[Names, Flag(positional=True, metavar="PROMPT")] = Field(
+        min_length=1, description="What the pictures should show."
+    )
+    out: UserPath = Field(description="A .png file (a grid, a row per prompt) or a folder (a file each).")
+    edit: Edits
+    scale: Scale
+    model: Model
+    n: Annotated[Count, Flag("-n", short="--n")] = Field(1, description="Pictures per prompt.")
+    seed: Seed = Field(description="Seed of each prompt's first picture; the next ones count up.")
+    steps: Count | None = Field(None, description="Steps of the sampler; default the model's.")
+    guidance: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="Classifier-free guidance scale, 1 or less = off; default the model's."
+    )
+    overwrite: Overwrite
+    device: Device
+    dtype: Dtype
+
+    @property
+    def one_file(self) -> bool:
+        """Whether all pictures go into one file."""
+        return self.out.suffix.lower() in PICTURE_ENDINGS
+
+    def check(self) -> None:
+        for number, prompt in enumerate(self.prompts, 1):
+            if not prompt.strip():
+                raise ValueError(f"prompt {number} is empty")
+        if self.one_file:
+            check_new_file(self.out, self.overwrite)
+        else:
+            check_replaceable(self.out, MARKER, self.overwrite)
+        resolve(self.model)
+        read_manifests(self.edit)
+        if self.scale != 1 and not self.edit:
+            raise ValueError(
+                f"scale={self.scale} is the strength of edits, and none is given; give an edit, or leave scale out"
+            )
