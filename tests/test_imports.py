@@ -20,36 +20,90 @@ HEAVY = ("torch", "diffusers", "transformers", "matplotlib", "peft")
 RUN = """
 import sys
 import excise
+from typer.main import get_command
 from typer.testing import CliRunner
 from excise.cli import app
+
+model, edit = sys.argv[1:3]
 
 def call(code, *arguments):
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code == code, (arguments, result.output, result.exception)
+    assert code == 0 or result.stderr.count("\\n") == 1, result.stderr
 
-model = sys.argv[1]
-call(0, "--help")
-for command in ("erase", "generate", "evaluate", "list", "info", "apply", "canvas"):
-    call(0, command, "--help")
+def help_of(group, *path):
+    call(0, *path, "--help")
+    for name, command in getattr(group, "commands", {}).items():
+        help_of(command, *path, name)
+
+help_of(get_command(app))
 for what in ("methods", "attacks", "models", "concepts"):
     call(0, "list", what, "--model", model)
 call(0, "suite", "list")
 call(0, "info", model)
-call(0, "erase", "cat", "--model", model, "--dry-run", "--set", "rounds=2")
-call(2, "erase", "cat", "--model", model, "--set", "rouns=2")
-call(2, "erase", "cta", "--model", model)
+call(0, "suite", "list")
+on = ("--model", model)
+right = {
+    ("erase", "cat", *on, "--out", "x"): ("--set", "rounds=2"),
+    ("generate", "a cat", *on, "--out", "x.png"): ("--edit", edit, "--scale", "0.5"),
+    ("evaluate", *on, "--edit", edit): ("--json", "x.json", "--quality"),
+    ("vary", edit, *on): ("--pictures", "3"),
+    ("measure", *on, "--edit", edit): ("--figure", "x.png"),
+    ("diff", model, model, "--out", "x"): ("--concept", "cat"),
+    ("audit", edit, *on, "--out", "x"): ("--attacks", "guidance p4d:lr=0.1"),
+    ("bench", "--methods", "mim uce", "--concepts", "objects cat+dog", *on, "--out", "x"): ("--seeds", "3"),
+    ("apply", edit, *on, "--to", "x"): ("--dtype", "float16"),
+    ("export", edit, "--to", "x.safetensors"): ("--rank", "4"),
+    ("restore", edit, "--concept", "cat", "--out", "x"): (),
+    ("report", edit): ("--out", "x.html"),
+    ("suite", "run", "i2p", *on, "--out", "x"): ("--set", "prompts=prompts.csv"),
+    ("canvas", "train", "vae", "--work", "x"): ("--steps", "1"),
+    ("canvas", "render", "--font", "font.ttf"): (),
+    ("canvas", "draw", "--out", "x"): ("-n", "3"),
+    ("canvas", "assemble", "--work", "y", "--out", "x"): ("--name", "z"),
+    ("canvas", "card", "--folder", model): ("--dtype", "float16"),
+}
+wrong = {
+    "erase": [("cat", "--set", "rouns=2"), ("cta",), ("cat", "--harden", model), ("cat", "--seed", "-1"), ("cat", "--method", "x")],
+    "generate": [(" ", "--out", "x.png"), ("a", "--out", "x.png", "--n", "0"), ("a", "--out", "x", "--edit", model)],
+    "evaluate": [("--concept", "cta"), ("--edit", "nowhere"), ("--concept", "cat", "--features", "x")],
+    "vary": [(edit, "--concept", "cta"), (edit, "--pictures", "many")],
+    "measure": [("cta",), ("cat", "--figure", "x.gif"), ("cat", "--phrasings", "some")],
+    "audit": [(edit, "--attacks", "p5d"), (edit, "--base", model), (edit, "--prompts", "0")],
+    "bench": [("--methods", "mimm", "--concepts", "cat", "--out", "x"), ("--methods", "mim", "--concepts", "cta", "--out", "x")],
+    "apply": [(edit, "--to", model + "/x"), (model, "--to", "x"), (edit, "--to", "x", "--scale", "nan")],
+}
+for command, more in right.items():
+    call(0, *command, *more, "--dry-run")
+for verb, cases in wrong.items():
+    for case in cases:
+        call(2, verb, *case, *on)
 call(2, "erase", "cat", "--model", model + "-missing")
-call(2, "erase", "cat", "--model", model, "--harden", model)
-print([name for name in sys.argv[2:] if name in sys.modules])
+call(2, "diff", model, "nowhere/at/all", "--out", "x")
+call(2, "export", edit, "--to", "x.pt")
+call(2, "restore", model, "--concept", "cat", "--out", "x")
+call(2, "report", "nowhere")
+call(2, "suite", "run", "i3p", "--out", "x")
+call(2, "canvas", "train", "vea", "--work", "x")
+call(2, "canvas", "draw", "--out", "x", "--without", "zeppelin")
+call(2, "info", "nowhere/at/all")
+print([name for name in sys.argv[3:] if name in sys.modules])
 """
 
 
 def test_nothing_heavy_is_imported(tiny_canvas: Path, tmp_path: Path) -> None:
+    """Help, lists, dry runs and refusals of every verb load no torch and write nothing."""
+    excise.erase("cat", model=tiny_canvas, out=tmp_path / "edit", method="uce", evaluate=False, measure=False)
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "prompts.csv").write_text("prompt,evaluation_seed\na cat,1\n", encoding="utf-8")
+    (work / "font.ttf").touch()
+    command = [sys.executable, "-c", RUN, str(tiny_canvas), str(tmp_path / "edit"), *HEAVY]
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
-    command = [sys.executable, "-c", RUN, str(tiny_canvas), *HEAVY]
-    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    result = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "[]\n"
+    assert sorted(os.listdir(work)) == ["font.ttf", "prompts.csv"]
 
 
 def test_public_names_are_there() -> None:

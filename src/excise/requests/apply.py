@@ -10,7 +10,7 @@ from pydantic import Field
 from excise.files import check_replaceable
 from excise.models.names import resolve
 from excise.requests.edits import read_manifests
-from excise.requests.fields import Device, Dtype, Flag, Model, Overwrite, Scale, UserPath, UserPaths
+from excise.requests.fields import Device, Dtype, Flag, ModelName, Overwrite, Scale, UserPath, UserPaths
 from excise.requests.request import Request
 
 MARKER = "excise_edits.json"
@@ -33,7 +33,7 @@ class ApplyRequest(Request):
         min_length=1, description="Folders of the edits to put on, in order."
     )
     to: UserPath = Field(description="Folder for the edited model.")
-    model: Model
+    model: ModelName
     scale: Scale
     overwrite: Overwrite
     device: Device

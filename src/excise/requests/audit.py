@@ -16,13 +16,13 @@ from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.requests.audits import MARKER
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
-    Base,
+    BaseName,
     Count,
     Device,
     Dtype,
     Flag,
-    Kind,
-    Model,
+    KindName,
+    ModelName,
     Names,
     Overwrite,
     PathOrName,
@@ -47,11 +47,11 @@ class AuditRequest(Request):
     edit: Annotated[UserPaths, Flag(positional=True, metavar="EDIT")] = Field(
         (), description="Folders of edits, audited together."
     )
-    model: Model
-    base: Base
+    model: ModelName
+    base: BaseName
     gold: PathOrName | None = Field(None, description="A model that never saw the concept: the second control.")
     concept: str | None = Field(None, description="What was erased; default what the edits say, if that is one concept.")
-    kind: Kind
+    kind: KindName
     attacks: Annotated[Names, Flag(read=words)] = Field(
         ("quick",), description="quick, all, or names, with settings after a colon: p4d:preset=published."
     )

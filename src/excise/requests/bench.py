@@ -15,7 +15,7 @@ from excise.evaluation.weights import check_names
 from excise.files import check_ours
 from excise.information.budget import BESIDE
 from excise.models.names import Description, check_never_saw, describe, resolve
-from excise.requests.fields import Count, Device, Dtype, Flag, Model, Names, PathOrName, SeedNumber, UserPath, spaced, words
+from excise.requests.fields import Count, Device, Dtype, Flag, ModelName, Names, PathOrName, SeedNumber, UserPath, spaced, words
 from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_tasks
 from excise.requests.request import Request
 from excise.settings import parse_assignments
@@ -65,7 +65,7 @@ class BenchRequest(Request):
         description="Concepts: cat, cat+dog (together), cat>dog (in turn); objects, styles, members for each."
     )
     out: UserPath = Field(description="Folder of the grid: cells, results.csv, results.md, collateral.csv, report.html.")
-    model: Model
+    model: ModelName
     seeds: Annotated[tuple[SeedNumber, ...], BeforeValidator(_one_or_more, json_schema_input_type=int | Sequence[int])] = Field(
         (0,), description="Seeds of everything random; may be given several times."
     )

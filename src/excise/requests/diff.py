@@ -11,7 +11,7 @@ from excise.concepts import Concept
 from excise.edits.manifest import MANIFEST
 from excise.files import check_replaceable
 from excise.models.names import describe, resolve
-from excise.requests.fields import Device, Dtype, Flag, Kind, Names, Overwrite, PathOrName, UserPath
+from excise.requests.fields import Device, Dtype, Flag, KindName, Names, Overwrite, PathOrName, UserPath
 from excise.requests.request import Request
 
 
@@ -30,7 +30,7 @@ class DiffRequest(Request):
     )
     out: UserPath = Field(description="Folder for the edit.")
     concept: Names = Field((), description="What was erased, if it is known.")
-    kind: Kind
+    kind: KindName
     overwrite: Overwrite
     device: Device
     dtype: Dtype

@@ -13,7 +13,19 @@ from excise.files import check_new_file
 from excise.methods import Method, get, methods
 from excise.models.names import Description, describe, resolve
 from excise.requests.audits import Audited, read_audits
-from excise.requests.fields import Device, Dtype, Flag, JsonFile, Kind, Model, Names, Overwrite, Seed, UserPath, UserPaths
+from excise.requests.fields import (
+    Device,
+    Dtype,
+    Flag,
+    JsonFile,
+    KindName,
+    ModelName,
+    Names,
+    Overwrite,
+    Seed,
+    UserPath,
+    UserPaths,
+)
 from excise.requests.request import Request
 from excise.settings import Settings, parse_assignments
 
@@ -31,9 +43,9 @@ class EraseRequest(Request):
     concepts: Annotated[Names, Flag(positional=True, metavar="CONCEPT")] = Field(
         (), description="What to erase: cat, style:sketch, member:owl, ...; free text for models without a list."
     )
-    kind: Kind
+    kind: KindName
     also: Names = Field((), description="A further phrase that names the concept; may be given several times.")
-    model: Model
+    model: ModelName
     method: str = Field("mim", description="Erasure method; see: excise list methods.")
     harden: UserPaths = Field((), description="Folder of an audit: what showed the concept there is erased too.")
     out: UserPath | None = Field(None, description="Folder for the result; default out/CONCEPT, and none in Python.")

@@ -12,7 +12,19 @@ from excise.evaluation.weights import Features
 from excise.files import check_new_file
 from excise.models.names import Description, describe, resolve
 from excise.requests.edits import erased_concepts, read_manifests
-from excise.requests.fields import Count, Device, Dtype, Edits, JsonFile, Kind, Model, Names, Overwrite, Seed, UserPath
+from excise.requests.fields import (
+    Count,
+    Device,
+    Dtype,
+    EditFolders,
+    JsonFile,
+    KindName,
+    ModelName,
+    Names,
+    Overwrite,
+    Seed,
+    UserPath,
+)
 from excise.requests.request import Request
 
 
@@ -23,10 +35,10 @@ class EvaluateRequest(Request):
     weights or pictures that are not.
     """
 
-    edit: Edits
-    model: Model
+    edit: EditFolders
+    model: ModelName
     concept: Names = Field((), description="What was erased; default what the edits say.")
-    kind: Kind
+    kind: KindName
     seed: Seed
     target_pictures: Count = Field(TARGET_PICTURES, description="Pictures of each erased concept.")
     other_pictures: Count = Field(OTHER_PICTURES, description="Pictures of each other concept.")

@@ -74,16 +74,16 @@ UserPaths = Annotated[
 PathOrName = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | Path)]
 Count = Annotated[int, Field(ge=1)]
 
-Model = Annotated[
+ModelName = Annotated[
     PathOrName,
     Field("canvas", description="Built-in name, diffusers folder, .safetensors checkpoint or hub id (owner/name)."),
 ]
-Base = Annotated[PathOrName | None, Field(None, description="What --model was made from, if it was erased elsewhere.")]
-Edits = Annotated[UserPaths, Field((), description="Folder of an edit; may be given several times.")]
+BaseName = Annotated[PathOrName | None, Field(None, description="What --model was made from, if it was erased elsewhere.")]
+EditFolders = Annotated[UserPaths, Field((), description="Folder of an edit; may be given several times.")]
 Scale = Annotated[
     float, Field(1.0, allow_inf_nan=False, description="Strength of the edits: 0 is the base model, 1 as trained.")
 ]
-Kind = Annotated[str | None, Field(None, description="What the concept is: object, member, style, identity or unsafe.")]
+KindName = Annotated[str | None, Field(None, description="What the concept is: object, member, style, identity or unsafe.")]
 SeedNumber = Annotated[int, Field(ge=0, lt=2**32)]
 Seed = Annotated[SeedNumber, Field(0, description="Seed of everything random.")]
 Device = Annotated[str | None, Field(None, description="cpu, cuda, mps, ...; default the best there is.")]

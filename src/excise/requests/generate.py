@@ -9,7 +9,7 @@ from pydantic import Field
 from excise.files import PICTURE_ENDINGS, check_new_file, check_replaceable
 from excise.models.names import resolve
 from excise.requests.edits import read_manifests
-from excise.requests.fields import Count, Device, Dtype, Edits, Flag, Model, Names, Overwrite, Scale, Seed, UserPath
+from excise.requests.fields import Count, Device, Dtype, EditFolders, Flag, ModelName, Names, Overwrite, Scale, Seed, UserPath
 from excise.requests.request import Request
 
 MARKER = "pictures.json"
@@ -29,9 +29,9 @@ class GenerateRequest(Request):
         min_length=1, description="What the pictures should show."
     )
     out: UserPath = Field(description="A .png file (a grid, a row per prompt) or a folder (a file each).")
-    edit: Edits
+    edit: EditFolders
     scale: Scale
-    model: Model
+    model: ModelName
     n: Annotated[Count, Flag("-n", short="--n")] = Field(1, description="Pictures per prompt.")
     seed: Seed = Field(description="Seed of each prompt's first picture; the next ones count up.")
     steps: Count | None = Field(None, description="Steps of the sampler; default the model's.")

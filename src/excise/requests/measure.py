@@ -15,15 +15,15 @@ from excise.information.budget import BUDGET
 from excise.models.names import describe, resolve
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
-    Base,
+    BaseName,
     Count,
     Device,
     Dtype,
-    Edits,
+    EditFolders,
     Flag,
     JsonFile,
-    Kind,
-    Model,
+    KindName,
+    ModelName,
     Names,
     Overwrite,
     Seed,
@@ -44,14 +44,14 @@ class MeasureRequest(Request):
     concepts: Annotated[Names, Flag(positional=True, metavar="CONCEPT")] = Field(
         (), description="What to measure; default what the edits erase."
     )
-    edit: Edits
+    edit: EditFolders
     against: Names | None = Field(
         None,
         description="Another concept to watch, or 'none'; default every declared object and style, with --edit or --base.",
     )
-    model: Model
-    base: Base
-    kind: Kind
+    model: ModelName
+    base: BaseName
+    kind: KindName
     pictures: UserPath | None = Field(None, description="Folder of real pictures, CONCEPT/*.png; default the base makes them.")
     phrasings: Phrasings = Field("plain", description="Plain prompts, or all templates, synonyms and members.")
     budget: Count = Field(BUDGET, description="Network evaluations: four times as many halve the intervals.")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from excise.requests.fields import Flag, Model
+from excise.requests.fields import Flag, ModelName
 from excise.requests.request import Request
 
 
@@ -16,7 +16,7 @@ class ListRequest(Request):
     what: Annotated[Literal["methods", "attacks", "models", "concepts"], Flag(positional=True)] = Field(
         description="methods, attacks, models or concepts."
     )
-    model: Model
+    model: ModelName
 
 
 class InfoRequest(Request):

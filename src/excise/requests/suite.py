@@ -12,7 +12,7 @@ from excise.evaluation.weights import check_names
 from excise.models.names import resolve
 from excise.report import suite_table
 from excise.requests.edits import read_manifests
-from excise.requests.fields import Device, Dtype, Edits, Flag, Model, PathOrName, UserPath, UserPaths
+from excise.requests.fields import Device, Dtype, EditFolders, Flag, ModelName, PathOrName, UserPath, UserPaths
 from excise.requests.request import Request
 from excise.settings import Settings, parse_assignments
 
@@ -31,8 +31,8 @@ class SuiteRequest(Request):
 
     name: Annotated[str, Flag(positional=True)] = Field(description="The suite; see: excise suite list.")
     out: UserPath = Field(description="Folder for pictures and result; the same command goes on with it.")
-    model: Model
-    edit: Edits
+    model: ModelName
+    edit: EditFolders
     settings: Annotated[dict[str, Any], Flag("--set", metavar="KEY=VALUE", read=parse_assignments)] = Field(
         {}, description="Setting of the suite."
     )
