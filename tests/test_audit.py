@@ -277,7 +277,7 @@ def test_a_note_leaves_nothing_of_an_earlier_result(tiny_canvas: Path, edit: Pat
     [
         ({"attacks": "revan"}, "did you mean 'revam'"),
         ({"attacks": "seeds", "budget": 0}, "at least 1"),
-        ({"attacks": "seeds", "prompts": 0}, "at least one prompt"),
+        ({"attacks": "seeds", "prompts": 0}, "prompts=0: must be at least 1"),
         ({"attacks": "seeds", "concept": "cta"}, "did you mean 'cat'"),
         ({"attacks": "seeds", "gold": "nowhere"}, "no such model"),
         ({"attacks": "seeds", "gold": "canvas-without-cat"}, "trained without cat; it is no gold standard of erasing dog"),

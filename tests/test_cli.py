@@ -346,7 +346,7 @@ class TestApply:
 
     def test_a_scale_that_is_no_number_writes_nothing(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         line = refused(2, "apply", edit, "--model", tiny_canvas, "--scale", "nan", "--to", tmp_path / "model")
-        assert "scale='nan': Input should be a finite number" in line and os.listdir(tmp_path) == []
+        assert "scale='nan': must be a finite number" in line and os.listdir(tmp_path) == []
 
 
 def _size(path: Path) -> tuple[int, int]:

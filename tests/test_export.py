@@ -158,9 +158,9 @@ class TestCommand:
         ("options", "message"),
         [
             (["--to", "x.bin"], "must end in .safetensors"),
-            (["--to", "x.safetensors", "--rank", "0"], "rank must be at least 1"),
-            (["--to", "x.safetensors", "--scale", "nan"], "scale must be finite"),
-            (["--to", "x.safetensors", "--scale", "0"], "scale must be finite and not 0"),
+            (["--to", "x.safetensors", "--rank", "0"], "rank='0': must be at least 1"),
+            (["--to", "x.safetensors", "--scale", "nan"], "scale='nan': must be a finite number"),
+            (["--to", "x.safetensors", "--scale", "0"], "scale must not be 0"),
             (["--to", "there.safetensors"], "exists; choose another path"),
         ],
     )

@@ -67,6 +67,22 @@ def parse(schema: type[S], values: Mapping[str, Any], what: str) -> S:
         raise ValueError("; ".join(_problem(dict(item), known, what) for item in error.errors())) from None
 
 
+_WORDS = {
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be a finite number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+    "path_type": "must be a path",
+    "too_short": "needs at least {min_length}",
+}
+"""What is wrong with a value, in plainer words than pydantic's."""
+
+
 def _problem(item: dict[str, Any], known: list[str], what: str) -> str:
     key = ".".join(str(part) for part in item["loc"])
     given = f"bad {what}: {key}={item['input']!r}"
@@ -75,12 +91,12 @@ def _problem(item: dict[str, Any], known: list[str], what: str) -> str:
             return f"unknown {what}: {key!r} ({nearest(key, known)})"
         case "missing":
             return f"missing {what}: {key!r}"
-        case "too_short":
-            return f"bad {what}: {key} needs at least {item['ctx']['min_length']}"
         case "literal_error":
             choices = re.findall("'([^']*)'", item["ctx"]["expected"])
             return f"{given}; {nearest(str(item['input']), choices)}"
-    return f"{given}: {item['msg']}" if key else f"bad {what}: {item['msg'].removeprefix('Value error, ')}"
+    plain = _WORDS.get(item["type"])
+    why = plain.format(**item.get("ctx", {})) if plain else item["msg"].removeprefix("Value error, ")
+    return f"{given}: {why}" if key else f"bad {what}: {why}"
 
 
 def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
