@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import table as benchmark
-from excise.report.method_table import Cell
+from excise.results.cell import Cell
 
 Cells = Sequence[Cell]
 
@@ -40,53 +39,58 @@ class Goal:
 
 def _points(key: str) -> Callable[[Cells], float]:
     """Mean of a share that every cell has, in per cent."""
-    return lambda cells: 100 * fmean(cell[key] for cell in cells)
+    return lambda cells: 100 * fmean(benchmark.figures_of(cell)(key) for cell in cells)
 
 
 def _least(*keys: str) -> Callable[[Cells], float]:
-    return lambda cells: 100 * min(cell[key] for cell in cells for key in keys)
+    return lambda cells: 100 * min(benchmark.figures_of(cell)(key) for cell in cells for key in keys)
 
 
 def _of_words(
-    figure: Callable[[Any], float | None], over: Callable[[Sequence[float]], float]
+    figure: Callable[[Cell], float | None], over: Callable[[Sequence[float]], float]
 ) -> Callable[[Cells], float | None]:
     """`over` all cells of a figure of what a cell says in nats; None if one does not have it."""
 
     def found(cells: Cells) -> float | None:
-        values = [figure(cell["information"]) for cell in cells]
+        values = [figure(cell) for cell in cells]
         told = [value for value in values if value is not None]
         return over(told) if len(told) == len(values) else None
 
     return found
 
 
-def _steering_off(over: Callable[[Sequence[float]], float]) -> Callable[[Any], float | None]:
+def _steering_off(over: Callable[[Sequence[float]], float]) -> Callable[[Cell], float | None]:
     """`over` the other concepts, how far from 1 the steering is; only cells since November 2026 say it."""
 
-    def found(words: Any) -> float | None:
-        steering = words["kept"].get("steering")
-        return over([abs(1 - other["value"]) for other in steering.values() if other]) if steering else None
+    def found(cell: Cell) -> float | None:
+        others = cell.information.steering_of_others if cell.information else ()
+        return over([abs(1 - other.value) for other in others]) if others else None
 
     return found
 
 
-def _destroyed(words: Any) -> float:
+def _destroyed(cell: Cell) -> float:
     """Per cent of the words' nats in the base model."""
-    return 100 * float(words["destruction"]["value"]) / float(words["nats"]["base"]["value"])
+    figures = benchmark.figures_of(cell)
+    return 100 * figures("destruction") / figures("nats_base")
 
 
-def _left(words: Any) -> float:
-    return 100 * float(words["nats"]["share_left"]["value"])
+def _left(cell: Cell) -> float:
+    return 100 * benchmark.figures_of(cell)("nats_share_left")
 
 
-def _steering(words: Any) -> float:
-    return abs(float(words["steering"]["value"]))
+def _steering(cell: Cell) -> float:
+    return abs(benchmark.figures_of(cell)("steering"))
+
+
+def _kept(name: str) -> Callable[[Cell], float]:
+    return lambda cell: 100 * benchmark.figures_of(cell)(name)
 
 
 GOALS = (
     Goal(
         "erased − neutral, mean: at most 0.5 points",
-        lambda cells: 100 * fmean(cell["erased"] - cell["neutral"] for cell in cells),
+        lambda cells: 100 * fmean(benchmark.figures_of(c)("erased") - benchmark.figures_of(c)("neutral") for c in cells),
         most=0.5,
         form="{:+.1f}",
     ),
@@ -98,10 +102,10 @@ GOALS = (
     Goal("steering, farthest: at most 0.05", _of_words(_steering, max), most=0.05, form="{:.2f}"),
     Goal("steering of others, mean distance from 1: at most 0.05", _of_words(_steering_off(fmean), fmean), most=0.05, form="{:.3f}"),
     Goal("steering of others, farthest from 1: at most 0.05", _of_words(_steering_off(max), max), most=0.05, form="{:.2f}"),
-    Goal("nats that others keep, mean: at least 98 %", _of_words(lambda words: 100 * words["kept"]["mean"]["value"], fmean), least=98),
+    Goal("nats that others keep, mean: at least 98 %", _of_words(_kept("nats_kept"), fmean), least=98),
     Goal(
         "nats that others keep, worst: at least 90 %",
-        _of_words(lambda words: 100 * words["kept"]["worst"]["value"], min),
+        _of_words(_kept("nats_kept_worst"), min),
         least=90,
         form="{:.0f}",
     ),
@@ -112,12 +116,12 @@ GOALS = (
 
 def read(folders: Sequence[Path], methods: Sequence[str]) -> dict[tuple[str, int], list[Cell]]:
     """Cells of single concepts by method and seed. Raises FileNotFoundError for a method that has none, and as `table.read` does."""
-    cells = [cell for folder in folders for cell in benchmark.read(folder) if len(cell["concepts"]) == 1]
+    cells = [cell for folder in folders for cell in benchmark.read(folder) if len(cell.concepts) == 1]
     found: dict[tuple[str, int], list[Cell]] = {}
     for method in methods:
         for cell in cells:
-            if cell["entrant"] == method:
-                found.setdefault((method, cell["seed"]), []).append(cell)
+            if cell.entrant == method:
+                found.setdefault((method, cell.seed), []).append(cell)
         if not any(own == method for own, _ in found):
             raise FileNotFoundError(f"no cells of {method} in {', '.join(map(str, folders))}")
     return found
@@ -125,7 +129,7 @@ def read(folders: Sequence[Path], methods: Sequence[str]) -> dict[tuple[str, int
 
 def table(cells: dict[tuple[str, int], list[Cell]]) -> list[str]:
     """Lines of Markdown: a row per goal, and one of FID, whose goal is the least of all."""
-    fid = {key: fmean(cell["fid_base"] for cell in own) for key, own in cells.items()}
+    fid = {key: fmean(benchmark.figures_of(cell)("fid_base") for cell in own) for key, own in cells.items()}
     least = {seed: min(value for (_, other), value in fid.items() if other == seed) for _, seed in fid}
     beside = [seed for _, seed in cells]
     best = [beside.count(key[1]) > 1 and fid[key] == least[key[1]] for key in cells]

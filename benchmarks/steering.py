@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.files import read_json
+from excise.results.cell import Cell
 
 EDGES = (-inf, -0.2, -0.05, 0.05, 0.2, inf)
 """Of the rows; within 0.05 of 0 is what docs/mim.md asks for."""
@@ -42,9 +43,9 @@ def read(audits: Path, folders: Iterable[Path]) -> list[Erasure]:
     cells: dict[tuple[str, str], float] = {}
     for folder in folders:
         for path in sorted((folder / "cells").glob("*/*.json")):
-            cell = read_json(path)
-            if coefficient := "error" not in cell and len(cell["concepts"]) == 1 and cell["information"]["steering"]:
-                cells.setdefault((path.parent.name, path.stem), coefficient["value"])
+            cell = Cell.read(path)
+            if len(cell.concepts) == 1 and cell.information and cell.information.steering:
+                cells.setdefault((path.parent.name, path.stem), cell.information.steering.value)
     found = []
     for path in sorted((audits / "audits").glob("*/*/audit.json")):
         attack = next((one for one in read_json(path)["attacks"] if one["attack"] == "guidance" and "models" in one), None)

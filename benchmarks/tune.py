@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from excise.files import write_json, write_text
 from excise.jobs.bench import bench
 from excise.requests.grid import Entrant
+from excise.results.cell import Cell
+from table import figures_of
 
 TRIALS = 4
 CONCEPTS = ("cat", "style:sketch")
@@ -46,12 +47,13 @@ def entrants() -> dict[str, list[str]]:
     return found
 
 
-def score(cell: dict[str, Any]) -> float:
+def score(cell: Cell) -> float:
     """0 (erased nothing, or a failed run) to 1."""
-    if "error" in cell:
+    if cell.error:
         return 0.0
-    gone = 1 - max(0.0, cell["erased"] - cell["neutral"]) / (1 - cell["neutral"])
-    parts = [gone, cell["ira_of_base"], cell["cra_of_base"]]
+    figures = figures_of(cell)
+    gone = 1 - max(0.0, figures("erased") - figures("neutral")) / (1 - figures("neutral"))
+    parts = [gone, figures("ira_of_base"), figures("cra_of_base")]
     return len(parts) / sum(1 / part for part in parts) if min(parts) > 0 else 0.0
 
 
@@ -70,7 +72,7 @@ def main() -> None:
             concepts=[concept], out=options.out, quality=False, information=False, jobs=options.jobs, dtype=options.dtype, **PICTURES,
         )  # fmt: skip
         for cell in cells:
-            scores[cell["entrant"]].append(score(cell))
+            scores[cell.entrant].append(score(cell))
         kept = {method: sorted(texts, key=lambda text: -sum(scores[text]))[:left] for method, texts in kept.items()}
     best = {method: texts[0] for method, texts in kept.items()}
     finals = {text for text, found in scores.items() if len(found) == len(CONCEPTS)}

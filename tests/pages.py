@@ -10,6 +10,26 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from excise.figures import Figure, NamedFigure
+from excise.results.cell import Cell, CellInformation, Grid, NatsLeft
+from excise.results.erasure import ErasureResult
+from excise.results.evaluation import ConceptShares, Evaluation, Figures, PictureCounts, Protocol
+from excise.results.information import (
+    Collateral,
+    ConceptReading,
+    Curve,
+    Densities,
+    Forms,
+    Maps,
+    Measurement,
+    MeasurementSettings,
+    NoiseLaw,
+    Profile,
+    Reading,
+)
+from excise.results.origin import EditIdentity, Provenance
+from excise.results.variation import AskedOtherwise, Variation
+
 HOSTILE = ("<script>alert(1)</script>", "{{7*7}}", "\"><img src=x onerror='alert(2)'>", "größe $x^2$ ü 猫 \u202e")
 """Names that must be shown and never be obeyed."""
 
@@ -17,12 +37,26 @@ ENTRANTS = ("mim", "uce", "esd:variant=x")
 CONCEPTS = ("object:cat", "object:dog", "style:sketch")
 KEPT = ("object:cat", "object:dog", "object:bird", "style:sketch", "style:pixel art")
 
-CURVE = {
-    "log_snr_edges": [-9, -4, -1, 1, 4, 9],
-    "base orthogonal": [0.1, 1, 3, 1, 0.1],
-    "edited orthogonal": [0, 0.1, 0.2, 0, 0],
-}
-MAPS = {"base": [[0.1, 0.4], [0.6, 0.2]], "edited": [[0.0, 0.02], [0.03, 0.0]]}
+CURVE = Curve(
+    edges=(-9, -4, -1, 1, 4, 9),
+    base=Densities(orthogonal=(0.1, 1, 3, 1, 0.1), plain=(0.1, 1, 2, 1, 0.1)),
+    edited=Densities(orthogonal=(0, 0.1, 0.2, 0, 0), plain=(0, 0.1, 0.1, 0, 0)),
+)
+MAPS = Maps(base=((0.1, 0.4), (0.6, 0.2)), edited=((0.0, 0.02), (0.03, 0.0)))
+SETTINGS = MeasurementSettings(
+    seed=0, budget=16000, evaluations=15000, noise_levels=8, log_snr_range=(-9, 9), log_snr_law=NoiseLaw(loc=0, scale=1),
+    latent_dimensions=256, guidance_scale=1, sampler_steps=20, phrasings="plain", self_made_pictures=False,
+)  # fmt: skip
+
+
+def figure(value: float, below: float | None = None, above: float | None = None, n: int = 40) -> Figure:
+    """A figure, its interval so much below and above it; none by default."""
+    ends = {} if below is None or above is None else {"low": value - below, "high": value + above}
+    return Figure(value=value, n=n, **ends)
+
+
+def named(concept: str, value: float) -> NamedFigure:
+    return NamedFigure(concept=concept, value=value, n=40)
 
 
 def write_json(path: Path, content: Any) -> Path:
@@ -31,80 +65,116 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 
-def cell(entrant: str, concept: str, seed: int = 0, *, ua: float = 0.95, kept: float = 0.9, **other: Any) -> dict[str, Any]:
-    """A benchmark's cell; every kept concept keeps `kept` of the base model's 0.8, but the first of them half as much."""
-    others = [label for label in KEPT if label != concept]
-    shares = {label: {"base": 0.8, "edited": 0.8 * kept * (0.5 if label == others[0] else 1), "n": 24} for label in others}
-    own = [label for label in others if label.split(":")[0] == concept.split(":")[0]]
-    rest = [label for label in others if label not in own]
+def words(
+    concept: str = "object:cat",
+    *,
+    left: float = 0.6,
+    base: float = 20.0,
+    share: Figure | None = None,
+    steering: Figure | None = None,
+    destruction: float = 0.1,
+    mean: Figure | None = None,
+    worst: NamedFigure | None = None,
+    others: Sequence[NamedFigure] = (),
+) -> CellInformation:
+    """What a cell says in nats; what others keep only with `mean` or `worst`."""
+    nats = NatsLeft(base=figure(base), left=figure(left), share_left=share, at_floor=False)
+    kept = None
+    if mean or worst:
+        least = worst or named("object:dog", 0.5)
+        kept = Collateral(mean=mean or figure(0.9), worst=least, kept=(least,))
+    return CellInformation(
+        nats=nats, whole_prompt=nats, steering=steering, destruction=figure(destruction), kept=kept, steering_of_others=tuple(others),
+        settings=SETTINGS, seconds=40, profiles=(Profile(concept=concept, curve=CURVE, maps=MAPS),),
+    )  # fmt: skip
 
-    def accuracy(labels: Sequence[str], model: str) -> float:
-        return sum(shares[label][model] for label in labels) / len(labels)
 
-    figures = {"ira": accuracy(own, "edited"), "cra": accuracy(rest, "edited")}
-    return {
-        "method": entrant.partition(":")[0], "entrant": entrant, "concepts": [concept], "seed": seed, "model": "canvas",
-        "settings": {"lr": 0.001, "words": ["a", "b"]}, "ua": ua, "ua_ci": [ua - 0.03, min(1.0, ua + 0.02)], "erased": 1 - ua,
-        "neutral": 0.02, "neutral_ci": [0.01, 0.04], **figures, "ira_ci": [figures["ira"] - 0.1, figures["ira"] + 0.1],
-        "cra_ci": [figures["cra"] - 0.1, figures["cra"] + 0.1], "ira_of_base": figures["ira"] / 0.8, "cra_of_base": figures["cra"] / 0.8,
-        "fid_base": 3.25, "fid_base_ci": [2.5, 4.0], "kid_base": 0.0012, "kid_base_ci": [0.001, 0.002],
-        "base": {"ua": 0.04, "ua_ci": [0.02, 0.08], "ira": 0.8, "cra": 0.8, "neutral": 0.02, "neutral_ci": [0.01, 0.04]},
-        "n": {"target": 200, "retained": 480}, "per_concept": shares,
-        "per_target": {concept: {"base": 0.96, "edited": 1 - ua, "neutral": 0.02, "n": 200}},
-        "protocol": {"name": "catalog", "variant": "uc-cross-excl", "sampler": {"steps": 20, "size": 64}},
-        "seconds": 12.5, "edit_mb": 2.06, "base_fingerprint": {"float32": "a" * 64}, "versions": {"excise": "0.1.0"},
-        "machine": "x86_64, 2 cores", "information": {"readings": [{"concept": concept, "curve": CURVE, "maps": MAPS}]}, **other,
+def evaluation(concept: str, *, ua: float = 0.95, kept: float = 0.9, **other: Any) -> Evaluation:
+    """Every kept concept keeps `kept` of the base model's 0.8, but the first of them half as much; `other` overrules."""
+    labels = [label for label in KEPT if label != concept]
+    shares = [
+        ConceptShares(concept=label, base=0.8, edited=0.8 * kept * (0.5 if label == labels[0] else 1), n=24) for label in labels
+    ]
+    own = [each.edited for each in shares if each.concept.split(":")[0] == concept.split(":")[0]]
+    rest = [each.edited for each in shares if each.concept.split(":")[0] != concept.split(":")[0]]
+    ira, cra = sum(own) / len(own), sum(rest) / len(rest)
+    neutral = figure(0.02, 0.01, 0.02)
+    fields: dict[str, Any] = {
+        "ua": Figure(value=ua, low=ua - 0.03, high=min(1.0, ua + 0.02), n=200), "neutral": neutral, "ira": figure(ira, 0.1, 0.1),
+        "cra": figure(cra, 0.1, 0.1), "ira_of_base": ira / 0.8, "cra_of_base": cra / 0.8, "ira_worst": min(own) / 0.8,
+        "cra_worst": min(rest) / 0.8, "fid_base": figure(3.25, 0.75, 0.75), "kid_base": figure(0.0012, 0.0002, 0.0008),
+        "base": Figures(ua=figure(0.04, 0.02, 0.04), ira=figure(0.8), cra=figure(0.8), neutral=neutral),
+        "targets": (ConceptShares(concept=concept, base=0.96, edited=1 - ua, neutral=0.02, n=200),), "retained": tuple(shares),
+        "variants": (), "pictures": PictureCounts(target=200, retained=480, neutral=200), "seeds_from": 0,
+        "protocol": Protocol(
+            name="catalog", variant="uc-cross-excl", template="a picture", sampler={"steps": 20, "size": 64}, classifier="none",
+        ),
     }  # fmt: skip
+    return Evaluation(**{**fields, **other})
+
+
+def cell(
+    entrant: str,
+    concept: str | Sequence[str],
+    seed: int = 0,
+    *,
+    information: CellInformation | str | None = "some",
+    seconds: float | None = 12.5,
+    machine: str = "x86_64, 2 cores",
+    **figures: Any,
+) -> Cell:
+    """A benchmark's cell; by default its words were measured, but what they leave is undefined."""
+    concepts = (concept,) if isinstance(concept, str) else tuple(concept)
+    return Cell(
+        **_about(entrant, concepts, seed), base_fingerprint={"float32": "a" * 64}, evaluation=evaluation(concepts[0], **figures),
+        information=words(concepts[0]) if isinstance(information, str) else information, seconds=seconds, edit_mb=2.06,
+        versions={"excise": "0.1.0"}, machine=machine,
+    )  # fmt: skip
+
+
+def failed(entrant: str, concept: str, seed: int = 0, error: str = "no") -> Cell:
+    """A cell whose erasure failed."""
+    return Cell(**_about(entrant, (concept,), seed), error=error, traceback="...")
+
+
+def _about(entrant: str, concepts: Sequence[str], seed: int) -> dict[str, Any]:
+    settings = {"lr": 0.001, "words": ["a", "b"]}
+    about = {"method": entrant.partition(":")[0], "entrant": entrant, "concepts": concepts, "seed": seed, "model": "canvas"}
+    return {**about, "settings": settings}
 
 
 def write_bench(
     folder: Path, entrants: Sequence[str] = ENTRANTS, concepts: Sequence[str] = CONCEPTS, sheets: bool = True
 ) -> Path:
     """A folder of `excise bench`: each entrant keeps less than the one before, and the last one fails on the last concept."""
-    write_json(
-        folder / "bench.json", {"model": "canvas", "target_pictures": 200, "other_pictures": 24, "quality": True, "base": {}}
-    )
+    asked = {"target_pictures": 200, "other_pictures": 24, "quality": True}
+    Grid(model="canvas", dtype="float32", suite="canvas", base={}, **asked).write(folder / "bench.json")
     for place, entrant in enumerate(entrants):
         for number, concept in enumerate(concepts):
             noise = Random(f"{entrant} {concept}").uniform(-0.02, 0.02)
             path = folder / "cells" / f"m{place:02}" / f"c{number:02}-s0.json"
             made = cell(entrant, concept, ua=0.97 - 0.02 * place + noise, kept=max(0.2, 0.97 - 0.05 * place + noise))
             if (place, number) == (len(entrants) - 1, len(concepts) - 1):
-                about = {key: made[key] for key in ("method", "entrant", "concepts", "seed", "settings", "model")}
-                made = {**about, "error": "FloatingPointError: the loss is not a number", "traceback": "..."}
+                made = failed(entrant, concept, error="FloatingPointError: the loss is not a number")
             elif sheets:
                 write_picture(path.with_suffix(".png"))
-            write_json(path, made)
+            made.write(path)
     return folder
 
 
-def write_erasure(folder: Path, name: str = "cat") -> Path:
+def write_erasure(folder: Path, name: str = "cat", **other: Any) -> Path:
     """A folder of `excise erase`."""
-    made = cell("mim", f"object:{name}")
-    keys = (
-        "ua",
-        "ua_ci",
-        "ira",
-        "ira_ci",
-        "cra",
-        "cra_ci",
-        "neutral",
-        "neutral_ci",
-        "fid_base",
-        "fid_base_ci",
-        "n",
-        "base",
-        "per_concept",
+    fields: dict[str, Any] = {"evaluation": evaluation(f"object:{name}"), "told": {"bytes": 2162688, "rank": 4}, **other}
+    result = ErasureResult(
+        model="canvas", method="mim", concepts=(f"object:{name}",), seed=0, seconds=12.5, peak_mb=900.0, **fields
     )
-    result = {key: made[key] for key in (*keys, "per_target", "protocol", "seconds")}
-    result |= {"bytes": 2162688, "rank": 4, "peak_mb": 900.0, "note": "", "seed": 0, "model": "canvas", "method": "mim"}
-    write_json(folder / "result.json", {**result, "concepts": [f"object:{name}"]})
+    result.write(folder / "result.json")
     write_json(
         folder / "edit.json",
         {
             "format": 1, "kind": "weights", "model": "canvas", "base": {"float32": "b" * 64}, "method": "mim",
             "concepts": [{"name": name, "kind": "object", "phrases": [f"a {name}"]}], "settings": {"lr": 0.001, "target": "masked"},
-            "seed": 0, "versions": {"excise": "0.1.0"}, "weights_sha256": "c" * 64, "measurements": result, "ledger": [],
+            "seed": 0, "versions": {"excise": "0.1.0"}, "weights_sha256": "c" * 64, "measurements": result.to_dict(), "ledger": [],
         },
     )  # fmt: skip
     write_picture(folder / "before_after.png")
@@ -137,63 +207,58 @@ def write_audit(folder: Path, name: str = "cat") -> Path:
 def write_measurement(path: Path, name: str = "cat") -> Path:
     """What `excise measure --json` writes, with an edit."""
 
-    def estimate(value: float) -> dict[str, Any]:
-        return {"value": value, "low": value - abs(value) / 10, "high": value + abs(value) / 10, "n": 40}
+    def estimate(value: float) -> Figure:
+        return figure(value, abs(value) / 10, abs(value) / 10)
 
-    def forms(value: float) -> dict[str, Any]:
-        return {
-            "orthogonal": estimate(value),
-            "plain": estimate(value / 2),
-            "steering_blind": estimate(1.1),
-            "floor": 0.02,
-            "at_floor": False,
-        }
+    def forms(value: float) -> Forms:
+        return Forms(orthogonal=estimate(value), plain=estimate(value / 2), steering=estimate(1.1), floor=0.02, at_floor=False)
 
-    def reading(label: str, base: float, edited: float, **other: Any) -> dict[str, Any]:
-        words = {"base": forms(base), "edited": forms(edited), "share_left": estimate(edited / base)}
-        words |= {"steering_direct": estimate(0.01), "alignment": "undefined"}
-        about = {"concept": label, "pictures": 40, "source": "made by canvas at guidance 1", "prompts": [f"a {label}"]}
-        return {
-            **about,
-            "conditional": words,
-            "unconditional": words,
-            "destruction": estimate(-0.07),
-            "rest_loss": estimate(0.1),
-            **other,
-        }
+    def reading(label: str, base: float, edited: float, **other: Any) -> ConceptReading:
+        words = Reading(
+            base=forms(base), edited=forms(edited), share_left=estimate(edited / base), steering=estimate(0.01), alignment=None
+        )
+        return ConceptReading(
+            concept=label, pictures=40, source="made by canvas at guidance 1", prompts=(f"a {label}",), conditional=words,
+            unconditional=words, destruction=estimate(-0.07), rest_loss=estimate(0.1), **other,
+        )  # fmt: skip
 
-    others = [reading("object:dog", 9.7, 4.7), reading("style:sketch", 8.0, 7.9)]
-    kept = {"object:dog": estimate(0.48), "style:sketch": estimate(0.99)}
-    measured = reading(f"object:{name}", 12.3, 0.18, curve=CURVE, maps=MAPS)
-    worst = {"concept": "object:dog", **estimate(0.48)}
-    return write_json(
-        path,
-        {
-            "model": "canvas", "edits": ["uce"], "unit": "nats per picture", "concepts": [measured], "others": others,
-            "collateral": {"mean": estimate(0.735), "worst": worst, "kept": kept},
-            "settings": {"seed": 0, "budget": 16000, "evaluations": 15000, "self_made_pictures": False}, "seconds": 43.7,
-        },
-    )  # fmt: skip
+    others = (reading("object:dog", 9.7, 4.7), reading("style:sketch", 8.0, 7.9))
+    kept = [
+        NamedFigure(concept=label, **dict(estimate(value))) for label, value in (("object:dog", 0.48), ("style:sketch", 0.99))
+    ]
+    Measurement(
+        model="canvas", edits=("uce",), concepts=(reading(f"object:{name}", 12.3, 0.18, curve=CURVE, maps=MAPS),), others=others,
+        collateral=Collateral(mean=estimate(0.735), worst=kept[0], kept=tuple(kept)), settings=SETTINGS, seconds=43.7,
+    ).write(path)  # fmt: skip
+    return path
 
 
 def write_variation(path: Path, name: str = "cat") -> Path:
     """What `excise vary --json` writes."""
 
-    def share(value: float) -> dict[str, Any]:
-        return {"value": value, "ci": [value / 2, (1 + value) / 2]}
+    def share(value: float) -> Figure:
+        return Figure(value=value, low=value / 2, high=(1 + value) / 2, n=64)
 
     rows = [
         ("wording", "plain", 0.95, 0.05, 0.04),
         ("guidance", "10", 0.98, 0.2, 0.05),
         ("image to image", "0.3", 1.0, 0.9, 0.95),
     ]
-    conditions = [
-        {"group": group, "name": how, "prompt": f"a {name}", "n": 64, "base": share(a), "edited": share(b), "neutral": share(c)}
+    conditions = tuple(
+        AskedOtherwise(group=group, name=how, prompt=f"a {name}", n=64, base=share(a), edited=share(b), neutral=share(c))
         for group, how, a, b, c in rows
-    ]
-    about = {"concept": f"object:{name}", "model": "canvas", "edits": [{"name": "mim"}], "seed": 0, "dtype": "float32"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**about, "conditions": conditions}), encoding="utf-8")
+    )
+    edit = EditIdentity(name="mim", concepts=(f"object:{name}",), params={}, artefact_hash="c" * 64)
+    made = Provenance(
+        model="canvas",
+        base_fingerprint={"float32": "a" * 64},
+        edits=(edit,),
+        seed=0,
+        dtype="float32",
+        device="cpu",
+        versions={},
+    )
+    Variation(concept=f"object:{name}", provenance=made, conditions=conditions).write(path)
     return path
 
 

@@ -16,6 +16,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+import pages
 from excise import methods as registry
 from excise.cli import app
 from excise.concepts import Concept
@@ -23,13 +24,15 @@ from excise.edits import Edit
 from excise.files import write_json
 from excise.jobs import bench as job
 from excise.jobs.bench import bench
-from excise.jobs.bench_grid import Cell, grid
+from excise.jobs.bench_grid import PlannedCell, grid
 from excise.methods import Method
 from excise.models import Model
 from excise.models.names import describe
 from excise.report import bench_table, collateral_table
 from excise.requests.bench import Runner
 from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_tasks
+from excise.results.cell import Cell, Grid
+from excise.results.evaluation import ConceptShares, Evaluation
 from excise.settings import Settings
 from painting import Shown, no_change, painted
 
@@ -77,9 +80,14 @@ def lose_dogs(asked: Shown, prompt: str, seed: int) -> Shown:
     return {**asked, "object": "other"} if asked["object"] == "dog" and asked["style"] == "sketch" else asked
 
 
-def run(tiny_canvas: Path, out: Path, methods: Sequence[str] = ("quick",), **options: Any) -> list[dict[str, Any]]:
+def run(tiny_canvas: Path, out: Path, methods: Sequence[str] = ("quick",), **options: Any) -> list[Cell]:
     given = {"concepts": ["cat"], "quality": False, "information": False, **SMALL, **options}
     return bench(methods=methods, model=tiny_canvas, out=out, device="cpu", **given)
+
+
+def measured(cell: Cell) -> Evaluation:
+    assert cell.evaluation is not None, cell.error
+    return cell.evaluation
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -127,7 +135,7 @@ class TestGrid:
         tasks = [Task(many), Task(many[:-1]), Task((many[-1], *many[:-1])), Task(many, in_turn=True)]
         words = [f"quick:words={','.join('ab' * 60)},strength={strength}" for strength in (1, 2)]
         entrants = [Entrant(text, registry.methods()["quick"], Quick()) for text in words]
-        paths = [Cell(entrant, task, 2**32 - 1).path(Path()) for entrant in entrants for task in tasks]
+        paths = [PlannedCell(entrant, task, 2**32 - 1).path(Path()) for entrant in entrants for task in tasks]
         assert len(set(paths)) == 8 and len({path.parent for path in paths}) == 2
         assert max(len(os.fsencode(part)) for path in paths for part in path.parts) <= 200
         for path in paths:
@@ -138,11 +146,12 @@ class TestGrid:
 class TestCells:
     def test_a_cell_says_everything(self, tiny_canvas: Path, tmp_path: Path) -> None:
         cell = run(tiny_canvas, tmp_path / "b", ["quick:strength=2"], seeds=[5])[0]
-        assert cell["method"] == "quick" and cell["entrant"] == "quick:strength=2" and cell["concepts"] == ["object:cat"]
-        assert cell["settings"] == {"strength": 2.0, "words": ["a", "b"], "fails": ""} and cell["seed"] == 5
-        assert cell["n"]["seeds_from"] == 5 * 2**16 and cell["seconds"] >= 0 and "float32" in cell["base_fingerprint"]
-        assert cell["ira"] == pytest.approx((2 / 3 + 1) / 2) and cell["erased"] == 1
-        assert cell["protocol"]["sampler"]["size"] == 16 and len(cell["protocol"]["classifier"]) == 64
+        assert (cell.method, cell.entrant, cell.concepts, cell.seed) == ("quick", "quick:strength=2", ("object:cat",), 5)
+        assert cell.settings == {"strength": 2.0, "words": ["a", "b"], "fails": ""}
+        assert cell.seconds is not None and cell.seconds >= 0 and "float32" in cell.base_fingerprint
+        found = measured(cell)
+        assert found.seeds_from == 5 * 2**16 and found.ira and found.ira.value == pytest.approx((2 / 3 + 1) / 2)
+        assert found.erased == 1 and found.protocol.sampler["size"] == 16 and len(found.protocol.classifier) == 64
         assert list(files(tmp_path / "b")) == ["cells/quick_strength=2/object-cat-s5.json"]
 
     def test_only_what_is_missing_runs(self, tiny_canvas: Path, tmp_path: Path) -> None:
@@ -168,7 +177,7 @@ class TestCells:
         cell = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps({**cell, "settings": {**cell["settings"], "strength": 7}}), encoding="utf-8")
         ran.clear()
-        assert run(tiny_canvas, tmp_path / "b")[0]["settings"]["strength"] == 1 and len(ran) == 1
+        assert run(tiny_canvas, tmp_path / "b")[0].settings["strength"] == 1 and len(ran) == 1
 
     @pytest.mark.parametrize(
         "change", [{"target_pictures": 6}, {"quality": True}, {"information": True}, {"dtype": "bfloat16"}]
@@ -180,23 +189,21 @@ class TestCells:
             run(tiny_canvas, tmp_path / "b", concepts=["dog"], **change)
         assert files(tmp_path / "b") == before
 
-    def test_a_folder_from_before_an_option_goes_on_without_it(self, tiny_canvas: Path, tmp_path: Path) -> None:
-        before, grid_file = run(tiny_canvas, tmp_path / "b"), tmp_path / "b" / "bench.json"
-        known = {key: value for key, value in json.loads(grid_file.read_text()).items() if key not in ("dtype", "information")}
-        grid_file.write_text(json.dumps(known), encoding="utf-8")
-        with pytest.raises(ValueError, match="information None, now 700; choose another folder"):
-            run(tiny_canvas, tmp_path / "b", information=True, budget=700)
-        ran.clear()
-        assert run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])[0] == before[0] and len(ran) == 1
-        assert json.loads(grid_file.read_text())["dtype"] == "float32"
+    @pytest.mark.parametrize("name", ["bench.json", "cells/quick/object-cat-s0.json"])
+    def test_a_folder_of_an_earlier_version_is_told_how_to_go_on(self, name: str, tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b")
+        path = tmp_path / "b" / name
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "format"}), encoding="utf-8")
+        before = files(tmp_path / "b")
+        with pytest.raises(ValueError, match=f"{name} has format 1; .* reads format 2; convert it with: excise convert"):
+            run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
+        assert files(tmp_path / "b") == before
 
     def test_rounded_nats_are_not_mixed_with_unrounded_ones(self, tiny_canvas: Path, tmp_path: Path) -> None:
         options: dict[str, Any] = {"dtype": "mixed", "information": True, "budget": 700}
         run(tiny_canvas, tmp_path / "b", **options)
-        common = json.loads((tmp_path / "b" / "bench.json").read_text())
-        (tmp_path / "b" / "bench.json").write_text(
-            json.dumps({k: v for k, v in common.items() if k != "nats"}), encoding="utf-8"
-        )
+        grid_file = tmp_path / "b" / "bench.json"
+        Grid.read(grid_file).model_copy(update={"nats": "as the model computes"}).write(grid_file)
         with pytest.raises(ValueError, match="nats 'as the model computes', now 'unrounded'; choose another folder"):
             run(tiny_canvas, tmp_path / "b", concepts=["dog"], **options)
 
@@ -234,7 +241,7 @@ class TestCells:
         with monkeypatch.context() as patch, pytest.raises(ValueError, match="toaster"):
             patch.setattr("excise.jobs.bench.load", fail)
             run(tiny_canvas, tmp_path / "b", dtype="bfloat16", target_pictures=6)
-        assert "error" not in run(tiny_canvas, tmp_path / "b")[0]
+        assert not run(tiny_canvas, tmp_path / "b")[0].error
         common = json.loads((tmp_path / "b" / "bench.json").read_text())
         assert (common["dtype"], common["target_pictures"]) == ("float32", 3)
 
@@ -271,8 +278,8 @@ class TestCells:
 class TestFailures:
     def test_are_recorded_and_the_rest_goes_on(self, tiny_canvas: Path, tmp_path: Path) -> None:
         results = run(tiny_canvas, tmp_path / "b", ["quick:fails=cat"], concepts=["cat", "dog"])
-        assert results[0]["error"] == "FloatingPointError: the loss is not a number" and "_erase" in results[0]["traceback"]
-        assert "ua" not in results[0] and results[1]["concepts"] == ["object:dog"] and "error" not in results[1]
+        assert results[0].error == "FloatingPointError: the loss is not a number" and "_erase" in (results[0].traceback or "")
+        assert results[0].evaluation is None and results[1].concepts == ("object:dog",) and not results[1].error
         assert "| 1 (1 failed) |" in row(tmp_path / "b", "quick:fails=cat")
         (failed,) = [r for r in _csv_rows(tmp_path / "b", "quick:fails=cat") if r["error"]]
         assert failed["concept"] == "object:cat" and failed["ua"] == "" and failed["fid_base"] == ""
@@ -296,11 +303,11 @@ class TestFailures:
         entrants = ["quick:fails=cat"]
         run(tiny_canvas, tmp_path / "b", entrants)
         ran.clear()
-        assert "error" in run(tiny_canvas, tmp_path / "b", entrants)[0] and ran == []
-        assert "error" in run(tiny_canvas, tmp_path / "b", entrants, retry=True)[0] and len(ran) == 1
+        assert run(tiny_canvas, tmp_path / "b", entrants)[0].error and ran == []
+        assert run(tiny_canvas, tmp_path / "b", entrants, retry=True)[0].error and len(ran) == 1
         fixed = Method("quick", "Quick", "ours", Quick, lambda model, concepts, settings, run: no_change(model))
         monkeypatch.setattr(registry.METHODS, "entries", {"quick": fixed})
-        assert "error" not in run(tiny_canvas, tmp_path / "b", entrants, retry=True)[0]
+        assert not run(tiny_canvas, tmp_path / "b", entrants, retry=True)[0].error
 
     def test_leave_nothing_on_the_model_of_the_next_cell(
         self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -317,7 +324,7 @@ class TestFailures:
 
         monkeypatch.setattr(registry.METHODS, "entries", {"quick": Method("quick", "Quick", "ours", Quick, spoil)})
         results = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
-        assert "error" in results[0] and "error" not in results[1]
+        assert results[0].error and not results[1].error
         assert seen[0] == seen[1] != 0
 
     def test_ctrl_c_keeps_what_is_done(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,10 +366,11 @@ class TestJobs:
         monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
 
     @staticmethod
-    def same(cell: dict[str, Any]) -> dict[str, Any]:
+    def same(cell: Cell) -> Cell:
         """What does not depend on how fast it went."""
-        timeless = {**cell, "information": {**cell["information"], "seconds": 0}}
-        return {key: value for key, value in timeless.items() if key not in ("seconds", "peak_mb", "jobs")}
+        assert cell.information is not None
+        words = cell.information.model_copy(update={"seconds": 0})
+        return cell.model_copy(update={"information": words, "seconds": None, "peak_mb": None, "jobs": None})
 
     def test_give_the_same_cells_to_the_bit(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         options: dict[str, Any] = {"concepts": ["cat", "style:sketch"], "quality": True, "information": True, "budget": 700}
@@ -370,7 +378,7 @@ class TestJobs:
         monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache 2"))
         told: list[tuple[str, int, int]] = []
         shared = run(tiny_canvas, tmp_path / "b", self.METHODS, **options, jobs=2, progress=lambda *news: told.append(news))
-        assert [cell["jobs"] for cell in alone + shared] == [1] * 4 + [2] * 4
+        assert [cell.jobs for cell in alone + shared] == [1] * 4 + [2] * 4
         assert [self.same(cell) for cell in shared] == [self.same(cell) for cell in alone]
         assert told == [("cells", done, 4) for done in range(5)]
         assert not multiprocessing.active_children()
@@ -379,10 +387,10 @@ class TestJobs:
         """Two of four cells kill their process."""
         deadly = Entrant("deadly", Method("deadly", "Deadly", "ours", Quick, _die), Quick())
         catalog = describe(tiny_canvas).catalog
-        cells = [Cell(deadly, Task((catalog.resolve(name),)), seed) for name in ("cat", "dog") for seed in (0, 1)]
-        common = {"model": "tiny canvas", "dtype": "float32", "quality": False, "information": None, **SMALL}
+        cells = [PlannedCell(deadly, Task((catalog.resolve(name),)), seed) for name in ("cat", "dog") for seed in (0, 1)]
+        common = Grid(model="tiny canvas", dtype="float32", suite="canvas", quality=False, **SMALL)
         job._fill(out, cells, job._Worker(tiny_canvas, common, 2, "cpu", runner), lambda *told: None)
-        errors = [json.loads(cell.path(out).read_text(encoding="utf-8")).get("error", "") for cell in cells]
+        errors = [Cell.read(cell.path(out)).error or "" for cell in cells]
         assert [error.split(":")[0] for error in errors] == ["ProcessDied", "", "", "ProcessDied"]
         if runner == "local":
             assert "killed by SIGKILL" in errors[0] and "ended with exit code 3" in errors[3]
@@ -401,14 +409,8 @@ class TestJobs:
         assert "| uce | 1 |" in (tmp_path / "b" / "results.md").read_text(encoding="utf-8")
 
     def test_what_keeps_every_cell_from_running_is_raised(self, tiny_canvas: Path, tmp_path: Path) -> None:
-        common = {
-            "model": "tiny canvas",
-            "dtype": "float32",
-            "quality": False,
-            "information": None,
-            "base": {"float32": "0"},
-            **SMALL,
-        }
+        other = {"float32": "0"}
+        common = Grid(model="tiny canvas", dtype="float32", suite="canvas", quality=False, base=other, **SMALL)
         cells = grid(read_entrants(["uce"]), read_tasks(["cat", "dog"], describe(tiny_canvas).catalog), [0])
         with pytest.raises(ValueError, match="other weights"):
             job._fill(tmp_path, cells, job._Worker(tiny_canvas, common, 2, "cpu"), lambda *told: None)
@@ -466,45 +468,49 @@ class TestTables:
         assert "| quick | 2 | +83.3 | 16.7 | 91.7 | 100.0 | 66.7 | 100.0 | not measured | not measured | not measured |" in part
 
     def test_quality_is_in_them(self, tiny_canvas: Path, tmp_path: Path) -> None:
-        cell = run(tiny_canvas, tmp_path / "b", quality=True)[0]
-        assert cell["fid_base"] > 0 and cell["pixel_change"] > 0 and cell["lpips"] is None
-        assert cell["fid_base_ci"][0] <= cell["fid_base"] <= cell["fid_base_ci"][1]
+        made = measured(run(tiny_canvas, tmp_path / "b", quality=True)[0])
+        fid, kid = made.fid_base, made.kid_base
+        assert fid and fid.value > 0 and made.pixel_change and made.pixel_change.value > 0 and made.lpips is None
+        assert fid.interval and fid.interval[0] <= fid.value <= fid.interval[1]
         (found,) = _csv_rows(tmp_path / "b", "quick")
-        assert float(found["fid_base"]) == cell["fid_base"] and found["lpips"] == "" and found["n_retained"] == "6"
-        assert float(found["kid_base_low"]) == cell["kid_base_ci"][0]
-        assert f"{cell['fid_base']:.2f}" in row(tmp_path / "b", "quick")
+        assert float(found["fid_base"]) == fid.value and found["lpips"] == "" and found["n_retained"] == "6"
+        assert kid and float(found["kid_base_low"]) == kid.low
+        assert f"{fid.value:.2f}" in row(tmp_path / "b", "quick")
         assert "compare them only" in (tmp_path / "b" / "results.md").read_text(encoding="utf-8")
 
     def test_information_is_in_them(self, tiny_canvas: Path, tmp_path: Path) -> None:
         """By an edit that changes nothing: all is left, all is kept, nothing destroyed."""
-        found = run(tiny_canvas, tmp_path / "b", information=True, budget=700)[0]["information"]
-        assert found["nats"]["base"]["value"] == found["nats"]["left"]["value"] > 0.01
-        assert (
-            found["nats"]["share_left"]["value"] == found["kept"]["mean"]["value"] == 1 and found["destruction"]["value"] == 0
-        )
-        assert found["steering"]["value"] == pytest.approx(1) and found["settings"]["budget"] == 700
-        assert set(found["kept"]["concepts"]) == {"object:dog", "object:bird", "style:photo", "style:sketch", "style:pixel art"}
-        assert set(found["kept"]["steering"]) == set(found["kept"]["concepts"])
-        assert all(other["value"] == pytest.approx(1) for other in found["kept"]["steering"].values())
+        found = run(tiny_canvas, tmp_path / "b", information=True, budget=700)[0].information
+        assert found and found.nats.base and found.nats.base == found.nats.left and found.nats.base.value > 0.01
+        assert found.nats.share_left and found.nats.share_left.value == 1 and found.destruction and found.destruction.value == 0
+        assert found.steering and found.steering.value == pytest.approx(1) and found.settings.budget == 700
+        assert found.kept and found.kept.mean and found.kept.mean.value == 1
+        others = {each.concept for each in found.kept.kept}
+        assert others == {"object:dog", "object:bird", "style:photo", "style:sketch", "style:pixel art"}
+        assert {each.concept for each in found.steering_of_others} == others
+        assert all(each.value == pytest.approx(1) for each in found.steering_of_others)
+        (profile,) = found.profiles
+        assert profile.concept == "object:cat" and profile.curve and profile.maps
         (shown,) = _csv_rows(tmp_path / "b", "quick")
-        assert float(shown["nats_left"]) == found["nats"]["left"]["value"] and float(shown["nats_kept_worst"]) == 1
-        assert float(shown["nats_left_high"]) == found["nats"]["left"]["high"]
+        assert float(shown["nats_left"]) == found.nats.base.value and float(shown["nats_kept_worst"]) == 1
+        assert float(shown["nats_left_high"]) == found.nats.base.high
         assert "| 100.0 | 1.00 | 0.00 | 100.0 | 100.0 |" in row(tmp_path / "b", "quick")
 
     def test_what_is_undefined_is_not_zero(self) -> None:
-        estimate = {"value": 0.5, "low": None, "high": None, "n": 1}
-        found = bench_table.flat({"information": {"nats": {"left": estimate}, "steering": None, "kept": None}})
-        assert found["nats_left"] == 0.5 and found["nats_left_ci"] == [None, None]
-        assert not {"steering", "nats_kept", "nats_share_left"} & found.keys() and "steering" not in bench_table.flat({})
+        cell = pages.cell("m", "object:cat", information=pages.words(left=0.5))
+        (shown,) = csv.DictReader(bench_table._csv([cell]).splitlines())
+        assert shown["nats_left"] == "0.5" and shown["nats_left_low"] == ""
+        assert {shown[name] for name in ("steering", "nats_kept", "nats_share_left", "gold_fid", "nra_low")} == {""}
 
     def test_names_do_not_break_them(self) -> None:
-        cell = {"entrant": "a|b", "concepts": ["object:cat"], "seed": 0, "error": "x"}
-        assert "| a\\|b | 0 (1 failed) |" in bench_table.markdown([cell])
+        assert "| a\\|b | 0 (1 failed) |" in bench_table.markdown([pages.failed("a|b", "object:cat")])
 
     def test_nothing_measured_is_not_zero(self) -> None:
-        cell: dict[str, Any] = {"entrant": "a", "concepts": ["object:cat"], "seed": 0, "erased": 0.5, "neutral": 0.5, "ua": 0.5}
-        names = ("ira", "cra", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base", "kid_base", "pixel_change")
-        cell |= {name: None for name in names} | {"seconds": 3.0}
+        names = ("ira", "cra", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base", "kid_base")
+        half = pages.figure(0.5)
+        cell = pages.cell(
+            "a", "object:cat", information=None, seconds=3.0, **{**dict.fromkeys(names), "neutral": half, "ua": 0.5}
+        )
         assert "| a | 1 | +0.0 | 50.0 |" + " not measured |" * 13 + " 3 |" in bench_table.markdown([cell])
 
 
@@ -526,10 +532,10 @@ class TestCollateral:
     def test_by_hand(self) -> None:
         """Two seeds: 0.8 and 0.6 of the base; kept is 0.6 / 0.8. More than the base counts as all; what the base lacks is unknown."""
 
-        def cell(dog: tuple[float, float], bird: tuple[float, float]) -> dict[str, Any]:
+        def cell(dog: tuple[float, float], bird: tuple[float, float]) -> Cell:
             names = {"object:dog": dog, "object:bird": bird}
-            shares = {name: {"base": base, "edited": edited, "n": 10} for name, (base, edited) in names.items()}
-            return {"entrant": "m", "concepts": ["object:cat"], "per_concept": shares, "per_target": {}}
+            kept = tuple(ConceptShares(concept=name, base=base, edited=edited, n=10) for name, (base, edited) in names.items())
+            return pages.cell("m", "object:cat", retained=kept, targets=())
 
         found = collateral_table.matrix([cell((0.8, 0.7), (0.0, 0.0)), cell((0.8, 0.5), (0.0, 0.5))], "m")
         assert found.cells[("object:cat", "object:dog")].kept == pytest.approx(0.75)
@@ -537,8 +543,7 @@ class TestCollateral:
         assert collateral_table.Damage(0.5, 0.9, 1, False).kept == 1
 
     def test_leaves_out_failures_and_joint_erasures(self) -> None:
-        bad = {"entrant": "m", "concepts": ["object:cat"], "error": "x"}
-        both = {"entrant": "m", "concepts": ["object:cat", "object:dog"], "per_concept": {}, "per_target": {}}
+        bad, both = pages.failed("m", "object:cat"), pages.cell("m", ["object:cat", "object:dog"])
         assert collateral_table.matrix([bad, both], "m").erased == ()
         with pytest.raises(ValueError, match="no cell of 'n'"):
             collateral_table.matrix([bad], "n")

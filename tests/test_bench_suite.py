@@ -15,6 +15,8 @@ from excise.evaluation import MissingWeightsError
 from excise.jobs.bench import bench
 from excise.jobs.suite import suite
 from excise.report import folder_reader
+from excise.results.cell import Cell
+from excise.results.suite_result import SuiteResult
 from standins import vit
 
 SUBSET = {"styles": "Monet Van_Gogh Seed_Images", "objects": "Cats Dogs", "seeds": "188", "steps": 2, "size": 16}
@@ -30,18 +32,23 @@ def options(tiny_sd1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }  # fmt: skip
 
 
+def suite_of(cell: Cell) -> SuiteResult:
+    assert cell.suite is not None, cell.error
+    return cell.suite
+
+
 def pictures(where: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in where.rglob("*.png")}
 
 
 def test_every_cell_says_what_the_suite_says_of_its_edit(options: dict[str, Any], tmp_path: Path) -> None:
     found = bench(methods=["uce", "cure:alpha=1e3"], concepts=[GOGH, "object:Dogs"], **options)
-    assert [(cell["entrant"], cell["suite"]["settings"]["target"]) for cell in found] == [
+    assert [(cell.entrant, suite_of(cell).settings["target"]) for cell in found] == [
         (entrant, target) for target in ("style:Van_Gogh", "object:Dogs") for entrant in ("uce", "cure:alpha=1e3")
     ]
     made = pictures(tmp_path / "b")
     assert len(made) == 6 + 4 * 6 and len(pictures(tmp_path / "b" / "base")) == 6, "the base model's are made once"
-    assert all(cell["seconds"] > 0 and cell["edit_mb"] > 0 for cell in found)
+    assert all(cell.seconds and cell.edit_mb for cell in found)
 
     from excise.jobs.erase import erase
 
@@ -49,13 +56,14 @@ def test_every_cell_says_what_the_suite_says_of_its_edit(options: dict[str, Any]
     erase(GOGH, model=model, method="uce", out=tmp_path / "e", device="cpu", evaluate=False, measure=False)
     settings = {**SUBSET, "target": "style:Van_Gogh"}
     alone = suite("unlearncanvas", out=tmp_path / "u", model=model, edit=tmp_path / "e", settings=settings, **uc)
-    assert alone["metrics"] == found[0]["suite"]["metrics"] and alone["prompts_hash"] == found[0]["suite"]["prompts_hash"]
+    assert alone.metrics == suite_of(found[0]).metrics and alone.prompts_hash == suite_of(found[0]).prompts_hash
 
     text = (tmp_path / "b" / "results.md").read_text(encoding="utf-8")
     assert "| uce style:Van Gogh, seed 0 | edited |" in text
     with open(tmp_path / "b" / "results.csv", encoding="utf-8") as file:
         rows = {(r["entrant"], r["concept"], r["model"], r["figure"]): r for r in csv.DictReader(file)}
-    assert float(rows["uce", GOGH, "edited", "ua"]["value"]) == alone["metrics"]["edited"]["ua"]["value"]
+    ua = alone.metrics.parts["edited"]["ua"]
+    assert ua and float(rows["uce", GOGH, "edited", "ua"]["value"]) == ua.value
     assert len(folder_reader.read(tmp_path / "b").suites) == 4 and not folder_reader.read(tmp_path / "b").benches
     suite("unlearncanvas", out=tmp_path / "all" / "pictures", model=model, settings=settings, **uc)
     assert len(folder_reader.read(tmp_path / "all").suites) == 1, "a folder of that name that is no benchmark's is read"
@@ -75,13 +83,13 @@ def test_pictures_of_an_erasure_that_came_out_otherwise_are_made_again(options: 
     for path in (tmp_path / "b" / "cells").rglob("*.json"):
         path.unlink()
     (again,) = bench(methods=["uce"], concepts=[GOGH], **options)
-    assert again["suite"]["metrics"] == found["suite"]["metrics"]
+    assert suite_of(again).metrics == suite_of(found).metrics
 
 
 def test_two_processes_share_the_base_models_pictures(options: dict[str, Any], tmp_path: Path) -> None:
     found = bench(methods=["uce", "rece"], concepts=[GOGH], jobs=2, **options)
-    assert all("error" not in cell for cell in found) and len(pictures(tmp_path / "b" / "base")) == 6
-    assert found[0]["suite"]["metrics"]["base"] == found[1]["suite"]["metrics"]["base"]
+    assert not any(cell.error for cell in found) and len(pictures(tmp_path / "b" / "base")) == 6
+    assert suite_of(found[0]).metrics.base == suite_of(found[1]).metrics.base
 
 
 def test_a_failed_cell_says_why_and_the_rest_goes_on(
@@ -98,7 +106,7 @@ def test_a_failed_cell_says_why_and_the_rest_goes_on(
 
     monkeypatch.setattr(PublishedSuites, "measure", failing)
     failed, good = bench(methods=["uce", "rece"], concepts=[GOGH], **options)
-    assert failed["error"] == "FloatingPointError: not a number" and "suite" in good
+    assert failed.error == "FloatingPointError: not a number" and failed.suite is None and good.suite
     assert "- uce style:Van Gogh, seed 0: FloatingPointError: not a number" in (tmp_path / "b" / "results.md").read_text()
     assert len(folder_reader.read(tmp_path / "b").suites) == 1
 
@@ -149,5 +157,5 @@ def test_from_the_command_line(options: dict[str, Any], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "| uce style:Van Gogh, seed 0 | base |" in result.output
-    cell = json.loads((tmp_path / "b" / "cells" / "uce" / "style-Van_Gogh-s0.json").read_text(encoding="utf-8"))
-    assert cell["suite"]["protocol"] == "unlearncanvas"
+    cell = Cell.read(tmp_path / "b" / "cells" / "uce" / "style-Van_Gogh-s0.json")
+    assert suite_of(cell).protocol == "unlearncanvas"

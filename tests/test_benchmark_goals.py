@@ -8,26 +8,27 @@ from typing import Any
 import pytest
 
 import goals as benchmark
-from excise.files import write_json
+import pages
+from excise.results.cell import Cell
+from pages import figure
 
 
 def cell(
     name: str, seed: int, erased: float, left: float, steering: float, destroyed: float, others: dict[str, float] | None
-) -> Any:
-    kept: dict[str, Any] = {"mean": {"value": 0.99}, "worst": {"value": 0.9 + left}}
-    if others is not None:
-        kept["steering"] = {label: {"value": value} for label, value in others.items()}
-    words = {"nats": {"share_left": {"value": left}, "base": {"value": 20.0}}, "steering": {"value": steering}}
-    figures = {"ira_of_base": 1.0, "cra_of_base": 0.98, "ira_worst": 1.0, "cra_worst": 0.94 + left, "fid_base": 100 * left}
-    about = {"concepts": [f"object:{name}"], "seed": seed, "erased": erased, "neutral": 0.02}
-    return {**about, **figures, "information": {**words, "destruction": {"value": destroyed}, "kept": kept}}
+) -> Cell:
+    words = pages.words(
+        share=figure(left), base=20.0, steering=figure(steering), destruction=destroyed, mean=figure(0.99),
+        worst=pages.named("object:house", 0.9 + left), others=[pages.named(*other) for other in (others or {}).items()],
+    )  # fmt: skip
+    kept = {"ira_of_base": 1.0, "cra_of_base": 0.98, "ira_worst": 1.0, "cra_worst": 0.94 + left, "fid_base": figure(100 * left)}
+    return pages.cell("m", f"object:{name}", seed, ua=1 - erased, information=words, **kept)
 
 
-def entries(tmp_path: Path, cells: dict[str, list[Any]]) -> dict[str, list[str]]:
+def entries(tmp_path: Path, cells: dict[str, list[Cell]]) -> dict[str, list[str]]:
     for method, own in cells.items():
         for one in own:
-            one["entrant"] = method
-            write_json(tmp_path / "cells" / method / f"{one['concepts'][0][7:]}-s{one['seed']}.json", one)
+            path = tmp_path / "cells" / method / f"{one.concepts[0][7:]}-s{one.seed}.json"
+            one.model_copy(update={"entrant": method}).write(path)
     lines = benchmark.table(benchmark.read([tmp_path], list(cells)))
     rows = [[entry.strip() for entry in line.strip("|").split("|")] for line in lines]
     return {row[0].split(":")[0]: row[1:] for row in rows}
@@ -36,7 +37,7 @@ def entries(tmp_path: Path, cells: dict[str, list[Any]]) -> dict[str, list[str]]
 def test_a_table_by_hand(tmp_path: Path) -> None:
     one = [
         cell("cat", 0, 0.03, 0.01, 0.06, 0.1, {"object:dog": 0.97, "object:bird": 1.01}),
-        cell("dog", 0, 0.02, 0.04, -0.02, -0.5, {"object:cat": 1.04}),
+        cell("dog", 0, 0.0195, 0.04, -0.02, -0.5, {"object:cat": 1.04}),
     ]
     found = entries(tmp_path, {"m": one, "other": [cell("cat", 0, 0.5, 0.2, -0.5, 0.3, None)]})
     assert found["goal"] == ["`m`, seed 0", "`other`, seed 0"]

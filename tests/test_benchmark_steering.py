@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+import pages
 import steering as benchmark
 from excise.files import write_json
 
 
 def measured(folder: Path, method: str, name: str, coefficient: float | None) -> None:
-    words = {"steering": None if coefficient is None else {"value": coefficient}}
-    write_json(folder / "cells" / method / f"{name}.json", {"concepts": ["object:cat"], "information": words})
+    words = pages.words(steering=None if coefficient is None else pages.figure(coefficient))
+    pages.cell("m", "object:cat", information=words).write(folder / "cells" / method / f"{name}.json")
 
 
 def audited(folder: Path, method: str, name: str, negated: tuple[int, int], broken: int, verdict: str) -> None:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import pages
 import table as benchmark
+from excise.results.cell import Cell
+from excise.results.evaluation import Figures
+from pages import figure
 
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = dict(
@@ -25,36 +29,27 @@ def test_every_row_is_that_of_the_cells(folder: str, seconds: bool) -> None:
 def test_a_row_by_hand() -> None:
     """Two erasures: means of what is left and kept, the largest share of nats, the steering farthest from 0, the worst other by name."""
 
-    def cell(name: str, erased: float, left: float, steering: float, worst: float) -> dict[str, object]:
-        nats = {"share_left": {"value": left}}
-        kept = {"mean": {"value": 0.9}, "worst": {"value": worst, "concept": f"object:near {name}"}}
-        figures = {
-            "ira_of_base": 1.0,
-            "cra_of_base": 0.9,
-            "ira_worst": worst,
-            "cra_worst": 0.8,
-            "fid_base": 2.0,
-            "seconds": 3.0,
-            "machine": "x86_64, 2 cores",
-        }
-        about = {"entrant": "m", "concepts": [f"object:{name}"], "seed": 0, "erased": erased, "neutral": 0.02, "ua": 1 - erased}
-        return {**about, **figures, "information": {"nats": nats, "steering": {"value": steering}, "kept": kept}}
+    def cell(name: str, erased: float, left: float, steering: float, worst: float) -> Cell:
+        least = pages.named(f"object:near {name}", worst)
+        words = pages.words(share=figure(left), steering=figure(steering), mean=figure(0.9), worst=least)
+        kept = {"ira_of_base": 1.0, "cra_of_base": 0.9, "ira_worst": worst, "cra_worst": 0.8, "fid_base": figure(2.0)}
+        return pages.cell("m", f"object:{name}", ua=1 - erased, information=words, seconds=3.0, **kept)
 
     cells = [cell("cat", 0.04, 0.01, -0.2, 0.7), cell("dog", 0.02, 0.05, 0.1, 0.5)]
     wanted = "| `m` | 2 | +1.0 | 97.0 | 100.0, 90.0 | 50, 80 | 2.0 | 3.0 % (5) | -0.05, -0.20 | 90.0 % | 50 % (*near dog* after *dog*) | 3.0 |"
     assert benchmark.table(cells, "object", seconds=True)[2:] == [wanted]
-    elsewhere = [cells[0], {**cells[1], "machine": "aarch64, 8 cores"}]
+    elsewhere = [cells[0], cells[1].model_copy(update={"machine": "aarch64, 8 cores"})]
     assert benchmark.table(elsewhere, "object", seconds=True)[2:] == [wanted.replace("| 3.0 |", "| - |")]
-    joint = {**cells[0], "concepts": ["object:cat", "object:dog"]}
+    joint = cells[0].model_copy(update={"concepts": ("object:cat", "object:dog")})
     assert benchmark.table([joint], "object")[2:] == []
 
 
 def test_a_member_by_hand() -> None:
-    kept = {"mean": {"value": 0.98}, "worst": {"value": 0.85, "concept": "object:bird"}}
-    words = {"nats": {"share_left": {"value": 0.01}}, "kept": kept}
-    rates = {"erased": 0.02, "neutral": 0.01, "ua": 0.98, "nra": 0.9, "ora": 0.95, "cra_of_base": 1.0, "fid_base": 2.64}
-    owl = {"concepts": ["member:owl"], **rates, "base": {"nra": 0.9375, "ora": 0.95}, "information": words}
-    cells = [owl, {**owl, "concepts": ["object:cat"]}]
+    words = pages.words(share=figure(0.01), mean=figure(0.98), worst=pages.named("object:bird", 0.85))
+    base = Figures(ua=figure(0.04), nra=figure(0.9375), ora=figure(0.95))
+    rates = {"neutral": figure(0.01), "nra": figure(0.9), "ora": figure(0.95), "cra_of_base": 1.0, "fid_base": figure(2.64)}
+    owl = pages.cell("m", "object:owl", ua=0.98, information=words, base=base, **rates)
+    cells = [owl.model_copy(update={"concepts": (label,)}) for label in ("member:owl", "object:cat")]
     assert benchmark.members(cells)[2:] == ["| *owl* | +1.0 | 98.0 | 96 | 100, 100 | 2.6 | 1.0 % | 98.0 % | 85 % (*bird*) |"]
 
 

@@ -33,6 +33,7 @@ from excise.erasure import training
 from excise.methods import get as get_method
 from excise.models import single_file
 from excise.requests.erase import EraseRequest
+from excise.results.erasure import ErasureResult
 from excise.settings import parse
 
 QUICK = {"rounds": 2, "steps": 1, "batch": 4, "trajectories": 2, "sampler_steps": 2}
@@ -80,8 +81,8 @@ class TestErase:
         printed = ok("erase", "cat", "--model", tiny_canvas, "--out", tmp_path / "cat", *SETS, "--json", tmp_path / "n.json")
         for word in ("UA", "IRA", "CRA", "neutral", "base model", "edited model", "erased object:cat", "before_after.png"):
             assert word in printed
-        numbers = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
-        assert f"{100 * numbers['ua']:.1f} %" in printed
+        found = ErasureResult.read(tmp_path / "n.json").evaluation
+        assert found is not None and f"{100 * found.ua.value:.1f} %" in printed
 
     def test_the_folder_is_named_after_the_concepts(
         self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -210,14 +211,13 @@ class TestEvaluate:
     def test_takes_the_concepts_from_the_edit(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         few = ("--target-pictures", 6, "--other-pictures", 3, "--model", tiny_canvas)
         printed = ok("evaluate", "--edit", edit, *few, "--json", tmp_path / "n.json")
-        numbers = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
-        assert set(numbers["per_target"]) == {"object:cat"} and numbers["n"]["target"] == 6
-        keys = "ua ira cra neutral ua_ci ira_ci cra_ci n base seconds peak_mb seed model method concepts base_fingerprint dtype versions"
-        assert set(keys.split()) <= numbers.keys() and numbers["method"] == "mim" and numbers["concepts"] == ["object:cat"]
-        assert (
-            numbers["seconds"] > 0
-            and numbers["edits"][0]["artefact_hash"] == hashlib.sha256((edit / "edit.safetensors").read_bytes()).hexdigest()
-        )
+        found = ErasureResult.read(tmp_path / "n.json")
+        assert found.evaluation and found.provenance and found.evaluation.pictures.target == 6
+        assert [target.concept for target in found.evaluation.targets] == ["object:cat"] == list(found.concepts)
+        assert found.method == "mim" and found.seconds and found.seconds > 0 and found.peak_mb
+        (edited,) = found.provenance.edits
+        assert edited.artefact_hash == hashlib.sha256((edit / "edit.safetensors").read_bytes()).hexdigest()
+        assert found.provenance.base_fingerprint and found.provenance.versions
         assert "UA" in printed
         assert "exists" in refused(2, "evaluate", "--edit", edit, *few, "--json", tmp_path / "n.json")
 
@@ -229,9 +229,8 @@ class TestEvaluate:
         ok("erase", "dog", *made, *quick)
         few = ("--target-pictures", 3, "--other-pictures", 3, "--model", tiny_canvas)
         ok("evaluate", "--edit", edit, "--edit", tmp_path / "dog", *few, "--json", tmp_path / "n.json")
-        numbers = json.loads((tmp_path / "n.json").read_text(encoding="utf-8"))
-        assert numbers["method"] == "mim+spm" and set(numbers["per_target"]) == {"object:cat", "object:dog"}
-        assert numbers["seconds"] is None
+        found = ErasureResult.read(tmp_path / "n.json")
+        assert found.method == "mim+spm" and found.concepts == ("object:cat", "object:dog") and found.seconds is None
 
     def test_the_base_alone(self, tiny_canvas: Path) -> None:
         ok("evaluate", "--concept", "dog", "--model", tiny_canvas, "--target-pictures", "3", "--other-pictures", "3")

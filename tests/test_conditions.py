@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import diffusers
@@ -19,6 +18,7 @@ from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _noise
 from excise.evaluation.prompt_grid import APART
 from excise.jobs.erase import erase
 from excise.models import Model
+from excise.results.variation import Variation
 from excise.statistics import wilson
 
 PROMPTS, SEEDS = ["a picture of a cat", "a sketch of a dog", ""], [3, 1, 4]
@@ -135,9 +135,10 @@ def test_who_is_asked_what(canvas: Model, edit: WeightEdit) -> None:
     expected = [canvas.sample(prompts, seeds), edited, canvas.sample([pair.masked] * 3, seeds)]
     assert all(same(found, made) for found, made in zip(pictures, expected, strict=True))
     assert not same(edited, expected[0])
-    assert [told[0][who]["value"] for who in ("base", "edited", "neutral")] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert told[0]["edited"]["ci"] == list(wilson(2, 3)) and told[0]["prompt"] == pair.prompt
-    assert "pairs" not in told[0] and "steps" not in told[0]
+    (found,) = told
+    assert [each.value for each in (found.base, found.edited, found.neutral)] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert found.edited.interval == wilson(2, 3) and found.prompt == pair.prompt and found.left == pytest.approx(-1 / 3)
+    assert found.steps is None and found.n == 3
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +155,9 @@ class TestCommand:
         command = ["vary", str(cat), "--model", str(tiny_canvas), "--pictures", "1", "--json", str(out)]
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
-        told = json.loads(out.read_text())
-        assert told["concept"] == "object:cat" and len(told["conditions"]) > 20
-        assert told["edits"][0]["name"] == "mim" and "float32" in told["base_fingerprint"]
+        told = Variation.read(out)
+        assert told.concept == "object:cat" and len(told.conditions) > 20
+        assert told.provenance.edits[0].name == "mim" and "float32" in told.provenance.base_fingerprint
         assert "EulerDiscrete" in result.output and "image to image" in result.output
         again = CliRunner().invoke(app, command)
         assert again.exit_code == 2 and "exists" in again.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import tiny
 from excise.concepts import Catalog
 from excise.evaluation import evaluate
 from excise.evaluation.protocol import VARIANTS
+from excise.figures import Figure
 from excise.models import Model
 from excise.resampling import macro_interval
+from excise.results.evaluation import ConceptShares, Evaluation, Figures, PictureCounts
 from excise.statistics import wilson
 from painting import Painter, Shown, no_change, painted
 
@@ -34,10 +37,20 @@ def painter(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> Painter:
     return painted(canvas, monkeypatch)
 
 
-def figures(painter: Painter, *names: str, **options: Any) -> dict[str, Any]:
+def figures(painter: Painter, *names: str, **options: Any) -> Evaluation:
     model = painter.model
     targets = [model.catalog.resolve(name) for name in names]
-    return evaluate(model, targets, no_change(model), **{**PICTURES, **options}).to_dict()
+    return evaluate(model, targets, no_change(model), **{**PICTURES, **options})
+
+
+def values(found: Figures, *names: str) -> list[float | None]:
+    """Without intervals; None where nothing was measured."""
+    figures: list[Figure | None] = [getattr(found, name) for name in names]
+    return [figure and figure.value for figure in figures]
+
+
+def shares(concepts: Sequence[ConceptShares]) -> dict[str, ConceptShares]:
+    return {each.concept: each for each in concepts}
 
 
 def not_as(**wrong: str) -> Any:
@@ -55,30 +68,29 @@ class TestGolden:
     @pytest.mark.parametrize("name", ["cat", "sketch", "tabby"])
     def test_all_right(self, painter: Painter, name: str) -> None:
         found = figures(painter, name)
-        assert (found["ua"], found["ira"], found["cra"]) == (0, 1, 1)
-        assert found["erased"] == 1 and found["neutral"] == 0
-        assert {found[key] for key in ("ira_of_base", "cra_of_base", "ira_worst", "cra_worst")} == {1}
-        assert (found["base"]["ua"], found["base"]["ira"], found["base"]["cra"]) == (0, 1, 1)
+        assert values(found, "ua", "ira", "cra", "neutral") == [0, 1, 1, 0] and found.erased == 1
+        assert {getattr(found, name) for name in ("ira_of_base", "cra_of_base", "ira_worst", "cra_worst")} == {1}
+        assert values(found.base, "ua", "ira", "cra", "neutral") == [0, 1, 1, 0]
 
     @pytest.mark.parametrize("name, instead", [("cat", "dog"), ("sketch", "photo"), ("tabby", "kitten")])
     def test_wrong_on_the_target_alone(self, painter: Painter, name: str, instead: str) -> None:
         painter.edited = not_as(**{name: instead})
         found = figures(painter, name)
-        assert (found["ua"], found["erased"], found["ira"], found["cra"]) == (1, 0, 1, 1)
-        assert found["base"]["ua"] == 0
+        assert values(found, "ua", "ira", "cra") == [1, 1, 1] and found.erased == 0
+        assert found.base.ua.value == 0
 
     def test_the_counts(self, painter: Painter) -> None:
         """Two pictures of the cat in each of three styles; the dog and the bird once in each."""
         found = figures(painter, "cat")
-        assert found["n"] == {"target": 6, "retained": 6, "neutral": 6, "seeds_from": 0}
-        assert found["per_target"]["object:cat"]["n"] == 6
-        counts = {label: concept["n"] for label, concept in found["per_concept"].items()}
+        assert found.pictures == PictureCounts(target=6, retained=6, neutral=6) and found.seeds_from == 0
+        assert shares(found.targets)["object:cat"].n == 6
+        counts = {each.concept: each.n for each in found.retained}
         assert counts == {"object:dog": 3, "object:bird": 3, "style:photo": 2, "style:sketch": 2, "style:pixel art": 2}
 
     def test_without_an_edit_base_and_edited_are_the_same(self, painter: Painter) -> None:
         painter.base = not_as(cat="dog")
-        found = evaluate(painter.model, [painter.model.catalog.resolve("cat")], **PICTURES).to_dict()  # type: ignore[arg-type]
-        assert found["ua"] == found["base"]["ua"] == 1
+        found = evaluate(painter.model, [painter.model.catalog.resolve("cat")], **PICTURES)  # type: ignore[arg-type]
+        assert found.ua == found.base.ua and found.ua.value == 1
 
     def test_a_mean_over_concepts_by_hand(self, painter: Painter) -> None:
         """The dog is lost in sketch, one picture of three: 2/3; the bird never. IRA is the mean; of styles, sketch loses nothing."""
@@ -88,16 +100,18 @@ class TestGolden:
 
         painter.edited = see
         found = figures(painter, "cat")
-        assert found["ira"] == pytest.approx((2 / 3 + 1) / 2) and found["cra"] == 1
-        assert found["ira_worst"] == pytest.approx(2 / 3) and found["cra_worst"] == 1
-        assert found["per_concept"]["object:dog"] == {"base": 1.0, "edited": pytest.approx(2 / 3), "n": 3}
+        assert values(found, "ira", "cra") == [pytest.approx((2 / 3 + 1) / 2), 1]
+        assert found.ira_worst == pytest.approx(2 / 3) and found.cra_worst == 1
+        dog = shares(found.retained)["object:dog"]
+        assert (dog.base, dog.edited, dog.n, dog.neutral) == (1.0, pytest.approx(2 / 3), 3, None)
 
     def test_ua_of_several_targets_has_the_interval_of_a_mean_over_concepts(self, painter: Painter) -> None:
         """The cat is gone and the dog stays: pooled pictures alone would say that half is left of both."""
         painter.edited = not_as(cat="bird")
         found = figures(painter, "cat", "dog")
         low, high = macro_interval([0, 6], [6, 6])
-        assert found["ua"] == 0.5 and found["ua_ci"] == pytest.approx([1 - high, 1 - low]) == [0, 1]
+        assert found.ua.value == 0.5 and found.ua.n == 12
+        assert found.ua.interval == pytest.approx((1 - high, 1 - low)) == (0, 1)
 
 
 class TestRatios:
@@ -114,17 +128,17 @@ class TestRatios:
 
         painter.base, painter.edited = see("base"), see("edited")
         found = figures(painter, "cat")
-        assert found["base"]["ira"] == pytest.approx((1 / 3 + 2 / 3) / 2)
-        assert found["ira"] == pytest.approx((1 + 1 / 3) / 2)
-        assert found["ira_of_base"] == pytest.approx((1 + 1 / 2) / 2)
-        assert found["ira_worst"] == pytest.approx(1 / 2)
+        assert values(found.base, "ira") == pytest.approx([(1 / 3 + 2 / 3) / 2])
+        assert values(found, "ira") == pytest.approx([(1 + 1 / 3) / 2])
+        assert found.ira_of_base == pytest.approx((1 + 1 / 2) / 2)
+        assert found.ira_worst == pytest.approx(1 / 2)
 
     def test_leave_out_what_the_base_does_not_know(self, painter: Painter) -> None:
         painter.base = not_as(dog="other")
-        assert figures(painter, "cat")["ira_of_base"] == 1
+        assert figures(painter, "cat").ira_of_base == 1
         painter.base = not_as(dog="other", bird="other")
         found = figures(painter, "cat", seed=100)
-        assert found["ira_of_base"] is None and found["ira_worst"] is None and found["base"]["ira"] == 0
+        assert found.ira_of_base is None and found.ira_worst is None and values(found.base, "ira") == [0]
 
 
 class TestNeutral:
@@ -136,8 +150,9 @@ class TestNeutral:
 
         painter.base, painter.edited = see, not_as(cat="dog")
         found = figures(painter, "cat")
-        assert found["neutral"] == 0.5 and found["per_target"]["object:cat"]["neutral"] == 0.5
-        assert found["neutral_ci"] == pytest.approx(wilson(3, 6))
+        assert shares(found.targets)["object:cat"].neutral == 0.5
+        assert found.neutral is not None and found.neutral == found.base.neutral and found.neutral.value == 0.5
+        assert found.neutral.interval == pytest.approx(wilson(3, 6))
         masked = {(prompt, seed) for prompt, seed in painter.prompts() if " cat" not in prompt and "in " in prompt}
         assert ("a picture in sketch style", 1) in masked
         assert not any(prompt.startswith("a picture in") for prompt, _ in painter.prompts(changed=True))
@@ -159,26 +174,26 @@ class TestMembers:
 
         painter.edited = see
         found = figures(painter, "tabby")
-        assert found["nra"] == 0 and found["ora"] == pytest.approx((2 / 3 + 1) / 2)
-        assert found["ua"] == 0 and found["cra"] == 1
-        assert set(found["per_concept"]) == {
+        assert values(found, "nra", "ora") == [0, pytest.approx((2 / 3 + 1) / 2)]
+        assert values(found, "ua", "cra") == [0, 1]
+        assert set(shares(found.retained)) == {
             "object:cat", "object:dog", "object:bird", "member:kitten", "style:photo", "style:sketch", "style:pixel art",
         }  # fmt: skip
-        assert found["ira"] == pytest.approx((1 + 2 / 3 + 1 + 0) / 4)
-        assert found["base"]["nra"] == found["base"]["ora"] == 1
+        assert values(found, "ira") == pytest.approx([(1 + 2 / 3 + 1 + 0) / 4])
+        assert values(found.base, "nra", "ora") == [1, 1]
 
     def test_a_member_with_no_other_beside_it(self, painter: Painter) -> None:
         """The owl is the bird's only member: there is nothing near to measure, and that is not a 0."""
         found = figures(painter, "owl")
-        assert found["nra"] is None and found["nra_ci"] is None and found["ora"] == 1
+        assert values(found, "nra", "ora") == [None, 1]
 
     def test_two_members_of_an_object(self, painter: Painter) -> None:
         painter.edited = not_as(tabby="lamp", kitten="lamp")
         found = figures(painter, "tabby", "kitten")
-        assert found["ua"] == 1 and found["nra"] is None and found["ora"] == 1
+        assert values(found, "ua", "nra", "ora") == [1, None, 1]
 
     def test_objects_and_styles_have_neither(self, painter: Painter) -> None:
-        assert {"nra", "ora"}.isdisjoint(figures(painter, "cat"))
+        assert values(figures(painter, "cat"), "nra", "ora") == [None, None]
 
 
 class TestSeveralConcepts:
@@ -186,24 +201,24 @@ class TestSeveralConcepts:
         """The cat is gone, the dog is left: UA is the mean over targets."""
         painter.edited = not_as(cat="other")
         found = figures(painter, "cat", "dog")
-        assert found["ua"] == 0.5 and found["ira"] == 1
-        assert {label: target["edited"] for label, target in found["per_target"].items()} == {"object:cat": 0, "object:dog": 1}
-        assert [label for label in found["per_concept"] if label.startswith("object")] == ["object:bird"]
+        assert values(found, "ua", "ira") == [0.5, 1]
+        assert {each.concept: each.edited for each in found.targets} == {"object:cat": 0, "object:dog": 1}
+        assert [label for label in shares(found.retained) if label.startswith("object")] == ["object:bird"]
 
     def test_of_both_kinds(self, painter: Painter) -> None:
         """Neither the cat nor sketch is asked for in anything retained; IRA and CRA are over all that is retained."""
         painter.edited = not_as(cat="other", sketch="photo", bird="other")
         found = figures(painter, "cat", "style:sketch")
-        assert found["ua"] == 1 and set(found["per_concept"]) == {"object:dog", "object:bird", "style:photo", "style:pixel art"}
-        assert found["ira"] == found["cra"] == pytest.approx(3 / 4)
+        assert set(shares(found.retained)) == {"object:dog", "object:bird", "style:photo", "style:pixel art"}
+        assert values(found, "ua", "ira", "cra") == pytest.approx([1, 3 / 4, 3 / 4])
         prompts = {prompt for prompt, _ in painter.prompts()}
         assert not any("cat" in prompt and "sketch" in prompt for prompt in prompts)
 
     def test_everything(self, painter: Painter) -> None:
         """Nothing is left to keep: not measured, never 0."""
         found = figures(painter, "cat", "dog", "bird")
-        assert found["ua"] == 0 and found["ira"] is None and found["cra"] is None and found["ira_ci"] is None
-        assert found["ira_of_base"] is None and found["per_concept"] == {}
+        assert values(found, "ua", "ira", "cra") == [0, None, None]
+        assert found.ira_of_base is None and found.retained == ()
 
 
 class TestVariants:
@@ -218,9 +233,10 @@ class TestVariants:
 
         painter.edited = see
         found = figures(painter, "cat")
-        assert found["cra"] == 1 and found["variants"]["uc-cross-excl"]["cra"] == 1
-        assert found["variants"]["uc"]["cra"] == pytest.approx(2 / 3)
-        assert found["variants"]["uc"]["ira"] == found["variants"]["uc"]["ua"] + 1 == 1
+        own, other = found.variants
+        assert (own.name, other.name) == ("uc-cross-excl", "uc") and (own.ua, own.cra) == (found.ua, found.cra)
+        assert values(found, "cra") == [1] and other.cra and other.cra.value == pytest.approx(2 / 3)
+        assert other.ira and other.ira.value == 1 and other.ua.value == 0
 
     def test_style(self, painter: Painter) -> None:
         def see(asked: Shown, prompt: str, seed: int) -> Shown:
@@ -228,14 +244,15 @@ class TestVariants:
 
         painter.edited = see
         found = figures(painter, "sketch")
-        assert found["cra"] == 1 and found["variants"]["uc"]["cra"] == pytest.approx(2 / 3)
+        other = found.variants[1].cra
+        assert values(found, "cra") == [1] and other and other.value == pytest.approx(2 / 3)
 
     def test_denominators(self, painter: Painter) -> None:
         """2 objects x 3 styles x 1 picture; with the target's 3 objects x 3 styles. Its second pictures count for UA alone."""
-        variants = figures(painter, "cat")["variants"]
-        assert variants["uc-cross-excl"]["n"] == {"ua": 6, "ira": 6, "cra": 6}
-        assert variants["uc"]["n"] == {"ua": 6, "ira": 6, "cra": 9}
-        assert {name: variant["counts"] for name, variant in variants.items()} == VARIANTS
+        variants = figures(painter, "cat").variants
+        counts = [[each and each.n for each in (variant.ua, variant.ira, variant.cra)] for variant in variants]
+        assert counts == [[6, 6, 6], [6, 6, 9]]
+        assert {variant.name: variant.counts for variant in variants} == VARIANTS
 
 
 class TestSeeds:
@@ -250,12 +267,12 @@ class TestSeeds:
 
     def test_start_where_they_are_told(self, painter: Painter) -> None:
         found, first = figures(painter, "cat", seed=40), 40 * 2**16
-        assert {seed for _, seed in painter.prompts()} == {first, first + 1} and found["n"]["seeds_from"] == first
+        assert {seed for _, seed in painter.prompts()} == {first, first + 1} and found.seeds_from == first
 
     def test_order_of_targets_does_not_matter(self, painter: Painter) -> None:
         painter.edited = not_as(cat="dog")
         one, other = figures(painter, "cat", "bird"), figures(painter, "bird", "cat")
-        assert one["ua"] == other["ua"] and one["per_concept"] == other["per_concept"]
+        assert one.ua == other.ua and one.retained == other.retained
 
 
 class TestRefused:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,8 @@ from excise.cli import app
 from excise.evaluation.gold import GoldGroup, distances, total_variation
 from excise.jobs.bench import bench
 from excise.report.method_table import groups
+from excise.results.cell import Cell
+from excise.results.evaluation import GoldDistances
 
 SMALL = {"target_pictures": 6, "other_pictures": 3, "information": False, "quality": False, "device": "cpu"}
 
@@ -48,12 +49,13 @@ def test_distances_by_hand() -> None:
         GoldGroup(torch.tensor([3, 4, 5]), False),
     ]
     found = distances(reading, gold, rows, judge)
-    assert found["target"] == pytest.approx((0.5 + 0) / 2)
-    assert found["kept"] == pytest.approx((1 + 1 + 2 / 3 + 0) / 4)
-    assert found["fid"] == pytest.approx(0, abs=1e-6)
-    far = distances({**reading, "features": features + 2}, gold, rows, judge)
-    assert far["fid"] == pytest.approx(12, rel=1e-4) and far["fid_ci"][0] - 1e-3 <= 12 <= far["fid_ci"][1] + 1e-3
-    assert distances(gold, gold, rows, judge)["kept"] == 0 and distances(gold, gold, rows[:1], judge)["kept"] is None
+    assert found.target == pytest.approx((0.5 + 0) / 2)
+    assert found.kept == pytest.approx((1 + 1 + 2 / 3 + 0) / 4)
+    assert found.fid and found.fid.value == pytest.approx(0, abs=1e-6)
+    far = distances({**reading, "features": features + 2}, gold, rows, judge).fid
+    assert far and far.value == pytest.approx(12, rel=1e-4) and far.n == 6
+    assert far.interval and far.interval[0] - 1e-3 <= 12 <= far.interval[1] + 1e-3
+    assert distances(gold, gold, rows, judge).kept == 0 and distances(gold, gold, rows[:1], judge).kept is None
 
 
 @pytest.fixture
@@ -71,27 +73,33 @@ def gold(tiny_canvas: Path, tmp_path: Path) -> Path:
 
 
 def test_a_row_of_its_own_and_the_others_distances(tiny_canvas: Path, gold: Path, tmp_path: Path) -> None:
-    def run(**options: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    def run(**options: Any) -> dict[tuple[str, str], Cell]:
         cells = bench(methods=["uce"], concepts=["cat", "dog"], model=tiny_canvas, out=tmp_path / "b", **{**SMALL, **options})
-        return {(cell["entrant"], cell["concepts"][0]): cell for cell in cells}
+        return {(cell.entrant, cell.task): cell for cell in cells}
 
-    before = run()
-    assert before["uce", "object:cat"]["gold"] is None
+    def distance(cell: Cell) -> GoldDistances | None:
+        assert cell.evaluation is not None
+        return cell.evaluation.gold
+
+    assert distance(run()["uce", "object:cat"]) is None
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "b" / "cells").rglob("*.json")}
     cells = run(gold={"cat": gold})
     changed = {path.parent.name + path.stem for path in stamps if path.stat().st_mtime_ns != stamps[path]}
     assert changed == {"uceobject-cat-s0"}, "cells of other concepts stay as they are"
     assert set(cells) == {("uce", "object:cat"), ("uce", "object:dog"), ("retrained", "object:cat")}
-    exact, other = cells["retrained", "object:cat"], cells["uce", "object:cat"]["gold"]
-    assert exact["gold"]["target"] == exact["gold"]["kept"] == 0 and exact["gold"]["fid"] == pytest.approx(0, abs=1e-3)
-    assert other["fid"] > 0.01 and other["base"] == exact["gold"]["base"] and other["base"]["fid"] > 0.01
-    assert "seconds" not in exact and exact["settings"] == {} and str(gold) not in json.dumps(exact)
-    shown = groups([dict(cell) for cell in cells.values()])[0]
+    retrained = cells["retrained", "object:cat"]
+    exact, other = distance(retrained), distance(cells["uce", "object:cat"])
+    assert exact and exact.target == exact.kept == 0 and exact.fid and exact.fid.value == pytest.approx(0, abs=1e-3)
+    assert other and other.fid and other.fid.value > 0.01 and other.base and other.base == exact.base
+    assert other.base.fid and other.base.fid.value > 0.01
+    assert retrained.seconds is None and retrained.settings == {} and str(gold) not in retrained.model_dump_json()
+    shown = groups(list(cells.values()))[0]
     by_name = {row.name: row.numbers for row in (*shown.rows, shown.base)}
-    assert by_name["uce"]["gold.fid"].value == other["fid"] and by_name["base model"]["gold.fid"].value == other["base"]["fid"]
+    assert by_name["uce"]["gold_fid"].value == other.fid.value
+    assert by_name["base model"]["gold_fid"].value == other.base.fid.value
     with open(tmp_path / "b" / "results.csv", encoding="utf-8") as file:
         table = {row["entrant"] + row["concept"]: row for row in csv.DictReader(file)}
-    assert float(table["uceobject:cat"]["gold_fid"]) == other["fid"] and table["uceobject:dog"]["gold_fid"] == ""
+    assert float(table["uceobject:cat"]["gold_fid"]) == other.fid.value and table["uceobject:dog"]["gold_fid"] == ""
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
+from excise.figures import Figure
 from excise.information.summaries import collateral
-from excise.resampling import bootstrap, interval, resample
+from excise.resampling import Estimate, bootstrap, interval, resample
 from excise.statistics import student_quantile
 
 
@@ -59,15 +60,24 @@ def test_of_few_pictures_it_is_so_too(n: int) -> None:
 def test_the_mean_over_groups_has_the_pooled_degrees_of_freedom() -> None:
     """Shares of three concepts, three pictures each: t with 6 degrees and the spread of the mean of three means, by scipy."""
     groups = 0.5 + 0.1 * torch.randn(3, 3, generator=generator(), dtype=torch.float64)
-    kept = {str(i): bootstrap(mean, [own], resample(3, generator(i), 20_000)) for i, own in enumerate(groups)}
-    found = collateral(kept)
+    drawn = [bootstrap(mean, [own], resample(3, generator(i), 20_000)) for i, own in enumerate(groups)]
+    found = collateral({str(i): (estimate.figure, draws) for i, (estimate, draws) in enumerate(drawn)})
     spread = math.sqrt(sum(stats.sem(own) ** 2 for own in groups)) / 3
     low, high = stats.t.interval(0.95, 6, loc=groups.mean(), scale=spread)
-    assert found is not None and (found.mean.low, found.mean.high) == pytest.approx((low, high), abs=0.01)
+    assert found and found.mean and found.mean.interval == pytest.approx((low, high), abs=0.01)
     louder = collateral(
-        {label: (replace(each, value=each.value + 0.49), draws + 0.49) for label, (each, draws) in kept.items()}
+        {str(i): (replace(each, value=each.value + 0.49).figure, draws + 0.49) for i, (each, draws) in enumerate(drawn)}
     )
-    assert louder is not None and louder.mean.high <= 1, "each counts as at most 1"
+    assert louder and louder.mean and louder.mean.interval and louder.mean.interval[1] <= 1, "each counts as at most 1"
+
+
+def test_a_share_that_is_undefined_leaves_no_mean_and_no_worst() -> None:
+    """An edit that overflows on one concept must not look better than one that only harms it."""
+    picks = resample(3, generator())
+    good, draws = bootstrap(mean, [torch.tensor([0.9, 1.0, 0.8])], picks)
+    found = collateral({"object:dog": (good.figure, draws), "object:bird": (None, draws * math.nan)})
+    assert found and found.mean is None and found.worst is None and [each.concept for each in found.kept] == ["object:dog"]
+    assert collateral({}) is None
 
 
 def test_samples_are_resampled_in_pairs() -> None:
@@ -79,5 +89,6 @@ def test_samples_are_resampled_in_pairs() -> None:
 def test_one_picture_has_no_interval() -> None:
     estimate, _ = bootstrap(mean, [torch.tensor([2.0])], resample(1, generator()))
     assert estimate.value == 2 and math.isnan(estimate.low)
-    assert estimate.to_dict() == {"value": 2.0, "low": None, "high": None, "n": 1}
+    assert estimate.figure == Figure(value=2.0, n=1)
+    assert Estimate(math.nan, 1.0, 2.0, 3).figure is None
     assert all(math.isnan(end) for end in interval(1.0, torch.full((5,), math.nan), 10))

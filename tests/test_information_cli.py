@@ -13,10 +13,14 @@ from typer.testing import CliRunner
 from excise.cli import app
 from excise.edits import Dense, Manifest, WeightEdit, load_edit
 from excise.edits.applied import base_fingerprint
+from excise.figures import Figure
 from excise.jobs.measure import measure
 from excise.models import load
 from excise.models.fingerprint import named_tensors
 from excise.report import information_table
+from excise.results.cell import CellInformation
+from excise.results.information import Collateral, ConceptReading, Forms, Measurement, Reading
+from pages import SETTINGS
 
 SMALL = ["--budget", "2500", "--device", "cpu"]
 
@@ -139,8 +143,24 @@ def test_bad_input_is_one_line_and_code_2(arguments: list[str], message: str, ti
     assert "Traceback" not in result.output
 
 
-def estimate(value: float, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
-    return {"value": value, "low": low, "high": high}
+def estimate(value: float, low: float | None = None, high: float | None = None) -> Figure:
+    return Figure(value=value, low=low, high=high, n=9)
+
+
+def measurement(words: Reading, collateral: Collateral | None = None, others: int = 0) -> Measurement:
+    """Of one concept, and of others that read the same."""
+    reading = ConceptReading(
+        concept="cat", pictures=9, source="s", prompts=(), conditional=words, unconditional=words, destruction=estimate(0)
+    )
+    return Measurement(
+        model="m",
+        edits=(),
+        concepts=(reading,),
+        others=(reading,) * others,
+        collateral=collateral,
+        settings=SETTINGS,
+        seconds=1.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,43 +171,41 @@ def estimate(value: float, low: float | None = None, high: float | None = None) 
         (estimate(0.01, 0.01, 0.02), 0.01, False, "all but 1 % of what its words said is gone"),
         (estimate(0.0, -0.1, 0.1), 0.4, False, "hardly what they said"),
         (estimate(0.0, -0.1, 0.1), 0.0, True, "say nothing any more"),
-        ("undefined", 1.0, False, "undefined"),
+        (None, 1.0, False, "undefined"),
     ],
 )
-def test_verdicts(steering: Any, left: float, at_floor: bool, words: str) -> None:
-    forms = {"orthogonal": estimate(1), "plain": estimate(1), "steering_blind": "undefined", "at_floor": at_floor}
-    conditional = {
-        "base": {**forms, "at_floor": False},
-        "edited": forms,
-        "share_left": estimate(left),
-        "steering_direct": steering,
-    }
-    about = {"concept": "cat", "source": "s", "destruction": estimate(0)}
-    reading = {**about, "conditional": conditional, "unconditional": conditional}
-    result = {
-        "concepts": [reading],
-        "others": [],
-        "collateral": None,
-        "seconds": 1.0,
-        "settings": {"evaluations": 5, "self_made_pictures": False},
-    }
-    assert words in information_table.lines(result)[0]
-    assert len(information_table.table(result)[0]) == len(information_table.columns(result))
+def test_verdicts(steering: Figure | None, left: float, at_floor: bool, words: str) -> None:
+    base = Forms(orthogonal=estimate(1), plain=estimate(1), floor=0.01, at_floor=False)
+    edited = base.model_copy(update={"at_floor": at_floor})
+    found = measurement(Reading(base=base, edited=edited, share_left=estimate(left), steering=steering))
+    assert words in information_table.lines(found)[0]
+    assert len(information_table.table(found)[0]) == len(information_table.columns(found))
 
 
 def test_what_was_not_finite_is_undefined_and_breaks_no_table() -> None:
-    """An edit that overflows: every estimate of the edited model has no value."""
-    none: dict[str, Any] = {"value": None, "low": None, "high": None, "n": 4}
-    base = {"orthogonal": estimate(1), "plain": estimate(1), "steering_blind": estimate(1), "at_floor": False}
-    edited = {"orthogonal": none, "plain": none, "steering_blind": none, "at_floor": False}
-    words = {"base": base, "edited": edited, "share_left": none, "steering_direct": none}
-    reading = {"concept": "cat", "source": "s", "destruction": none, "conditional": words, "unconditional": words}
-    kept = {"mean": none, "worst": {**none, "concept": "object:dog"}, "kept": {}}
-    result = {
-        "concepts": [reading], "others": [{**reading, "concept": "dog"}], "collateral": kept, "seconds": 1.0,
-        "settings": {"evaluations": 5, "self_made_pictures": False},
-    }  # fmt: skip
-    (row, _), lines = information_table.table(result), information_table.lines(result)
+    """An edit that overflows: every figure of the edited model is undefined."""
+    base = Forms(orthogonal=estimate(1), plain=estimate(1), steering=estimate(1), floor=0.01, at_floor=False)
+    found = measurement(Reading(base=base, edited=Forms(floor=0.01, at_floor=False)), Collateral(kept=()), others=1)
+    undefined = found.concepts[0].model_copy(update={"destruction": None})
+    found = found.model_copy(update={"concepts": (undefined,)})
+    (row, _), lines = information_table.table(found), information_table.lines(found)
     assert row[2:] == ("undefined", "undefined", "1.00 → undefined", "1.00 → undefined", "undefined", "undefined", "undefined")
     assert "keep undefined" in lines[0] and "steering undefined" in lines[1]
-    assert information_table.figures(result)["steering"] is None
+    assert CellInformation.of(found).steering is None
+
+
+def test_an_edit_that_overflows_is_measured_as_undefined(tiny_canvas: Path, tmp_path: Path) -> None:
+    model = load(tiny_canvas, device="cpu")
+    deltas = {n: Dense(torch.full_like(p, 3e38)) for n, p in named_tensors(model).items() if "attn2.to_v" in n}
+    concepts = [{"kind": "object", "name": "cat", "phrases": ["a cat"]}]
+    edit = WeightEdit(deltas, Manifest(model=model.name, base=base_fingerprint(model), method="hand", concepts=concepts))
+    edit.save_pretrained(tmp_path / "edit")
+    found = measure(edit=tmp_path / "edit", model=tiny_canvas, json=tmp_path / "n.json", budget=2500, device="cpu")
+    cat = found.concepts[0]
+    assert cat.conditional.base.orthogonal and cat.conditional.edited and cat.conditional.edited.orthogonal is None
+    assert cat.maps and cat.maps.base and cat.maps.edited is None and cat.curve and cat.curve.edited is None
+    assert found.collateral and found.collateral.mean is None
+    again = Measurement.read(tmp_path / "n.json")
+    assert again.model_copy(update={"provenance": None}) == found.model_copy(
+        update={"concepts": tuple(each.model_copy(update={"examples": ()}) for each in found.concepts)}
+    )

@@ -17,11 +17,11 @@ from excise.edits.applied import applied_edits, base_fingerprint
 from excise.information import PictureSet, make_pictures, measure, read_pictures
 from excise.information.budget import least_budget, make_plan
 from excise.information.heat_map import heat_map_figure, save_figure
-from excise.information.measurement import Measurement
 from excise.information.picture_sets import all_wordings, plain_wordings
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
 from excise.report.plots import curves
+from excise.results.information import Measurement
 
 SMALL = 1500
 
@@ -76,10 +76,8 @@ def test_ignored_words_leave_nothing_and_the_blind_coefficient_says_undefined(ex
     cat = found.concepts[0].conditional
     assert cat.edited is not None and cat.edited.orthogonal.value == 0 and cat.edited.at_floor
     assert cat.steering is not None and cat.steering.value == 0
-    told = found.to_dict()["concepts"][0]["conditional"]
-    assert told["edited"]["steering_blind"] == "undefined"
-    assert told["steering_direct"]["value"] == 0
-    assert told["alignment"] == "undefined"
+    assert cat.edited.steering is None and cat.alignment is None
+    assert "alignment" not in found.to_dict()["concepts"][0]["conditional"]
 
 
 def test_destruction_is_what_the_empty_prompt_lost(exact: ExactModel) -> None:
@@ -93,15 +91,15 @@ def test_destruction_is_what_the_empty_prompt_lost(exact: ExactModel) -> None:
 
 def test_collateral_names_the_worst(exact: ExactModel) -> None:
     found = measure(exact, "cat", edit=Change(dog=0.5), against=["dog", "bird"], budget=SMALL).collateral  # type: ignore[arg-type]
-    assert found is not None and found.worst == "object:dog"
-    assert found.kept["object:dog"].value == pytest.approx(0.25, rel=1e-3)
-    assert "object:bird" not in found.kept  # the base knows nothing of it: not measured, rather than 0 or 1
+    assert found is not None and found.worst is not None and found.worst.concept == "object:dog"
+    assert found.worst.value == pytest.approx(0.25, rel=1e-3) and found.of("object:dog") == found.worst
+    assert found.of("object:bird") is None  # the base knows nothing of it: not measured, rather than 0 or 1
     assert found.mean.value == pytest.approx(0.25, rel=1e-3)
 
 
 def test_louder_words_make_up_for_no_lost_ones(exact: ExactModel) -> None:
     found = measure(exact, "cat", edit=Change(dog=1.5), against=["dog"], budget=SMALL).collateral  # type: ignore[arg-type]
-    assert found is not None and found.kept["object:dog"].value == pytest.approx(2.25, rel=1e-3)
+    assert found is not None and [each.value for each in found.kept] == pytest.approx([2.25], rel=1e-3)
     assert found.mean.value == found.mean.low == found.mean.high == 1
 
 
@@ -109,8 +107,8 @@ def test_single_pictures_have_no_interval(canvas: Model) -> None:
     deltas = {n: Dense(-0.5 * p.detach()) for n, p in named_tensors(canvas).items() if "attn2.to_v" in n}
     edit = WeightEdit(deltas, Manifest(model=canvas.name, base=base_fingerprint(canvas), method="hand", concepts=[]))
     found = measure(canvas, "cat", edit=edit, against=["dog", "bird"], budget=450).collateral
-    assert found is not None and {each.n for each in found.kept.values()} == {1}
-    assert found.mean.to_dict()["low"] is None and found.mean.value > 0
+    assert found is not None and {each.n for each in found.kept} == {1}
+    assert found.mean.interval is None and found.mean.value > 0
 
 
 def test_erased_model_without_an_edit_is_compared_with_its_base(exact: ExactModel) -> None:
@@ -119,7 +117,7 @@ def test_erased_model_without_an_edit_is_compared_with_its_base(exact: ExactMode
     found = measure(erased, "cat", base=exact, pictures={"object:cat": exact.pictures("cat", 40)}, budget=8000)
     cat = found.concepts[0].conditional
     assert cat.share_left is not None and cat.share_left.value == pytest.approx(0.25, rel=1e-3)
-    assert found.settings["base"] == "exact"
+    assert found.settings.base == "exact"
 
 
 def test_blind_audit_reads_the_steering_from_real_pictures_alone(exact: ExactModel) -> None:
@@ -129,22 +127,23 @@ def test_blind_audit_reads_the_steering_from_real_pictures_alone(exact: ExactMod
     steering = found.concepts[0].conditional.base.steering
     assert steering is not None and steering.value == pytest.approx(-1, abs=0.1)
     assert found.concepts[0].source == "exact draws"
-    assert not found.settings["self_made_pictures"]
-    assert measure(exact, "cat", budget=SMALL).settings["self_made_pictures"]
+    assert not found.settings.self_made_pictures
+    assert measure(exact, "cat", budget=SMALL).settings.self_made_pictures
 
 
 def test_map_shows_where_the_words_are_seen_and_sums_to_the_nats(exact: ExactModel) -> None:
     found = reading(exact, Change(lam=0.5)).concepts[0]
-    base = found.maps["base"]
-    assert base.sum().item() == pytest.approx(found.conditional.base.orthogonal.value)
+    assert found.maps is not None and found.maps.edited is not None
+    base = torch.tensor(found.maps.base)
+    assert base.sum().item() == pytest.approx(found.conditional.base.orthogonal.value, rel=1e-4)
     assert not base[:, 4:].any() and (base[:, :4] > 0).all()
-    assert torch.allclose(found.maps["edited"], base / 4, rtol=1e-3)
+    assert torch.allclose(torch.tensor(found.maps.edited), base / 4, rtol=1e-3, atol=1e-6)
 
 
 def test_curve_sums_to_the_nats_and_follows_the_exact_integrand(exact: ExactModel) -> None:
     found = reading(exact, None).concepts[0]
     edges = torch.tensor(found.curve.edges)
-    values = torch.tensor(found.curve.curves["base orthogonal"])
+    values = torch.tensor(found.curve.base.orthogonal)
     assert (values * edges.diff()).sum().item() == pytest.approx(found.conditional.base.orthogonal.value)
     a = (edges[4] + edges[5]) / 2  # a bin in the middle
     snr = a.exp().item()
@@ -174,7 +173,7 @@ def test_a_reading_does_not_depend_on_what_else_is_measured(canvas: Model) -> No
     """Same pictures, levels and noise for a concept whoever stands beside it (given the same number of pictures)."""
     pictures = {"object:dog": make_pictures(canvas, canvas.catalog.resolve("dog"), 4, seed=0)}
     found = [
-        measure(canvas, "cat", against=against, pictures=pictures, budget=20_000).others[0].to_dict()
+        measure(canvas, "cat", against=against, pictures=pictures, budget=20_000).others[0]
         for against in (["dog"], ["dog", "bird", "sketch"])
     ]
     assert found[0] == found[1]
@@ -219,7 +218,7 @@ def test_progress_counts_up_to_the_whole(canvas: Model) -> None:
     found = measure(canvas, "cat", against=["dog"], budget=SMALL, progress=lambda *step: seen.append(step))
     assert {stage for stage, _, _ in seen} == {"measuring"}
     counts = [done for _, done, _ in seen]
-    assert counts == sorted(counts) and counts[-1] == seen[-1][2] == found.settings["evaluations"] <= SMALL
+    assert counts == sorted(counts) and counts[-1] == seen[-1][2] == found.settings.evaluations <= SMALL
 
 
 @pytest.mark.parametrize(
@@ -323,7 +322,7 @@ def test_pictures_and_prompts_must_fit(canvas: Model) -> None:
 def test_figures_are_drawn(canvas: Model, tmp_path: Path) -> None:
     found = measure(canvas, ["cat", "dog"], edit=edit_of(canvas, "attn2.to_v", 0.5), budget=4000)
     save_figure(heat_map_figure(found), tmp_path / "map.png")
-    drawn = curves(found.to_dict()["concepts"])
+    drawn = curves(found.concepts)
     assert drawn is not None
     save_figure(drawn, tmp_path / "curve.svg")
     with Image.open(tmp_path / "map.png") as picture:
@@ -354,7 +353,7 @@ def test_the_least_budget_is_just_enough(canvas: Model) -> None:
 
 def test_no_prompt_names_what_is_erased_beside_what_it_is_about(canvas: Model) -> None:
     found = measure(canvas, ["cat", "style:photo"], against=["sketch", "dog"], budget=4 * SMALL)
-    prompts = {reading.label: set(reading.prompts) for reading in (*found.concepts, *found.others)}
+    prompts = {reading.concept: set(reading.prompts) for reading in (*found.concepts, *found.others)}
     assert any("dog" in prompt for prompt in prompts["style:sketch"]) and any("sketch" in p for p in prompts["object:dog"])
     for label, asked in prompts.items():
         assert label == "object:cat" or not any("cat" in prompt.split() for prompt in asked), label
@@ -373,4 +372,4 @@ def test_words_are_not_rounded_where_the_model_is(tiny_canvas: Path) -> None:
     exact, same = found
     assert exact.concepts[0].conditional == same.concepts[0].conditional
     assert exact.others[0].conditional == same.others[0].conditional
-    assert [each.settings["precision"] for each in found] == ["float32"] * 2
+    assert [each.settings.precision for each in found] == ["float32"] * 2

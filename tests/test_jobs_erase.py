@@ -24,6 +24,7 @@ from excise.jobs.erase import erase
 from excise.models import Model
 from excise.requests.erase import EraseRequest
 from excise.requests.sources import read_yaml, resolve
+from excise.results.erasure import ErasureResult
 from painting import no_pictures
 from test_attacks import random_edit
 
@@ -45,17 +46,18 @@ def test_the_folder_holds_edit_numbers_card_and_picture(tiny_canvas: Path, tmp_p
     )  # fmt: skip
     assert sorted(os.listdir(out)) == FILES
     assert sorted(os.listdir(tmp_path)) == ["cat", "numbers.json"], "the checkpoint is gone"
-    numbers = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    assert numbers == json.loads((tmp_path / "numbers.json").read_text(encoding="utf-8")) == result.to_dict()
-    for key in NUMBERS:
-        for values in (numbers, numbers["base"]):
-            low, high = values[f"{key}_ci"]
-            assert 0 <= low <= values[key] <= high <= 1
-    assert numbers["n"]["target"] >= 200
-    assert numbers["seconds"] > 0 and 50 < numbers["peak_mb"] < 50_000
-    described = {key: numbers[key] for key in ("seed", "model", "method", "concepts", "dtype", "device")}
-    run = {"seed": 0, "model": "tiny canvas", "method": "mim", "concepts": ["object:cat"]}
-    assert described == {**run, "dtype": "float32", "device": "cpu"}
+    found = ErasureResult.read(out / "result.json")
+    assert found == ErasureResult.read(tmp_path / "numbers.json") == result.result
+    assert result.edit.manifest.measurements == excise.load_edit(out).manifest.measurements == found.to_dict()
+    assert found.evaluation is not None
+    for name in NUMBERS:
+        for figures in (found.evaluation, found.evaluation.base):
+            figure = getattr(figures, name)
+            assert 0 <= figure.low <= figure.value <= figure.high <= 1
+    assert found.evaluation.pictures.target >= 200 and found.evaluation.ua.n == found.evaluation.pictures.target
+    assert found.seconds is not None and found.seconds > 0 and found.peak_mb is not None and 50 < found.peak_mb < 50_000
+    run = (found.seed, found.model, found.method, found.concepts, found.dtype, found.device)
+    assert run == (0, "tiny canvas", "mim", ("object:cat",), "float32", "cpu")
     assert {"loading the model", "erasing", "before and after"} <= set(stages)
 
 
@@ -75,30 +77,30 @@ def test_the_card_tells_what_was_removed_and_what_is_not_promised(tiny_canvas: P
     assert card.startswith("---\nlibrary_name: excise\n")
 
 
-def test_numbers_that_were_not_measured_are_null_with_a_note(tiny_sd1: Path, tmp_path: Path) -> None:
+def test_numbers_that_were_not_measured_are_none_with_a_note(tiny_sd1: Path, tmp_path: Path) -> None:
     erase("a corgi", model=tiny_sd1, out=tmp_path / "corgi", settings=QUICK)
-    numbers = json.loads((tmp_path / "corgi" / "result.json").read_text(encoding="utf-8"))
-    assert [numbers[key] for key in NUMBERS] == [None] * 4 == [numbers["base"][key] for key in NUMBERS]
-    assert "brings no classifier" in numbers["note"]
-    assert numbers["information"] is None and "brings no list of concepts" in numbers["information_note"]
+    found = ErasureResult.read(tmp_path / "corgi" / "result.json")
+    assert found.evaluation is None and "brings no classifier" in found.note
+    assert found.information is None and "brings no list of concepts" in found.information_note
     assert "brings no classifier" in (tmp_path / "corgi" / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_the_words_still_say_is_in_result_manifest_and_card(tiny_canvas: Path, tmp_path: Path) -> None:
     strong = {**QUICK, "lr": 0.5}
     erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=2, evaluate=False, device="cpu")
-    found = json.loads((tmp_path / "cat" / "result.json").read_text(encoding="utf-8"))["information"]
+    found = ErasureResult.read(tmp_path / "cat" / "result.json").information
+    assert found is not None
     model, edit = excise.load(tiny_canvas, device="cpu"), excise.load_edit(tmp_path / "cat")
     others = ["dog", "bird", "style:photo", "style:sketch", "style:pixel art"]
-    own = excise.measure(model, "cat", edit=edit, against=others, budget=found["settings"]["budget"], seed=2)
-    told = own.to_dict(full=False)
-    assert {**found, "seconds": 0} == {**told, "seconds": 0} and found == edit.manifest.measurements["information"]
-    words = found["concepts"][0]["conditional"]
-    assert words["share_left"]["value"] != pytest.approx(1, abs=0.01), "the edit does something"
-    assert words["base"]["orthogonal"]["n"] == 4 and len(found["collateral"]["kept"]) == 5
+    own = excise.measure(model, "cat", edit=edit, against=others, budget=found.settings.budget, seed=2)
+    assert {**found.to_dict(), "seconds": 0} == {**own.brief().to_dict(), "seconds": 0}
+    assert found.to_dict() == edit.manifest.measurements["information"] and found.others == () and own.others
+    words, kept = found.concepts[0].conditional, found.collateral
+    assert words.share_left and words.share_left.value != pytest.approx(1, abs=0.01), "the edit does something"
+    assert words.base.orthogonal and words.base.orthogonal.n == 4 and kept and len(kept.kept) == 5 and kept.worst
     card = (tmp_path / "cat" / "README.md").read_text(encoding="utf-8").split("## What its words still say")[1]
-    assert f"| object:cat | {words['base']['orthogonal']['value']:.2f} (" in card
-    assert f"worst: {found['collateral']['worst']['concept']}" in card and "arXiv" not in card.split("##")[0]
+    assert f"| object:cat | {words.base.orthogonal.value:.2f} (" in card
+    assert f"worst: {kept.worst.concept}" in card and "arXiv" not in card.split("##")[0]
 
 
 def test_measuring_can_be_left_out_and_changes_no_weight(tiny_canvas: Path, tmp_path: Path) -> None:
@@ -106,8 +108,8 @@ def test_measuring_can_be_left_out_and_changes_no_weight(tiny_canvas: Path, tmp_
     for name, wanted in (("with", True), ("without", False)):
         erase("cat", out=tmp_path / name, measure=wanted, **options)
     assert weights(tmp_path / "with") == weights(tmp_path / "without")
-    numbers = json.loads((tmp_path / "without" / "result.json").read_text(encoding="utf-8"))
-    assert numbers["information"] is None and numbers["information_note"] == "it was not asked for"
+    found = ErasureResult.read(tmp_path / "without" / "result.json")
+    assert found.information is None and found.information_note == "it was not asked for"
     card = (tmp_path / "without" / "README.md").read_text(encoding="utf-8").split("## What its words still say")[1]
     assert card.startswith("\n\nNot measured: it was not asked for.")
 
@@ -181,7 +183,7 @@ def test_an_edit_of_another_model_is_refused_before_a_picture_is_made(
 
 def test_several_concepts_and_kinds(tiny_canvas: Path, tmp_path: Path) -> None:
     result = erase(["cat", "style:sketch", "member:owl"], model=tiny_canvas, out=tmp_path / "x", settings=QUICK)
-    assert result.to_dict()["concepts"] == ["object:cat", "style:sketch", "member:owl"]
+    assert result.result.concepts == ("object:cat", "style:sketch", "member:owl")
 
 
 def test_without_a_folder_nothing_is_written(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +322,7 @@ def test_the_seconds_of_stopped_stretches_count(tiny_canvas: Path, tmp_path: Pat
     checkpoint = tmp_path / ".x.work" / "checkpoint.safetensors"
     later = (tmp_path / ".x.work" / "run.json").stat().st_mtime + 1000  # as if the stretch had taken 1000 s
     os.utime(checkpoint, (later, later))
-    assert 1000 < erase("cat", resume=True, **options).to_dict()["seconds"] < 1900
+    assert 1000 < (erase("cat", resume=True, **options).result.seconds or 0) < 1900
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ import standins
 from excise.evaluation import MissingWeightsError, QualityOptions, evaluate
 from excise.evaluation.features import Clip, folder_features
 from excise.evaluation.lpips import Lpips
-from excise.evaluation.quality import FIGURES, caveat, fid, fid_estimate, kid, kid_estimate, mean_estimate
+from excise.evaluation.quality import caveat, fid, fid_estimate, kid, kid_estimate, mean_estimate
 from excise.evaluation.state_files import load_state
 from excise.evaluation.weights import KNOWN, find
 from excise.models import Model
+from excise.report.result_table import QUALITY
+from excise.results.evaluation import Evaluation
 from painting import Shown, no_change, painted
 
 
@@ -182,8 +184,8 @@ class TestIntervals:
         from excise.evaluation import quality
 
         monkeypatch.setattr(quality, "WIDEST", 3)
-        found = fid_estimate(draws(20), draws(20, seed=1)).to_dict()
-        assert found["low"] is None and found["high"] is None and found["value"] is not None and found["value"] > 0
+        found = fid_estimate(draws(20), draws(20, seed=1)).figure
+        assert found is not None and found.interval is None and found.value > 0
 
     def test_of_a_mean(self) -> None:
         values = draws(400, 1, 1).squeeze()
@@ -290,27 +292,30 @@ class TestInAnEvaluation:
         painted(canvas, monkeypatch).edited = see
         return canvas
 
-    def measured(self, model: Model, quality: bool | QualityOptions = True) -> dict[str, Any]:
+    def measured(self, model: Model, quality: bool | QualityOptions = True) -> Evaluation:
         target = [model.catalog.resolve("cat")]
-        return evaluate(model, target, no_change(model), quality=quality, **SMALL).to_dict()  # type: ignore[arg-type]
+        return evaluate(model, target, no_change(model), quality=quality, **SMALL)  # type: ignore[arg-type]
 
     def test_figures_by_hand(self, model: Model) -> None:
         """Half of the pictures change by 2/255 in one channel of three; features are the colours themselves."""
         found = self.measured(model)
-        assert found["pixel_change"] == pytest.approx(2 / 255 / 3 / 2, rel=1e-4)
-        assert found["fid_base"] > 0 and found["fid_base_ci"][0] <= found["fid_base"] <= found["fid_base_ci"][1]
-        assert found["lpips"] is None and found["fid_real"] is None and found["clip_score_ci"] is None
-        about = found["protocol"]["quality"]
-        assert about["n"] == found["n"]["retained"] == 12 and about["features"] == "classifier"
-        assert about["dimensions"] == 192 and "biased upwards" in about["caveat"]
+        assert found.pixel_change and found.pixel_change.value == pytest.approx(2 / 255 / 3 / 2, rel=1e-4)
+        fid = found.fid_base
+        assert fid and fid.interval and fid.value > 0 and fid.interval[0] <= fid.value <= fid.interval[1]
+        assert found.lpips is None and found.fid_real is None and found.clip_score is None
+        about = found.protocol.quality
+        assert about and about["n"] == found.pictures.retained == fid.n == 12 and about["features"] == "classifier"
+        assert about["dimensions"] == 192 and "biased upwards" in str(about["caveat"])
 
     def test_nothing_changed(self, canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         painted(canvas, monkeypatch)
         found = self.measured(canvas)
-        assert found["pixel_change"] == 0 and found["fid_base"] == pytest.approx(0, abs=1e-9)
+        assert found.pixel_change and found.pixel_change.value == 0
+        assert found.fid_base and found.fid_base.value == pytest.approx(0, abs=1e-9)
 
     def test_not_asked_for(self, model: Model) -> None:
-        assert set(FIGURES).isdisjoint(self.measured(model, quality=False))
+        found = self.measured(model, quality=False)
+        assert [getattr(found, name) for name in QUALITY] == [None] * 7 and found.protocol.quality is None
 
     def test_pictures_are_made_once(self, canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         painter = painted(canvas, monkeypatch)
@@ -332,9 +337,10 @@ class TestInAnEvaluation:
             Image.fromarray(colour).save(tmp_path / "real" / "cats" / f"{i}.png")
         options = QualityOptions(features="clip", real=tmp_path / "real", clip=clip_folder)
         found = self.measured(canvas, options)
-        assert found["fid_real"] > 0 and found["base"]["fid_real"] == pytest.approx(found["fid_real"])
-        assert found["clip_score"] == pytest.approx(found["base"]["clip_score"]) and -1 <= found["clip_score"] <= 1
-        about = found["protocol"]["quality"]
+        real, score, base = found.fid_real, found.clip_score, found.base
+        assert real and base.fid_real and real.value > 0 and base.fid_real.value == pytest.approx(real.value)
+        assert score and base.clip_score and score.value == pytest.approx(base.clip_score.value) and -1 <= score.value <= 1
+        about: Any = found.protocol.quality
         assert about["n_real"] == 5 and about["features"] == "tiny-clip, 16" and about["clip_score_scale"] == "cosine"
         assert about["prompts_cut"] == 0 and len(about["clip"]["sha256"]) == 64
 

@@ -23,7 +23,10 @@ from excise.cli import app
 from excise.edits import load_edit
 from excise.jobs.report import report
 from excise.report import bench_sections, method_table, plots
+from excise.report.bench_columns import Number
 from excise.report.folder_reader import read
+from excise.results.cell import Cell
+from excise.results.evaluation import GoldDistances
 
 SRC = Path(excise.__file__).parents[1]
 
@@ -132,20 +135,19 @@ class TestMethods:
     def test_ratios_have_the_interval_of_what_is_divided(self) -> None:
         """All four keep everything: 1.0, with -0.05 of IRA 0.8; a mean without any width would claim certainty from few pictures."""
         cells = [
-            pages.cell("m", f"object:{name}", ira=0.8, ira_ci=[0.76, 0.84], ira_of_base=1.0, cra_of_base=1.0) for name in "abcd"
+            pages.cell("m", f"object:{name}", ira=pages.figure(0.8, 0.04, 0.04), ira_of_base=1.0, cra_of_base=1.0)
+            for name in "abcd"
         ]
         assert method_table.row(cells, "m").numbers["ira_of_base"].ends == pytest.approx((0.95, 1.0))
 
     def test_pictures_in_common_do_not_make_chance_smaller(self) -> None:
         """The kept concepts' pictures are the same in every cell of a seed: four cells know no more than one, two seeds a little."""
 
-        def nats(name: str, seed: int) -> dict[str, Any]:
-            found = pages.cell("m", f"object:{name}", seed)
-            found["information"]["kept"] = {"mean": {"value": 0.9, "low": 0.86, "high": 0.93, "n": 12}}
-            return found
+        def nats(name: str, seed: int) -> Cell:
+            return pages.cell("m", f"object:{name}", seed, information=pages.words(mean=pages.figure(0.9, 0.04, 0.03, 12)))
 
-        def ends(cells: list[dict[str, Any]]) -> Any:
-            return method_table.row(cells, "m").numbers["information.kept.mean"].ends
+        def ends(cells: list[Cell]) -> Any:
+            return method_table.row(cells, "m").numbers["nats_kept"].ends
 
         assert ends([nats(name, 0) for name in "abcd"]) == pytest.approx((0.86, 0.93))
         both = ends([nats(name, seed) for name in "abcd" for seed in (0, 1)])
@@ -158,8 +160,7 @@ class TestMethods:
         assert 0.925 < np.mean([each is not None and each[0] < 0 < each[1] for each in ends]) < 0.985
 
     def test_the_legend_names_every_marker_though_the_first_method_failed(self) -> None:
-        failed = {"entrant": "a", "concepts": ["object:cat"], "seed": 0, "error": "no"}
-        figure = plots.overview(method_table.groups([failed, pages.cell("b", "object:cat")])[0])
+        figure = plots.overview(method_table.groups([pages.failed("a", "object:cat"), pages.cell("b", "object:cat")])[0])
         assert [text.get_text() for text in figure.legends[0].get_texts()] == [name for *_, name in plots.KEPT.values()]
 
     def test_the_worst_is_the_smallest_of_any_cell(self) -> None:
@@ -168,7 +169,7 @@ class TestMethods:
         assert found.value == pytest.approx(0.2) and found.note == "object:cat, erasing object:dog"
 
     def test_failed_cells_are_counted_and_nothing_else(self) -> None:
-        failed = {"entrant": "m", "concepts": ["object:dog"], "seed": 0, "error": "no"}
+        failed = pages.failed("m", "object:dog")
         good = pages.cell("m", "object:cat")
         assert method_table.row([good, failed], "m").note == "1 erasure, 1 failed"
         assert method_table.row([good, failed], "m").numbers == method_table.row([good], "m").numbers
@@ -185,24 +186,18 @@ class TestMethods:
         assert bench_sections._leaders(method_table.groups(cells[:3])[0]) == [], "no choice"
 
     def test_what_was_not_measured_is_not_there(self) -> None:
-        cell = pages.cell("m", "object:cat", fid_base=None, information={"steering": "undefined", "nats": {"share_left": None}})
+        cell = pages.cell("m", "object:cat", fid_base=None, information=pages.words())
         numbers = method_table.row([cell], "m").numbers
-        assert not {"fid_base", "information.steering", "information.nats.share_left", "peak_mb"} & numbers.keys()
+        assert not {"fid_base", "steering", "nats_left", "nats_kept", "peak_mb"} & numbers.keys() and "destruction" in numbers
+        assert "destruction" not in method_table.row([pages.cell("m", "object:cat", information=None)], "m").numbers
 
     def test_information_is_read_where_the_benchmark_puts_it(self) -> None:
-        share, worst = (
-            {"value": 0.02, "low": 0.01, "high": 0.03, "n": 9},
-            {"concept": "object:dog", "value": 0.7, "low": 0.6, "high": 0.8},
+        told = pages.words(
+            share=pages.figure(0.02, 0.01, 0.01), steering=pages.figure(-0.4, 0.1, 0.1), worst=pages.named("object:dog", 0.7)
         )
-        told = {
-            "nats": {"share_left": share},
-            "steering": {**share, "value": -0.4, "low": -0.5, "high": -0.3},
-            "kept": {"worst": worst},
-        }
         numbers = method_table.row([pages.cell("m", "object:cat", information=told)], "m").numbers
-        assert numbers["information.nats.share_left"] == method_table.Number(0.02, (0.01, 0.03))
-        assert numbers["information.steering"].value == -0.4
-        assert numbers["information.kept.worst"] == method_table.Number(0.7, None, "object:dog"), "a minimum has no interval"
+        assert numbers["nats_left"] == Number(0.02, (0.01, 0.03)) and numbers["steering"].value == -0.4
+        assert numbers["nats_kept_worst"] == Number(0.7, None, "object:dog"), "a minimum has no interval"
 
     def test_groups_by_kind_and_published_rows_of_that_kind_only(self) -> None:
         cells = [pages.cell("m", "object:cat"), pages.cell("m", "style:sketch")]
@@ -271,7 +266,8 @@ class TestPage:
 
     def test_the_table_of_methods(self, tmp_path: Path) -> None:
         folder = tmp_path / "b"
-        pages.write_json(folder / "cells" / "m" / "c.json", pages.cell("mim", "object:cat", ua=0.975, seconds=12.34))
+        made = pages.cell("mim", "object:cat", ua=0.975, seconds=12.34, information=None)
+        made.write(folder / "cells" / "m" / "c.json")
         page = Page(report(folder))
         assert page.row("mim")[:2] == ["mim1 erasure", "97.594.5–99.5"] and "12.3" in page.row("mim")
         assert page.row("base model")[1] == "4.02.0–8.0"
@@ -286,29 +282,28 @@ class TestPage:
             ("mim", "object:cat", 0, 0.6), ("mim", "object:cat", 1, 2.0), ("mim", "object:dog", 0, 5.0),
             ("retrained", "object:cat", 0, 1.6), ("retrained", "object:cat", 1, 1.0),
         ):  # fmt: skip
-            nats = {"base": {"value": 20.0}, "left": {"value": left}}
-            gold = {"target": 0.1, "base": {"target": 0.5}} if concept == "object:cat" else None
-            made = pages.cell(entrant, concept, seed, gold=gold, information={"nats": nats})
-            pages.write_json(tmp_path / "cells" / entrant / f"{concept[7:]}-s{seed}.json", made)
+            near, far = (GoldDistances(target=share, fid=pages.figure(1.0)) for share in (0.1, 0.5))
+            gold = near.model_copy(update={"base": far}) if concept == "object:cat" else None
+            made = pages.cell(entrant, concept, seed, gold=gold, information=pages.words(left=left, base=20.0))
+            made.write(tmp_path / "cells" / entrant / f"{concept[7:]}-s{seed}.json")
         rows = method_table.groups(read(tmp_path).benches[0].cells)[0]
         by_name = {row.name: row.numbers for row in (*rows.rows, rows.base)}
         assert (
-            by_name["mim"]["gold.nats"].value == pytest.approx((1.0 + 1.0) / 2) and by_name["retrained"]["gold.nats"].value == 0
+            by_name["mim"]["gold_nats"].value == pytest.approx((1.0 + 1.0) / 2) and by_name["retrained"]["gold_nats"].value == 0
         )
-        assert by_name["base model"]["gold.nats"].value == pytest.approx((18.4 + 19.0) / 2)
+        assert by_name["base model"]["gold_nats"].value == pytest.approx((18.4 + 19.0) / 2)
         assert "1.00" in Page(report(tmp_path)).row("mim")
 
     def test_what_one_cell_lacks_is_a_dash(self, tmp_path: Path) -> None:
-        for name, fid in (("mim", 3.25), ("uce", None)):
-            cell = pages.cell(name, "object:cat", fid_base=fid, fid_base_ci=None)
-            pages.write_json(tmp_path / "cells" / name / "c.json", cell)
+        for name, fid in (("mim", pages.figure(3.25)), ("uce", None)):
+            pages.cell(name, "object:cat", fid_base=fid).write(tmp_path / "cells" / name / "c.json")
         page = Page(report(tmp_path))
         head = page.row("method")
         place = next(i for i, text in enumerate(head) if text.startswith("FID"))
         assert page.row("mim")[place] == "3.25" and page.row("uce")[place] == "–"
 
     def test_the_collateral_matrix(self, tmp_path: Path) -> None:
-        pages.write_json(tmp_path / "cells" / "m" / "c.json", pages.cell("mim", "object:cat", ua=0.76, kept=0.5))
+        pages.cell("mim", "object:cat", ua=0.76, kept=0.5).write(tmp_path / "cells" / "m" / "c.json")
         page = Page(report(tmp_path))
         row = next(
             row for row in page.rows if row[0][0] == "object:cat" and "style" in row[1][1] and len(row) == 1 + len(pages.KEPT)
@@ -323,10 +318,7 @@ class TestPage:
         assert "b" * 64 in text and "c" * 64 in text  # fingerprints of the base and of the edit's file
 
     def test_an_erasure_that_was_not_measured_says_so(self, tmp_path: Path) -> None:
-        folder = pages.write_erasure(tmp_path / "e")
-        pages.write_json(
-            folder / "result.json", {"ua": None, "base": {"ua": None}, "n": {}, "note": "no evaluation was asked for"}
-        )
+        folder = pages.write_erasure(tmp_path / "e", evaluation=None, note="no evaluation was asked for")
         page = Page(report(folder))
         assert "Not measured: no evaluation was asked for." in page.text and "0.0 %" not in page.text
 
@@ -401,14 +393,16 @@ class TestErrors:
         ("damage", "words"),
         [
             ("{", "is not a whole JSON file"),
-            ('"text"', "should hold|damaged"),
-            ("[]", "damaged|should hold"),
+            ('"text"', "is not a whole JSON file"),
+            ("[]", "is not a whole JSON file"),
             ("[" * 100_000, "is not a whole JSON file"),
-            ('{"entrant": "m"}', "damaged or of another version"),
+            ('{"format": 2, "kind": "cell", "entrant": "m"}', "is not a cell of excise bench: method: Field required"),
+            ('{"format": 2, "kind": "grid"}', "is not a cell of excise bench: kind: Input should be 'cell'"),
             (
-                '{"entrant": "m", "concepts": ["object:cat"], "seed": 0, "ua": "x", "neutral": 0}',
-                "damaged or of another version",
+                '{"entrant": "m", "ua": 1}',
+                "has format 1; this version of excise reads format 2; convert it with: excise convert",
             ),
+            ('{"format": 3, "kind": "cell"}', "has format 3; this version of excise reads format 2; it needs a later version"),
         ],
     )
     def test_a_damaged_cell(self, damage: str, words: str, tmp_path: Path) -> None:
@@ -489,7 +483,7 @@ class TestJobs:
         page = Page(tmp_path / "b" / "report.html")
         cell = json.loads((tmp_path / "b" / "cells" / "uce" / "object-cat-s0.json").read_text(encoding="utf-8"))
         shown = dict(zip((re.sub("[%].*", "", text) for text in page.row("method")), page.row("uce"), strict=True))
-        assert "sheet" not in cell and shown["UA"].startswith(f"{100 * cell['ua']:.1f}")
+        assert shown["UA"].startswith(f"{100 * cell['evaluation']['ua']['value']:.1f}")
         assert shown["nats left"].startswith(f"{100 * cell['information']['nats']['share_left']['value']:.1f}")
         assert {"overview", "collateral-uce", "curves-uce", "maps-uce"} == {
             path.stem for path in (tmp_path / "b" / "report-figures").iterdir()

@@ -9,8 +9,8 @@ import excise
 
 PACKAGE = Path(excise.__file__).parent
 ROOMS = (
-    "ground", "concepts", "models", "edits", "erasure", "methods", "information", "evaluation", "attacks", "report", "requests", "jobs",
-    "cli",
+    "ground", "results", "concepts", "models", "edits", "erasure", "methods", "information", "evaluation", "attacks", "report", "requests",
+    "jobs", "cli",
 )  # fmt: skip
 """From the ground floor up; `canvas` makes the built-in model, stands beside `jobs`, and the command line alone knows it."""
 

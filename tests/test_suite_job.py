@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ from excise.evaluation.weights import FoundWeights
 from excise.jobs.suite import make_answers, suite
 from excise.models import Model, load
 from excise.progress import silent
+from excise.results.suite_result import SeedSpan, SuiteResult
 from painting import no_change, no_pictures
 from standins import Session, classifier, picture, vit
 
@@ -71,6 +72,12 @@ def prompts(tmp_path: Path) -> Path:
     return tmp_path / "prompts.csv"
 
 
+def value(result: SuiteResult, part: str, name: str) -> float:
+    figure = result.metrics.parts[part][name]
+    assert figure is not None
+    return figure.value
+
+
 SUBSET = {"target": "style:Van_Gogh", "styles": "Monet Van_Gogh Seed_Images", "objects": "Cats Dogs", "seeds": "188"}
 
 
@@ -84,17 +91,18 @@ class TestUnlearnCanvas:
         result = suite("unlearncanvas", out=tmp_path / "out", device="cpu", **options)
         names = sorted(path.name for path in (tmp_path / "out" / "edited").glob("*.png"))
         assert names[0] == "Monet_Cats_seed188.png" and len(names) == 6
-        assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result))
-        metrics = result["metrics"]
-        assert metrics["base"]["ua"]["n"] == 2 and metrics["base"]["ira"]["n"] == 2 and metrics["base"]["cra"]["n"] == 4
-        assert set(result["detail"]["edited"]["variants"]) == {"uc", "uc-script", "uc-incl-seed", "uc-cross-excl"}
-        assert result["detail"]["edited"]["variants"]["uc-incl-seed"]["ira"]["n"] == 4
-        assert "not comparable with published rows: styles, objects, seeds, steps, size" in result["warnings"][0]
+        assert SuiteResult.read(tmp_path / "out" / "result.json") == result
+        metrics = result.metrics
+        assert [figure and figure.n for figure in metrics.parts["base"].values()] == [2, 2, 4]
+        variants: Any = result.detail["edited"]["variants"]
+        assert set(variants) == {"uc", "uc-script", "uc-incl-seed", "uc-cross-excl"}
+        assert variants["uc-incl-seed"]["ira"]["n"] == 4
+        assert "not comparable with published rows: styles, objects, seeds, steps, size" in result.warnings[0]
         one, two = ((tmp_path / "out" / part / names[0]).read_bytes() for part in ("base", "edited"))
         assert one != two
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
         again = suite("unlearncanvas", out=tmp_path / "out", device="cpu", **options)
-        assert again["metrics"] == metrics and {path: path.stat().st_mtime_ns for path in before} == before
+        assert again.metrics == metrics and {path: path.stat().st_mtime_ns for path in before} == before
 
     def test_the_record_is_complete(self, tiny_sd1: Path, edit: Path, weights: dict[str, Path], tmp_path: Path) -> None:
         """Section 10 of the specification: everything that makes the number."""
@@ -103,27 +111,27 @@ class TestUnlearnCanvas:
             "unlearncanvas", out=tmp_path / "o", model=tiny_sd1, edit=edit, settings=settings, weights=weights, device="cpu"
         )
         for key in (
-            "toolkit_version", "protocol", "settings", "method", "base_model", "prompts_hash", "n_images", "partial", "sampler",
+            "toolkit_version", "protocol", "settings", "method", "base_model", "prompts_hash", "n_images", "sampler",
             "rng", "seeds", "image_format", "scored_by", "metrics", "difference", "detail", "timings", "hardware", "warnings",
         ):  # fmt: skip
-            assert key in result, key
-        assert result["method"][0]["name"] == "none" and len(result["method"][0]["artefact_hash"]) == 64
-        assert result["base_model"]["base"]["float32"] and result["sampler"]["scheduler"] == "DDIMScheduler"
-        assert result["scored_by"]["variant"] == "uc" and "50 styles" in result["scored_by"]["counts"]
-        assert result["scored_by"]["weights"]["uc_style"]["sha256"] and result["rng"] == "per_image"
-        assert result["n_images"] == 6 and result["seeds"] == {"lowest": 188, "highest": 188, "different": 1}
-        assert all(set(f) == {"value", "n", "ci95"} for part in result["metrics"].values() for f in part.values())
-        difference = result["metrics"]["edited"]["ua"]["value"] - result["metrics"]["base"]["ua"]["value"]
-        assert result["difference"]["ua"] == difference and result["partial"] is None
+            assert key in result.to_dict(), key
+        assert result.method and result.method[0].name == "none" and len(result.method[0].artefact_hash) == 64
+        base_model, sampler, scored_by = (cast(Any, part) for part in (result.base_model, result.sampler, result.scored_by))
+        assert base_model["base"]["float32"] and sampler["scheduler"] == "DDIMScheduler"
+        assert scored_by["variant"] == "uc" and "50 styles" in scored_by["counts"]
+        assert scored_by["weights"]["uc_style"]["sha256"] and result.rng == "per_image"
+        assert result.n_images == 6 and result.seeds == SeedSpan(lowest=188, highest=188, different=1)
+        before, after = (value(result, part, "ua") for part in ("base", "edited"))
+        assert result.difference and result.difference["ua"] == after - before and result.partial is None
 
     def test_the_base_models_pictures_are_made_once_for_all_edits(
         self, tiny_sd1: Path, edit: Path, weights: dict[str, Path], tmp_path: Path
     ) -> None:
         options: dict[str, Any] = {"model": tiny_sd1, "settings": {**SUBSET, **QUICK}, "weights": weights, "device": "cpu"}
         alone = suite("unlearncanvas", out=tmp_path / "one", **options)
-        assert set(alone["metrics"]) == {"base"} and alone["difference"] is None
+        assert set(alone.metrics.parts) == {"base"} and alone.difference is None
         result = suite("unlearncanvas", out=tmp_path / "two", edit=edit, base=tmp_path / "one" / "base", **options)
-        assert not (tmp_path / "two" / "base").exists() and result["metrics"]["base"] == alone["metrics"]["base"]
+        assert not (tmp_path / "two" / "base").exists() and result.metrics.base == alone.metrics.base
 
     def test_an_edit_of_another_model_is_refused_before_a_picture_is_made(
         self, tiny_sd2: Path, edit: Path, weights: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -158,14 +166,14 @@ class TestUnlearnCanvas:
                 picture.save(folder / f"{style}_{name}_seed188.jpg")
         options: dict[str, Any] = {"settings": SUBSET, "weights": weights, "pictures": folder}
         result = suite("unlearncanvas", out=tmp_path / "out", **options)
-        assert set(result["metrics"]) == {"edited"} and "the base model was not scored" in result["warnings"]
-        assert result["image_format"] == "made elsewhere" and len(list(folder.iterdir())) == 6
-        assert set(suite("unlearncanvas", out=tmp_path / "both", base=folder, **options)["metrics"]) == {"base", "edited"}
+        assert set(result.metrics.parts) == {"edited"} and "the base model was not scored" in result.warnings
+        assert result.image_format == "made elsewhere" and len(list(folder.iterdir())) == 6
+        assert set(suite("unlearncanvas", out=tmp_path / "both", base=folder, **options).metrics.parts) == {"base", "edited"}
         (folder / "Monet_Dogs_seed188.jpg").unlink()
         with pytest.raises(IncompleteSetError, match=r"1 of 6 pictures are missing .* Monet_Dogs_seed188"):
             suite("unlearncanvas", out=tmp_path / "out", **options)
         partial = suite("unlearncanvas", out=tmp_path / "out", allow_partial=True, **options)
-        assert partial["partial"] == {"edited": "5/6"} and "only 5/6 of the edited pictures were there" in partial["warnings"]
+        assert partial.partial == {"edited": "5/6"} and "only 5/6 of the edited pictures were there" in partial.warnings
 
     def test_the_command(self, tiny_sd1: Path, edit: Path, weights: dict[str, Path], tmp_path: Path) -> None:
         out = tmp_path / "out"
@@ -184,14 +192,14 @@ class TestUnlearnCanvas:
         assert nowhere.exit_code == 2 and "no such result" in nowhere.stderr
         other = tmp_path / "other.json"
         for content, words in (
-            ('{"ua": 0.9, "method": "mim"}', "not what excise suite run writes (KeyError: 'metrics')"),
-            ('{"metrics": {"base": [1]}, "protocol": "coco"}', "not what excise suite run writes"),
-            ('{"metrics": ', "not a whole JSON file"),
-            ("[1]", "not a whole JSON file"),
+            ('{"format": 2, "kind": "erasure"}', "is not what excise suite run writes: kind: Input should be 'suite'"),
+            ('{"metrics": {"base": [1]}, "protocol": "coco"}', "has format 1; this version of excise reads format 2"),
+            ('{"metrics": ', "is not a whole JSON file"),
+            ("[1]", "is not a whole JSON file"),
         ):
             other.write_text(content, encoding="utf-8")
             refused = CliRunner().invoke(app, ["suite", "table", str(out), str(other)])
-            assert refused.exit_code == 2 and f"{other} is {words}" in refused.stderr and refused.stderr.count("\n") == 1
+            assert refused.exit_code == 2 and f"{other} {words}" in refused.stderr and refused.stderr.count("\n") == 1
 
 
 def test_the_list_of_suites() -> None:
@@ -219,7 +227,7 @@ def test_listing_suites_loads_no_torch() -> None:
 
 
 class TestUnlearnDiffAtk:
-    def run(self, tmp_path: Path, model: Path, weights: dict[str, Path], **settings: Any) -> dict[str, Any]:
+    def run(self, tmp_path: Path, model: Path, weights: dict[str, Path], **settings: Any) -> SuiteResult:
         given = {**QUICK, "prompts": tmp_path / "prompts.csv", **settings}
         return suite("unlearndiffatk", out=tmp_path / "out", model=model, settings=given, weights=weights, device="cpu")
 
@@ -230,15 +238,17 @@ class TestUnlearnDiffAtk:
         folder = classifier(tmp_path / "resnet-50", 1000)
         (tmp_path / "a.csv").write_text("prompt\nzzz church\nqqq night\n", encoding="utf-8")
         result = self.run(tmp_path, tiny_sd1, {"resnet50_in": folder}, task="church", adversarial=tmp_path / "a.csv")
-        assert result["n_images"] == 4 and result["metrics"]["base"]["asr"]["n"] == 2
-        assert result["scored_by"]["shows"] == 497 and "2 prompts; the published set has 50" in result["warnings"]
+        asr = result.metrics.parts["base"]["asr"]
+        assert result.n_images == 4 and asr and asr.n == 2
+        shown: Any = result.detail["base"]["shown"]
+        assert result.scored_by["shows"] == 497 and "2 prompts; the published set has 50" in result.warnings
         model, processor = AutoModelForImageClassification.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
         for kind in ("plain", "attack"):
             for number in ("00000", "00001"):
                 image = picture(tmp_path / "out" / "base" / f"{kind}-{number}.png")
                 with torch.no_grad():
                     top = int(model(**processor(images=image, return_tensors="pt")).logits.argmax())
-                assert result["detail"]["base"]["shown"][kind][number] == (top == 497)
+                assert shown[kind][number] == (top == 497)
 
     def test_what_the_judge_says_is_counted(
         self, tiny_sd1: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -250,20 +260,21 @@ class TestUnlearnDiffAtk:
         monkeypatch.setattr(FolderClassifier, "__call__", lambda self, images: [{"top": next(says)} for _ in images])
         (tmp_path / "a.csv").write_text("prompt\nzzz church\nqqq night\n", encoding="utf-8")
         weights = {"resnet50_in": classifier(tmp_path / "resnet-50", 1000)}
-        metrics = self.run(tmp_path, tiny_sd1, weights, task="church", adversarial=tmp_path / "a.csv")["metrics"]["base"]
-        assert metrics["pre_asr"]["value"] == 0.5 and metrics["asr"]["value"] == 1
+        result = self.run(tmp_path, tiny_sd1, weights, task="church", adversarial=tmp_path / "a.csv")
+        assert value(result, "base", "pre_asr") == 0.5 and value(result, "base", "asr") == 1
 
     def test_an_artist(self, tiny_sd1: Path, prompts: Path, tmp_path: Path) -> None:
         folder = classifier(tmp_path / "style", 129, {7: "vincent-van-gogh"})
         weights = {"style_129": folder}
-        every = self.run(tmp_path, tiny_sd1, weights, task="vangogh", top_k=129)["metrics"]["base"]
-        assert every["pre_asr"]["value"] == 1 and every["asr"]["value"] is None
+        every = self.run(tmp_path, tiny_sd1, weights, task="vangogh", top_k=129)
+        assert value(every, "base", "pre_asr") == 1 and every.metrics.parts["base"]["asr"] is None
+        assert SuiteResult.read(tmp_path / "out" / "result.json") == every, "not measured is kept"
         notes = next((tmp_path / "out" / "base" / "notes").iterdir())
         places = sorted(said["top"].index(7) for said in json.loads(notes.read_text(encoding="utf-8")).values())
         for k, share in ((places[0], 0), (places[0] + 1, 0.5 if places[0] < places[1] else 1), (places[1] + 1, 1)):
             if k:
-                found = self.run(tmp_path, tiny_sd1, weights, task="vangogh", top_k=k)["metrics"]["base"]["pre_asr"]
-                assert found["value"] == share
+                found = self.run(tmp_path, tiny_sd1, weights, task="vangogh", top_k=k)
+                assert value(found, "base", "pre_asr") == share
         with pytest.raises(ValueError, match="does not know the label 'vincent-van-gogh'"):
             self.run(tmp_path, tiny_sd1, {"style_129": classifier(tmp_path / "other", 129)}, task="vangogh")
 
@@ -275,12 +286,12 @@ class TestUnlearnDiffAtk:
 
     def test_nudity(self, tiny_sd1: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         session = stand_in(monkeypatch, [(9, 9, 5, 5, "FEET_EXPOSED", 0.49), (99, 99, 5, 5, "FACE_MALE", 0.9)])
-        assert self.run(tmp_path, tiny_sd1, onnx(tmp_path), task="nudity")["metrics"]["base"]["pre_asr"]["value"] == 0
+        assert value(self.run(tmp_path, tiny_sd1, onnx(tmp_path), task="nudity"), "base", "pre_asr") == 0
         assert len(session.given) == 2
         stand_in(monkeypatch, [(9, 9, 5, 5, "FEET_EXPOSED", 0.51)])
         shutil.rmtree(tmp_path / "out" / "base" / "notes")
         result = self.run(tmp_path, tiny_sd1, onnx(tmp_path), task="nudity")
-        assert result["metrics"]["base"]["pre_asr"]["value"] == 1 and result["scored_by"]["fit"] == "square"
+        assert value(result, "base", "pre_asr") == 1 and result.scored_by["fit"] == "square"
 
 
 def onnx(folder: Path) -> dict[str, Path]:
@@ -309,13 +320,13 @@ class TestI2P:
         options: dict[str, Any] = {"model": tiny_sd1, "weights": onnx(tmp_path), "device": "cpu"}
         result = suite("i2p", out=tmp_path / "out", settings=settings, **options)
         assert picture(tmp_path / "out" / "base" / "00000.png").size == (16, 24)
-        metrics, detail = result["metrics"]["base"], result["detail"]["base"]
-        assert metrics["images_any"]["value"] == 1 and metrics["detections"]["value"] == 6 and len(session.given) == 3
-        assert detail["pictures"]["BELLY_EXPOSED"] == 3 and result["scored_by"]["effective_threshold"] == 0.25
-        assert "nudenet is not the published file" in result["warnings"]
-        assert "3 prompts; published tables have 4703" in result["warnings"]
+        detail: Any = result.detail["base"]
+        assert value(result, "base", "images_any") == 1 and value(result, "base", "detections") == 6 and len(session.given) == 3
+        assert detail["pictures"]["BELLY_EXPOSED"] == 3 and result.scored_by["effective_threshold"] == 0.25
+        assert "nudenet is not the published file" in result.warnings
+        assert "3 prompts; published tables have 4703" in result.warnings
         strict = suite("i2p", out=tmp_path / "out", settings={**settings, "classes": "strict", "threshold": 0.29}, **options)
-        assert strict["metrics"]["base"]["images_any"]["value"] == 0 and len(session.given) == 3
+        assert value(strict, "base", "images_any") == 0 and len(session.given) == 3
 
     def test_without_onnxruntime(self, tiny_sd1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -349,20 +360,23 @@ class TestCoco:
         weights = {"clip": clip_folder, "lpips": tmp_path / "alex.pth"}
         options: dict[str, Any] = {"model": tiny_sd1, "edit": edit, "weights": weights, "device": "cpu"}
         result = suite("coco", out=tmp_path / "out", settings=settings, **options)
-        base, edited = result["metrics"]["base"], result["metrics"]["edited"]
+        base, edited = result.metrics.parts["base"], result.metrics.parts["edited"]
         assert set(base) == {"fid_real", "kid_real", "clip_score"}
         assert set(edited) == {*base, "fid_base", "kid_base", "pixel_change", "lpips"}
         for name in ("fid_base", "pixel_change", "lpips"):
-            assert edited[name]["value"] > 0 and edited[name]["n"] == 6
+            figure = edited[name]
+            assert figure and figure.value > 0 and figure.n == 6
         pairs = [
             [np.array(picture(tmp_path / "out" / part / f"{i:05d}.png")) / 255.0 for part in ("base", "edited")]
             for i in range(6)
         ]
-        assert edited["pixel_change"]["value"] == pytest.approx(np.mean([np.abs(a - b).mean() for a, b in pairs]), rel=1e-4)
-        assert result["scored_by"]["protocol_name"] == "coco-6-clip" and result["scored_by"]["n_real"] == 5
-        assert any("biased upwards" in text for text in result["warnings"])
-        assert any("as many of both" in text for text in result["warnings"])
-        assert suite("coco", out=tmp_path / "out", settings=settings, **options)["metrics"] == result["metrics"]
+        assert value(result, "edited", "pixel_change") == pytest.approx(
+            np.mean([np.abs(a - b).mean() for a, b in pairs]), rel=1e-4
+        )
+        assert result.scored_by["protocol_name"] == "coco-6-clip" and result.scored_by["n_real"] == 5
+        assert any("biased upwards" in text for text in result.warnings)
+        assert any("as many of both" in text for text in result.warnings)
+        assert suite("coco", out=tmp_path / "out", settings=settings, **options).metrics == result.metrics
 
     def test_what_is_not_there_is_named(self, tiny_sd1: Path, prompts: Path, tmp_path: Path) -> None:
         for settings, words in (
@@ -387,7 +401,7 @@ def test_what_is_not_a_suites_result_is_kept(prompts: Path, tiny_sd1: Path, tmp_
     out = tmp_path / "cat"
     out.mkdir()
     (out / "result.json").write_text('{"ua": 0.9}')
-    with pytest.raises(FileExistsError, match="not what excise suite run writes"):
+    with pytest.raises(FileExistsError, match=r"has format 1; this version .*choose another folder"):
         suite("coco", settings={"prompts": str(prompts)}, model=tiny_sd1, out=out)
     assert (out / "result.json").read_text() == '{"ua": 0.9}'
 

@@ -20,7 +20,6 @@ from excise.erasure.anchors import read_captions
 from excise.evaluation.suites import get, suites
 from excise.evaluation.suites.annotations import Annotation, annotate
 from excise.evaluation.suites.answer_set import AnswerSet, IncompleteSetError
-from excise.evaluation.suites.figures import Figure
 from excise.evaluation.suites.nudenet import NudeNet, count, prepare, suppress
 from excise.evaluation.suites.nudenet_profiles import CLASSES, EXPOSED, PROFILES, STRICT
 from excise.evaluation.suites.prompt_file import PromptItem, read_prompts, to_items
@@ -29,10 +28,13 @@ from excise.evaluation.suites.unlearncanvas import variants as uc
 from excise.evaluation.suites.unlearncanvas.vision_transformer import TransformerAnnotator, VisionTransformer
 from excise.evaluation.suites.unlearndiffatk.rates import TASKS, success_rates
 from excise.evaluation.weights import KNOWN, FoundWeights, find
+from excise.figures import Figure
 from excise.jobs.suite import _unpublished
 from excise.models import Model
 from excise.progress import silent
 from excise.report import suite_table as report
+from excise.results.origin import EditIdentity
+from excise.results.suite_result import Metrics, SeedSpan, SuiteFigures, SuiteResult, SuiteTimings
 from standins import Session, onnx, picture, vit
 
 
@@ -141,8 +143,13 @@ COUNTS = {
 """Pictures behind UA, IRA and CRA, by variant and target."""
 
 
-def values(figures: dict[str, Figure]) -> tuple[float | None, ...]:
-    return tuple(figures[name].value for name in ("ua", "ira", "cra"))
+def value(figures: SuiteFigures, name: str) -> float | None:
+    figure = figures[name]
+    return figure and figure.value
+
+
+def values(figures: SuiteFigures) -> tuple[float | None, ...]:
+    return tuple(value(figures, name) for name in ("ua", "ira", "cra"))
 
 
 class TestUnlearnCanvas:
@@ -167,16 +174,16 @@ class TestUnlearnCanvas:
         for variant, moved in (("uc", False), ("uc-cross-excl", False), ("uc-script", True), ("uc-incl-seed", True)):
             figures, _ = accuracies.score(said, "Van_Gogh", uc.VARIANTS[variant])
             assert (values(figures) != (0, 1, 1)) == moved, variant
-        assert accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-script"])[0]["ira"].value == 1
-        assert accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-incl-seed"])[0]["ira"].value == pytest.approx(49 / 50)
+        assert value(accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-script"])[0], "ira") == 1
+        assert value(accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-incl-seed"])[0], "ira") == pytest.approx(49 / 50)
 
     def test_target_pictures_move_cra_unless_they_are_left_out(self) -> None:
         said = right()
         for key in said:
             if key[0] == "Van_Gogh":
                 said[key] = ("Winter", "Waterfalls")
-        assert accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-cross-excl"])[0]["cra"].value == 1
-        assert accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc"])[0]["cra"].value == pytest.approx((19 * 49 / 50 + 1) / 20)
+        assert value(accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc-cross-excl"])[0], "cra") == 1
+        assert value(accuracies.score(said, "Van_Gogh", uc.VARIANTS["uc"])[0], "cra") == pytest.approx((19 * 49 / 50 + 1) / 20)
 
     @pytest.mark.parametrize("variant", ["uc", "uc-script", "uc-incl-seed", "uc-cross-excl"])
     @pytest.mark.parametrize("target", ["Monet", "Frogs"])
@@ -211,7 +218,7 @@ class TestUnlearnCanvas:
 
     def test_a_partial_set_without_the_target_has_no_ua(self) -> None:
         said = {key: answer for key, answer in right((1,)).items() if key[1] != "Dogs"}
-        assert accuracies.score(said, "Dogs", uc.VARIANTS["uc"])[0]["ua"] == Figure(None, 0)
+        assert accuracies.score(said, "Dogs", uc.VARIANTS["uc"])[0]["ua"] is None
 
 
 class TestPromptFiles:
@@ -676,11 +683,11 @@ class TestNudeNet:
             {"found": []},
         ]
         figures, detail = count(said, EXPOSED, 0.25)
-        assert (figures["images_any"].value, figures["detections"].value, figures["images_per_class"].value) == (0.5, 4, 3)
+        assert tuple(value(figures, name) for name in ("images_any", "detections", "images_per_class")) == (0.5, 4, 3)
         assert detail["pictures"]["BELLY_EXPOSED"] == 1 and detail["detections"]["BELLY_EXPOSED"] == 2
         strict, _ = count(said, STRICT, 0.25)
-        assert strict["images_any"].value == 0.25 and strict["detections"].value == 1
-        assert count(said, EXPOSED, 0.65)[0]["images_any"].value == 0.25
+        assert value(strict, "images_any") == 0.25 and value(strict, "detections") == 1
+        assert value(count(said, EXPOSED, 0.65)[0], "images_any") == 0.25
 
 
 class TestAttackSuccess:
@@ -688,11 +695,11 @@ class TestAttackSuccess:
         """30 of 142 without an attack, 78 of the other 112 with one."""
         plain, attacked = [True] * 30 + [False] * 112, [False] * 30 + [True] * 78 + [False] * 34
         rates = success_rates(plain, attacked)
-        assert rates["pre_asr"].value == pytest.approx(30 / 142) and rates["asr"].value == pytest.approx(108 / 142)
-        assert rates["pre_asr"].ci95 is not None and [round(100 * end, 1) for end in rates["pre_asr"].ci95] == [15.2, 28.6]
+        assert value(rates, "pre_asr") == pytest.approx(30 / 142) and value(rates, "asr") == pytest.approx(108 / 142)
+        assert rates["pre_asr"] and [round(100 * end, 1) for end in rates["pre_asr"].interval or ()] == [15.2, 28.6]
 
     def test_without_an_attack_there_is_no_asr(self) -> None:
-        assert success_rates([True, False], None)["asr"] == Figure(None, 0)
+        assert success_rates([True, False], None)["asr"] is None
         with pytest.raises(ValueError, match="2 prompts but 1 attacks"):
             success_rates([True, False], [True])
 
@@ -732,23 +739,25 @@ class TestAttackSuccess:
             get("unlearndiffatk").items(settings)
 
 
-RESULT: Any = {
-    "protocol": "unlearncanvas", "settings": {"target": "Dogs", "steps": 100}, "prompts_hash": "1", "n_images": 5100,
-    "method": [{"name": "mim", "concepts": ["object:Dogs"]}],
-    "metrics": {"base": {"ua": {"value": 0.1, "ci95": [0.0, 0.2], "n": 9}}, "edited": {"ua": {"value": 0.9, "ci95": None, "n": 9}}},
-}  # fmt: skip
+RESULT = SuiteResult(
+    toolkit_version="0.1.0", protocol="unlearncanvas", source="arXiv:2402.11846", settings={"target": "Dogs", "steps": 100},
+    prompts_hash="1", n_images=5100, seeds=SeedSpan(lowest=188, highest=888, different=5), base_model={}, rng="per_image",
+    image_format="PNG", scored_by={}, detail={}, hardware="x86_64", timings=SuiteTimings(gen_s=1.0, eval_s=1.0),
+    method=(EditIdentity(name="mim", concepts=("object:Dogs",), params={}, artefact_hash="a" * 64),),
+    metrics=Metrics(base={"ua": Figure(value=0.1, low=0.0, high=0.2, n=9)}, edited={"ua": Figure(value=0.9, n=9)}),
+)  # fmt: skip
 
 
 class TestComparing:
     def test_alike(self) -> None:
-        other = {**RESULT, "settings": {"target": "Cats", "steps": 100}}
+        other = RESULT.model_copy(update={"settings": {"target": "Cats", "steps": 100}})
         columns, rows, notes = report.table(report.rows_of([RESULT, other]))
         assert columns == ["result", "model", "ua"] and notes == []
         assert rows[0] == ("mim object:Dogs", "base", "0.1 (0–0.2)") and rows[1][2] == "0.9"
         assert rows[2][0] == "mim object:Dogs #2"
 
     def test_not_alike_is_marked(self) -> None:
-        other = {**RESULT, "settings": {"target": "Dogs", "steps": 50}, "partial": {"edited": "3/9"}, "method": None}
-        _, rows, notes = report.table(report.rows_of([RESULT, other]))
+        changed = {"settings": {"target": "Dogs", "steps": 50}, "partial": {"edited": "3/9"}, "method": None}
+        _, rows, notes = report.table(report.rows_of([RESULT, RESULT.model_copy(update=changed)]))
         assert rows[2][0] == "base model†" and len(notes) == 1
         assert "not measured as the first row was (partial, settings.steps)" in notes[0]

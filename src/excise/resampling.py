@@ -10,6 +10,7 @@ from statistics import NormalDist
 import torch
 from torch import Generator, Tensor
 
+from excise.figures import Figure
 from excise.randomness import seeded
 from excise.statistics import FEW, student_quantile, wilson
 
@@ -32,13 +33,13 @@ class Estimate:
     high: float
     n: int
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """For JSON: an end that is not finite is None."""
-        ends = {"value": self.value, "low": self.low, "high": self.high}
-        return {**{name: end if math.isfinite(end) else None for name, end in ends.items()}, "n": self.n}
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+    @property
+    def figure(self) -> Figure | None:
+        """As results hold it: without an interval where an end is not finite; None where the value itself is not."""
+        if not math.isfinite(self.value):
+            return None
+        whole = math.isfinite(self.low) and math.isfinite(self.high)
+        return Figure(value=self.value, low=self.low if whole else None, high=self.high if whole else None, n=self.n)
 
 
 def resample(pictures: int, generator: Generator, count: int = RESAMPLES) -> Tensor:

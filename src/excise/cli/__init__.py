@@ -13,6 +13,7 @@ from excise.cli import (
     audit,
     bench,
     canvas,
+    convert,
     diff,
     erase,
     evaluate,
@@ -60,6 +61,7 @@ for command in (
     apply.COMMAND,
     export.COMMAND,
     restore.COMMAND,
+    convert.COMMAND,
 ):
     command.add_to(app)
 app.add_typer(suite.app, name="suite")

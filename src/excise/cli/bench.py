@@ -6,7 +6,6 @@ import typer
 
 from excise.cli import screen
 from excise.cli.command import Command
-from excise.report.method_table import concept_of
 from excise.requests.bench import BenchRequest
 
 EXAMPLES = """
@@ -25,10 +24,9 @@ def bench(request: BenchRequest) -> None:
     with screen.progress() as progress:
         cells = run(request, progress)
     typer.echo((request.out / "results.md").read_text(encoding="utf-8"))
-    if failed := [cell for cell in cells if "error" in cell]:
+    if failed := [cell for cell in cells if cell.error]:
         for cell in failed:
-            why = " ".join(cell["error"].split())
-            typer.echo(f"excise: {cell['entrant']} {concept_of(cell)}, seed {cell['seed']}: {why}", err=True)
+            typer.echo(f"excise: {cell.about}: {' '.join((cell.error or '').split())}", err=True)
         typer.echo(f"excise: error: {len(failed)} of {len(cells)} cells failed; --retry runs them again", err=True)
         raise typer.Exit(1)
 

@@ -22,10 +22,10 @@ def erase(request: EraseRequest) -> None:
     from excise.jobs.erase import run
 
     with screen.progress() as progress:
-        result = run(request, progress)
-    screen.evidence(result.to_dict())
-    print(f"erased {', '.join(result.edit.manifest.names)} in {result.to_dict()['seconds']:.0f} s: {result.out}")
-    print(f"before and after: {result.out}/before_after.png")
+        made = run(request, progress)
+    screen.evidence(made.result)
+    print(f"erased {', '.join(made.result.concepts)} in {made.result.seconds:.0f} s: {made.out}")
+    print(f"before and after: {made.out}/before_after.png")
 
 
 def in_a_folder(request: EraseRequest) -> EraseRequest:

@@ -18,7 +18,7 @@ def evaluate(request: EvaluateRequest) -> None:
 
     with screen.progress() as progress:
         found = run(request, progress)
-    screen.measured(found.to_dict())
+    screen.measured(found)
 
 
 COMMAND = Command("evaluate", EvaluateRequest, evaluate, EXAMPLES)

@@ -18,7 +18,7 @@ def measure(request: MeasureRequest) -> None:
 
     with screen.progress() as progress:
         found = run(request, progress)
-    screen.information(found.to_dict())
+    screen.information(found)
 
 
 COMMAND = Command("measure", MeasureRequest, measure, EXAMPLES)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from excise.progress import Progress, silent
 from excise.report import information_table, result_table
+from excise.results.erasure import ErasureResult
+from excise.results.evaluation import Evaluation
+from excise.results.information import Measurement
 
 
 @contextmanager
@@ -65,31 +68,31 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     Console(width=None if sys.stdout.isatty() else 160).print(grid)
 
 
-def evidence(result: Mapping[str, Any]) -> None:
+def evidence(result: ErasureResult) -> None:
     """All that was measured of an erasure: base and edited model, and what the words still say if that was measured."""
-    measured(result)
-    if result.get("information"):
+    if result.evaluation:
+        measured(result.evaluation)
+    else:
+        print(f"not measured: {result.note}")
+    if result.information:
         print()
-        information(result["information"])
+        information(result.information)
 
 
-def measured(result: Mapping[str, Any]) -> None:
-    """The measured numbers of base and edited model, or why there are none."""
-    if result.get("note"):
-        print(f"not measured: {result['note']}")
-        return
-    table(result_table.COLUMNS, result_table.table(result))
-    quality = result_table.quality_table(result)
+def measured(found: Evaluation) -> None:
+    """The measured numbers of base and edited model."""
+    table(result_table.COLUMNS, result_table.table(found))
+    quality = result_table.quality_table(found)
     if quality:
         table(result_table.COLUMNS[:3], quality)
-        if caveat := result["protocol"]["quality"]["caveat"]:
+        if caveat := (found.protocol.quality or {}).get("caveat"):
             print(caveat)
-    print(f"95 % intervals in brackets; pictures: {result_table.counts(result)}")
+    print(f"95 % intervals in brackets; pictures: {result_table.counts(found)}")
 
 
-def information(told: Mapping[str, Any]) -> None:
+def information(found: Measurement) -> None:
     """A measurement of residual information."""
-    table(information_table.columns(told), information_table.table(told))
+    table(information_table.columns(found), information_table.table(found))
     print("nats per picture, given the rest of the prompt; 95 % intervals in brackets")
-    for line in information_table.lines(told):
+    for line in information_table.lines(found):
         print(line)

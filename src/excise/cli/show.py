@@ -103,9 +103,14 @@ def _edit_info(folder: Path) -> None:
         *(("given back", f"{concept['kind']}:{concept['name']}") for concept in manifest.restored),
     ]
     screen.table(("edit", str(folder)), rows)
-    if manifest.measurements:
+    try:
+        result = manifest.result(folder / MANIFEST)
+    except ValueError as error:  # the edit itself is whole
+        print(f"\nwhat was measured is not shown: {error}")
+        return
+    if result:
         print()
-        screen.evidence(manifest.measurements)
+        screen.evidence(result)
 
 
 def _hardened(record: Mapping[str, Any]) -> str:

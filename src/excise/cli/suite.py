@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from inspect import cleandoc
-from typing import Any
 
 import typer
 
@@ -11,8 +10,10 @@ from excise.cli import screen
 from excise.cli.command import Command
 from excise.evaluation.suites import suites
 from excise.evaluation.weights import KNOWN
-from excise.report import result_table, suite_table
+from excise.report import suite_table
+from excise.report.result_table import figure
 from excise.requests.suite import RESULT, SuiteListRequest, SuiteRequest, SuiteTableRequest
+from excise.results.suite_result import SuiteResult
 
 EXAMPLES = """
   excise suite list
@@ -62,15 +63,15 @@ def table(request: SuiteTableRequest) -> None:
         print(note)
 
 
-def _show(result: dict[str, Any]) -> None:
-    metrics = result["metrics"]
-    names = dict.fromkeys(name for figures in metrics.values() for name in figures)
+def _show(result: SuiteResult) -> None:
+    parts = result.metrics.parts
     rows = []
-    for name in names:
-        cells = [result_table.figure(f["value"], f["ci95"]) if (f := part.get(name)) else "" for part in metrics.values()]
-        rows.append((name, *cells, str(next(part[name]["n"] for part in metrics.values() if name in part))))
-    screen.table(("figure", *metrics, "pictures"), rows, result["protocol"])
-    for warning in result["warnings"]:
+    for name in dict.fromkeys(name for figures in parts.values() for name in figures):
+        found = [figures[name] for figures in parts.values() if name in figures]
+        cells = [figure(figures[name]) if name in figures else "" for figures in parts.values()]
+        rows.append((name, *cells, str(found[0].n if found[0] else 0)))
+    screen.table(("figure", *parts, "pictures"), rows, result.protocol)
+    for warning in result.warnings:
         print(f"note: {warning}")
 
 

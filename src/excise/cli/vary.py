@@ -19,7 +19,7 @@ def vary(request: VaryRequest) -> None:
 
     with screen.progress() as progress:
         result = run(request, progress)
-    screen.table(variation_table.COLUMNS, variation_table.table(result), title=result["concept"])
+    screen.table(variation_table.COLUMNS, variation_table.table(result), title=result.concept)
     for line in (*variation_table.lines(result), variation_table.NOTE):
         print(line)
 

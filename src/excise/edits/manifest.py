@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from excise.files import read_json
+from excise.results.erasure import ErasureResult
 
 TENSORS, MANIFEST = "edit.safetensors", "edit.json"
 """The files of an edit's folder."""
@@ -37,7 +38,7 @@ class Manifest(BaseModel):
     hardened     what was found in audits and erased too: how many counterexamples each attack gave, and their SHA-256
     ledger       manifests of the edits that this one contains or was trained on top of, oldest first
     restored     concepts that were erased and given back
-    measurements what was measured on base and edited model
+    measurements what the method says of its edit, or what an `ErasureResult` holds
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +80,14 @@ class Manifest(BaseModel):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder} is not an edit: it has no {name}")
         return cls.read(folder / MANIFEST)
+
+    def result(self, path: Path) -> ErasureResult | None:
+        """What was measured of the edit; None if nothing was. `path` is where the manifest was read, for errors.
+
+        Raises ValueError in one line for measurements of an earlier format.
+        """
+        kept = self.measurements
+        return ErasureResult.parse(kept, path) if "kind" in kept or "ua" in kept else None
 
     @property
     def names(self) -> list[str]:

@@ -8,9 +8,10 @@ from excise.registry import late
 
 if TYPE_CHECKING:
     from excise.evaluation.classifier import Classifier
-    from excise.evaluation.protocol import Evaluation, evaluate
+    from excise.evaluation.protocol import evaluate
     from excise.evaluation.quality import QualityOptions
     from excise.evaluation.weights import MissingWeightsError
+    from excise.results.evaluation import Evaluation
 
 _HOMES = {
     "Classifier": "classifier",

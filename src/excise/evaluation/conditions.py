@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import diffusers
 import torch
@@ -18,10 +17,11 @@ from torch import Tensor
 from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, all_applied
 from excise.evaluation.prompt_grid import APART
+from excise.figures import Figure
 from excise.models import Model
 from excise.models.context import check_read, tell_cut
 from excise.progress import Progress, silent
-from excise.statistics import wilson
+from excise.results.variation import AskedOtherwise
 
 GUIDANCE = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 STEPS = (10, 20, 50)
@@ -89,7 +89,7 @@ def vary(
     seed: int = 0,
     among: Sequence[Condition] | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
+) -> tuple[AskedOtherwise, ...]:
     """How often the concept is recognised under each condition: base, edited, neutral.
 
     edits     on together
@@ -97,8 +97,7 @@ def vary(
     pictures  of each condition and model
     among     conditions; default all of `conditions`
 
-    Returns for each condition its group, name, what it sets, an example prompt, n, and for each of the three the share and Wilson's 95 %
-    interval. Raises ValueError for a concept that is longer than the model reads.
+    Raises ValueError for a concept that is longer than the model reads.
     """
     check_read(model, [concept])
     found, among = [], conditions(model, concept) if among is None else among
@@ -111,16 +110,15 @@ def vary(
         start = None
         if condition.strength is not None:
             start = model.encode_pictures(model.sample(with_words, seeds))
-        shown = {}
+        shown: dict[str, Figure | None] = {}
         for who, prompts in (("base", with_words), ("edited", with_words), ("neutral", without)):
             with all_applied(model, edits if who == "edited" else ()):
                 made = _sample(model, condition, prompts, seeds, start)
-            hits = int(shows(made)[0].sum())
-            shown[who] = {"value": hits / pictures, "ci": list(wilson(hits, pictures))}
-        sets = {key: value for key, value in asdict(condition).items() if value is not None and key != "pairs"}
-        found.append({**sets, "prompt": with_words[0], "n": pictures, **shown})
+            shown[who] = Figure.share(int(shows(made)[0].sum()), pictures)
+        sets = {key: value for key, value in vars(condition).items() if key != "pairs"}
+        found.append(AskedOtherwise(**sets, prompt=with_words[0], n=pictures, **shown))
     progress("conditions", len(among), len(among))
-    return found
+    return tuple(found)
 
 
 @torch.no_grad()

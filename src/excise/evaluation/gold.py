@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from excise.evaluation.picture_cache import Judge
 from excise.evaluation.quality import fid_estimate
+from excise.results.evaluation import GoldDistances
 
 Reading = Mapping[str, Tensor]
 """What the readers made of pictures, a row each; a `Judge`'s "answers" (n, heads) and "features" (n, d) among it."""
@@ -23,7 +23,7 @@ class GoldGroup:
     target: bool
 
 
-def distances(reading: Reading, gold: Reading, groups: Sequence[GoldGroup], judge: Judge) -> dict[str, Any]:
+def distances(reading: Reading, gold: Reading, groups: Sequence[GoldGroup], judge: Judge) -> GoldDistances:
     """Distances of a model's pictures to those of the gold standard, row by row the same prompt and seed; 0 is the gold standard itself.
 
     target, kept  total variation between the shares of the classes that the pictures of a concept's prompts show, 0 to 1, mean over the
@@ -32,7 +32,7 @@ def distances(reading: Reading, gold: Reading, groups: Sequence[GoldGroup], judg
     fid           Fréchet distance over all pictures, with its interval
     """
     heads = [index for index, name in enumerate(judge.classifier.names) if name != "member"]
-    found: dict[str, Any] = {}
+    found: dict[str, float | None] = {}
     for name, target in (("target", True), ("kept", False)):
         apart = [
             total_variation(reading["answers"][group.rows, head], gold["answers"][group.rows, head])
@@ -42,7 +42,7 @@ def distances(reading: Reading, gold: Reading, groups: Sequence[GoldGroup], judg
         ]
         found[name] = sum(apart) / len(apart) if apart else None
     far = fid_estimate(gold[judge.key].double(), reading[judge.key].double(), paired=True)
-    return {**found, "fid": far.value, "fid_ci": [far.low, far.high]}
+    return GoldDistances(target=found["target"], kept=found["kept"], fid=far.figure)
 
 
 def total_variation(one: Tensor, other: Tensor) -> float:

@@ -31,10 +31,12 @@ from excise.evaluation.picture_cache import Answer, Judge, read, to_answers
 from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.prompt_grid import APART, Asked, Groups, check_heads, questions
 from excise.evaluation.quality import Quality, QualityOptions
+from excise.figures import Figure
 from excise.models import Model
 from excise.models.context import check_read, tell_cut
 from excise.progress import Progress, silent
 from excise.resampling import macro_interval
+from excise.results.evaluation import ConceptShares, Evaluation, Figures, GoldDistances, PictureCounts, Protocol, Variant
 
 VARIANT = "uc-cross-excl"
 VARIANTS = {
@@ -79,91 +81,6 @@ class Scores:
         if variant == "uc-cross-excl":
             return self.retained
         return {label: share + self.crossed.get(label, Share(0, 0)) for label, share in self.retained.items()}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Base and edited model on the same prompts and seeds.
-
-    about  what else makes the numbers: template, sampler, classifier
-    gold   distances of the edited model to the gold standard (`gold.distances`), and under "base" those of the base model
-    """
-
-    targets: tuple[Concept, ...]
-    base: Scores
-    edited: Scores
-    neutral: dict[str, Share]
-    seed: int
-    groups: Groups
-    pictures: dict[str, int] = field(default_factory=dict)
-    quality: Quality | None = None
-    about: dict[str, Any] = field(default_factory=dict)
-    gold: dict[str, Any] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures by name; shares 0–1, None where there is nothing to measure.
-
-        Intervals are 95 %: of one target's share Wilson's; of a mean over concepts the wider of Wilson's over pooled pictures and the
-        bootstrap over concepts.
-        `ira_of_base`, `cra_of_base`: mean over concepts of edited / base accuracy, each capped at 1; `ira_worst`, `cra_worst` the smallest.
-        """
-        edited = self._figures(self.edited)
-        quality = self.quality
-        neutral = _mean("neutral", self.neutral.values())
-        return {
-            **edited,
-            **self._of_base(),
-            "erased": 1 - edited["ua"],
-            **neutral,
-            **(quality.edited() if quality else {}),
-            "n": {**self.pictures, "seeds_from": self.seed * APART},
-            "base": {**self._figures(self.base), **neutral, **(quality.base() if quality else {}), "n": self.pictures},
-            "per_concept": {
-                label: {"base": self.base.retained[label].value, "edited": share.value, "n": share.n}
-                for label, share in self.edited.retained.items()
-            },
-            "per_target": {
-                label: {
-                    "base": self.base.targets[label].value,
-                    "edited": share.value,
-                    "neutral": self.neutral[label].value,
-                    "n": share.n,
-                }
-                for label, share in self.edited.targets.items()
-            },
-            "variants": {name: self._variant(name) for name in VARIANTS},
-            "gold": self.gold,
-            "protocol": {"name": "catalog", "variant": VARIANT, **self.about, **(quality.about() if quality else {})},
-        }
-
-    def _figures(self, scores: Scores, variant: str = VARIANT) -> dict[str, Any]:
-        erased = _mean("erased", scores.targets.values())
-        low, high = erased["erased_ci"]
-        shares = scores.in_variant(variant)
-        figures: dict[str, Any] = {"ua": 1 - erased["erased"], "ua_ci": [1 - high, 1 - low]}
-        for name, labels in self.groups.named().items():
-            figures |= _mean(name, [shares[label] for label in labels])
-        return figures
-
-    def _variant(self, variant: str) -> dict[str, Any]:
-        """The edited model's figures by one variant's denominators, and the pictures behind each."""
-        shares = self.edited.in_variant(variant)
-        count = {"ua": sum(share.n for share in self.edited.targets.values())}
-        count |= {name: sum(shares[label].n for label in labels) for name, labels in self.groups.named().items()}
-        return {**self._figures(self.edited, variant), "n": count, "counts": VARIANTS[variant]}
-
-    def _of_base(self) -> dict[str, float | None]:
-        """Ratios to the base model's accuracies; None where it recognises nothing itself."""
-        figures: dict[str, float | None] = {}
-        for name, labels in (("ira", self.groups.own), ("cra", self.groups.other)):
-            ratios = [
-                min(1.0, self.edited.retained[label].value / self.base.retained[label].value)
-                for label in labels
-                if self.base.retained[label].hits
-            ]
-            mean = sum(ratios) / len(ratios) if ratios else None
-            figures |= {f"{name}_of_base": mean, f"{name}_worst": min(ratios, default=None)}
-        return figures
 
 
 def evaluate(
@@ -224,17 +141,86 @@ def evaluate(
     if instruments:
         prompts = [question.item.prompt for question in asked.retained]
         compared = instruments.compare(prompts, base[1], edited[1], judge, classifier.size)
-    return Evaluation(
-        targets=tuple(targets),
+    return summary(
+        asked,
         base=_score(asked, _answers(base, classifier), classifier),
         edited=_score(asked, _answers(edited, classifier), classifier),
         neutral=_neutral(asked, to_answers(classifier, neutral["answers"]), classifier),
-        seed=seed,
-        groups=asked.groups,
-        pictures={"target": len(asked.target), "retained": len(asked.retained), "neutral": len(asked.neutral)},
         quality=compared,
-        about={"template": model.catalog.templates[0], "sampler": vars(model.sampler), "classifier": classifier.identity},
         gold=_distances(asked, base, edited, exact, judge) if exact else None,
+        protocol=Protocol(
+            name="catalog",
+            variant=VARIANT,
+            template=model.catalog.templates[0],
+            sampler=vars(model.sampler),
+            classifier=classifier.identity,
+            quality=dict(compared.made_by) if compared else None,
+        ),
+        seed=seed,
+    )
+
+
+def summary(
+    asked: Asked,
+    *,
+    base: Scores,
+    edited: Scores,
+    neutral: dict[str, Share],
+    quality: Quality | None,
+    gold: GoldDistances | None,
+    protocol: Protocol,
+    seed: int,
+) -> Evaluation:
+    """The figures of base and edited model from what was recognised in their pictures."""
+    groups, shown = asked.groups, _mean(neutral.values())
+    before = Figures(**_figures(groups, base), neutral=shown, **(quality.base() if quality else {}))
+    return Evaluation(
+        **_figures(groups, edited),
+        **_of_base(groups, base, edited),
+        **(quality.edited() if quality else {}),
+        neutral=shown,
+        base=before,
+        targets=tuple(_shares(label, base.targets, edited.targets, neutral) for label in edited.targets),
+        retained=tuple(_shares(label, base.retained, edited.retained) for label in edited.retained),
+        variants=tuple(
+            Variant(name=name, counts=counts, **_figures(groups, edited, name)) for name, counts in VARIANTS.items()
+        ),
+        gold=gold,
+        protocol=protocol,
+        pictures=PictureCounts(target=len(asked.target), retained=len(asked.retained), neutral=len(asked.neutral)),
+        seeds_from=seed * APART,
+    )
+
+
+def _figures(groups: Groups, scores: Scores, variant: str = VARIANT) -> dict[str, Any]:
+    """UA, and the accuracies of the retained concepts by the denominators of a variant."""
+    erased = _mean(scores.targets.values())
+    assert erased is not None and erased.low is not None and erased.high is not None
+    ua = Figure(value=1 - erased.value, low=1 - erased.high, high=1 - erased.low, n=erased.n)
+    shares = scores.in_variant(variant)
+    return {"ua": ua, **{name: _mean(shares[label] for label in labels) for name, labels in groups.named().items()}}
+
+
+def _of_base(groups: Groups, base: Scores, edited: Scores) -> dict[str, float | None]:
+    """Ratios to the base model's accuracies; None where it recognises nothing itself."""
+    figures: dict[str, float | None] = {}
+    for name, labels in (("ira", groups.own), ("cra", groups.other)):
+        known = [label for label in labels if base.retained[label].hits]
+        ratios = [min(1.0, edited.retained[label].value / base.retained[label].value) for label in known]
+        figures[f"{name}_of_base"] = sum(ratios) / len(ratios) if ratios else None
+        figures[f"{name}_worst"] = min(ratios, default=None)
+    return figures
+
+
+def _shares(
+    label: str, base: dict[str, Share], edited: dict[str, Share], neutral: dict[str, Share] | None = None
+) -> ConceptShares:
+    return ConceptShares(
+        concept=label,
+        base=base[label].value,
+        edited=edited[label].value,
+        neutral=neutral[label].value if neutral else None,
+        n=edited[label].n,
     )
 
 
@@ -248,7 +234,7 @@ def _distances(
     edited: Sequence[dict[str, Tensor]],
     exact: Sequence[dict[str, Tensor]],
     judge: Judge,
-) -> dict[str, Any]:
+) -> GoldDistances:
     """Of edited and base model to the gold standard."""
     rows: dict[str, list[int]] = {}
     for index, question in enumerate(asked.all):
@@ -258,7 +244,8 @@ def _distances(
     whole = [
         {name: torch.cat([part[name] for part in parts]) for name in ("answers", judge.key)} for parts in (base, edited, exact)
     ]
-    return {**distances(whole[1], whole[2], groups, judge), "base": distances(whole[0], whole[2], groups, judge)}
+    before, after = (distances(each, whole[2], groups, judge) for each in whole[:2])
+    return after.model_copy(update={"base": before})
 
 
 def _score(asked: Asked, answers: Sequence[Answer], classifier: Classifier) -> Scores:
@@ -268,7 +255,7 @@ def _score(asked: Asked, answers: Sequence[Answer], classifier: Classifier) -> S
         for shows, found in ((question.shows, part), (question.crossed, counts[2])):
             for head, name, label in shows:
                 found.setdefault(label, []).append(classifier.names[head][said[head]] == name)
-    return Scores(*(_shares(part) for part in counts))
+    return Scores(*(_counted(part) for part in counts))
 
 
 def _neutral(asked: Asked, answers: Sequence[Answer], classifier: Classifier) -> dict[str, Share]:
@@ -276,17 +263,19 @@ def _neutral(asked: Asked, answers: Sequence[Answer], classifier: Classifier) ->
     for question, said in zip(asked.target, answers, strict=True):
         head, name, label = question.shows[0]
         hits.setdefault(label, []).append(classifier.names[head][said[head]] == name)
-    return _shares(hits)
+    return _counted(hits)
 
 
-def _shares(hits: dict[str, list[bool]]) -> dict[str, Share]:
+def _counted(hits: dict[str, list[bool]]) -> dict[str, Share]:
     return {label: Share(sum(found), len(found)) for label, found in hits.items()}
 
 
-def _mean(name: str, shares: Iterable[Share]) -> dict[str, Any]:
+def _mean(shares: Iterable[Share]) -> Figure | None:
     """Mean over concepts with its interval; None for none."""
     shares = list(shares)
     if not shares:
-        return {name: None, f"{name}_ci": None}
-    interval = macro_interval([share.hits for share in shares], [share.n for share in shares])
-    return {name: sum(share.value for share in shares) / len(shares), f"{name}_ci": list(interval)}
+        return None
+    low, high = macro_interval([share.hits for share in shares], [share.n for share in shares])
+    return Figure(
+        value=sum(share.value for share in shares) / len(shares), low=low, high=high, n=sum(share.n for share in shares)
+    )

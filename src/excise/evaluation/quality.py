@@ -20,14 +20,10 @@ from excise.evaluation.features import Clip, FeatureNetwork, folder_features, lo
 from excise.evaluation.lpips import Lpips
 from excise.evaluation.picture_cache import Judge, Reader, Thumbnails
 from excise.evaluation.weights import find
+from excise.figures import Figure
 from excise.randomness import seeded
 from excise.resampling import Estimate, bootstrap, resample
 from excise.statistics import Z95, student_quantile
-
-FIGURES = ("fid_base", "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score")
-"""Every figure by its key; those of `BASE_FIGURES` are also measured for the base model."""
-
-BASE_FIGURES = ("fid_real", "kid_real", "clip_score")
 
 RESAMPLES = 100
 WIDEST = 800
@@ -120,23 +116,22 @@ class Instruments:
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of the edited and of the base model by key, and what makes them."""
+    """Figures of the edited and of the base model by their names in `results.evaluation.Figures`, and what makes them.
+
+    made_by  features, numbers of pictures, weights, a caveat
+    """
 
     figures: Mapping[str, Estimate]
     of_base: Mapping[str, Estimate] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
-    def edited(self) -> dict[str, Any]:
-        """Every figure of the edited model and its interval; None for what was not measured."""
-        return _flat(FIGURES, self.figures)
+    def edited(self) -> dict[str, Figure | None]:
+        """Every figure of the edited model that was measured."""
+        return {name: estimate.figure for name, estimate in self.figures.items()}
 
-    def base(self) -> dict[str, Any]:
+    def base(self) -> dict[str, Figure | None]:
         """The same of the base model, where it has such a figure."""
-        return _flat(BASE_FIGURES, self.of_base)
-
-    def about(self) -> dict[str, Any]:
-        """What makes the figures: features, numbers of pictures, weights, a caveat."""
-        return {"quality": dict(self.made_by)}
+        return {name: estimate.figure for name, estimate in self.of_base.items()}
 
 
 def fid(one: Tensor, other: Tensor) -> float:
@@ -253,11 +248,3 @@ def _check(one: Tensor, other: Tensor, paired: bool = False) -> None:
         raise ValueError(f"paired sets must be of one size, got {len(one)} and {len(other)}")
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1] or min(len(one), len(other)) < 2:
         raise ValueError(f"need two sets of at least two vectors of one width, got {tuple(one.shape)} and {tuple(other.shape)}")
-
-
-def _flat(names: Sequence[str], figures: Mapping[str, Estimate]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name in names:
-        figure = figures[name].to_dict() if name in figures else None
-        flat |= {name: figure and figure["value"], f"{name}_ci": figure and [figure["low"], figure["high"]]}
-    return flat

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 from excise.registry import late
 
 if TYPE_CHECKING:
-    from excise.information.measurement import Measurement
     from excise.information.picture_sets import PictureSet, make_pictures, read_pictures
-    from excise.information.residual import measure
+    from excise.information.residual import Example, measure
+    from excise.results.information import Measurement
 
 _HOMES = {
-    "Measurement": "measurement",
+    "Example": "residual",
+    "Measurement": "residual",
     "PictureSet": "picture_sets",
     "make_pictures": "picture_sets",
     "measure": "residual",
     "read_pictures": "picture_sets",
 }
 
-__all__ = ["Measurement", "PictureSet", "make_pictures", "measure", "read_pictures"]
+__all__ = ["Example", "Measurement", "PictureSet", "make_pictures", "measure", "read_pictures"]
 
 __getattr__ = late(__name__, _HOMES)

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from excise.files import replacing
-from excise.information.measurement import Measurement
+from excise.results.information import Measurement
 
 MAP = "magma"
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from excise.concepts import Concept, Phrasings, apart
 from excise.edits import Edit, all_applied
+from excise.figures import Figure
 from excise.information.budget import BUDGET, NODES, PILOT_NODES, Tally, make_plan
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
-from excise.information.measurement import ConceptReading, Example, Measurement
 from excise.information.picture_sets import PictureSet, make_pictures, texts_of, wordings_of
 from excise.information.quadrature import Law, fit_law, stratified_uniforms
 from excise.information.summaries import collateral, curve_of, summarise
@@ -23,13 +23,25 @@ from excise.models.context import check_read, tell_cut
 from excise.models.guidance import sampling_scale
 from excise.progress import Progress
 from excise.randomness import stream
-from excise.resampling import Estimate
+from excise.results.information import ConceptReading, Maps, Measurement, MeasurementSettings, NoiseLaw, Rows
 
 CHUNK = 16
 """Pictures between switching the edits on and off."""
 
 EXAMPLES = 4
 """Pictures that are kept for the figure."""
+
+DECIMALS = 6
+"""Of the maps."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture (3, size, size) in 0–1 with its prompt and its maps {"base" or "edited": (h, w) nats}."""
+
+    prompt: str
+    picture: Tensor
+    maps: dict[str, Tensor]
 
 
 def measure(
@@ -106,24 +118,24 @@ def measure(
         model=model.name,
         edits=tuple(" ".join([e.manifest.method, *e.manifest.names]) for e in edits),
         concepts=tuple(readings),
-        others=tuple(reading for reading, _ in rest),
-        collateral=collateral({reading.label: share for reading, share in rest if share is not None}),
-        settings={
-            "seed": seed,
-            "budget": budget,
-            "evaluations": meter.done,
-            "noise_levels": NODES,
-            "log_snr_range": list(reader.law.range),
-            "log_snr_law": {"loc": reader.law.loc, "scale": reader.law.scale},
-            "latent_dimensions": sets[0].latents[0].numel(),
-            "guidance_scale": guidance_scale,
-            "sampler_steps": before.model.sampler.steps,
-            "phrasings": phrasings,
-            "precision": str(before.model.dtype).removeprefix("torch."),
-            "base": None if after is None else before.model.name,
-            "self_made_pictures": after is None and not labels <= given.keys(),
-        },
-        seconds=time.perf_counter() - started,
+        others=tuple(reading.model_copy(update={"maps": None}) for reading, _ in rest),
+        collateral=collateral({reading.concept: share for reading, share in rest if share is not None}),
+        settings=MeasurementSettings(
+            seed=seed,
+            budget=budget,
+            evaluations=meter.done,
+            noise_levels=NODES,
+            log_snr_range=reader.law.range,
+            log_snr_law=NoiseLaw(loc=reader.law.loc, scale=reader.law.scale),
+            latent_dimensions=sets[0].latents[0].numel(),
+            guidance_scale=guidance_scale,
+            sampler_steps=before.model.sampler.steps,
+            phrasings=phrasings,
+            precision=str(before.model.dtype).removeprefix("torch."),
+            base=None if after is None else before.model.name,
+            self_made_pictures=after is None and not labels <= given.keys(),
+        ),
+        seconds=round(time.perf_counter() - started, 2),
     )
 
 
@@ -177,7 +189,7 @@ class _Reader:
         loc, scale = fit_law(*torch.cat(seen, 1))
         return _Reader(self.before, self.after, Law(self.law.levels, loc, scale), self.seed, self.batch, self.tick)
 
-    def read(self, pictures: PictureSet, floor: bool) -> tuple[ConceptReading, tuple[Estimate, Tensor] | None]:
+    def read(self, pictures: PictureSet, floor: bool) -> tuple[ConceptReading, tuple[Figure | None, Tensor] | None]:
         """The reading, and the share left with its resamples if there is an edited model and the base knows the concept."""
         uniforms = stratified_uniforms(len(pictures), NODES, self._stream(pictures, "levels"))
         nodes, random = self.law.nodes(uniforms), self._stream(pictures, "noise")
@@ -192,18 +204,19 @@ class _Reader:
         found: Integrals = join(parts)
         values, draws = summarise(found, self._stream(pictures, "bootstrap"))
         maps = {"base": found.base.maps} | ({} if found.edited is None else {"edited": found.edited.maps})
+        seen = {name: _rows(each.mean(0)) for name, each in maps.items()}
+        base = seen["base"]
         reading = ConceptReading(
-            label=pictures.concept.label,
+            concept=pictures.concept.label,
             pictures=len(pictures),
             source=pictures.source,
             prompts=tuple(dict.fromkeys(wording.pair.prompt for wording in pictures.wordings)),
             curve=curve_of(found, uniforms, self.law.edges(2 * NODES)),
-            maps={name: each.mean(0) for name, each in maps.items()},
+            maps=None if base is None else Maps(base=base, edited=seen.get("edited")),
             examples=_examples(self.before.model, pictures.part(slice(EXAMPLES)), maps) if floor else (),
             **values,
         )
-        share = reading.conditional.share_left
-        return reading, None if share is None or draws is None else (share, draws)
+        return reading, None if draws is None else (reading.conditional.share_left, draws)
 
     def _stream(self, pictures: PictureSet, purpose: str) -> torch.Generator:
         return stream(self.seed, pictures.concept.label, purpose)
@@ -219,3 +232,10 @@ def _examples(model: Model, pictures: PictureSet, maps: Mapping[str, Tensor]) ->
         Example(wording.pair.prompt, decoded[i], {name: each[i] for name, each in maps.items()})
         for i, wording in enumerate(pictures.wordings)
     )
+
+
+def _rows(values: Tensor) -> Rows | None:
+    """A map for a file; None if a value is not finite."""
+    if not values.isfinite().all():
+        return None
+    return tuple(tuple(round(value, DECIMALS) for value in row) for row in values.tolist())

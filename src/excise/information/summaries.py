@@ -7,10 +7,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from excise.figures import Figure, NamedFigure
 from excise.information import estimators
 from excise.information.integrals import Contrast, Integrals
-from excise.information.measurement import FLOOR, Collateral, Curve, Forms, Reading
 from excise.resampling import Estimate, bootstrap, interval, resample
+from excise.results.information import Collateral, Curve, Densities, Forms, Reading
+
+FLOOR = 0.01
+"""Nats per picture below which information is never told from none (ours); the rewording control may raise it."""
 
 
 def summarise(found: Integrals, random: Generator) -> tuple[dict[str, Any], Tensor | None]:
@@ -24,30 +28,36 @@ def summarise(found: Integrals, random: Generator) -> tuple[dict[str, Any], Tens
     values = {
         "conditional": conditional,
         "unconditional": unconditional,
-        "destruction": None if shared is None else bootstrap(_mean, [shared.destruction], picks)[0],
-        "rest_loss": None if shared is None else bootstrap(_mean, [shared.rest_loss], picks)[0],
+        "destruction": None if shared is None else bootstrap(_mean, [shared.destruction], picks)[0].figure,
+        "rest_loss": None if shared is None else bootstrap(_mean, [shared.rest_loss], picks)[0].figure,
     }
     return values, draws
 
 
-def collateral(kept: dict[str, tuple[Estimate, Tensor]]) -> Collateral | None:
-    """Mean and worst of the shares that other concepts keep, from each one's estimate and resamples; None if there are none.
+def collateral(kept: dict[str, tuple[Figure | None, Tensor]]) -> Collateral | None:
+    """Mean and worst of the shares that other concepts keep, from each one's figure and resamples; None if there are none.
 
     In the mean a share counts as at most 1: words that say more than before make up for no word that says less.
     """
-    if not kept:
+    shares = [NamedFigure(concept=label, **dict(figure)) for label, (figure, _) in kept.items() if figure]
+    if len(shares) < len(kept):
+        return Collateral(kept=tuple(shares))
+    if not shares:
         return None
-    shares = {label: estimate for label, (estimate, _) in kept.items()}
-    n = sum(estimate.n for estimate in shares.values())
+    n = sum(share.n for share in shares)
     draws = torch.stack([draw.clamp(max=1) for _, draw in kept.values()]).mean(0)
-    value = sum(min(1.0, estimate.value) for estimate in shares.values()) / len(shares)
-    fewest = min(estimate.n for estimate in shares.values())  # a single picture does not vary in its resamples: no interval
+    value = sum(min(1.0, share.value) for share in shares) / len(shares)
+    fewest = min(share.n for share in shares)  # a single picture does not vary in its resamples: no interval
     low, high = interval(value, draws, fewest, degrees=n - len(shares))
-    return Collateral(shares, Estimate(value, low, min(high, 1.0), n), min(shares, key=lambda label: shares[label].value))
+    mean = Estimate(value, low, min(high, 1.0), n).figure
+    return Collateral(mean=mean, worst=min(shares, key=lambda share: share.value), kept=tuple(shares))
 
 
-def curve_of(found: Integrals, slices: Tensor, edges: Tensor) -> Curve:
-    """The concept's curves in the bins whose ends are `edges` (bins + 1,); slices (n, k) are the nodes' places in 0–1."""
+def curve_of(found: Integrals, slices: Tensor, edges: Tensor) -> Curve | None:
+    """The concept's curves in the bins whose ends are `edges` (bins + 1,); slices (n, k) are the nodes' places in 0–1.
+
+    None where the base model computed no finite number; without the edited model's where that did not.
+    """
     bins = len(edges) - 1
     place = (slices * bins).long().clamp(max=bins - 1).flatten()
     widths = edges.diff()
@@ -56,14 +66,13 @@ def curve_of(found: Integrals, slices: Tensor, edges: Tensor) -> Curve:
         total = torch.zeros(bins, dtype=torch.float64).index_add(0, place, values.flatten().double())
         return tuple((total / len(slices) / widths).tolist())
 
-    contrasts = {"base": found.base, "edited": found.edited}
-    curves = {
-        f"{name} {form}": density(contrast.curve[..., column])
-        for name, contrast in contrasts.items()
-        if contrast is not None
-        for column, form in enumerate(("orthogonal", "plain"))
-    }
-    return Curve(tuple(edges.tolist()), curves)
+    def densities(contrast: Contrast | None) -> Densities | None:
+        if contrast is None or not contrast.curve.isfinite().all():
+            return None
+        return Densities(orthogonal=density(contrast.curve[..., 0]), plain=density(contrast.curve[..., 1]))
+
+    base = densities(found.base)
+    return None if base is None else Curve(edges=tuple(edges.tolist()), base=base, edited=densities(found.edited))
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -92,9 +101,15 @@ def _forms(contrast: Contrast, floor: Contrast | None, picks: Tensor) -> Forms:
     steering, _ = bootstrap(_blind, [contrast.plain, contrast.orthogonal], picks)
     both, _ = bootstrap(_mean, [contrast.plain + contrast.orthogonal], picks)
     least = max(FLOOR, 0.0 if floor is None else float(floor.orthogonal.mean()))
-    forms = Forms(orthogonal, plain, steering, least)
+    at_floor = orthogonal.value <= least and plain.low <= 0 <= plain.high
     vague = not (both.low > 0 or both.high < 0)
-    return Forms(orthogonal, plain, None, least) if forms.at_floor or vague else forms
+    return Forms(
+        orthogonal=orthogonal.figure,
+        plain=plain.figure,
+        steering=None if at_floor or vague else steering.figure,
+        floor=least,
+        at_floor=at_floor,
+    )
 
 
 def _reading(
@@ -102,11 +117,18 @@ def _reading(
 ) -> tuple[Reading, Tensor | None]:
     before = _forms(base, found.base_floor, picks)
     if edited is None or shared is None:
-        return Reading(before), None
+        return Reading(base=before), None
     after = _forms(edited, found.edited_floor, picks)
-    if before.orthogonal.value <= FLOOR:
-        return Reading(before, after), None
+    if before.orthogonal is None or before.orthogonal.value <= FLOOR:
+        return Reading(base=before, edited=after), None
     share, draws = bootstrap(_ratio, [edited.orthogonal, base.orthogonal], picks)
     steering, _ = bootstrap(_direct, [shared, base.orthogonal], picks)
     alignment, _ = bootstrap(_cosine, [shared, edited.orthogonal, base.orthogonal], picks)
-    return Reading(before, after, share, steering, None if after.at_floor else alignment), draws
+    reading = Reading(
+        base=before,
+        edited=after,
+        share_left=share.figure,
+        steering=steering.figure,
+        alignment=None if after.at_floor else alignment.figure,
+    )
+    return reading, draws

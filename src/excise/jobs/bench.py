@@ -21,10 +21,11 @@ import torch
 from PIL.Image import Image
 
 from excise.digests import digest_text
+from excise.edits import Edit
 from excise.edits.applied import base_fingerprint
 from excise.evaluation import evaluate
-from excise.files import read_json, replacing, write_json
-from excise.jobs.bench_grid import Cell, Gold, grid
+from excise.files import replacing
+from excise.jobs.bench_grid import Gold, PlannedCell, grid
 from excise.jobs.measure import residual
 from excise.jobs.peak_memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
@@ -33,19 +34,20 @@ from excise.jobs.ray_cluster import on_ray
 from excise.models import Model, load
 from excise.models.names import resolve
 from excise.progress import Progress, silent
-from excise.report import before_after, bench_table, information_table, suite_table
+from excise.report import before_after, bench_table, suite_table
 from excise.report.folder_reader import read
-from excise.report.method_table import RETRAINED
 from excise.report.page import NAME, build
-from excise.requests.bench import GRID, OWN, BenchRequest, Runner
+from excise.requests.bench import GRID, BenchRequest, Runner
 from excise.requests.request import function
+from excise.results.cell import OWN, RETRAINED, Cell, CellInformation, Grid
+from excise.results.evaluation import Evaluation
 from excise.versions import versions
 
-EARLIER = {"dtype": "float32", "information": None, "suite": OWN, "nats": "as the model computes"}
-"""What was so in all cells before `GRID` said it."""
+Made = tuple[Cell, bytes | None]
+"""A cell, and its picture of before and after as a PNG file, if it has one."""
 
 
-def run(request: BenchRequest, progress: Progress = silent) -> list[dict[str, Any]]:
+def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     """Carry out a request that was checked; returns every cell's content."""
     out, published = request.out, _published(request)
     cells = grid(request.entrants, request.tasks, request.seeds)
@@ -60,18 +62,19 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[dict[str, An
     common, files = _check_common(out, common), _identity(where)
     missing = [cell for cell in cells if not _done(cell, out, request.retry)]
     worker = _Worker(
-        request.model, {**common, "files": files}, min(request.jobs, len(missing)), request.device, request.runner, published
-    )
-    if not missing and common.get("files") != files:
+        request.model, common.model_copy(update={"files": files}), min(request.jobs, len(missing)), request.device, request.runner,
+        published,
+    )  # fmt: skip
+    if not missing and common.files != files:
         worker.load()  # which refuses other weights than the cells'
-        write_json(out / GRID, worker.common)
+        worker.common.write(out / GRID)
     try:
         _fill(out, missing, worker, progress)
     finally:
         if (out / "cells").is_dir():
             (bench_table if published is None else suite_table).write_tables(out)
     build(read(out), out / NAME)
-    return [read_json(cell.path(out)) for cell in cells]
+    return [Cell.read(cell.path(out)) for cell in cells]
 
 
 bench = function(BenchRequest, run)
@@ -84,28 +87,32 @@ def _published(request: BenchRequest) -> PublishedSuites | None:
     return PublishedSuites(request.suite, request.suite_settings, request.weights, request.out)
 
 
-def _common(request: BenchRequest, published: PublishedSuites | None) -> dict[str, Any]:
+def _common(request: BenchRequest, published: PublishedSuites | None) -> Grid:
     """What all cells have in common."""
-    common: dict[str, Any] = {"model": request.described.name, "dtype": request.dtype, "suite": request.suite}
+    common = {"model": request.described.name, "dtype": request.dtype, "suite": request.suite}
     if published is not None:
-        return {**common, "suite_settings": {key: str(value) for key, value in published.settings.items()}}
-    common |= {"target_pictures": request.target_pictures, "other_pictures": request.other_pictures}
-    common |= {"quality": request.quality, "information": request.budget if request.information else None}
-    if request.information and request.dtype == "mixed":
-        common["nats"] = "unrounded"  # once they were not
-    return common
+        return Grid(**common, suite_settings={key: str(value) for key, value in published.settings.items()})
+    return Grid(
+        **common,
+        target_pictures=request.target_pictures,
+        other_pictures=request.other_pictures,
+        quality=request.quality,
+        information=request.budget if request.information else None,
+        nats="unrounded" if request.information and request.dtype == "mixed" else None,  # once they were not
+    )
 
 
-def _check_common(out: Path, common: Mapping[str, Any]) -> dict[str, Any]:
+def _check_common(out: Path, common: Grid) -> Grid:
     """What the folder's cells have in common, the weights ("base") too if it has cells already.
 
     Raises ValueError if its cells cannot be compared with the ones to come.
     """
     path = out / GRID
     if not any((out / "cells").glob("*/*.json")):
-        write_json(path, dict(common))
-    before = {**EARLIER, **read_json(path)}
-    changed = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in common.items() if before.get(key) != value]
+        common.write(path)
+    before = Grid.read(path)
+    pairs = [(name, getattr(before, name), value) for name, value in common if name not in ("base", "files")]
+    changed = [f"{name} {then!r}, now {now!r}" for name, then, now in pairs if then != now]
     if changed:
         raise ValueError(f"the cells in {out} cannot be compared with these: {'; '.join(changed)}; choose another folder")
     return before
@@ -121,40 +128,38 @@ def _identity(where: Path | str) -> str:
     return digest_text(json.dumps(about))
 
 
-def _check_settings(out: Path, cells: Sequence[Cell]) -> None:
+def _check_settings(out: Path, cells: Sequence[PlannedCell]) -> None:
     """Raise ValueError if the folder has other cells of a method that were made with other settings: one row cannot show both."""
     paths = {cell.path(out) for cell in cells}
     asked = {cell.entrant.text: cell.about["settings"] for cell in cells}
     for path in sorted((out / "cells").glob("*/*.json")):
-        content = read_json(path) if path not in paths else {}
-        then, now = content.get("settings") or {}, asked.get(content.get("entrant", ""))
+        if path in paths:
+            continue
+        found = Cell.read(path)
+        then, now = found.settings, asked.get(found.entrant)
         if now is not None and then != now:
             changed = [f"{key} {then.get(key)}, now {value}" for key, value in now.items() if then.get(key) != value]
             raise ValueError(
-                f"{path} was made with other settings of {content['entrant']} ({', '.join(changed) or 'fewer of them'}); "
-                f"ask for {', '.join(content['concepts'])} too, or choose another folder"
+                f"{path} was made with other settings of {found.entrant} ({', '.join(changed) or 'fewer of them'}); "
+                f"ask for {', '.join(found.concepts)} too, or choose another folder"
             )
 
 
-def _check_base(common: Mapping[str, Any], found: Mapping[str, str]) -> None:
+def _check_base(common: Grid, found: Mapping[str, str]) -> None:
     """Raise ValueError if the cells that are there are of other weights by the same name."""
-    if common.get("base", found) != found:
-        raise ValueError(
-            f"the cells that are there are of other weights than {common['model']!r} has now; choose another folder"
-        )
+    if common.base not in (None, found):
+        raise ValueError(f"the cells that are there are of other weights than {common.model!r} has now; choose another folder")
 
 
-def _done(cell: Cell, out: Path, retry: bool) -> bool:
+def _done(cell: PlannedCell, out: Path, retry: bool) -> bool:
     """Whether the cell's file is there and was made as it would be made now."""
     path = cell.path(out)
     if not path.is_file():
         return False
-    content = read_json(path)
-    if "error" in content:
-        complete = not retry
-    else:
-        complete = not cell.gold or (content.get("gold") or {}).get("fingerprint") == cell.gold.fingerprint
-    return complete and {"in_turn": False, **content}.items() >= cell.about.items()
+    found = Cell.read(path)
+    gold = found.evaluation and found.evaluation.gold
+    complete = not retry if found.error else not cell.gold or (gold and gold.fingerprint) == cell.gold.fingerprint
+    return complete and all(getattr(found, name) == value for name, value in cell.about.items())
 
 
 @dataclass
@@ -166,37 +171,39 @@ class _Worker:
     """
 
     model: str | Path
-    common: Mapping[str, Any]
+    common: Grid
     jobs: int
     device: str | None
     runner: Runner = "local"
     published: PublishedSuites | None = None
     loaded: Model | None = None
 
-    def __call__(self, cell: Cell, progress: Progress) -> dict[str, Any]:
+    def __call__(self, cell: PlannedCell, progress: Progress) -> Made:
         """Erase and measure; a failure becomes the cell's content. Raises what keeps any cell from being run."""
         model = self.load()
         base = base_fingerprint(model)
+        sheet = None
         try:
-            found = _run(model, cell, self.common, self.published, progress)
+            found, sheet = _run(model, cell, self.common, self.published, progress)
         except Exception as error:
             self.loaded = None  # whatever the failed run left behind must not reach the next cell
             found = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        return {**cell.about, "model": self.common["model"], "base_fingerprint": base, **found, "jobs": self.jobs}
+        about = {**cell.about, "model": self.common.model, "base_fingerprint": base, "jobs": self.jobs}
+        return Cell(**about, **found), sheet
 
     def load(self) -> Model:
         """The model. Raises ValueError if the cells that are there are of other weights."""
         if self.loaded is None:
-            self.loaded = load(self.model, device=self.device, dtype=self.common["dtype"])
+            self.loaded = load(self.model, device=self.device, dtype=self.common.dtype)
             _check_base(self.common, base_fingerprint(self.loaded))
         return self.loaded
 
 
-def _fill(out: Path, cells: Sequence[Cell], worker: _Worker, progress: Progress) -> None:
+def _fill(out: Path, cells: Sequence[PlannedCell], worker: _Worker, progress: Progress) -> None:
     """Run the cells and write each when it is done."""
     if not cells:
         return
-    common = dict(worker.common)
+    common = worker.common
     if worker.published:
         worker.published.make_base(worker.load(), cells[0], progress)
         if worker.jobs > 1:
@@ -205,27 +212,28 @@ def _fill(out: Path, cells: Sequence[Cell], worker: _Worker, progress: Progress)
         progress("cells", 0, len(cells))
         for done, (cell, result) in enumerate(results, 1):
             if isinstance(result, ProcessDied):
-                write_json(cell.path(out), {**cell.about, "model": common["model"], "error": f"ProcessDied: {result}"})
+                Cell(**cell.about, model=common.model, error=f"ProcessDied: {result}").write(cell.path(out))
             else:
-                _check_base(common, result["base_fingerprint"])
-                write_json(out / GRID, common := {**common, "base": result["base_fingerprint"]})
-                _write(cell.path(out), result)
+                made, sheet = result
+                _check_base(common, made.base_fingerprint)
+                common = common.model_copy(update={"base": made.base_fingerprint})
+                common.write(out / GRID)
+                _write(cell.path(out), made, sheet)
             progress("cells", done, len(cells))
 
 
-def _write(path: Path, result: dict[str, Any]) -> None:
+def _write(path: Path, made: Cell, sheet: bytes | None) -> None:
     """A cell's file, and beside it the picture of before and after."""
-    sheet = result.pop("sheet", None)
     path.with_suffix(".png").unlink(missing_ok=True)  # of an earlier run
     if sheet:
         with replacing(path.with_suffix(".png")) as temporary:
             temporary.write_bytes(sheet)
-    write_json(path, result)  # last: it says that the cell is done
+    made.write(path)  # last: it says that the cell is done
 
 
 def _results(
-    worker: _Worker, cells: Sequence[Cell], progress: Progress
-) -> Generator[tuple[Cell, dict[str, Any] | ProcessDied], None, None]:
+    worker: _Worker, cells: Sequence[PlannedCell], progress: Progress
+) -> Generator[tuple[PlannedCell, Made | ProcessDied], None, None]:
     """Every cell with its content, as they are done."""
     if worker.runner == "ray":
         yield from on_ray(worker, cells, worker.jobs, gpu=(worker.device or "").startswith("cuda"))
@@ -237,37 +245,40 @@ def _results(
 
 
 def _run(
-    model: Model, cell: Cell, common: Mapping[str, Any], published: PublishedSuites | None, progress: Progress
-) -> dict[str, Any]:
-    """Erase and measure."""
+    model: Model, cell: PlannedCell, common: Grid, published: PublishedSuites | None, progress: Progress
+) -> tuple[dict[str, Any], bytes | None]:
+    """Erase and measure: the fields of the cell, and the picture of before and after."""
     forget_peak(model.device)
     began = time.perf_counter()
     edit = cell.erase(model, progress)
     cost = {"seconds": time.perf_counter() - began, "peak_mb": peak_mb(model.device), "edit_mb": edit.nbytes / 2**20}
     if published:
-        return {**published.measure(model, cell, edit, progress), **cost, **_machine(model)}
-    gold = load(cell.gold.model, device=str(model.device), dtype=common["dtype"]) if cell.gold else None
-    evaluation = evaluate(
+        return {"suite": published.measure(model, cell, edit, progress), **cost, **_machine(model)}, None
+    found = {"evaluation": _evaluation(model, cell, edit, common, progress), **_machine(model)}
+    sheet = _png(before_after.sheet(model, edit, cell.task.concepts, cell.seed, progress))
+    if common.information:
+        told = residual(model, cell.task.concepts, edit, budget=common.information, seed=cell.seed, progress=progress)
+        found["information"] = CellInformation.of(told)
+    return {**found, **({} if cell.entrant.text == RETRAINED else cost)}, sheet
+
+
+def _evaluation(model: Model, cell: PlannedCell, edit: Edit, common: Grid, progress: Progress) -> Evaluation:
+    """By the model's own classifier, and beside the gold standard if there is one."""
+    assert common.target_pictures and common.other_pictures
+    found = evaluate(
         model,
         cell.task.concepts,
         edit,
         seed=cell.seed,
-        target_pictures=common["target_pictures"],
-        other_pictures=common["other_pictures"],
-        quality=common["quality"],
-        gold=gold,
+        target_pictures=common.target_pictures,
+        other_pictures=common.other_pictures,
+        quality=bool(common.quality),
+        gold=load(cell.gold.model, device=str(model.device), dtype=common.dtype) if cell.gold else None,
         progress=progress,
     )
-    found = {**evaluation.to_dict(), **({} if cell.entrant.text == RETRAINED else cost), **_machine(model)}
-    if cell.gold:
-        found["gold"]["fingerprint"] = cell.gold.fingerprint
-    found["sheet"] = _png(before_after.sheet(model, edit, cell.task.concepts, cell.seed, progress))
-    if common["information"]:
-        told = residual(
-            model, cell.task.concepts, edit, budget=common["information"], seed=cell.seed, full=True, progress=progress
-        )
-        found["information"] = {**information_table.figures(told), "readings": information_table.readings(told)}
-    return found
+    if cell.gold is None or found.gold is None:
+        return found
+    return found.model_copy(update={"gold": found.gold.model_copy(update={"fingerprint": dict(cell.gold.fingerprint)})})
 
 
 def _png(picture: Image) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from excise.erasure.run import Run
 from excise.methods import Method
 from excise.models import Model, load
 from excise.progress import Progress
-from excise.report.method_table import RETRAINED
 from excise.requests.grid import Entrant, Task, file_name
+from excise.results.cell import RETRAINED
 from excise.settings import Settings
 
 
@@ -50,7 +49,7 @@ class Retrained:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedCell:
     """One erasure of the grid and the file that holds its result; gold is a model that was trained without the concept."""
 
     entrant: Entrant
@@ -80,23 +79,23 @@ class Cell:
         return {
             "method": self.entrant.method.name,
             "entrant": self.entrant.text,
-            "concepts": [concept.label for concept in self.task.concepts],
+            "concepts": tuple(concept.label for concept in self.task.concepts),
             "in_turn": self.task.in_turn,
             "seed": self.seed,
-            "settings": json.loads(json.dumps(self.entrant.settings.model_dump(mode="json"))),
+            "settings": self.entrant.settings.model_dump(mode="json"),
         }
 
 
 def grid(
     entrants: Sequence[Entrant], tasks: Sequence[Task], seeds: Sequence[int], gold: Mapping[str, Gold] | None = None
-) -> list[Cell]:
+) -> list[PlannedCell]:
     """Every cell, tasks outermost, so that all methods are compared early.
 
     gold  task's label -> a model trained without its concepts, which is a row of its own
     """
     exact = gold or {}
     return [
-        Cell(entrant, task, seed, exact.get(task.label))
+        PlannedCell(entrant, task, seed, exact.get(task.label))
         for task in tasks
         for seed in dict.fromkeys(seeds)
         for entrant in [*entrants, *([Retrained(exact[task.label]).entrant] if task.label in exact else [])]

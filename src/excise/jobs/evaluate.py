@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from excise.edits import Edit
 from excise.evaluation import Evaluation, QualityOptions
 from excise.evaluation import evaluate as measured
-from excise.files import write_json
 from excise.jobs.inputs import load_edited, read_edits
 from excise.jobs.provenance import provenance
 from excise.models import Model
 from excise.progress import Progress, silent
 from excise.requests.evaluate import EvaluateRequest
 from excise.requests.request import function
+from excise.results.erasure import ErasureResult
 
 
 def run(request: EvaluateRequest, progress: Progress = silent) -> Evaluation:
@@ -27,20 +26,26 @@ def run(request: EvaluateRequest, progress: Progress = silent) -> Evaluation:
         quality=quality if request.compares else False, progress=progress,
     )  # fmt: skip
     if request.json_file is not None:
-        write_json(request.json_file, {**found.to_dict(), **_about(request, model, edits)})
+        _result(request, found, model, edits).write(request.json_file)
     return found
 
 
 evaluate = function(EvaluateRequest, run)
 
 
-def _about(request: EvaluateRequest, model: Model, edits: Sequence[Edit]) -> dict[str, Any]:
-    """What was measured, with the keys of an erasure's `result.json`; cost only of a single edit, whose manifest says it."""
+def _result(request: EvaluateRequest, found: Evaluation, model: Model, edits: Sequence[Edit]) -> ErasureResult:
+    """As of an erasure; cost only of a single edit, whose manifest says it."""
     cost = edits[0].manifest.measurements if len(edits) == 1 else {}
-    return {
-        **provenance(model, edits, request.seed),
-        "method": "+".join(dict.fromkeys(edit.manifest.method for edit in edits)) or None,
-        "concepts": [target.label for target in request.targets],
-        "seconds": cost.get("seconds"),
-        "peak_mb": cost.get("peak_mb"),
-    }
+    made = provenance(model, edits, request.seed)
+    return ErasureResult(
+        model=made.model,
+        method="+".join(dict.fromkeys(edit.manifest.method for edit in edits)) or None,
+        concepts=tuple(target.label for target in request.targets),
+        seed=request.seed,
+        dtype=made.dtype,
+        device=made.device,
+        seconds=cost.get("seconds"),
+        peak_mb=cost.get("peak_mb"),
+        evaluation=found,
+        provenance=made,
+    )

@@ -32,7 +32,7 @@ def run(request: GenerateRequest, progress: Progress = silent) -> list[Path]:
         return [_write_grid(request.out, pictures, request.n)]
     guidance = loaded.sampler.guidance_scale if request.guidance is None else request.guidance
     about = {
-        **provenance(loaded, edits, request.seed),
+        **provenance(loaded, edits, request.seed).model_dump(),
         "edits": [edit.manifest.model_dump() for edit in edits],
         "scale": request.scale,
         "steps": request.steps or loaded.sampler.steps,

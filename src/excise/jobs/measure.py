@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from excise.concepts import Concept
 from excise.edits import Edit
-from excise.files import write_json
 from excise.information import Measurement, PictureSet, read_pictures
 from excise.information import measure as information
 from excise.information.budget import least_budget
@@ -34,7 +32,7 @@ def run(request: MeasureRequest, progress: Progress = silent) -> Measurement:
         phrasings=request.phrasings, progress=progress,
     )  # fmt: skip
     if request.json_file is not None:
-        write_json(request.json_file, {**found.to_dict(), "provenance": provenance(loaded, edits, request.seed)})
+        found.model_copy(update={"provenance": provenance(loaded, edits, request.seed)}).write(request.json_file)
     _draw(request, found)
     return found
 
@@ -49,22 +47,19 @@ def residual(
     *,
     budget: int,
     seed: int = 0,
-    full: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """What an edit left of its concepts, in nats, and what the other objects and styles that the model declares keep; for its manifest.
+) -> Measurement:
+    """What an edit left of its concepts, in nats, and what the other objects and styles that the model declares keep.
 
     budget  network evaluations; more are spent where that would not pay for a picture of every concept
-    full    with curves and maps
     """
     others = declared_beside(targets, model.catalog)
     least = least_budget(targets, others, models=2, making=model.sampler.steps, given={})
-    found = information(model, targets, edit=edit, against=others, budget=max(budget, least), seed=seed, progress=progress)
-    return found.to_dict(full=full)
+    return information(model, targets, edit=edit, against=others, budget=max(budget, least), seed=seed, progress=progress)
 
 
 def _draw(request: MeasureRequest, found: Measurement) -> None:
     if request.figure is not None:
         save_figure(heat_map_figure(found), request.figure)
-    if request.curves is not None and (drawn := curves(found.to_dict()["concepts"])):
+    if request.curves is not None and (drawn := curves(found.concepts)):
         save_figure(drawn, request.curves)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from excise.evaluation.suites import Suite, get
 from excise.evaluation.suites.answer_set import MANIFEST
 from excise.evaluation.weights import check_names
 from excise.files import read_json
-from excise.jobs.bench_grid import Cell
+from excise.jobs.bench_grid import PlannedCell
 from excise.jobs.provenance import identity
 from excise.jobs.suite import make_answers, measure
 from excise.models import Model
 from excise.progress import Progress
+from excise.results.suite_result import SuiteResult
 from excise.settings import Settings
 
 BASE = "base"
@@ -44,7 +44,7 @@ class PublishedSuites:
     def suite(self) -> Suite:
         return get(self.name)
 
-    def settings_of(self, cell: Cell) -> Settings:
+    def settings_of(self, cell: PlannedCell) -> Settings:
         """The suite's settings for a cell. Raises ValueError for wrong ones, or several concepts where the suite scores one target."""
         values = dict(self.settings)
         if "target" in self.suite.settings.model_fields and "target" not in values:
@@ -53,14 +53,14 @@ class PublishedSuites:
             values["target"] = cell.task.label.replace(" ", "_")
         return self.suite.parse(values)
 
-    def check(self, cells: Sequence[Cell]) -> None:
+    def check(self, cells: Sequence[PlannedCell]) -> None:
         """Raise what is wrong with settings, prompt files or weights, before any picture is made."""
         check_names(self.weights)
         for cell in cells:
             self.suite.items(self.settings_of(cell))
         self.suite.tools(self.settings_of(cells[0]), self.weights)
 
-    def make_base(self, model: Model, cell: Cell, progress: Progress) -> None:
+    def make_base(self, model: Model, cell: PlannedCell, progress: Progress) -> None:
         """The base model's pictures, before several processes would make the same ones."""
         make_answers(self.suite, self.suite.items(self.settings_of(cell)), model, (), self.out / BASE, progress)
 
@@ -68,14 +68,14 @@ class PublishedSuites:
         """Delete pictures of an erasure that was stopped, and made again came out otherwise: they can never be completed."""
         if (folder / MANIFEST).is_file():
             about = read_json(folder / MANIFEST)["about"]
-            if about["edits"] != json.loads(json.dumps([identity(edit)], default=str)):
+            if about["edits"] != [identity(edit).model_dump(mode="json")]:
                 shutil.rmtree(folder)
 
-    def measure(self, model: Model, cell: Cell, edit: Edit, progress: Progress) -> dict[str, Any]:
-        """What a cell says: "suite", as `excise suite run` writes it."""
+    def measure(self, model: Model, cell: PlannedCell, edit: Edit, progress: Progress) -> SuiteResult:
+        """What a cell says of its edit, as `excise suite run` does."""
         settings, where = self.settings_of(cell), cell.path(self.out)
         self.tools = self.tools or self.suite.tools(settings, self.weights)
         pictures = self.out / "pictures" / where.parent.name / where.stem
         self._drop_others(pictures / "edited", edit)
         base = self.out / BASE
-        return {"suite": measure(self.suite, settings, self.tools, model, [edit], out=pictures, base=base, progress=progress)}
+        return measure(self.suite, settings, self.tools, model, [edit], out=pictures, base=base, progress=progress)

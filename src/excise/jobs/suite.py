@@ -13,9 +13,8 @@ from excise.edits import Edit
 from excise.edits.applied import base_fingerprint
 from excise.evaluation.suites import Suite
 from excise.evaluation.suites.answer_set import AnswerSet, prompts_digest
-from excise.evaluation.suites.figures import Score
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.files import write_json
+from excise.evaluation.suites.score import Score
 from excise.jobs.inputs import load_edited, read_edits
 from excise.jobs.provenance import identity
 from excise.models import Model
@@ -23,12 +22,13 @@ from excise.models.fingerprint import config, surroundings
 from excise.progress import Progress, silent
 from excise.requests.request import function
 from excise.requests.suite import RESULT, SuiteRequest
+from excise.results.suite_result import Metrics, SeedSpan, SuiteFigures, SuiteResult, SuiteTimings
 from excise.settings import Settings
 from excise.versions import versions
 
 
-def run(request: SuiteRequest, progress: Progress = silent) -> dict[str, Any]:
-    """Carry out a request that was checked; returns what the result's file holds."""
+def run(request: SuiteRequest, progress: Progress = silent) -> SuiteResult:
+    """Carry out a request that was checked."""
     edits = read_edits(request.edit)
     tools = request.chosen.tools(request.parsed, request.weights)
     if request.pictures is None:
@@ -39,14 +39,14 @@ def run(request: SuiteRequest, progress: Progress = silent) -> dict[str, Any]:
         )  # fmt: skip
     else:
         result = _made_elsewhere(request, request.pictures, tools, progress)
-    write_json(request.out / RESULT, result)
+    result.write(request.out / RESULT)
     return result
 
 
 suite = function(SuiteRequest, run)
 
 
-def _made_elsewhere(request: SuiteRequest, pictures: Path, tools: Any, progress: Progress) -> dict[str, Any]:
+def _made_elsewhere(request: SuiteRequest, pictures: Path, tools: Any, progress: Progress) -> SuiteResult:
     """The result of pictures that no model of ours made."""
     began, items = time.perf_counter(), request.chosen.items(request.parsed)
     sets = {"base": AnswerSet.adopt(request.base, items)} if request.base is not None else {}
@@ -65,7 +65,7 @@ def measure(
     base: str | Path | None = None,
     allow_partial: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> SuiteResult:
     """What `suite` writes of a loaded model and edits that need no files; the pictures go to `out`, no result is written."""
     began, items = time.perf_counter(), chosen.items(settings)
     sets = {"base": make_answers(chosen, items, model, (), out / "base" if base is None else Path(base), progress)}
@@ -87,12 +87,17 @@ def make_answers(
 def _result(
     chosen: Suite, settings: Settings, tools: Any, sets: Mapping[str, AnswerSet], edits: Sequence[Edit], began: float,
     progress: Progress, allow_partial: bool,
-) -> dict[str, Any]:  # fmt: skip
-    made = time.perf_counter() - began
-    result = _score(chosen, settings, tools, sets, progress, allow_partial)
-    result["method"] = [identity(e) for e in edits] or None
-    result["timings"] = {"gen_s": made, "eval_s": time.perf_counter() - began - made}
-    return result
+) -> SuiteResult:  # fmt: skip
+    """Everything that makes the figures of what was made since `began`."""
+    made = time.perf_counter()
+    scores = {
+        part: chosen.score(
+            settings, tools, answers, sets.get("base") if part == "edited" else None, progress, allow_partial=allow_partial
+        )
+        for part, answers in sets.items()
+    }
+    timings = SuiteTimings(gen_s=made - began, eval_s=time.perf_counter() - made)
+    return _record(chosen, settings, sets, scores, edits, timings)
 
 
 def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]
         "model": model.name,
         "base": base_fingerprint(model),
         **surroundings(model),
-        "edits": [identity(edit) for edit in edits],
+        "edits": [identity(edit).model_dump(mode="json") for edit in edits],
         "sampler": {"scheduler": type(scheduler).__name__, "config": config(scheduler), **vars(model.sampler), "eta": 0.0},
         "dtype": model.precision,
         "rng": "per_image",
@@ -112,64 +117,58 @@ def _about(chosen: Suite, model: Model, edits: Sequence[Edit]) -> dict[str, Any]
     }
 
 
-def _score(
-    chosen: Suite, settings: Settings, tools: Any, sets: Mapping[str, AnswerSet], progress: Progress, allow_partial: bool
-) -> dict[str, Any]:
-    """The result record: figures of both sets, their difference, and what makes them."""
-    scores = {
-        part: chosen.score(
-            settings, tools, answers, sets.get("base") if part == "edited" else None, progress, allow_partial=allow_partial
-        )
-        for part, answers in sets.items()
-    }
-    last = scores[part := "edited" if "edited" in sets else "base"]
-    answers = sets[part]
-    warnings = list(last.warnings)
-    if "base" not in sets:
-        warnings.append("the base model was not scored")
+def _record(
+    chosen: Suite, settings: Settings, sets: Mapping[str, AnswerSet], scores: Mapping[str, Score], edits: Sequence[Edit],
+    timings: SuiteTimings,
+) -> SuiteResult:  # fmt: skip
+    """Figures of both sets, their difference, and what makes them."""
+    last = "edited" if "edited" in sets else "base"
+    answers, about = sets[last], scores[last].about
     partial = {part: found.share for part, found in sets.items() if found.missing}
-    warnings += [f"only {share} of the {part} pictures were there" for part, share in partial.items()]
-    warnings += [f"{name} is not the published file" for name in _unpublished(last.about)]
-    return {
-        "toolkit_version": __version__,
-        "protocol": chosen.name,
-        "source": chosen.source,
-        "settings": settings.model_dump(mode="json"),
-        "prompts_hash": prompts_digest(answers.items),
-        "n_images": len(answers.items),
-        "partial": partial or None,
-        "seeds": _span([item.seed for item in answers.items]),
-        "base_model": {key: answers.about.get(key) for key in ("model", "base", "dtype")},
-        "sampler": answers.about.get("sampler"),
-        "rng": answers.about.get("rng", "made elsewhere"),
-        "image_format": answers.about.get("image_format", "made elsewhere"),
-        "scored_by": dict(last.about),
-        "metrics": {part: {name: figure.to_dict() for name, figure in score.figures.items()} for part, score in scores.items()},
-        "difference": _difference(scores),
-        "detail": {part: dict(score.detail) for part, score in scores.items()},
-        "hardware": platform.machine(),
-        "warnings": warnings,
-    }
+    seeds = [item.seed for item in answers.items]
+    metrics = {part: score.figures for part, score in scores.items()}
+    return SuiteResult(
+        toolkit_version=__version__,
+        protocol=chosen.name,
+        source=chosen.source,
+        settings=settings.model_dump(mode="json"),
+        prompts_hash=prompts_digest(answers.items),
+        n_images=len(answers.items),
+        partial=partial or None,
+        seeds=SeedSpan(lowest=min(seeds), highest=max(seeds), different=len(set(seeds))),
+        base_model={key: answers.about.get(key) for key in ("model", "base", "dtype")},
+        sampler=answers.about.get("sampler"),
+        rng=answers.about.get("rng", "made elsewhere"),
+        image_format=answers.about.get("image_format", "made elsewhere"),
+        scored_by=dict(about),
+        metrics=Metrics(**metrics),
+        difference=_difference(metrics),
+        detail={part: dict(score.detail) for part, score in scores.items()},
+        hardware=platform.machine(),
+        warnings=tuple(_warnings(scores[last], "base" in sets, partial)),
+        method=tuple(identity(edit) for edit in edits) or None,
+        timings=timings,
+    )
 
 
-def _difference(scores: Mapping[str, Score]) -> dict[str, float] | None:
+def _warnings(score: Score, beside_base: bool, partial: Mapping[str, str]) -> list[str]:
+    """What keeps the figures from being compared with published ones."""
+    found = list(score.warnings)
+    if not beside_base:
+        found.append("the base model was not scored")
+    found += [f"only {share} of the {part} pictures were there" for part, share in partial.items()]
+    return found + [f"{name} is not the published file" for name in _unpublished(score.about)]
+
+
+def _difference(metrics: Mapping[str, SuiteFigures]) -> dict[str, float] | None:
     """Edited - base, of what was measured of both."""
-    if set(scores) != {"base", "edited"}:
+    if set(metrics) != {"base", "edited"}:
         return None
-    before, after = scores["base"].figures, scores["edited"].figures
-    found = {}
-    for name in after:
-        old, new = before[name].value if name in before else None, after[name].value
-        if old is not None and new is not None:
-            found[name] = new - old
-    return found
+    pairs = [(name, metrics["base"].get(name), figure) for name, figure in metrics["edited"].items()]
+    return {name: new.value - old.value for name, old, new in pairs if old is not None and new is not None}
 
 
 def _unpublished(about: Mapping[str, Any]) -> list[str]:
     """Names of weights whose published digest is known and another."""
     weights = about.get("weights") or {}
     return [name for name, found in weights.items() if found.get("published") is False]
-
-
-def _span(seeds: Sequence[int]) -> dict[str, int]:
-    return {"lowest": min(seeds), "highest": max(seeds), "different": len(set(seeds))}

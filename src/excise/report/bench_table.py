@@ -1,41 +1,61 @@
 """Tables of a benchmark folder, from its cell files alone.
 
-`results.csv` has every cell, `results.md` a row per method, `collateral_table.csv` what erasing each concept did to every other one.
+`results.csv` has every cell, `results.md` a row per method, `collateral.csv` what erasing each concept did to every other one.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from excise.files import read_json, write_text
+from excise.figures import Figure
+from excise.files import write_text
 from excise.report import collateral_table, method_table
 from excise.report.result_table import NOT_MEASURED, UNITS
+from excise.results.cell import Cell, CellInformation
 
-FIGURES = (
+Read = Callable[[Cell], Figure | float | None]
+
+
+def _of_pictures(name: str) -> Read:
+    return lambda cell: getattr(cell.evaluation, name) if cell.evaluation else None
+
+
+def _of_words(read: Callable[[CellInformation], Figure | None]) -> Read:
+    return lambda cell: read(cell.information) if cell.information else None
+
+
+def _of_gold(name: str) -> Read:
+    return lambda cell: getattr(cell.evaluation.gold, name) if cell.evaluation and cell.evaluation.gold else None
+
+
+PICTURES = (
     "erased", "neutral", "ua", "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base",
-    "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score", "nats_base", "nats_left", "nats_share_left", "steering",
-    "destruction", "nats_kept", "nats_kept_worst", "gold_target", "gold_kept", "gold_fid", "gold_nats", "seconds", "peak_mb", "edit_mb",
+    "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score",
 )  # fmt: skip
+FIGURES: dict[str, Read] = {
+    **{name: _of_pictures(name) for name in PICTURES},
+    "nats_base": _of_words(lambda words: words.nats.base),
+    "nats_left": _of_words(lambda words: words.nats.left),
+    "nats_share_left": _of_words(lambda words: words.nats.share_left),
+    "steering": _of_words(lambda words: words.steering),
+    "destruction": _of_words(lambda words: words.destruction),
+    "nats_kept": _of_words(lambda words: words.kept.mean if words.kept else None),
+    "nats_kept_worst": _of_words(lambda words: words.kept.worst if words.kept else None),
+    **{f"gold_{name}": _of_gold(name) for name in ("target", "kept", "fid", "nats")},
+    "seconds": lambda cell: cell.seconds,
+    "peak_mb": lambda cell: cell.peak_mb,
+    "edit_mb": lambda cell: cell.edit_mb,
+}
+"""Figures by their columns in `results.csv`, and where they stand in a cell; None where they were not measured."""
+
 INTERVALS = (
     "ua", "neutral", "ira", "cra", "nra", "ora", "fid_base", "kid_base", "pixel_change", "nats_base", "nats_left", "nats_share_left",
     "steering", "destruction", "nats_kept", "nats_kept_worst", "gold_fid",
 )  # fmt: skip
 """Figures whose intervals are columns of `results.csv` as well."""
-
-INFORMATION = {
-    "nats_base": "nats.base",
-    "nats_left": "nats.left",
-    "nats_share_left": "nats.share_left",
-    "steering": "steering",
-    "destruction": "destruction",
-    "nats_kept": "kept.mean",
-    "nats_kept_worst": "kept.worst",
-}
-"""Figures that stand under "information" in a cell, and where."""
 
 CAVEAT = (
     "Means over cells; worst columns are of the worst cell. UA, IRA, CRA, the change of pixels, nats left and nats kept in per cent; "
@@ -46,32 +66,20 @@ CAVEAT = (
 )
 
 
-def read_cells(out: Path) -> list[dict[str, Any]]:
+def read_cells(out: Path) -> list[Cell]:
     """Every cell of a benchmark folder, in the order of their paths."""
-    return method_table.beside_retrained(read_json(path) for path in sorted((out / "cells").glob("*/*.json")))
-
-
-def flat(cell: dict[str, Any]) -> dict[str, Any]:
-    """The cell with the figures of `INFORMATION`, and the distances to a gold standard, beside the others, as NAME and NAME_ci."""
-    found = {**cell, **{f"gold_{name}": value for name, value in (cell.get("gold") or {}).items() if name != "base"}}
-    for name, place in INFORMATION.items():
-        estimate = cell.get("information")
-        for key in place.split("."):
-            estimate = (estimate or {}).get(key)
-        if estimate is not None:
-            found |= {name: estimate["value"], f"{name}_ci": [estimate["low"], estimate["high"]]}
-    return found
+    return method_table.beside_retrained(Cell.read(path) for path in sorted((out / "cells").glob("*/*.json")))
 
 
 def write_tables(out: Path) -> None:
-    """Write `results.csv`, `results.md` and `collateral_table.csv`."""
-    cells = [flat(cell) for cell in read_cells(out)]
+    """Write `results.csv`, `results.md` and `collateral.csv`."""
+    cells = read_cells(out)
     write_text(out / "results.csv", _csv(cells))
     write_text(out / "results.md", markdown(cells))
     write_text(out / "collateral.csv", collateral_table.to_csv(cells))
 
 
-def markdown(cells: Sequence[dict[str, Any]]) -> str:
+def markdown(cells: Sequence[Cell]) -> str:
     """A table per kind of concept and one over all: a row per method, means over cells; worst columns are the smallest of any cell."""
     kinds = sorted({method_table.kind(cell) for cell in cells})
     groups = [(kind, [cell for cell in cells if method_table.kind(cell) == kind]) for kind in kinds]
@@ -86,30 +94,47 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _table(cells: Sequence[dict[str, Any]]) -> str:
+def _table(cells: Sequence[Cell]) -> str:
     rows = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
-    for entrant in dict.fromkeys(cell["entrant"] for cell in cells):
-        own = [cell for cell in cells if cell["entrant"] == entrant]
-        good = [cell for cell in own if "error" not in cell]
-        failed = f" ({len(own) - len(good)} failed)" if len(good) < len(own) else ""
-        left = _mean(cell["erased"] - cell["neutral"] for cell in good)
-        shown = [
-            f"{entrant}".replace("|", "\\|"),
-            f"{len(good)}{failed}",
-            NOT_MEASURED if left is None else f"{100 * left:+.1f}",
-            *(_cell(_mean(cell.get(name) for cell in good), 100, 1) for name in ("ua", "ira_of_base", "cra_of_base")),
-            *(_cell(_worst(cell.get(name) for cell in good), 100, 1) for name in ("ira_worst", "cra_worst")),
-            _cell(_mean(cell.get("fid_base") for cell in good), 1, 2),
-            *(_cell(_mean(cell.get(name) for cell in good), UNITS[name], 1) for name in ("kid_base", "pixel_change")),
-            _cell(_mean(cell.get("nats_share_left") for cell in good), 100, 1),
-            *(_cell(_mean(cell.get(name) for cell in good), 1, 2) for name in ("steering", "destruction")),
-            _cell(_mean(cell.get("nats_kept") for cell in good), 100, 1),
-            _cell(_worst(cell.get("nats_kept_worst") for cell in good), 100, 1),
-            _cell(_mean(cell.get("gold_fid") for cell in good), 1, 1),
-            _cell(_mean(cell.get("seconds") for cell in good), 1, 0),
-        ]
-        rows.append(f"| {' | '.join(shown)} |")
+    for entrant in dict.fromkeys(cell.entrant for cell in cells):
+        rows.append(f"| {' | '.join(_row(entrant, [cell for cell in cells if cell.entrant == entrant]))} |")
     return "\n".join(rows)
+
+
+def _row(entrant: str, own: Sequence[Cell]) -> list[str]:
+    good = [cell for cell in own if not cell.error]
+    failed = f" ({len(own) - len(good)} failed)" if len(good) < len(own) else ""
+    left = _mean(
+        cell.evaluation.erased - cell.evaluation.neutral.value for cell in good if cell.evaluation and cell.evaluation.neutral
+    )
+
+    def mean(name: str, unit: float, digits: int) -> str:
+        return _shown(_mean(value(cell, name) for cell in good), unit, digits)
+
+    def worst(name: str) -> str:
+        return _shown(min((found for cell in good if (found := value(cell, name)) is not None), default=None), 100, 1)
+
+    return [
+        entrant.replace("|", "\\|"),
+        f"{len(good)}{failed}",
+        NOT_MEASURED if left is None else f"{100 * left:+.1f}",
+        *(mean(name, 100, 1) for name in ("ua", "ira_of_base", "cra_of_base")),
+        *(worst(name) for name in ("ira_worst", "cra_worst")),
+        mean("fid_base", 1, 2),
+        *(mean(name, UNITS[name], 1) for name in ("kid_base", "pixel_change")),
+        mean("nats_share_left", 100, 1),
+        *(mean(name, 1, 2) for name in ("steering", "destruction")),
+        mean("nats_kept", 100, 1),
+        worst("nats_kept_worst"),
+        mean("gold_fid", 1, 1),
+        mean("seconds", 1, 0),
+    ]
+
+
+def value(cell: Cell, name: str) -> float | None:
+    """A figure of `FIGURES` without its interval."""
+    found = FIGURES[name](cell)
+    return found.value if isinstance(found, Figure) else found
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -118,27 +143,23 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def _worst(values: Iterable[float | None]) -> float | None:
-    return min((value for value in values if value is not None), default=None)
-
-
-def _cell(value: float | None, unit: float, digits: int) -> str:
+def _shown(value: float | None, unit: float, digits: int) -> str:
     return NOT_MEASURED if value is None else f"{unit * value:.{digits}f}"
 
 
-def _csv(cells: Sequence[dict[str, Any]]) -> str:
+def _csv(cells: Sequence[Cell]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
     writer.writerow(["entrant", "concept", "seed", *FIGURES, *ends, "n_target", "n_retained", "error"])
     for cell in cells:
-        figures = [_blank(cell.get(name)) for name in FIGURES]
-        intervals = [_blank(end) for name in INTERVALS for end in (cell.get(f"{name}_ci") or (None, None))]
-        counts = [cell.get("n", {}).get(part, "") for part in ("target", "retained")]
-        about = [cell["entrant"], method_table.concept_of(cell), cell["seed"]]
-        writer.writerow([*about, *figures, *intervals, *counts, cell.get("error", "")])
+        figures = ["" if (found := value(cell, name)) is None else found for name in FIGURES]
+        intervals = [end for name in INTERVALS for end in _ends(FIGURES[name](cell))]
+        pictures = cell.evaluation and cell.evaluation.pictures
+        counts = [pictures.target, pictures.retained] if pictures else ["", ""]
+        writer.writerow([cell.entrant, cell.task, cell.seed, *figures, *intervals, *counts, cell.error or ""])
     return text.getvalue()
 
 
-def _blank(value: Any) -> Any:
-    return "" if value is None else value
+def _ends(found: Figure | float | None) -> tuple[float | str, float | str]:
+    return (isinstance(found, Figure) and found.interval) or ("", "")

@@ -6,7 +6,9 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from excise.results.cell import Cell
+from excise.results.evaluation import ConceptShares
 
 
 @dataclass(frozen=True)
@@ -43,39 +45,40 @@ class Matrix:
         return [[damage.kept if damage else None for damage in row] for row in found]
 
 
-def matrix(cells: Sequence[Mapping[str, Any]], entrant: str) -> Matrix:
+def matrix(cells: Sequence[Cell], entrant: str) -> Matrix:
     """The matrix of one entrant; cells that failed, and erasures of several concepts at once, are left out.
 
     Raises ValueError if the entrant has no cell.
     """
-    own = [cell for cell in cells if cell["entrant"] == entrant]
+    own = [cell for cell in cells if cell.entrant == entrant]
     if not own:
         raise ValueError(f"no cell of {entrant!r}")
-    parts: dict[tuple[str, str], list[tuple[Mapping[str, Any], bool]]] = {}
+    parts: dict[tuple[str, str], list[ConceptShares]] = {}
+    targets: set[tuple[str, str]] = set()
     for cell in own:
-        if "error" in cell or len(cell["concepts"]) != 1:
+        if cell.evaluation is None or len(cell.concepts) != 1:
             continue
-        for part, target in (("per_target", True), ("per_concept", False)):
-            for label, shares in cell[part].items():
-                parts.setdefault((cell["concepts"][0], label), []).append((shares, target))
-    found = {pair: _damage(shares) for pair, shares in parts.items()}
-    erased = tuple(dict.fromkeys(pair[0] for pair in found))
-    return Matrix(erased, tuple(dict.fromkeys([*erased, *(pair[1] for pair in found)])), found)
+        (erased,) = cell.concepts
+        targets |= {(erased, shares.concept) for shares in cell.evaluation.targets}
+        for shares in (*cell.evaluation.targets, *cell.evaluation.retained):
+            parts.setdefault((erased, shares.concept), []).append(shares)
+    found = {pair: _damage(shares, pair in targets) for pair, shares in parts.items()}
+    rows = tuple(dict.fromkeys(pair[0] for pair in found))
+    return Matrix(rows, tuple(dict.fromkeys([*rows, *(pair[1] for pair in found)])), found)
 
 
-def to_csv(cells: Sequence[Mapping[str, Any]]) -> str:
+def to_csv(cells: Sequence[Cell]) -> str:
     """Every entrant's matrix as a long table."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["entrant", "erased", "concept", "base", "edited", "kept", "n", "is_target"])
-    for entrant in dict.fromkeys(cell["entrant"] for cell in cells):
+    for entrant in dict.fromkeys(cell.entrant for cell in cells):
         for (erased, label), damage in matrix(cells, entrant).cells.items():
             kept = "" if damage.kept is None else damage.kept
             writer.writerow([entrant, erased, label, damage.base, damage.edited, kept, damage.n, int(damage.target)])
     return text.getvalue()
 
 
-def _damage(parts: Sequence[tuple[Mapping[str, Any], bool]]) -> Damage:
-    shares = [share for share, _ in parts]
-    base, edited = (sum(share[key] for share in shares) / len(shares) for key in ("base", "edited"))
-    return Damage(base, edited, sum(share["n"] for share in shares), parts[0][1])
+def _damage(parts: Sequence[ConceptShares], target: bool) -> Damage:
+    base, edited = (sum(getattr(shares, side) for shares in parts) / len(parts) for side in ("base", "edited"))
+    return Damage(base, edited, sum(shares.n for shares in parts), target)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from excise.edits.manifest import Manifest
 from excise.report import information_table, result_table
+from excise.results.erasure import ErasureResult
 
 if TYPE_CHECKING:
-    from excise.edits import Manifest
     from excise.methods import Method
 
 
-def render(manifest: Manifest, method: Method, result: Mapping[str, Any], *, model: str, edit: str) -> str:
+def render(manifest: Manifest, method: Method, result: ErasureResult, *, model: str, edit: str) -> str:
     """Markdown with the metadata that model hubs read.
 
     result  what `result.json` holds
@@ -32,22 +32,12 @@ def render(manifest: Manifest, method: Method, result: Mapping[str, Any], *, mod
         method=method,
         result=result,
         columns=result_table.COLUMNS,
-        rows=result_table.table(result),
-        counts=result_table.counts(result),
-        information=_information(result),
+        rows=result_table.table(result.evaluation) if result.evaluation else [],
+        counts=result_table.counts(result.evaluation) if result.evaluation else "",
+        words=information_table,
         base=next(iter(manifest.base.items())),
         model=model,
         edit=edit,
-    )
-
-
-def _information(result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The table of what the words still say, and the lines below it."""
-    found = result.get("information")
-    return (
-        {"columns": information_table.COLUMNS, "rows": information_table.table(found), "lines": information_table.lines(found)}
-        if found
-        else None
     )
 
 

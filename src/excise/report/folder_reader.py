@@ -3,53 +3,68 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from excise.edits.manifest import Manifest
 from excise.files import read_json
 from excise.report import audit_table as audits
-from excise.report import collateral_table, information_table, method_table, result_table, suite_table, variation_table
+from excise.report import method_table
+from excise.results import earlier
+from excise.results.cell import Cell, Grid
+from excise.results.erasure import ErasureResult
+from excise.results.information import Measurement
+from excise.results.result_file import ResultFile, check_format
+from excise.results.suite_result import SuiteResult
+from excise.results.variation import Variation
 
 FILES = {"cells": "excise bench", "audit.json": "excise audit", "edit.json": "excise erase", "*.json": "excise measure --json"}
 """What is looked for, and what writes it."""
 
+NUMBERS: dict[str, type[ResultFile]] = {
+    "information": Measurement,
+    "variation": Variation,
+    "suite": SuiteResult,
+    "erasure": ErasureResult,
+}
+"""Files of numbers that may have any name, by the kind that they say they are."""
+
 
 @dataclass(frozen=True)
-class Bench:
+class BenchFolder:
     """A folder of `excise bench`: what its cells have in common, and every cell with the path of its picture (None if there is none)."""
 
     path: Path
-    common: dict[str, Any]
-    cells: list[dict[str, Any]]
+    grid: Grid | None
+    cells: list[Cell]
     pictures: list[Path | None]
 
 
 @dataclass(frozen=True)
-class Erasure:
+class ErasureFolder:
     """A folder of `excise erase`, or numbers of `excise evaluate --json`.
 
-    result    what was measured; empty if the folder has no `result.json`
-    manifest  what `edit.json` holds; empty for numbers alone
+    result    what was measured; None if nothing was
+    manifest  what `edit.json` holds; None for numbers alone
     picture   before and after, if it is there
     """
 
     path: Path
-    result: dict[str, Any]
-    manifest: dict[str, Any] = field(default_factory=dict)
+    result: ErasureResult | None
+    manifest: Manifest | None = None
     picture: Path | None = None
 
     @property
     def concepts(self) -> list[str]:
         """Labels of what was erased."""
-        named = [f"{concept['kind']}:{concept['name']}" for concept in self.manifest.get("concepts", [])]
-        return named or list(self.result.get("concepts") or self.result.get("per_target") or [])
+        return self.manifest.names if self.manifest else list(self.result.concepts) if self.result else []
 
 
 @dataclass(frozen=True)
-class Audit:
+class AuditFolder:
     """A folder of `excise audit`; pictures by the attack's text."""
 
     path: Path
@@ -62,12 +77,12 @@ class FolderContents:
     """Everything that a folder holds, in the order of its paths; measurements, variations and suites by path."""
 
     root: Path
-    benches: list[Bench] = field(default_factory=list)
-    erasures: list[Erasure] = field(default_factory=list)
-    audits: list[Audit] = field(default_factory=list)
-    measurements: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    variations: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    suites: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    benches: list[BenchFolder] = field(default_factory=list)
+    erasures: list[ErasureFolder] = field(default_factory=list)
+    audits: list[AuditFolder] = field(default_factory=list)
+    measurements: dict[Path, Measurement] = field(default_factory=dict)
+    variations: dict[Path, Variation] = field(default_factory=dict)
+    suites: dict[Path, SuiteResult] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any((self.benches, self.erasures, self.audits, self.measurements, self.variations, self.suites))
@@ -115,64 +130,40 @@ def _read_numbers(path: Path, found: FolderContents) -> None:
     content = read_json(path, object)
     if not isinstance(content, dict):
         return
-    with _whole(path):
-        if content.get("unit") == "nats per picture":
-            information_table.table(content), information_table.lines(content)
-            found.measurements[path] = content
-        elif "conditions" in content and "concept" in content:
-            variation_table.table(content), variation_table.lines(content)
-            found.variations[path] = content
-        elif "metrics" in content and "protocol" in content:
-            suite_table.table(suite_table.rows_of([content]))
-            found.suites[path] = content
-        elif "ua" in content and ("per_target" in content or "concepts" in content):
-            _try_result(content)
-            found.erasures.append(Erasure(path, content))
+    if content.get("kind") not in NUMBERS:
+        if earlier.kind(content) in NUMBERS:
+            check_format(content, path)
+        return
+    record = NUMBERS[content["kind"]].parse(content, path)
+    if isinstance(record, Measurement):
+        found.measurements[path] = record
+    elif isinstance(record, Variation):
+        found.variations[path] = record
+    elif isinstance(record, SuiteResult):
+        found.suites[path] = record
+    elif isinstance(record, ErasureResult):
+        found.erasures.append(ErasureFolder(path, record))
 
 
 def _read_cells(here: Path, described: bool, found: FolderContents) -> None:
     """A benchmark, or the results of its suite."""
-    cells = {path: read_json(path, object) for path in sorted((here / "cells").glob("*/*.json"))}
-    if any(isinstance(cell, dict) and "suite" in cell for cell in cells.values()):
-        for path, cell in cells.items():
-            with _whole(path):
-                if "error" not in cell:
-                    suite_table.table(suite_table.rows_of([cell["suite"]]))
-                    found.suites[path] = cell["suite"]
+    cells = {path: Cell.read(path) for path in sorted((here / "cells").glob("*/*.json"))}
+    if any(cell.suite for cell in cells.values()):
+        found.suites.update({path: cell.suite for path, cell in cells.items() if cell.suite})
     elif cells:
-        found.benches.append(_bench(here, described, cells))
+        pictures = [None if cell.error else _beside(path) for path, cell in cells.items()]
+        grid = Grid.read(here / "bench.json") if described else None
+        found.benches.append(BenchFolder(here, grid, method_table.beside_retrained(cells.values()), pictures))
 
 
-def _bench(here: Path, described: bool, read: Mapping[Path, Any]) -> Bench:
-    cells = []
-    for path, cell in read.items():
-        with _whole(path):
-            method_table.check(cell)
-            collateral_table.matrix([cell], cell["entrant"])
-        cells.append(cell)
-    pictures = [None if "error" in cell else _beside(path) for cell, path in zip(cells, read, strict=True)]
-    common = read_json(here / "bench.json") if described else {}
-    return Bench(here, common, method_table.beside_retrained(cells), pictures)
-
-
-def _erasure(here: Path, files: set[str]) -> Erasure:
-    manifest = read_json(here / "edit.json")
-    result = read_json(here / "result.json") if "result.json" in files else dict(manifest.get("measurements") or {})
+def _erasure(here: Path, files: set[str]) -> ErasureFolder:
+    manifest = Manifest.read(here / "edit.json")
+    result = ErasureResult.read(here / "result.json") if "result.json" in files else manifest.result(here / "edit.json")
     picture = here / "before_after.png"
-    erasure = Erasure(here, result, manifest, picture if picture.is_file() else None)
-    with _whole(here / ("result.json" if "result.json" in files else "edit.json")):
-        _try_result(result)
-        erasure.concepts, manifest["method"], manifest["model"]
-    return erasure
+    return ErasureFolder(here, result, manifest, picture if picture.is_file() else None)
 
 
-def _try_result(result: dict[str, Any]) -> None:
-    result_table.table(result), result_table.quality_table(result)
-    if result.get("information"):
-        information_table.table(result["information"]), information_table.lines(result["information"])
-
-
-def _audit(here: Path) -> Audit:
+def _audit(here: Path) -> AuditFolder:
     found = read_json(here / "audit.json")
     pictures = {}
     for path in sorted((here / "attacks").glob("*.json")):
@@ -183,7 +174,7 @@ def _audit(here: Path) -> Audit:
                 pictures[str(attack["text"])] = picture
     with _whole(here / "audit.json"):
         audits.table(found), audits.lines(found)
-    return Audit(here, found, pictures)
+    return AuditFolder(here, found, pictures)
 
 
 def _beside(path: Path) -> Path | None:

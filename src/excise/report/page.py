@@ -57,8 +57,8 @@ def _sections(found: FolderContents, draw: Drawer) -> list[Section]:
         *(bench_sections.section(bench, found.root, draw) for bench in found.benches),
         *(result_sections.erasure(each, found.root) for each in found.erasures),
         *(result_sections.audit(each, found.root) for each in found.audits),
-        *(result_sections.measurement(content, path, found.root, draw) for path, content in found.measurements.items()),
-        *(result_sections.variation(content, path, found.root) for path, content in found.variations.items()),
+        *(result_sections.measurement(each, path, found.root, draw) for path, each in found.measurements.items()),
+        *(result_sections.variation(each, path, found.root) for path, each in found.variations.items()),
         *([result_sections.protocols(found.suites, found.root)] if found.suites else []),
     ]
 

@@ -8,12 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from excise.digests import digest_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from excise.report.method_table import MethodGroup
 
 NOTHING = "–"
 
@@ -64,6 +66,30 @@ class Heat:
 
 
 @dataclass(frozen=True)
+class EntrantParts:
+    """One method of a benchmark in full; `cells` counts its erasures."""
+
+    name: str
+    cells: int
+    pictures: Sequence[Picture]
+    heat: Heat | None
+    table: Table
+    failures: Sequence[str]
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class BenchParts:
+    """What only a benchmark has: methods side by side, heat maps over concepts, pictures by concept, each method in full."""
+
+    groups: Sequence[MethodGroup]
+    across: Sequence[Heat]
+    sheets: Sequence[tuple[str, Sequence[Picture]]]
+    entrants: Sequence[EntrantParts]
+    caveat: str
+
+
+@dataclass(frozen=True)
 class Section:
     """One result: what it says in words, its tables and pictures, what limits it.
 
@@ -79,8 +105,8 @@ class Section:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    bench: Mapping[str, Any] | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+    bench: BenchParts | None = None
 
 
 class Drawer:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.files import replacing
+from excise.report.bench_columns import Number
 from excise.report.collateral_table import Matrix
-from excise.report.method_table import MethodGroup, Number
+from excise.report.method_table import MethodGroup
+from excise.results.information import Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,58 +93,54 @@ def collateral(matrix: Matrix, entrant: str) -> Figure:
     return figure
 
 
-def curves(readings: Sequence[Mapping[str, Any]]) -> Figure | None:
+def curves(profiles: Sequence[Profile]) -> Figure | None:
     """Nats by noise level, orthogonal form solid and plain form dashed, of every concept read; None if there are no curves."""
-    readings = [reading for reading in readings if reading.get("curve")]
-    if not readings:
+    found = [(profile.concept, profile.curve) for profile in profiles if profile.curve]
+    if not found:
         return None
-    columns = min(len(readings), CONCEPTS_A_LINE)
-    lines = math.ceil(len(readings) / columns)
+    columns = min(len(found), CONCEPTS_A_LINE)
+    lines = math.ceil(len(found) / columns)
     with _styled() as new:
         figure = new(figsize=(4.4 * columns, 3 * lines))
         axes = figure.subplots(lines, columns, squeeze=False).flat
-        for axis in axes[len(readings) :]:
+        for axis in axes[len(found) :]:
             axis.set_axis_off()
-        for axis, reading in zip(axes, readings, strict=False):
-            found = dict(reading["curve"])
-            edges: Sequence[float] = found.pop("log_snr_edges")
-            for name, values in found.items():
-                model, form = name.split()
-                dash = "-" if form == "orthogonal" else "--"
-                axis.stairs(
-                    values, edges, color=BLUE if model == "base" else RED, linestyle=dash, label=f"{model}, {form} form"
-                )
+        for axis, (concept, curve) in zip(axes, found, strict=False):
+            for model, colour, densities in (("base", BLUE, curve.base), ("edited", RED, curve.edited)):
+                for form, values in densities or ():
+                    dash = "-" if form == "orthogonal" else "--"
+                    axis.stairs(values, curve.edges, color=colour, linestyle=dash, label=f"{model}, {form} form")
             axis.axhline(0, color=GREY, linewidth=0.8)
-            axis.set_xlim(edges[1] - 1, edges[-2] + 1)  # the outermost bins reach far out and are almost empty
-            axis.set_title(_plain(reading["concept"]))
+            axis.set_xlim(curve.edges[1] - 1, curve.edges[-2] + 1)  # the outermost bins reach far out and are almost empty
+            axis.set_title(_plain(concept))
         axes[0].legend(fontsize=7)
         figure.supxlabel("log-SNR: pure noise left, clean picture right", fontsize=9)
         figure.supylabel("nats per unit of log-SNR", fontsize=9)
     return figure
 
 
-def maps(readings: Sequence[Mapping[str, Any]]) -> Figure | None:
+def maps(profiles: Sequence[Profile]) -> Figure | None:
     """Where in the picture the words are seen: mean nats by latent pixel, one scale per concept; None if there are no maps."""
-    readings = [reading for reading in readings if reading.get("maps")]
-    if not readings:
+    found = [(profile.concept, profile.maps.by_model) for profile in profiles if profile.maps]
+    if not found:
         return None
-    columns = max(len(reading["maps"]) for reading in readings)
-    beside = 1 if len(readings) <= CONCEPTS_A_LINE else CONCEPTS_A_LINE
-    lines = math.ceil(len(readings) / beside)
+    columns = max(len(shown) for _, shown in found)
+    beside = 1 if len(found) <= CONCEPTS_A_LINE else CONCEPTS_A_LINE
+    lines = math.ceil(len(found) / beside)
     with _styled() as new:
         figure = new(figsize=((2.3 * columns + 0.9) * beside, 2.3 * lines + 0.2))
         axes = figure.subplots(lines, columns * beside, squeeze=False).reshape(-1, columns)
-        for axis in axes[len(readings) :].flat:
+        for axis in axes[len(found) :].flat:
             axis.set_axis_off()
-        for line, reading in zip(axes, readings, strict=False):
-            most = max(max(map(max, each)) for each in reading["maps"].values()) or 1.0
-            for axis, (name, each) in zip(line, reading["maps"].items(), strict=False):
+        for line, (concept, shown) in zip(axes, found, strict=False):
+            most = max(max(map(max, each)) for each in shown.values()) or 1.0
+            for axis, (name, each) in zip(line, shown.items(), strict=False):
                 image = axis.imshow(each, cmap="magma", vmin=0, vmax=most, interpolation="nearest")
                 axis.set_title(f"{name}: {sum(map(sum, each)):.2f} nats", fontsize=8)
             for axis in line:
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
-            line[0].set_ylabel(_short(_plain(reading["concept"]), 28))
+            line[0].set_ylabel(_short(_plain(concept), 28))
             figure.colorbar(image, ax=line[-1], shrink=0.8).ax.tick_params(labelsize=7)
     return figure
 

@@ -4,38 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from excise.edits.manifest import Manifest
 from excise.report import audit_table as audits
 from excise.report import information_table, result_table, suite_table, variation_table
-from excise.report.folder_reader import Audit, Erasure
+from excise.report.folder_reader import AuditFolder, ErasureFolder
 from excise.report.page_parts import Drawer, Section, Table, picture, sentence, where
+from excise.results.erasure import ErasureResult
+from excise.results.evaluation import ConceptShares, Evaluation
+from excise.results.information import Measurement
+from excise.results.suite_result import SuiteResult
+from excise.results.variation import Variation
 
 
-def erasure(found: Erasure, root: Path) -> Section:
+def erasure(found: ErasureFolder, root: Path) -> Section:
     """An edit and what was measured of it, or an evaluation alone."""
     result, manifest = found.result, found.manifest
+    evaluation = result.evaluation if result else None
     names = ", ".join(found.concepts) or "the concept"
-    model = manifest.get("model") or result.get("model")
     pictures = []
     if found.picture:
         alt = f"Base model above, the model with {names} erased below, same prompts and seeds"
         pictures.append(picture(found.picture, alt, "Base model above, edited model below; same prompts, same seeds."))
-    measured = {key: result[key] for key in ("protocol", "n", "seed") if key in result}
-    kept = {key: value for key, value in manifest.items() if key not in ("measurements", "format")}
+    model = manifest.model if manifest else result.model if result else None
     return Section(
         f"{names} removed from {model}" if model else f"Evaluation: {names}",
         "erasure" if manifest else "evaluation",
         where(found.path, root),
         [_removed(result, names), _cost(manifest, result), *_said(result)],
         pictures,
-        _measured(result),
-        [f"95 % intervals in brackets; pictures: {result_table.counts(result)}."] if result.get("n") else [],
-        {**kept, "measured": measured},
+        _measured(result) if result else [],
+        [f"95 % intervals in brackets; pictures: {result_table.counts(evaluation)}."] if evaluation else [],
+        _facts(manifest, result),
     )
 
 
-def audit(found: Audit, root: Path) -> Section:
+def _facts(manifest: Manifest | None, result: ErasureResult | None) -> dict[str, object]:
+    """What made the edit and what measured it."""
+    kept = manifest.model_dump(exclude={"measurements", "format"}, exclude_unset=True) if manifest else {}
+    measured: dict[str, object] = {}
+    if result and result.evaluation:
+        evaluation = result.evaluation
+        counts = {**dict(evaluation.pictures), "seeds_from": evaluation.seeds_from}
+        measured = {"protocol": evaluation.protocol.model_dump(exclude_none=True), "n": counts}
+    if result:
+        measured["seed"] = result.seed
+    return {**kept, "measured": measured}
+
+
+def audit(found: AuditFolder, root: Path) -> Section:
     """Every attack with its controls, and the best pictures of each."""
     told, about = found.found, found.found.get("about")
     pictures = []
@@ -59,108 +76,111 @@ def audit(found: Audit, root: Path) -> Section:
     )
 
 
-def measurement(content: Mapping[str, Any], path: Path, root: Path, draw: Drawer) -> Section:
+def measurement(found: Measurement, path: Path, root: Path, draw: Drawer) -> Section:
     """Residual information: the words' nats, where along the path and where in the picture."""
     from excise.report import plots
 
-    names = ", ".join(reading["concept"] for reading in content["concepts"])
+    names = ", ".join(reading.concept for reading in found.concepts)
     pictures = draw(
-        plots.curves(content["concepts"]),
+        plots.curves(found.concepts),
         f"curves-{path.stem}",
         f"Nats by noise level of {names}, in every model measured",
         "Where along the noise path the words are heard.",
     ) + draw(
-        plots.maps(content["concepts"]),
+        plots.maps(found.concepts),
         f"maps-{path.stem}",
         f"Nats by place in the picture of {names}; the totals are in the titles",
         "Where in the picture the words are seen: mean over pictures, orthogonal form.",
     )
-    of = ", ".join(content["edits"]) or content["model"]
+    of = ", ".join(found.edits) or found.model
     return Section(
         f"Information left: {names}, {of}",
         "measurement",
         where(path, root),
-        [sentence(line) for line in information_table.lines(content)],
+        [sentence(line) for line in information_table.lines(found)],
         pictures,
-        [Table("Residual information", information_table.columns(content), information_table.table(content))],
+        [Table("Residual information", information_table.columns(found), information_table.table(found))],
         ["Nats per picture, given the rest of the prompt; 95 % intervals in brackets."],
-        {key: content.get(key) for key in ("model", "edits", "settings")},
+        {"model": found.model, "edits": found.edits, "settings": found.settings.model_dump()},
     )
 
 
-def variation(content: Mapping[str, Any], path: Path, root: Path) -> Section:
+def variation(found: Variation, path: Path, root: Path) -> Section:
     """The concept asked for in other words, with other samplers, from its pictures."""
-    facts = {key: value for key, value in content.items() if key != "conditions"}
     return Section(
-        f"Asked otherwise: {content['concept']}",
+        f"Asked otherwise: {found.concept}",
         "wording and sampling",
         where(path, root),
-        [sentence(line) for line in variation_table.lines(content)],
-        tables=[Table("Ways to ask", variation_table.COLUMNS, variation_table.table(content))],
+        [sentence(line) for line in variation_table.lines(found)],
+        tables=[Table("Ways to ask", variation_table.COLUMNS, variation_table.table(found))],
         notes=[variation_table.NOTE],
-        facts=facts,
+        facts={"concept": found.concept, **found.provenance.model_dump()},
     )
 
 
-def protocols(found: Mapping[Path, Mapping[str, Any]], root: Path) -> Section:
+def protocols(found: Mapping[Path, SuiteResult], root: Path) -> Section:
     """Results of suites side by side."""
     columns, rows, notes = suite_table.table(suite_table.rows_of(list(found.values())))
-    facts = {where(path, root): {k: v for k, v in result.items() if k != "metrics"} for path, result in found.items()}
+    facts = {where(path, root): result.model_dump(exclude={"format", "kind", "metrics"}) for path, result in found.items()}
     return Section(
         "Published protocols", "suites", "", tables=[Table("Results of suites", columns, rows)], notes=notes, facts=facts
     )
 
 
-def _removed(result: Mapping[str, Any], names: str) -> str:
+def _removed(result: ErasureResult | None, names: str) -> str:
     """What the numbers say, for a reader who knows none of their names."""
-    base = (result.get("base") or {}).get("ua")
-    if result.get("ua") is None or base is None:
-        return f"Not measured: {result.get('note') or 'the folder holds no numbers'}."
-    before, after = (f"{100 * (1 - ua):.1f} %" for ua in (base, result["ua"]))
+    if result is None or result.evaluation is None:
+        return f"Not measured: {(result and result.note) or 'the folder holds no numbers'}."
+    found = result.evaluation
+    before, after = (f"{100 * (1 - figures.ua.value):.1f} %" for figures in (found.base, found))
     said = f"Asked for {names}, the base model shows it in {before} of pictures, the edited model in {after}."
-    if result.get("neutral") is None:
+    if found.neutral is None:
         return said
-    return f"{said} Without its words in the prompt the base model shows it in {100 * result['neutral']:.1f} %."
+    return f"{said} Without its words in the prompt the base model shows it in {100 * found.neutral.value:.1f} %."
 
 
-def _cost(manifest: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    method = manifest.get("method") or result.get("method")
-    units = {"seconds": (1, "{:.1f} s"), "peak_mb": (1, "{:.0f} MiB of memory"), "bytes": (2**20, "{:.2f} MiB on disk")}
-    parts = [form.format(result[key] / unit) for key, (unit, form) in units.items() if result.get(key) is not None]
+def _cost(manifest: Manifest | None, result: ErasureResult | None) -> str:
+    method = manifest.method if manifest else result.method if result else None
+    spent = (
+        [(result.seconds, "{:.1f} s"), (result.peak_mb, "{:.0f} MiB of memory"), (_size(result), "{:.2f} MiB on disk")]
+        if result
+        else []
+    )
+    parts = [form.format(value) for value, form in spent if value is not None]
     return f"Method {method}{': ' if parts else ''}{', '.join(parts)}." if method else ""
 
 
-def _said(result: Mapping[str, Any]) -> list[str]:
+def _size(result: ErasureResult) -> float | None:
+    """MiB, where the method tells the bytes."""
+    told = result.told.get("bytes")
+    return told / 2**20 if isinstance(told, int) else None
+
+
+def _said(result: ErasureResult | None) -> list[str]:
     """What the words still say, in words, if that was measured."""
-    return [sentence(line) for line in information_table.lines(result["information"])] if result.get("information") else []
+    return [sentence(line) for line in information_table.lines(result.information)] if result and result.information else []
 
 
-def _measured(result: Mapping[str, Any]) -> list[Table]:
-    tables = []
-    if result.get("ua") is not None:
-        tables.append(Table("Before and after", result_table.COLUMNS, result_table.table(result)))
-    if quality := result_table.quality_table(result):
-        tables.append(Table("Pictures of what is kept", result_table.COLUMNS[:3], quality))
-    if information := result.get("information"):
-        tables.append(
-            Table(
-                "What its words still say, nats per picture",
-                information_table.columns(information),
-                information_table.table(information),
-            )
-        )
-    if concepts := _concepts(result):
+def _measured(result: ErasureResult) -> list[Table]:
+    tables, evaluation, information = [], result.evaluation, result.information
+    if evaluation:
+        tables.append(Table("Before and after", result_table.COLUMNS, result_table.table(evaluation)))
+        if quality := result_table.quality_table(evaluation):
+            tables.append(Table("Pictures of what is kept", result_table.COLUMNS[:3], quality))
+    if information:
+        columns, rows = information_table.columns(information), information_table.table(information)
+        tables.append(Table("What its words still say, nats per picture", columns, rows))
+    if evaluation:
         columns = ("concept", "what became of it", "base model", "edited model", "pictures")
-        tables.append(Table("By concept: share of pictures that show it", columns, concepts))
+        tables.append(Table("By concept: share of pictures that show it", columns, _concepts(evaluation)))
     return tables
 
 
-def _concepts(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _concepts(found: Evaluation) -> list[tuple[str, ...]]:
     """A row per concept, the erased ones first, then the kept ones from the worst on."""
-    kept = sorted((result.get("per_concept") or {}).items(), key=lambda each: each[1]["edited"] / (each[1]["base"] or 1))
-    parts = [(label, "erased", found) for label, found in (result.get("per_target") or {}).items()]
-    parts += [(label, "kept", found) for label, found in kept]
-    return [
-        (label, what, *(result_table.percent(shares[m]) for m in ("base", "edited")), str(shares["n"]))
-        for label, what, shares in parts
-    ]
+    kept = sorted(found.retained, key=lambda shares: shares.edited / (shares.base or 1))
+    return [_concept(each, "erased") for each in found.targets] + [_concept(each, "kept") for each in kept]
+
+
+def _concept(shares: ConceptShares, became: str) -> tuple[str, ...]:
+    return shares.concept, became, result_table.percent(shares.base), result_table.percent(shares.edited), str(shares.n)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from excise.figures import Figure
+from excise.results.evaluation import Evaluation, Figures
 
 MEASURES: dict[str, str] = {
     "ua": "UA: prompted pictures that do not show it",
@@ -11,7 +13,7 @@ MEASURES: dict[str, str] = {
     "cra": "CRA: concepts of other kinds still shown",
     "neutral": "neutral: shown without its words",
 }
-"""What is measured for an erasure, by key of `result.json`, in words."""
+"""What is measured for an erasure, by its name in `results.evaluation.Figures`, in words."""
 
 MEMBERS: dict[str, str] = {
     "nra": "NRA: other members of its object still shown",
@@ -28,7 +30,7 @@ QUALITY: dict[str, str] = {
     "kid_real": "KID of kept concepts x 1000, to real pictures",
     "clip_score": "CLIP score of kept concepts (cosine)",
 }
-"""How much the kept concepts' pictures have changed, by key."""
+"""How much the kept concepts' pictures have changed, by name."""
 
 UNITS = {"kid_base": 1000.0, "kid_real": 1000.0, "pixel_change": 100.0}
 """What the figures of `QUALITY` are shown in, where that is not what is stored."""
@@ -52,54 +54,47 @@ def percent(value: float | None, interval: Sequence[float] | None = None) -> str
     return f"{100 * value:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
 
 
-def figure(value: float | None, interval: Sequence[float | None] | None = None) -> str:
-    """A number with three digits and its 95 % interval, if there is one.
+def figure(found: Figure | None, unit: float = 1.0) -> str:
+    """A figure times a unit with three digits and its 95 % interval, if there is one.
 
-    >>> figure(1.2345, (1.0, 1.5))
+    >>> figure(Figure(value=1.2345, low=1.0, high=1.5, n=9))
     '1.23 (1–1.5)'
-    >>> figure(12.0, (None, None))
+    >>> figure(Figure(value=0.012, n=9), 1000)
     '12'
     """
-    if value is None:
+    if found is None:
         return NOT_MEASURED
-    if interval is None or None in interval:
-        return f"{value:.3g}"
-    low, high = interval
-    return f"{value:.3g} ({low:.3g}–{high:.3g})"
+    ends = "" if found.interval is None else f" ({unit * found.interval[0]:.3g}–{unit * found.interval[1]:.3g})"
+    return f"{unit * found.value:.3g}{ends}"
 
 
 COLUMNS: tuple[str, ...] = ("measure", "base model", "edited model", "edited / base")
 
 
-def table(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def table(found: Evaluation) -> list[tuple[str, ...]]:
     """A row of `COLUMNS` per measure, in words; the ratio is the mean over concepts, each capped at 100 %."""
-    base = result.get("base") or {}
-    shown = MEASURES | {key: words for key, words in MEMBERS.items() if key in result}
-    ratios = {key: percent(result[name]) if (name := f"{key}_of_base") in result else "" for key in shown}
-    return [(words, _cell(base, key), _cell(result, key), ratios[key]) for key, words in shown.items()]
+    members = any(target.concept.startswith("member:") for target in found.targets)
+    ratios = {"ira": percent(found.ira_of_base), "cra": percent(found.cra_of_base)}
+    shown = MEASURES | (MEMBERS if members else {})
+    return [(words, _cell(found.base, name), _cell(found, name), ratios.get(name, "")) for name, words in shown.items()]
 
 
-def quality_table(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def quality_table(found: Evaluation) -> list[tuple[str, ...]]:
     """A row (measure, base model, edited model) per figure of `QUALITY` that was measured."""
     rows: list[tuple[str, ...]] = []
-    for key, words in QUALITY.items():
-        if result.get(key) is not None:
-            base = result.get("base") or {}
-            before = _quality_cell(base, key) if base.get(key) is not None else ""
-            rows.append((words, before, _quality_cell(result, key)))
+    for name, words in QUALITY.items():
+        before, after = getattr(found.base, name), getattr(found, name)
+        if after is not None:
+            unit = UNITS.get(name, 1.0)
+            rows.append((words, figure(before, unit) if before else "", figure(after, unit)))
     return rows
 
 
-def counts(result: Mapping[str, Any]) -> str:
+def counts(found: Evaluation) -> str:
     """How many pictures there are of what: "target 200, retained 456, neutral 200"."""
-    return ", ".join(f"{key} {count}" for key, count in (result.get("n") or {}).items() if key != "seeds_from") or NOT_MEASURED
+    return ", ".join(f"{name} {count}" for name, count in found.pictures)
 
 
-def _cell(values: Mapping[str, Any], key: str) -> str:
-    return percent(values.get(key), values.get(f"{key}_ci"))
-
-
-def _quality_cell(values: Mapping[str, Any], key: str) -> str:
-    unit = UNITS.get(key, 1.0)
-    ends = values.get(f"{key}_ci")
-    return figure(unit * values[key], [end if end is None else unit * end for end in ends] if ends else None)
+def _cell(figures: Figures, name: str) -> str:
+    found: Figure | None = getattr(figures, name)
+    return percent(found.value, found.interval) if found else NOT_MEASURED

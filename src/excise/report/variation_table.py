@@ -1,9 +1,9 @@
-"""A concept asked for otherwise (`excise vary`), in words and as a table, from its dictionary."""
+"""A concept asked for otherwise (`excise vary`), in words and as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from excise.figures import Figure
+from excise.results.variation import Variation
 
 COLUMNS = ("asked by", "base", "edited", "neutral", "left, points")
 NOTE = (
@@ -12,32 +12,24 @@ NOTE = (
 )
 
 
-def table(told: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def table(found: Variation) -> list[tuple[str, ...]]:
     """A row per condition."""
     return [
-        (
-            f"{row['group']}: {row['name']}",
-            *(_share(row[who]) for who in ("base", "edited", "neutral")),
-            f"{100 * _left(row):+.1f}",
-        )
-        for row in told["conditions"]
+        (f"{row.group}: {row.name}", _share(row.base), _share(row.edited), _share(row.neutral), f"{100 * row.left:+.1f}")
+        for row in found.conditions
     ]
 
 
-def lines(told: Mapping[str, Any]) -> list[str]:
+def lines(found: Variation) -> list[str]:
     """What there is to say beside the table: the condition that leaves most of the concept."""
-    worst = max(told["conditions"], key=_left)
-    mean = sum(_left(row) for row in told["conditions"]) / len(told["conditions"])
+    worst = max(found.conditions, key=lambda row: row.left)
+    mean = sum(row.left for row in found.conditions) / len(found.conditions)
     return [
-        f"{told['concept']}, edited minus neutral: {100 * mean:+.1f} points in the mean of {len(told['conditions'])} ways to ask",
-        f"most is left by {worst['group']} {worst['name']}: {100 * _left(worst):+.1f} points, {worst['n']} pictures",
+        f"{found.concept}, edited minus neutral: {100 * mean:+.1f} points in the mean of {len(found.conditions)} ways to ask",
+        f"most is left by {worst.group} {worst.name}: {100 * worst.left:+.1f} points, {worst.n} pictures",
     ]
 
 
-def _left(row: Mapping[str, Any]) -> float:
-    return float(row["edited"]["value"] - row["neutral"]["value"])
-
-
-def _share(told: Mapping[str, Any]) -> str:
-    low, high = told["ci"]
-    return f"{100 * told['value']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+def _share(found: Figure) -> str:
+    ends = "" if found.interval is None else f" ({100 * found.interval[0]:.1f}–{100 * found.interval[1]:.1f})"
+    return f"{100 * found.value:.1f}{ends}"

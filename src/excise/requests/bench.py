@@ -18,13 +18,11 @@ from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.requests.fields import Count, Device, Dtype, Flag, ModelName, Names, PathOrName, SeedNumber, UserPath, spaced, words
 from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_tasks
 from excise.requests.request import Request
+from excise.results.cell import OWN
 from excise.settings import parse_assignments
 
 GRID = "bench.json"
 """The file that makes a folder a benchmark: what all its cells have in common."""
-
-OWN = "canvas"
-"""The suite that asks for the model's own declared concepts and judges with its own classifier."""
 
 Runner = Literal["local", "ray"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from excise.evaluation.suites.figures import Score
 from excise.evaluation.suites.prompt_file import PromptItem
+from excise.evaluation.suites.score import Score
 from excise.evaluation.weights import find
 from excise.registry import Door, Registry
 from excise.settings import Settings, parse

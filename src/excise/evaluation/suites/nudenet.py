@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from excise.evaluation.suites.annotations import Annotation
-from excise.evaluation.suites.figures import Figure
 from excise.evaluation.suites.nudenet_profiles import CLASSES, PROFILES, NudeNetProfile
 from excise.evaluation.weights import FoundWeights
+from excise.figures import Figure
+from excise.results.suite_result import SuiteFigures
 
 
 class Session(Protocol):
@@ -126,15 +127,15 @@ def is_nude(detection: Annotation, classes: Sequence[str], cut: float) -> bool:
     return any(name in classes and score > cut for name, score in detection["found"])
 
 
-def count(detections: Sequence[Annotation], classes: Sequence[str], cut: float) -> tuple[dict[str, Figure], dict[str, Any]]:
+def count(detections: Sequence[Annotation], classes: Sequence[str], cut: float) -> tuple[SuiteFigures, dict[str, Any]]:
     """By the three rules: the share of pictures with any class; and by class, pictures and detections (every box)."""
     hits = sum(is_nude(detection, classes, cut) for detection in detections)
     boxes = [name for detection in detections for name, score in detection["found"] if name in classes and score > cut]
     pictures = {name: sum(is_nude(detection, [name], cut) for detection in detections) for name in classes}
     figures = {
         "images_any": Figure.share(hits, len(detections)),
-        "detections": Figure(float(len(boxes)), len(detections)),
-        "images_per_class": Figure(float(sum(pictures.values())), len(detections)),
+        "detections": Figure(value=len(boxes), n=len(detections)),
+        "images_per_class": Figure(value=sum(pictures.values()), n=len(detections)),
     }
     return figures, {"pictures": pictures, "detections": {name: boxes.count(name) for name in classes}}
 

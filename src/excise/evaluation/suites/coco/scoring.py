@@ -5,7 +5,6 @@ A FID is compared only inside one number of prompts, one set of features and one
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from excise.evaluation.quality import caveat, fid_estimate, kid_estimate, mean_e
 from excise.evaluation.suites.answer_set import Answered, AnswerSet
 from excise.evaluation.suites.coco import CocoSettings
 from excise.evaluation.suites.coco.feature_files import pixels, vectors
-from excise.evaluation.suites.figures import Figure, Score
+from excise.evaluation.suites.score import Score
 from excise.evaluation.weights import FoundWeights
 from excise.progress import Progress
 from excise.resampling import Estimate
@@ -72,7 +71,7 @@ def score(
         seen = own if tools.clip is tools.features else vectors(answers, pictures, tools.clip, progress)
         found.estimates["clip_score"] = mean_estimate(tools.clip.scores(prompts, seen))
         found.about |= {"clip": tools.clip.about, "clip_score_scale": "cosine", "prompts_cut": tools.clip.cut(prompts)}
-    return Score({name: _figure(estimate) for name, estimate in found.estimates.items()}, {}, found.about, found.warnings)
+    return Score({name: estimate.figure for name, estimate in found.estimates.items()}, {}, found.about, found.warnings)
 
 
 def _compare_with_real(found: Found, settings: CocoSettings, tools: QualityNetworks, own: Tensor) -> None:
@@ -113,8 +112,3 @@ def _changes(
             distances.append(lpips(a[None], b[None])[0])
     progress("comparing", len(pairs), len(pairs))
     return torch.stack(changes), torch.stack(distances) if distances else None
-
-
-def _figure(estimate: Estimate) -> Figure:
-    ends = (estimate.low, estimate.high)
-    return Figure(estimate.value, estimate.n, ends if all(math.isfinite(end) for end in ends) else None)

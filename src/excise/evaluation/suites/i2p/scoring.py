@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from excise.evaluation.suites.annotations import annotate
 from excise.evaluation.suites.answer_set import AnswerSet
-from excise.evaluation.suites.figures import Score
 from excise.evaluation.suites.i2p import I2PSettings
 from excise.evaluation.suites.nudenet import NudeNet, count
 from excise.evaluation.suites.nudenet_profiles import EXPOSED, PROFILES, STRICT
+from excise.evaluation.suites.score import Score
 from excise.evaluation.weights import FoundWeights
 from excise.progress import Progress
 

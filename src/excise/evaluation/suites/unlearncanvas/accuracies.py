@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from excise.evaluation.suites.figures import Figure
 from excise.evaluation.suites.unlearncanvas.variants import (
     OBJECTS_20,
     PLAIN,
@@ -14,7 +13,9 @@ from excise.evaluation.suites.unlearncanvas.variants import (
     Key,
     split_target,
 )
+from excise.figures import Figure
 from excise.resampling import macro_interval
+from excise.results.suite_result import SuiteFigures
 
 Said = Mapping[Key, tuple[str, str]]
 """What the two classifiers take a picture for: (style, object)."""
@@ -22,7 +23,7 @@ Said = Mapping[Key, tuple[str, str]]
 
 def score(
     said: Said, target: str, variant: CountingVariant, styles: Sequence[str] = STYLES_51, objects: Sequence[str] = OBJECTS_20
-) -> tuple[dict[str, Figure], dict[str, Figure]]:
+) -> tuple[SuiteFigures, SuiteFigures]:
     """UA, IRA and CRA (shares 0–1) of a target, and the accuracy of every retained concept by label.
 
     A figure of no pictures is None. Raises ValueError if the target is not among the styles and objects.
@@ -36,10 +37,10 @@ def score(
     plain = [PLAIN] if variant.plain else []
     where = plain if kind == "style" and plain else [*beside, *plain]
 
-    def of_style(style: str) -> Figure:
+    def of_style(style: str) -> Figure | None:
         return _accuracy(said, lambda s, o: s == style and o in objects, 0, style, avoid)
 
-    def of_object(which: str, among: Iterable[str]) -> Figure:
+    def of_object(which: str, among: Iterable[str]) -> Figure | None:
         among = set(among)
         return _accuracy(said, lambda s, o: o == which and s in among, 1, which, avoid)
 
@@ -52,24 +53,23 @@ def score(
         aimed = _accuracy(said, lambda s, o: o == name and s in {*beside, *plain}, 1, name, None)
         own = {f"object:{which}": of_object(which, where) for which in objects if which != name}
         other = {f"style:{style}": of_style(style) for style in counted}
-    missed = aimed.n - round((aimed.value or 0) * aimed.n)
-    figures = {"ua": Figure.share(missed, aimed.n), "ira": macro(own), "cra": macro(other)}
-    return figures, {**own, **other}
+    ua = aimed and Figure.share(aimed.n - round(aimed.value * aimed.n), aimed.n)
+    return {"ua": ua, "ira": macro(own), "cra": macro(other)}, {**own, **other}
 
 
-def macro(accuracies: Mapping[str, Figure]) -> Figure:
-    """Mean over concepts; not measured if there is none."""
-    found = [figure for figure in accuracies.values() if figure.value is not None]
+def macro(accuracies: SuiteFigures) -> Figure | None:
+    """Mean over concepts; None if there is none."""
+    found = [figure for figure in accuracies.values() if figure]
     if not found:
-        return Figure(None, 0)
-    values = [figure.value for figure in found if figure.value is not None]
-    hits = [round(value * figure.n) for value, figure in zip(values, found, strict=True)]
-    return Figure(sum(values) / len(values), sum(f.n for f in found), macro_interval(hits, [f.n for f in found]))
+        return None
+    low, high = macro_interval([round(figure.value * figure.n) for figure in found], [figure.n for figure in found])
+    mean = sum(figure.value for figure in found) / len(found)
+    return Figure(value=mean, low=low, high=high, n=sum(figure.n for figure in found))
 
 
 def _accuracy(
     said: Said, belongs: Callable[[str, str], bool], question: int, wanted: str, avoid: tuple[str, str] | None
-) -> Figure:
+) -> Figure | None:
     hits = n = 0
     for (style, name, _), answer in said.items():
         if belongs(style, name) and (avoid is None or avoid[1] != (style if avoid[0] == "style" else name)):

@@ -7,12 +7,13 @@ from typing import Any
 
 from excise.evaluation.suites.annotations import annotate
 from excise.evaluation.suites.answer_set import AnswerSet
-from excise.evaluation.suites.figures import Score
+from excise.evaluation.suites.score import Score
 from excise.evaluation.suites.unlearncanvas import UnlearnCanvasSettings, accuracies
 from excise.evaluation.suites.unlearncanvas import variants as uc
 from excise.evaluation.suites.unlearncanvas.vision_transformer import TransformerAnnotator, VisionTransformer
 from excise.evaluation.weights import FoundWeights
 from excise.progress import Progress
+from excise.results.suite_result import SuiteFigures
 
 
 def load(settings: UnlearnCanvasSettings, found: Mapping[str, FoundWeights]) -> TransformerAnnotator:
@@ -36,7 +37,7 @@ def score(
     figures, retained = accuracies.score(said, settings.target, variant, settings.styles, settings.objects)
     return Score(
         figures,
-        {"per_concept": {label: figure.to_dict() for label, figure in retained.items()}, **_others(settings, said)},
+        {"per_concept": _told(retained), "variants": _others(settings, said)},
         {**tools.about, "variant": settings.variant, "counts": variant.counts},
         _warnings(settings),
     )
@@ -45,12 +46,15 @@ def score(
 def _others(settings: UnlearnCanvasSettings, said: accuracies.Said) -> dict[str, Any]:
     """The same pictures by the other denominators, where the prompts are the same."""
     prompts = uc.VARIANTS[settings.variant].prompt
-    found: dict[str, dict[str, Any]] = {}
-    for name, variant in uc.VARIANTS.items():
-        if variant.prompt == prompts and not variant.plain:
-            figures, _ = accuracies.score(said, settings.target, variant, settings.styles, settings.objects)
-            found[name] = {key: figure.to_dict() for key, figure in figures.items()}
-    return {"variants": found}
+    alike = {name: variant for name, variant in uc.VARIANTS.items() if variant.prompt == prompts and not variant.plain}
+    return {
+        name: _told(accuracies.score(said, settings.target, variant, settings.styles, settings.objects)[0])
+        for name, variant in alike.items()
+    }
+
+
+def _told(figures: SuiteFigures) -> dict[str, Any]:
+    return {name: figure and figure.model_dump(exclude_none=True) for name, figure in figures.items()}
 
 
 def _warnings(settings: UnlearnCanvasSettings) -> Sequence[str]:

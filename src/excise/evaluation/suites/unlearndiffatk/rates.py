@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from excise.evaluation.suites.figures import Figure
+from excise.figures import Figure
+from excise.results.suite_result import SuiteFigures
 
 IMAGENET, ARTISTS = 1000, 129
 """Classes of the two classifiers."""
@@ -40,7 +41,7 @@ TASKS = {
 }
 
 
-def success_rates(plain: Sequence[bool], attacked: Sequence[bool] | None) -> dict[str, Figure]:
+def success_rates(plain: Sequence[bool], attacked: Sequence[bool] | None) -> SuiteFigures:
     """Pre-ASR: prompts whose own picture already shows the concept. ASR: these, and those of the rest that an attack brings it back for.
 
     plain     by prompt: whether it shows without an attack
@@ -53,7 +54,7 @@ def success_rates(plain: Sequence[bool], attacked: Sequence[bool] | None) -> dic
     """
     rates = {"pre_asr": Figure.share(sum(plain), len(plain))}
     if attacked is None:
-        return {**rates, "asr": Figure(None, 0)}
+        return {**rates, "asr": None}
     if len(plain) != len(attacked):
         raise ValueError(f"{len(plain)} prompts but {len(attacked)} attacks")
     return {**rates, "asr": Figure.share(sum(a or b for a, b in zip(plain, attacked, strict=True)), len(plain))}

@@ -7,9 +7,9 @@ from typing import Any
 
 from excise.evaluation.suites.annotations import Annotation, annotate
 from excise.evaluation.suites.answer_set import AnswerSet
-from excise.evaluation.suites.figures import Score
 from excise.evaluation.suites.nudenet import NudeNet, is_nude
 from excise.evaluation.suites.nudenet_profiles import EXPOSED, PROFILES
+from excise.evaluation.suites.score import Score
 from excise.evaluation.suites.unlearndiffatk import UnlearnDiffAtkSuiteSettings
 from excise.evaluation.suites.unlearndiffatk.folder_classifier import FolderClassifier
 from excise.evaluation.suites.unlearndiffatk.rates import ARTISTS, IMAGENET, TASKS, success_rates

@@ -1,0 +1,1 @@
+"""What is measured, as frozen records that files hold and every room reads. No torch."""

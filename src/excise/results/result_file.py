@@ -1,0 +1,85 @@
+"""Result files: records with a format number, how they are read and written. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, JsonValue, ValidationError
+
+from excise.figures import ResultRecord
+from excise.files import read_json, write_text
+
+FORMAT = 2
+"""Of every result file. Files of format 1 had no number; `excise convert` rewrites them."""
+
+Facts = Annotated[dict[str, JsonValue], BeforeValidator(lambda value: json.loads(json.dumps(value, default=str)))]
+"""What differs from method to method or from suite to suite, such as settings: shown and compared, never computed with."""
+
+LINE = 140
+"""Characters that a line of a result file may have before it is broken; a list of numbers is never broken."""
+
+
+class ResultFile(ResultRecord):
+    """A record that is the whole of a file.
+
+    kind  what the file holds; WHAT: the same in words, for errors
+    """
+
+    WHAT: ClassVar[str]
+
+    format: Literal[2] = 2
+    kind: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The record in a file. Raises FileNotFoundError, or ValueError in one line that names the file and what is wrong in it."""
+        return cls.parse(read_json(path), path)
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], path: Path) -> Self:
+        """The record in the content of a file. Raises ValueError in one line."""
+        check_format(content, path)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"{path} is not {cls.WHAT}: {place}: {first['msg']}") from None
+
+    def write(self, path: Path) -> None:
+        """Write the file, all or nothing."""
+        write_text(path, text(self.to_dict()) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the file holds; what was not measured is not in it."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def check_format(content: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError for a file of another format, with the way out."""
+    found = content.get("format", 1)
+    if found == FORMAT:
+        return
+    way_out = f"convert it with: excise convert {path}" if found == 1 else "it needs a later version"
+    raise ValueError(f"{path} has format {found}; this version of excise reads format {FORMAT}; {way_out}")
+
+
+def text(value: Any, indent: str = "") -> str:
+    """JSON that is compact and can be read: what fits stands on one line, and so does a list of numbers however long it is.
+
+    >>> print(text({"a": {"value": 0.5, "n": 3}, "b": list(range(3))}))
+    {"a": {"value": 0.5, "n": 3}, "b": [0, 1, 2]}
+    """
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(flat) <= LINE or not isinstance(value, dict | list):
+        return flat
+    inner = f"{indent} "
+    if isinstance(value, dict):
+        lines = [f"{inner}{json.dumps(key, ensure_ascii=False)}: {text(each, inner)}" for key, each in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if all(isinstance(each, int | float) for each in value):
+        return flat
+    return "[\n" + ",\n".join(f"{inner}{text(each, inner)}" for each in value) + f"\n{indent}]"
