@@ -28,9 +28,10 @@ from excise.erasure.trainable import Trainable
 from excise.erasure.wording import worded
 from excise.methods import get
 from excise.methods.mim import erase as mim
-from excise.models import Conditioning, Model, Path, Sampler, load
+from excise.models import Conditioning, Model, Sampler, load
 from excise.models.families.stable_diffusion import StableDiffusion
 from excise.models.fingerprint import named_tensors
+from excise.models.path import Path as NoisePath
 from excise.models.path import per_row
 from steps import asked as answered
 
@@ -275,7 +276,7 @@ def test_a_loss_that_is_not_finite_is_refused(canvas: Model) -> None:
 class _Gaussian(nn.Module):
     """The exact denoiser of pictures N(m, 1) with m = W c, c being the prompt's one token: noise = sigma (z - alpha m)."""
 
-    def __init__(self, base: Tensor, path: Path) -> None:
+    def __init__(self, base: Tensor, path: NoisePath) -> None:
         super().__init__()
         self.path = path
         self.attn2 = nn.Module()
@@ -299,7 +300,7 @@ class _Toy(StableDiffusion):
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
             steps_offset=1, prediction_type=prediction, **options,
         )  # fmt: skip
-        unet = _Gaussian(base, Path.of(scheduler))
+        unet = _Gaussian(base, NoisePath.of(scheduler))
         vae = nn.Linear(1, 1)
         vae.config = SimpleNamespace(latent_channels=len(base))  # type: ignore[assignment]
         networks = {"unet": unet, "text_encoder": nn.Linear(1, 1), "vae": vae}

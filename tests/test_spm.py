@@ -176,7 +176,7 @@ def test_the_empty_prompt_of_guidance_may_have_the_prompt_s_strength(sd1: Model,
         *_, last = sd1.trajectory(dog, x, steps=steps, guidance_scale=4.0)
         return last.latents
 
-    layers = spm.adaptable(sd1.unet)
+    layers = sd1.adaptable()
     kept = {name: layer.weight.data for name, layer in layers.items()}
     base = guided()
     for name, f in random_factors(sd1, 1).items():
@@ -278,7 +278,7 @@ def test_the_loss_at_the_start_is_the_push_times_one_plus_eta_squared(
 
 def moved(model: Model) -> spm.Membrane:
     """An adapter as it may be in the middle of its training."""
-    membrane = spm.Membrane(model.unet, "x", Run().generator(5))
+    membrane = spm.Membrane(model, "x", Run().generator(5))
     for name, factors in random_factors(model, 1).items():
         membrane.factors[name].up.data = factors.up
     return membrane
@@ -286,7 +286,7 @@ def moved(model: Model) -> spm.Membrane:
 
 def found_loss(model: Model, membrane: spm.Membrane, settings: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The method's loss of the first step, and its gradient."""
-    with Injection(model.unet, [membrane.factors], membrane.strengths):
+    with Injection(model.denoiser, [membrane.factors], membrane.strengths):
         found = spm._round(model, bank_of(model), membrane, settings, Run(), 0)(0)
         return found, torch.autograd.grad(found, list(membrane.parameters.values()))
 
@@ -299,7 +299,7 @@ class Written:
         self.dense = {
             f"{name}.weight": layer.weight
             + torch.einsum("or,r...->o...", *(membrane.factors[name].up, membrane.factors[name].down))
-            for name, layer in spm.adaptable(model.unet).items()
+            for name, layer in model.adaptable().items()
         }
 
     def visited(self, settings: Any) -> States:

@@ -131,7 +131,7 @@ def test_posterior_of_pictures_of_the_concept_where_paths_start_in_pure_noise() 
     for zero in (False, True):
         toy, random = Toy("v_prediction", zero), torch.Generator().manual_seed(2)
         clean = toy.mean + SPREAD * torch.randn(300, DIMENSIONS, 1, 1, generator=random, dtype=torch.float64)
-        model: Any = SimpleNamespace(schedule=toy.schedule)
+        model: Any = SimpleNamespace(path=toy.levels)
         found, truth = _estimate(toy, forward_states(model, clean, torch.zeros(300).long(), mim.LEVELS, random))
         shares[zero] = float(((found - truth).abs() > 0.2).double().mean())
     assert shares[True] < 0.01 and 0.1 < shares[False] < 0.2

@@ -20,9 +20,8 @@ def start_token_detached(model: Model) -> Iterator[None]:
         return torch.cat([output[:, :1].detach(), output[:, 1:]], 1)
 
     with ExitStack() as hooks:
-        for entrance in model.entrances:
-            if entrance.reads == "tokens":
-                hooks.callback(model.layer(entrance.weight).register_forward_hook(detach).remove)
+        for layer in model.layers(model.subspace("kv")).values():
+            hooks.callback(layer.register_forward_hook(detach).remove)
         yield
 
 

@@ -20,7 +20,7 @@ from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
 from excise.files import cache_folder, read_json, read_tensors, write_tensors
 from excise.images import SUFFIXES, read_picture
-from excise.models import Model
+from excise.models import Conditioning, Model
 from excise.models.context import tell_cut
 from excise.models.fingerprint import arithmetic, config
 from excise.models.guidance import sampling_scale

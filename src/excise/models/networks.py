@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar
@@ -80,6 +80,21 @@ class Networks(ABC):
         text alone, with gradients. Families that offer "attention maps" have it."""
         raise NotImplementedError
 
+    @property
+    def token_embeddings(self) -> Tensor:
+        """What the text encoder takes its tokens for, (vocabulary, width). Families that offer "token embeddings" have it."""
+        raise NotImplementedError
+
+    def encode_rows(self, ids: Tensor, rows: Tensor) -> Conditioning:
+        """What `encode` would give if the text encoder took tokens for other rows; gradients flow to them, no weight is touched.
+
+        ids  (prompts, tokens) int64, filled up to the context's length: where the prompt ends is read from them
+        rows (prompts, tokens, width), in the place of `token_embeddings[ids]`
+
+        Families that offer "token embeddings" have it.
+        """
+        raise NotImplementedError
+
     def adaptable(self) -> dict[str, Any]:
         """The linear layers and convolutions of the transformer blocks, by their names in the denoiser: what adapters are put on."""
         raise NotImplementedError
@@ -93,8 +108,18 @@ class Networks(ABC):
 
     @property
     def components(self) -> dict[str, nn.Module]:
-        """The networks that an edit may change, out of what was wrapped around them, by the name that prefixes their tensors in an edit file."""
+        """The networks that an edit may change, out of what was wrapped around them, by the prefix of their tensors in edit files."""
         return {name: unwrapped(getattr(self.pipeline, name)) for name in self.editable}
+
+    @property
+    def text_encoders(self) -> list[nn.Module]:
+        """The networks that read prompts."""
+        return [network for name, network in self.components.items() if name != self.prefix]
+
+    @property
+    def tokenizer(self) -> Any:
+        """What reads prompts as tokens."""
+        return self.pipeline.tokenizer
 
     @property
     def device(self) -> torch.device:
@@ -131,9 +156,10 @@ class Networks(ABC):
         parameters = own_parameters(self.denoiser)
         return [f"{self.prefix}.{own}" for own in parameters if name == "full" or self.in_subspace(own, name)]
 
-    def layer(self, weight: str) -> Any:
-        """The denoiser's layer that has a weight, by the weight's canonical name."""
-        return own_layers(self.denoiser)[weight.removeprefix(f"{self.prefix}.").rpartition(".")[0]]
+    def layers(self, weights: Iterable[str]) -> dict[str, Any]:
+        """The denoiser's layers that have these weights, by the weights' canonical names."""
+        known = own_layers(self.denoiser)
+        return {weight: known[weight.partition(".")[2].rpartition(".")[0]] for weight in weights}
 
     # Predictions
 

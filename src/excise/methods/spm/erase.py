@@ -50,7 +50,7 @@ def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> 
     }
     found = transport(model, concept, bank, settings.transport, run.generator(7))
     if settings.empty_strength == "prompt":
-        found = replace(found, empty=bank.empty.float().cpu())
+        found = replace(found, empty=bank.empty.tokens.float().cpu())
     return Adapter(factors, found)
 
 

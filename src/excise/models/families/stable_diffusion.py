@@ -45,7 +45,7 @@ class StableDiffusion(Model):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
-        tokenizer, encoder = self.pipeline.tokenizer, self.pipeline.text_encoder
+        tokenizer, encoder = self.tokenizer, self.pipeline.text_encoder
         parts = []
         for start in range(0, len(prompts), batch):
             tokens = tokenizer(
@@ -60,24 +60,40 @@ class StableDiffusion(Model):
         return Conditioning(torch.cat(parts).to(self.dtype))
 
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        tokenizer = self.pipeline.tokenizer
+        tokenizer = self.tokenizer
         return tokenizer(list(prompts), truncation=True, max_length=tokenizer.model_max_length).input_ids
 
     @property
     def room(self) -> int:
-        return room(self.pipeline.tokenizer)
+        return room(self.tokenizer)
 
     def left_out(self, prompts: Sequence[str]) -> dict[str, str]:
-        return left_out(self.pipeline.tokenizer, prompts)
+        return left_out(self.tokenizer, prompts)
 
     def words(self) -> list[str]:
-        tokens = (token.removesuffix("</w>") for token in self.pipeline.tokenizer.get_vocab() if token.endswith("</w>"))
+        tokens = (token.removesuffix("</w>") for token in self.tokenizer.get_vocab() if token.endswith("</w>"))
         return sorted(token for token in tokens if token.isalpha())
 
     @property
     def entrances(self) -> tuple[Entrance, ...]:
         read = (name for name in own_parameters(self.denoiser) if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")))
         return tuple(Entrance(f"unet.{name}", "tokens") for name in read)
+
+    @property
+    def token_embeddings(self) -> Tensor:
+        return self.pipeline.text_encoder.get_input_embeddings().weight.detach()
+
+    def encode_rows(self, ids: Tensor, rows: Tensor) -> Conditioning:
+        encoder = self.pipeline.text_encoder
+        mask = None
+        if getattr(encoder.config, "use_attention_mask", False):
+            ends = (ids == self.tokenizer.eos_token_id).int().argmax(1, keepdim=True)
+            mask = (torch.arange(ids.shape[1], device=ids.device) <= ends).long()
+        hook = encoder.get_input_embeddings().register_forward_hook(lambda module, inputs, output: rows.to(output.dtype))
+        try:
+            return Conditioning(encoder(ids, attention_mask=mask)[0].to(self.dtype))
+        finally:
+            hook.remove()
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         return self.pipeline.unet(x, t, encoder_hidden_states=conditioning.tokens).sample
