@@ -70,7 +70,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     t = torch.linspace(100, 900, args.batch).long()
     rows = torch.zeros(args.batch, dtype=torch.int64)
     states, every, priors = States(latents, t, rows, rows), torch.arange(args.batch), torch.full((1,), 0.05)
-    names = subspaces.select(model.unet, "kv")
+    names = subspaces.select(model, "kv")
     found: dict[str, Any] = {}
 
     def run(name: str, function: Any) -> Any:

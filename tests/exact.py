@@ -12,7 +12,8 @@ from torch import Tensor
 
 from excise.edits import Manifest
 from excise.information.picture_sets import AskedAbout, PictureSet, plain_wordings
-from excise.models import Model
+from excise.models import Conditioning, Model
+from excise.models.families.stable_diffusion import StableDiffusion
 from excise.randomness import stream
 
 VARIANCE = 0.25
@@ -25,7 +26,7 @@ def pattern(model: Model) -> Tensor:
     return left
 
 
-class ExactModel(Model):
+class ExactModel(StableDiffusion):
     """p(x | prompt) = N(mean * pattern, VARIANCE); means by the words in the prompt, so that all information has a closed form.
 
     lam       strength of the words "cat" (what an edit changes)
@@ -43,19 +44,19 @@ class ExactModel(Model):
         rest = 0.1 if prompt else self.empty
         return rest + self.unit * (self.lam * ("cat" in prompt) + self.dog * ("dog" in prompt))
 
-    def encode(self, prompts: Sequence[str], batch: int = 256) -> Tensor:
-        return torch.tensor([self.mean(prompt) for prompt in prompts]).view(-1, 1, 1)
+    def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
+        return Conditioning(torch.tensor([self.mean(prompt) for prompt in prompts]).view(-1, 1, 1))
 
-    def predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
-        z, abar = latents.double(), self.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
-        alpha, sigma2 = abar.sqrt(), 1 - abar
-        mean = conditioning.double().view(-1, 1, 1, 1) * pattern(self).double()
-        x = mean + alpha * VARIANCE / (alpha**2 * VARIANCE + sigma2) * (z - alpha * mean)
-        return (alpha * z - x) / sigma2.sqrt()  # v from x; this model predicts v
+    def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        z, (abar, noise) = x.double(), self.path.squares(t)
+        alpha, sigma2 = abar.sqrt().view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
+        mean = conditioning.tokens.double().view(-1, 1, 1, 1) * pattern(self).double()
+        picture = mean + alpha * VARIANCE / (alpha**2 * VARIANCE + sigma2) * (z - alpha * mean)
+        return (alpha * z - picture) / sigma2.sqrt()  # v from x; this model predicts v
 
     def truth(self, *distances: float) -> float:
         """Nats that the squared distances between means are worth (later ones count negatively), on the schedule's range."""
-        levels = self.schedule.log_snr(torch.arange(self.schedule.steps))
+        levels = self.path.log_snr(torch.arange(self.path.steps))
         low, high = (math.exp(float(end)) for end in (levels[levels.isfinite()].min(), levels.max()))
         covered = 1 / (1 + low * VARIANCE) - 1 / (1 + high * VARIANCE)
         size = float(pattern(self).sum())

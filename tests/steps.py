@@ -30,5 +30,5 @@ def bank_of(model: Model, *concepts: Concept) -> PromptBank:
 @torch.no_grad()
 def asked(model: Model, x: Tensor, t: Tensor, prompt: str) -> Tensor:
     """The U-Net's output for one prompt, called as diffusers calls it."""
-    text = model.encode([prompt]).expand(len(x), -1, -1)
+    text = model.encode([prompt]).tokens.expand(len(x), -1, -1)
     return model.pipeline.unet(x, t, encoder_hidden_states=text).sample

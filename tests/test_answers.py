@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,9 +33,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
     noise = Model.start_noise
 
-    def counted(self: Model, asked: list[int]) -> Tensor:
+    def counted(self: Model, asked: list[int], *size: Any) -> Tensor:
         seeds.extend(asked)
-        return noise(self, asked)
+        return noise(self, asked, *size)
 
     monkeypatch.setattr(Model, "start_noise", counted)
     return seeds
@@ -101,7 +102,7 @@ def test_what_was_rounded_otherwise_is_not_mixed_up(
 
 def _other_unet(model: Model) -> None:
     with torch.no_grad():
-        next(iter(model.unet.parameters())).add_(0.01)
+        next(iter(model.denoiser.parameters())).add_(0.01)
 
 
 def _other_autoencoder(model: Model) -> None:

@@ -49,7 +49,7 @@ def gold(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = load(tiny_canvas, device="cpu")
     folder = tmp_path_factory.mktemp("models") / "gold"
     with torch.no_grad():
-        model.unet.conv_in.weight += 0.3  # type: ignore[operator, union-attr]
+        model.denoiser.conv_in.weight += 0.3  # type: ignore[operator, union-attr]
     model.pipeline.save_pretrained(folder)
     return folder
 
@@ -145,7 +145,7 @@ def test_controls_are_attacked_once_for_all_edits_of_a_base(
 
     model = load(gold, device="cpu")
     with torch.no_grad():
-        model.unet.conv_in.weight += 0.3  # type: ignore[operator, union-attr]
+        model.denoiser.conv_in.weight += 0.3  # type: ignore[operator, union-attr]
     model.pipeline.save_pretrained(tmp_path / "gold")
     audit(edit, gold=tmp_path / "gold", out=tmp_path / "another", **options)
     assert attacked[4:] == ["erased", "gold"], "another gold standard is another control"

@@ -315,7 +315,7 @@ class TestFailures:
         seen: list[float] = []
 
         def spoil(model: Model, concepts: Sequence[Any], settings: Quick, run: Any) -> Edit:
-            weight = next(iter(model.unet.parameters()))
+            weight = next(iter(model.denoiser.parameters()))
             seen.append(float(weight.sum()))
             if concepts[0].name == "cat":
                 weight.data.zero_()

@@ -32,7 +32,7 @@ def gold(tiny_canvas: Path, tmp_path: Path) -> Path:
 
     model = load(tiny_canvas, device="cpu")
     with torch.no_grad():
-        model.unet.conv_in.weight += 0.3  # type: ignore[operator, union-attr]
+        model.denoiser.conv_in.weight += 0.3  # type: ignore[operator, union-attr]
     model.pipeline.save_pretrained(tmp_path / "gold")
     return tmp_path / "gold"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from excise.concepts import Concept, PromptPair
 from excise.erasure import anchors, subspaces
-from excise.erasure.attention import cross_attentions, start_token_detached
+from excise.erasure.attention import start_token_detached
 from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.run import Run
 from excise.erasure.targets import noised
@@ -21,6 +21,7 @@ from excise.erasure.training_pictures import Learning
 from excise.methods import get
 from excise.methods.ca import erase as ca
 from excise.models import Model
+from excise.models.path import per_row
 from steps import CAT, PICTURED, asked, settings_of
 
 
@@ -48,11 +49,11 @@ def seen(model: Model) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def test_both_losses_are_what_the_paper_says(which: str, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(which)
     clean, noisy, noise, t = seen(model)
-    alpha, sigma = (f(t, clean) for f in (model.schedule.alpha, model.schedule.sigma))
+    alpha, sigma = (per_row(f(t), clean) for f in (model.path.alpha, model.path.sigma))
     assert torch.allclose(noisy, alpha * clean + sigma * noise)
     own = asked(model, noisy, t, "a cat")
     trained = noise if which == "sd1" else alpha * noise - sigma * clean
-    with Trainable(model, subspaces.select(model.unet, "kv")) as trainable:
+    with Trainable(model, subspaces.select(model, "kv")) as trainable:
         by_model, by_noise = (loss(model, trainable, variant=variant).detach() for variant in ("model", "noise"))
     assert torch.allclose(by_model, (own - asked(model, noisy, t, "a dog")).square().mean(), rtol=1e-4)
     assert torch.allclose(by_noise, (own - trained).square().mean(), rtol=1e-4)
@@ -60,7 +61,7 @@ def test_both_losses_are_what_the_paper_says(which: str, request: pytest.Fixture
 
 def test_an_anchor_that_is_the_concept_teaches_nothing(sd1: Model) -> None:
     bank = bank_of(sd1)
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         value = loss(sd1, trainable, replace(bank, masked=bank.conditioned))
         value.backward()
         assert value.item() == 0
@@ -70,7 +71,7 @@ def test_an_anchor_that_is_the_concept_teaches_nothing(sd1: Model) -> None:
 def test_the_anchor_s_branch_has_no_gradient_and_may_be_the_base_s(sd1: Model) -> None:
     _, noisy, _, t = seen(sd1)
     bank = bank_of(sd1)
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         parameters = list(trainable.parameters.values())
         base = asked(sd1, noisy, t, "a dog")
         with torch.no_grad():
@@ -78,7 +79,7 @@ def test_the_anchor_s_branch_has_no_gradient_and_may_be_the_base_s(sd1: Model) -
                 parameter.add_(0.1)
         for teacher, target in (("current", asked(sd1, noisy, t, "a dog")), ("base", base)):
             found = torch.autograd.grad(loss(sd1, trainable, teacher=teacher), parameters)
-            error = (sd1.predict(noisy, t, bank.conditioned.expand(2, -1, -1)) - target).square().mean()
+            error = (sd1.predict(noisy, t, bank.conditioned.expand(2)) - target).square().mean()
             expected = torch.autograd.grad(error, parameters)
             assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-7) for a, b in zip(found, expected, strict=True))
 
@@ -88,25 +89,25 @@ def test_the_anchor_s_branch_has_no_gradient_and_may_be_the_base_s(sd1: Model) -
 )
 def test_exactly_the_declared_tensors_move(sd1: Model, parameters: str, names: str) -> None:
     edit = get("ca").erase(sd1, [CAT], settings_of("ca", **PICTURED, anchor="a dog", parameters=parameters), Run())
-    declared = {f"unet.{name}" for name, _ in sd1.unet.named_parameters() if re.search(names, f"unet.{name}")}
+    declared = {f"unet.{name}" for name, _ in sd1.denoiser.named_parameters() if re.search(names, f"unet.{name}")}
     assert set(edit.deltas) == declared and len(declared) >= 8
 
 
 def test_the_prior_term_is_added(sd1: Model) -> None:
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         plain, once, twice = (float(loss(sd1, trainable, prior_weight=w).detach()) for w in (0.0, 1.0, 2.0))
     assert once - plain > 0.1 and twice - once == pytest.approx(once - plain, rel=1e-4)
 
 
 def test_the_start_token_gives_no_gradient_and_changes_nothing(sd1: Model) -> None:
-    attention = next(iter(cross_attentions(sd1.unet).values()))
-    text = sd1.encode(["a cat"])
+    attention = next(iter(sd1.cross_attentions().values()))
+    text = sd1.encode(["a cat"]).tokens
     for layer in (attention.to_k, attention.to_v):
         layer.requires_grad_(True)
         plain = layer(text)
         (without_start,) = torch.autograd.grad(layer(text[:, 1:]).square().sum(), layer.weight)
         (whole,) = torch.autograd.grad(plain.square().sum(), layer.weight)
-        with start_token_detached(sd1.unet):
+        with start_token_detached(sd1):
             output = layer(text)
             (found,) = torch.autograd.grad(output.square().sum(), layer.weight)
         assert torch.equal(output, plain) and torch.allclose(found, without_start, atol=1e-6)

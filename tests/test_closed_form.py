@@ -218,7 +218,7 @@ def test_an_empty_prompt_ends_at_the_start_token(sd1: Model, empty: str) -> None
 def test_prompts_are_encoded_once_and_as_the_model_does(sd1: Model) -> None:
     bank = TokenRows.of(sd1, ["cat", "dog", "cat"])
     assert bank.embeddings.shape == (2, 77, 32)
-    assert torch.equal(bank.all("dog"), sd1.encode(["dog"])[0].double())
+    assert torch.equal(bank.all("dog"), sd1.encode(["dog"]).tokens[0].double())
     assert bank.stacked(["cat", "dog"]).shape == (154, 32) and bank.stacked([]).shape == (0, 32)
     assert torch.equal(bank.stacked(["cat", "dog"], last=True), torch.stack([bank.all("cat")[3], bank.all("dog")[3]]))
 

@@ -14,7 +14,7 @@ from excise.cli import app
 from excise.edits import Dense, WeightEdit
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
-from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _noised, _sample, conditions, vary
+from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _sample, conditions, vary
 from excise.evaluation.prompt_grid import APART
 from excise.jobs.erase import erase
 from excise.models import Model
@@ -28,8 +28,8 @@ PROMPTS, SEEDS = ["a picture of a cat", "a sketch of a dog", ""], [3, 1, 4]
 def edit(canvas: Model) -> WeightEdit:
     """Strong enough to be seen."""
     torch.manual_seed(0)
-    name = next(n for n, _ in canvas.unet.named_parameters() if n.endswith("attn2.to_v.weight"))
-    weight = dict(canvas.unet.named_parameters())[name]
+    name = next(n for n, _ in canvas.denoiser.named_parameters() if n.endswith("attn2.to_v.weight"))
+    weight = dict(canvas.denoiser.named_parameters())[name]
     manifest = Manifest(model=canvas.name, base=base_fingerprint(canvas), method="random", concepts=[])
     return WeightEdit({f"unet.{name}": Dense(3 * torch.randn_like(weight))}, manifest)
 
@@ -84,9 +84,9 @@ def test_from_a_picture_the_network_is_given_the_noised_picture(sampler: str, ca
     config = {**canvas.pipeline.scheduler.config, "skip_prk_steps": True}
     canvas.pipeline.scheduler = getattr(diffusers, f"{sampler}Scheduler").from_config(config)
     clean, noise = (torch.randn(2, *canvas.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in range(2))
-    latents, skipped = _noised(canvas, clean, noise, 10, 0.5)
-    first = next(iter(canvas.trajectory(canvas.encode(PROMPTS[:2]), latents, steps=10, start=skipped)))
-    expected = canvas.schedule.add_noise(clean, noise, torch.tensor([first.timestep] * 2))
+    latents, skip = canvas.partway(clean, noise, strength=0.5, steps=10)
+    first = next(iter(canvas.trajectory(PROMPTS[:2], [0, 1], starts=latents, steps=10, skip=skip)))
+    expected = canvas.path.noised(clean, noise, torch.tensor([first.timestep] * 2))
     assert torch.allclose(first.input, expected, atol=2e-3) and 300 < first.timestep < 600
 
 
@@ -107,7 +107,7 @@ def test_from_a_picture(canvas: Model) -> None:
             if not asked:
                 t = torch.tensor([state.timestep])
                 noise = self.start_noise(others)
-                expected = self.schedule.add_noise(start, noise, t.expand(3))
+                expected = self.path.noised(start, noise, t.expand(3))
                 assert torch.allclose(state.latents, expected, atol=1e-5)
             asked.append(state.timestep)
             yield state

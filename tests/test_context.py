@@ -67,9 +67,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
     noise = Model.start_noise
 
-    def counted(self: Model, asked: list[int]) -> Tensor:
+    def counted(self: Model, asked: list[int], *size: Any) -> Tensor:
         seeds.extend(asked)
-        return noise(self, asked)
+        return noise(self, asked, *size)
 
     monkeypatch.setattr(Model, "start_noise", counted)
     return seeds

@@ -208,7 +208,7 @@ def same(one: WeightEdit, other: WeightEdit) -> bool:
 def rows_of(model: Model, prompts: list[str], tokens: str) -> Array:
     """Rows of prompts, found with the attention mask."""
     tokenizer, parts = model.pipeline.tokenizer, []
-    for prompt, rows in zip(prompts, model.encode(prompts).double().numpy(), strict=True):
+    for prompt, rows in zip(prompts, model.encode(prompts).tokens.double().numpy(), strict=True):
         end = int(tokenizer(prompt, padding="max_length", max_length=77, return_tensors="pt").attention_mask.sum()) - 1
         content = rows[1:end]
         parts += {

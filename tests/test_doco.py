@@ -23,7 +23,7 @@ from excise.methods import get
 from excise.methods.doco import DocoSettings, Surgery
 from excise.methods.doco.critic import Critic, discriminator
 from excise.methods.doco.erase import _duel, clipped, predicted, turned
-from excise.models import Model
+from excise.models import Conditioning, Model
 from excise.models.fingerprint import named_tensors
 from steps import asked
 
@@ -187,8 +187,8 @@ def test_the_first_step_by_hand(canvas: Model, surgery: Surgery) -> None:
     """Losses written out for velocity; AdamW's first step is lr sign(gradient) + lr decay weight."""
     settings = DocoSettings(**{**QUICK, "surgery": surgery})
     _, anchors, critic = stage(canvas, settings)
-    anchor, concept = (canvas.encode([text]).expand(2, -1, -1) for text in ("something", "a cat"))
-    weights = {name: named_tensors(canvas)[name] for name in select(canvas.unet, "kv")}
+    anchor, concept = (canvas.encode([text]).expand(2) for text in ("something", "a cat"))
+    weights = {name: named_tensors(canvas)[name] for name in select(canvas, "kv")}
     parameters = [weight.requires_grad_(True) for weight in weights.values()]
     generator = Run().generator(1, 0, 0)
 
@@ -197,12 +197,12 @@ def test_the_first_step_by_hand(canvas: Model, surgery: Surgery) -> None:
         norm = np.sqrt(sum((g**2).sum() for g in found))
         return {name: g / max(norm, 1) for name, g in zip(weights, found, strict=True)}
 
-    with start_token_detached(canvas.unet):
+    with start_token_detached(canvas):
         clean, noise, t, abar, noisy = draws(canvas, anchors, generator)
-        v = canvas.unet(noisy, t, encoder_hidden_states=anchor).sample
+        v = canvas.denoiser(noisy, t, encoder_hidden_states=anchor.tokens).sample
         b = gradients(((v - (abar.sqrt() * noise - (1 - abar).sqrt() * clean)) ** 2).mean())
         clean, noise, t, abar, noisy = draws(canvas, anchors, generator)
-        v = canvas.unet(noisy, t, encoder_hidden_states=concept).sample
+        v = canvas.denoiser(noisy, t, encoder_hidden_states=concept.tokens).sample
         a = gradients(softplus(critic.network(abar.sqrt() * noisy - (1 - abar).sqrt() * v)).mean())
     for weight in parameters:
         weight.requires_grad_(False)
@@ -225,8 +225,8 @@ def test_the_first_step_by_hand(canvas: Model, surgery: Surgery) -> None:
 def test_d1_true_noise_gives_the_clean_picture(sd1: Model, canvas: Model) -> None:
     for model in (sd1, canvas):
         clean, noise, t = random(4, 4, 8, 8), random(4, 4, 8, 8, seed=1), torch.tensor([0, 300, 700, 900])
-        noisy = model.schedule.add_noise(clean, noise, t)
-        found = model.schedule.to_sample(model.schedule.target(clean, noise, t), noisy, t)
+        noisy = model.path.noised(clean, noise, t)
+        found = model.path.to_x0(model.path.output(clean, noise, t), noisy, t)
         assert (found - clean).abs().max() < 1e-4
 
 
@@ -241,7 +241,7 @@ def test_the_critic_sees_the_base_s_answer_to_the_anchor_as_real(canvas: Model) 
         return abar.sqrt() * noisy - (1 - abar).sqrt() * asked(canvas, noisy, t, prompt)
 
     base = clean("something")
-    with Trainable(canvas, select(canvas.unet, "kv")) as trainable:
+    with Trainable(canvas, select(canvas, "kv")) as trainable:
         with torch.no_grad():
             for parameter in trainable.parameters.values():
                 parameter += 0.3 * parameter.sign()
@@ -261,7 +261,7 @@ def test_d2_in_the_warm_up_only_the_critic_learns(canvas: Model) -> None:
     settings = DocoSettings(**QUICK)
     bank, anchors, critic = stage(canvas, settings)
     before = {name: tensor.clone() for name, tensor in critic.state.items()}
-    with Trainable(canvas, select(canvas.unet, "kv")) as trainable:
+    with Trainable(canvas, select(canvas, "kv")) as trainable:
         prepare, _, after = _duel(canvas, bank, anchors, critic, trainable, settings, Run())
         loss = prepare(0)
         assert not trainable.deltas() and all(parameter.grad is None for parameter in trainable.parameters.values())
@@ -278,17 +278,17 @@ def test_d2_in_the_warm_up_only_the_critic_learns(canvas: Model) -> None:
 def test_d10_the_start_token_gets_no_gradient(canvas: Model) -> None:
     """With a text that is zero but for its first token, keys and values depend on the weights through that token alone."""
     text = torch.zeros(1, 77, 32)
-    text[:, 0] = canvas.encode([""])[:, 0]
+    text[:, 0] = canvas.encode([""]).tokens[:, 0]
     x, t = canvas.start_noise([0]), torch.tensor([500])
-    with Trainable(canvas, select(canvas.unet, "kv")) as trainable:
+    with Trainable(canvas, select(canvas, "kv")) as trainable:
         for detached in (False, True):
             for parameter in trainable.parameters.values():
                 parameter.grad = None
             if detached:
-                with start_token_detached(canvas.unet):
-                    canvas.predict(x, t, text).square().sum().backward()
+                with start_token_detached(canvas):
+                    canvas.predict(x, t, Conditioning(text)).square().sum().backward()
             else:
-                canvas.predict(x, t, text).square().sum().backward()
+                canvas.predict(x, t, Conditioning(text)).square().sum().backward()
             sizes = [float(p.grad.abs().max()) for p in trainable.parameters.values()]  # type: ignore[union-attr]
             assert all(size == 0 for size in sizes) if detached else max(sizes) > 1e-4
 
@@ -299,7 +299,7 @@ def test_d10_the_start_token_gets_no_gradient(canvas: Model) -> None:
 def test_d3_only_keys_and_values_change_and_the_base_does_not(canvas: Model) -> None:
     before = {name: tensor.detach().clone() for name, tensor in named_tensors(canvas).items()}
     edit = erase(canvas)
-    assert list(edit.deltas) == select(canvas.unet, "kv")
+    assert list(edit.deltas) == select(canvas, "kv")
     assert all(torch.equal(tensor, before[name]) for name, tensor in named_tensors(canvas).items())
     assert same(erase(canvas), edit), "the same seed, the same bits"
 

@@ -285,18 +285,18 @@ def test_another_base_is_refused(sd1: Model, sd2: Model, canvas: Model) -> None:
 def test_one_changed_weight_makes_another_base(sd1: Model) -> None:
     edit = _edit(sd1, KV)
     with torch.no_grad():
-        sd1.unet.conv_out.bias[0] += 1e-3
+        sd1.denoiser.conv_out.bias[0] += 1e-3
     with pytest.raises(ValueError, match="made for another model"):
         edit.apply(sd1)
     with torch.no_grad():
-        sd1.unet.conv_out.bias[0] -= 1e-3
+        sd1.denoiser.conv_out.bias[0] -= 1e-3
 
 
 @pytest.mark.parametrize("assign", [False, True])
 def test_weights_loaded_later_are_noticed(sd1: Model, assign: bool) -> None:
     edit = _edit(sd1, KV)
-    other = {name: tensor + 0.01 for name, tensor in sd1.unet.state_dict().items()}
-    sd1.unet.load_state_dict(other, assign=assign)
+    other = {name: tensor + 0.01 for name, tensor in sd1.denoiser.state_dict().items()}
+    sd1.denoiser.load_state_dict(other, assign=assign)
     with pytest.raises(ValueError, match="made for another model"):
         edit.apply(sd1)
 
@@ -329,7 +329,7 @@ def test_bases_that_differ_below_half_precision_are_told_apart(sd1: Model) -> No
     """Their float16 casts are equal, but both are float32: not the same model."""
     edit = _edit(sd1, KV)
     with torch.no_grad():
-        sd1.unet.conv_out.bias[0] *= 1 + 1e-6
+        sd1.denoiser.conv_out.bias[0] *= 1 + 1e-6
     found = base_fingerprint(sd1)
     assert found["bfloat16"] == edit.manifest.base["bfloat16"] and found["float32"] != edit.manifest.base["float32"]
     with pytest.raises(ValueError, match="made for another model"):

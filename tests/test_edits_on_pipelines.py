@@ -26,7 +26,7 @@ import tiny
 from excise.edits import AdapterEdit, Dense, Edit, LowRank, Manifest, WeightEdit, applied_edits, compose
 from excise.edits.adapter import Adapter, Factors, Transport
 from excise.edits.applied import base_fingerprint
-from excise.models import Model, load
+from excise.models import load
 from excise.models.fingerprint import named_tensors
 
 BLOCK = "mid_block.attentions.0.transformer_blocks.0"
@@ -632,7 +632,7 @@ def test_the_same_through_a_model(tiny_sd1: Path) -> None:
     model.pipeline.unet.add_adapter(lora())
     model.pipeline.fuse_qkv_projections(vae=False)
     model.pipeline.unet = torch.compile(model.pipeline.unet, backend="eager")
-    assert applied_edits(model) == ((edit, 1.0),) == applied_edits(Model(model.pipeline, name="another"))
+    assert applied_edits(model) == ((edit, 1.0),) == applied_edits(type(model)(model.pipeline, name="another"))
     edit.remove(model.pipeline)
     assert plain.is_back() and base_fingerprint(model) == edit.manifest.base
 

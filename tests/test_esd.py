@@ -24,7 +24,7 @@ from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
 
 def loss_at_start(model: Model, bank: PromptBank | None = None, **values: object) -> Tensor:
     settings = settings_of("esd", **{**VISITING, "states": "fresh", **values})
-    with Trainable(model, subspaces.select(model.unet, "kv")) as trainable:
+    with Trainable(model, subspaces.select(model, "kv")) as trainable:
         return esd._round(model, bank or bank_of(model), trainable, settings, Run(), 0)(0).detach()
 
 
@@ -73,8 +73,8 @@ def test_the_optimum_is_negative_guidance_in_noise_and_in_velocity(sd2: Model) -
     """Steered velocities, read as noise, are the steered noises: guidance with scale -eta."""
     states = states_at_start(sd2)
     empty, own = (asked(sd2, states.latents, states.t, prompt) for prompt in ("", "a cat"))
-    noise, own_noise = (sd2.schedule.to_epsilon(output, states.latents, states.t) for output in (empty, own))
-    found = sd2.schedule.to_epsilon(steered(empty, empty, own, 1.5), states.latents, states.t)
+    noise, own_noise = (sd2.path.to_noise(output, states.latents, states.t) for output in (empty, own))
+    found = sd2.path.to_noise(steered(empty, empty, own, 1.5), states.latents, states.t)
     assert torch.allclose(found, noise + -1.5 * (own_noise - noise), atol=1e-5)
 
 
@@ -87,7 +87,7 @@ def test_a_divergence_judges_the_same_errors(sd1: Model) -> None:
 
 def test_only_the_student_s_prediction_has_a_gradient(sd1: Model) -> None:
     bank, settings = bank_of(sd1), settings_of("esd", **VISITING, states="fresh")
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         esd._round(sd1, bank, trainable, settings, Run(), 0)(0).backward()
         found = {name: parameter.grad.clone() for name, parameter in trainable.parameters.items()}  # type: ignore[union-attr]
         states = states_at_start(sd1)
@@ -100,7 +100,7 @@ def test_only_the_student_s_prediction_has_a_gradient(sd1: Model) -> None:
 
 
 def test_variants_on_a_real_unet_s_names(sd1: Model) -> None:
-    names = {variant: set(subspaces.select(sd1.unet, parameters)) for variant, parameters in esd.VARIANTS.items()}
+    names = {variant: set(subspaces.select(sd1, parameters)) for variant, parameters in esd.VARIANTS.items()}
     assert names["x-strict"] < names["x"] < names["all"] and not names["x"] & names["u"]
     outside = {name for name in names["all"] - names["x"] - names["u"]}
     assert outside and all(name.split(".")[1] in ("time_embedding", "conv_norm_out", "conv_out") for name in outside)
@@ -130,8 +130,10 @@ def test_e6_training_changes_the_tensors_of_its_variant_and_no_other(sd1: Model,
 def test_the_release_s_u_also_has_the_time_embedding_and_the_last_convolution_but_no_norms(sd1: Model) -> None:
     """esd-u of the diffusers release: every linear layer and convolution outside attn2. Here `u` is the first code's under any preset."""
     settings = settings_of("esd", preset="rewrite", variant="u")
-    ours = set(subspaces.select(sd1.unet, esd.VARIANTS[settings.variant]))
-    layers = {name: m for name, m in sd1.unet.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and "attn2" not in name}
+    ours = set(subspaces.select(sd1, esd.VARIANTS[settings.variant]))
+    layers = {
+        name: m for name, m in sd1.denoiser.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and "attn2" not in name
+    }
     theirs = {f"unet.{name}.{part}" for name, layer in layers.items() for part, _ in layer.named_parameters()}
     assert {name.split(".")[1] for name in theirs - ours} == {"time_embedding", "conv_out"}
     assert ours - theirs and all("norm" in name.split(".")[-2] for name in ours - theirs)

@@ -12,19 +12,20 @@ import torch
 
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
-from excise.erasure.attention import attention_maps, cross_attentions, probabilities, token_positions
+from excise.erasure.attention import token_positions
 from excise.erasure.run import Run
 from excise.erasure.trainable import Trainable
 from excise.methods import get
 from excise.methods.fmn import erase as fmn
 from excise.models import Model
+from excise.models.families.stable_diffusion import probabilities
 from steps import CAT, PICTURED, bank_of, settings_of
 
 
 def test_probabilities_are_those_of_diffusers(sd1: Model) -> None:
-    attention = list(cross_attentions(sd1.unet).values())[-1]
+    attention = list(sd1.cross_attentions().values())[-1]
     x = torch.randn(2, 9, attention.to_q.in_features, generator=torch.Generator().manual_seed(0))
-    text = sd1.encode(["a cat", "a dog on a mat"])
+    text = sd1.encode(["a cat", "a dog on a mat"]).tokens
     with torch.no_grad():
         query, key = attention.to_q(x), attention.to_k(text)
         found = probabilities(query, key, attention.heads, attention.scale)
@@ -37,10 +38,10 @@ def test_maps_of_every_layer_are_seen_and_nothing_is_changed(sd1: Model) -> None
     x, t, text = torch.randn(2, *sd1.latent_shape), torch.tensor([10, 900]), sd1.encode(["a cat", ""])
     with torch.no_grad():
         plain = sd1.predict(x, t, text)
-        with attention_maps(sd1.unet) as maps:
+        with sd1.attention_maps() as maps:
             assert torch.equal(sd1.predict(x, t, text), plain)
         assert torch.equal(sd1.predict(x, t, text), plain)
-    assert len(maps) == len(cross_attentions(sd1.unet)) > 1, "and none after the block"
+    assert len(maps) == len(sd1.cross_attentions()) > 1, "and none after the block"
     for found in maps:
         assert torch.allclose(found.sum(3), torch.ones(found.shape[:3]), atol=1e-5)
 
@@ -71,10 +72,10 @@ def test_tokens_of_the_concept_are_found(canvas: Model) -> None:
 
 
 def test_values_of_the_last_layer_do_not_matter(sd1: Model) -> None:
-    bank, last = bank_of(sd1), [name for name in cross_attentions(sd1.unet) if name.startswith("up_blocks")][-1]
+    bank, last = bank_of(sd1), [name for name in sd1.cross_attentions() if name.startswith("up_blocks")][-1]
     named = fmn.positions(sd1, bank, [CAT], end=False)
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
-        with attention_maps(sd1.unet) as maps:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
+        with sd1.attention_maps() as maps:
             sd1.predict(torch.randn(1, *sd1.latent_shape), torch.tensor([500]), bank.conditioned)
         fmn.resteering(maps, named).mean().backward()
         grads = {name: parameter.grad for name, parameter in trainable.parameters.items()}
@@ -124,8 +125,8 @@ def test_attention_to_the_words_goes_down(sd1: Model) -> None:
 
     @torch.no_grad()
     def attention() -> float:
-        with attention_maps(sd1.unet) as maps:
-            sd1.predict(x, t, bank.conditioned.expand(4, -1, -1))
+        with sd1.attention_maps() as maps:
+            sd1.predict(x, t, bank.conditioned.expand(4))
         return float(fmn.resteering(maps, fmn.positions(sd1, bank, [CAT], end=False).expand(4, -1)).mean())
 
     before = attention()

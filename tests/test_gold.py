@@ -64,7 +64,7 @@ def gold(tiny_canvas: Path, tmp_path: Path) -> Path:
     model = excise.load(tiny_canvas, device="cpu")
     random = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for part in (model.unet, model.pipeline.text_encoder):
+        for part in (model.denoiser, model.pipeline.text_encoder):
             for parameter in part.parameters():
                 parameter.add_(0.3 * parameter.std().nan_to_num() * torch.randn(parameter.shape, generator=random))
     shutil.copytree(tiny_canvas, tmp_path / "gold")

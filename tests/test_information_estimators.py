@@ -10,7 +10,7 @@ from torch import Tensor
 
 from excise.information import estimators as est
 from excise.information.quadrature import logistic_nodes, stratified_uniforms
-from excise.models import Schedule
+from excise.models import Path
 from toys import BinaryToy, GaussianToy, gaussian_denoiser, noised
 
 N, K = 4000, 24
@@ -130,14 +130,17 @@ def test_flow_matching_in_its_own_time_is_the_same_information() -> None:
     assert torch.allclose(ours / (s * (1 - s)), in_s)  # da = -2 ds / (s (1 - s)), and half of it
 
 
-def test_conversion_is_the_schedules_own() -> None:
+def test_conversion_is_the_paths_own() -> None:
     t = torch.tensor([3, 400, 990])
     abar = torch.linspace(0.9999, 0.001, 1000, dtype=torch.float64)
     z, output = torch.randn(2, 3, 4, 8, 8, dtype=torch.float64, generator=generator())
     for kind in ("epsilon", "v_prediction", "sample"):
-        schedule = Schedule(abar, kind)
-        ours = est.noise_prediction(output, z, schedule.log_snr(t).view(-1, 1, 1, 1), kind)
-        assert torch.allclose(ours, schedule.to_epsilon(output, z, t), rtol=1e-10, atol=1e-12)
+        path = Path(kind, 1000, abar)
+        ours = est.noise_prediction(output, z, path.log_snr(t).view(-1, 1, 1, 1), kind)
+        assert torch.allclose(ours, path.to_noise(output, z, t), rtol=1e-10, atol=1e-12)
+    path = Path("flow", 1000)
+    ours = est.noise_prediction(output, z, path.log_snr(t).view(-1, 1, 1, 1), "flow")
+    assert torch.allclose(ours, path.to_noise(output, z, t), rtol=1e-10, atol=1e-12)
     with pytest.raises(ValueError, match="unknown prediction kind 'x0'"):
         est.noise_prediction(output, z, torch.zeros(1), "x0")  # type: ignore[arg-type]
 

@@ -236,7 +236,7 @@ def test_bad_input_is_refused(canvas: Model, options: dict[str, object], message
 
 
 def test_a_base_of_another_kind_is_refused(canvas: Model, sd1: Model) -> None:
-    with pytest.raises(ValueError, match="different noise schedules"):
+    with pytest.raises(ValueError, match="different noise paths"):
         measure(canvas, "cat", base=sd1, budget=SMALL)
 
 

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from excise.information.quadrature import LOC, SCALE, Law, fit_law, logistic_nodes, stratified_uniforms
-from excise.models import Schedule
+from excise.models import Path
 from toys import GaussianToy
 
 SD = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
@@ -18,7 +18,7 @@ CANVAS = DDIMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_pre
 
 
 def levels(scheduler: DDIMScheduler) -> torch.Tensor:
-    schedule = Schedule.of(scheduler)
+    schedule = Path.of(scheduler)
     return schedule.log_snr(torch.arange(schedule.steps))
 
 

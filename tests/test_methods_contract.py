@@ -107,7 +107,7 @@ def test_an_erasure_keeps_the_contract(name: str, model: Model, tmp_path: Path) 
     # The base is as it was, to the bit, and ready for the next one.
     assert _changed(before, _weights(model)) == set() and applied_edits(model) == ()
     assert not any(p.requires_grad or p.grad is not None for p in named_tensors(model).values())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.unet.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.denoiser.modules())
     assert torch.equal(_pictures(model), pictures)
 
     # On: it does something, and only what it declares. Off: bit for bit the base.

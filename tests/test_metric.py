@@ -15,7 +15,8 @@ from excise.erasure.random_text import PROMPTS, STRINGS, WORDS, declared_words, 
 from excise.erasure.run import Run
 from excise.methods import get
 from excise.methods.mim.metric import Metric, Steepest, inverse, moment, root
-from excise.models import Model, load
+from excise.models import Conditioning, Model, load
+from excise.models.families.stable_diffusion import StableDiffusion
 from steps import CAT, settings_of
 
 
@@ -26,7 +27,7 @@ def seeded(seed: int = 0) -> Generator:
 def test_the_inverse_against_numpy(canvas: Model) -> None:
     concepts = [canvas.catalog.resolve("cat")]
     bank = PromptBank.of(canvas, concepts)
-    rows = np.concatenate([part.flatten(0, 1).double().numpy() for part in (bank.empty, bank.masked)])
+    rows = np.concatenate([part.tokens.flatten(0, 1).double().numpy() for part in (bank.empty, bank.masked)])
     felt = rows.T @ rows / len(rows)
     expected = np.linalg.inv(felt + 0.01 * np.trace(felt) / len(felt) * np.eye(len(felt)))
     expected /= np.linalg.eigvalsh(expected)[-1]
@@ -51,7 +52,7 @@ def test_it_is_the_moment_of_random_text(kind: Metric, canvas: Model) -> None:
         "vocabulary": random_strings(canvas, bank, seeded()),
         "in_place": random_prompts(canvas, concepts[0], PROMPTS, seeded()),
     }
-    rows = torch.cat([bank.empty, canvas.encode(texts[kind])]).flatten(0, 1).double().numpy()
+    rows = Conditioning.join([bank.empty, canvas.encode(texts[kind])]).tokens.flatten(0, 1).double().numpy()
     found, rest = (moment(canvas, bank, concepts, each, seeded()) for each in (kind, "rest"))  # type: ignore[arg-type]
     assert found is not None and np.allclose(found.numpy(), rows.T @ rows / len(rows), atol=1e-6)
     assert rest is not None and not torch.allclose(found, rest, atol=1e-2)
@@ -60,9 +61,8 @@ def test_it_is_the_moment_of_random_text(kind: Metric, canvas: Model) -> None:
 def test_no_concept_to_erase_stands_in_the_place_of_another(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     concepts = [canvas.catalog.resolve(name) for name in ("cat", "dog", "style:sketch")]
     bank, seen = PromptBank.of(canvas, concepts), list[str]()
-    monkeypatch.setattr(
-        Model, "encode", lambda self, prompts: seen.extend(prompts) or torch.randn(len(prompts), *bank.empty.shape[1:])
-    )
+    encode = StableDiffusion.encode
+    monkeypatch.setattr(StableDiffusion, "encode", lambda self, prompts: seen.extend(prompts) or encode(self, prompts))
     moment(canvas, bank, concepts, "in_place", seeded())
     assert PROMPTS <= len(seen) <= PROMPTS + 2
     used = {word for prompt in seen for word in prompt.lower().replace(",", " ").replace(":", " ").split()}

@@ -28,8 +28,11 @@ from excise.erasure.trainable import Trainable
 from excise.erasure.wording import worded
 from excise.methods import get
 from excise.methods.mim import erase as mim
-from excise.models import Model, Sampler, Schedule, load
+from excise.models import Conditioning, Model, Sampler, load
+from excise.models.families.stable_diffusion import StableDiffusion
 from excise.models.fingerprint import named_tensors
+from excise.models.path import Path as NoisePath
+from excise.models.path import per_row
 from steps import asked as answered
 
 SMALL = {"rounds": 2, "steps": 3, "batch": 4, "trajectories": 2, "sampler_steps": 3, "phrasings": "plain"}
@@ -82,7 +85,7 @@ def test_m1_a_prompt_that_is_its_own_masked_form_teaches_nothing(
 
     def loss_and_gradient(pairs: list[tuple[str, str]]) -> tuple[float, float]:
         bank = _bank(model, pairs)
-        with Trainable(model, subspaces.select(model.unet, "kv")) as trainable:
+        with Trainable(model, subspaces.select(model, "kv")) as trainable:
             loss = mim._round(model, bank, prior, trainable, settings, Run(), 0)(0)
             loss.backward()
             return loss.item(), max(float(p.grad.abs().max()) for p in trainable.parameters.values() if p.grad is not None)
@@ -104,7 +107,7 @@ def test_m1_prompts_without_the_concept_are_refused(sd1: Model) -> None:
 
 def _first_round(model: Model, bank: PromptBank, **values: Any) -> tuple[Any, Trainable]:
     """The loss of round 0 and its trainable, entered."""
-    trainable = Trainable(model, subspaces.select(model.unet, "kv")).__enter__()
+    trainable = Trainable(model, subspaces.select(model, "kv")).__enter__()
     prior = torch.tensor([0.1], dtype=torch.float64)
     return mim._round(model, bank, prior, trainable, _settings(**values), Run(), 0), trainable
 
@@ -152,7 +155,7 @@ def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch
         return empty + 2.5 * (own - empty)
 
     target = guided("it")
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         loss = mim._round(sd1, bank, torch.tensor([0.1]), trainable, settings, Run(), 0)
         for parameter in trainable.parameters.values():
             parameter.data *= 1.5
@@ -171,11 +174,11 @@ def test_the_rest_that_is_held_is_masked_and_empty_prompts(sd1: Model, monkeypat
     """anchor_rest asks for half of each, and it notices when either answer moves."""
     bank = _bank(sd1, [("a cat", "it")])
     loss, trainable = _first_round(sd1, bank, anchor_rest=True, batch=4)
-    asked: list[Tensor] = []
+    asked: list[Conditioning] = []
     predict = Model.predict
     monkeypatch.setattr(Model, "predict", lambda self, x, t, c: asked.append(c) or predict(self, x, t, c))
     loss(0)
-    counts = [[int((rows == row).all(-1).all(-1).sum()) for row in (bank.masked[0], bank.empty[0])] for rows in asked]
+    counts = [[int((c.tokens == row.tokens).all(-1).all(-1).sum()) for row in (bank.masked[0], bank.empty[0])] for c in asked]
     assert counts.count([2, 2]) == 2 and [0, 0] in counts, "teacher and student are asked for the same two halves"
     trainable.__exit__()
 
@@ -184,21 +187,23 @@ def test_a_state_is_held_under_its_own_masked_prompt(sd1: Model, monkeypatch: py
     bank = _bank(sd1, [("a cat", "it"), ("a dog", "that"), ("a bird", "this")])
     t, rows = torch.full((6,), 500), torch.tensor([5, 0, 3, 1, 4])
     states = States(sd1.start_noise(range(6)), t, torch.tensor([2, 1, 0, 2, 1, 0]), torch.arange(6))
-    asked: list[tuple[Tensor, Tensor]] = []
+    asked: list[tuple[Tensor, Conditioning]] = []
     predict = Model.predict
     monkeypatch.setattr(Model, "predict", lambda self, x, t, c: asked.append((x, c)) or predict(self, x, t, c))
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         mim._rest_loss(sd1, bank, trainable, states, rows)
     for latents, conditioning in asked:
         assert torch.equal(latents, states.latents[rows])
-        assert torch.equal(conditioning, torch.cat([bank.empty.expand(2, -1, -1), bank.masked[states.row[rows[2:]]]]))
+        assert torch.equal(
+            conditioning.tokens, torch.cat([bank.empty.expand(2).tokens, bank.masked[states.row[rows[2:]]].tokens])
+        )
 
 
 @pytest.mark.parametrize("how", ["trajectory", "forward"])
 def test_a_round_goes_on_with_the_concepts_that_the_last_one_had_no_turn_for(sd1: Model, how: str) -> None:
     names = ("a", "b", "c", "d", "e")
     bank = PromptBank.of_pairs(sd1, [[PromptPair(name, "it")] for name in names])
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         rows = [mim._collect(sd1, bank, trainable, _settings(states=how), Run(), round_).row for round_ in range(3)]
     assert [set(found.tolist()) for found in rows] == [{0, 1}, {2, 3}, {4, 0}]
 
@@ -227,23 +232,23 @@ def test_m2_only_the_selected_parameters_change(canvas: Model, parameters: str) 
     assert all(torch.equal(before[name], after[name]) for name in before), "the base must be bit-identical afterwards"
     assert applied_edits(canvas) == ()
     assert not any(p.requires_grad or p.grad is not None for p in named_tensors(canvas).values())
-    selected = set(subspaces.select(canvas.unet, parameters))  # type: ignore[arg-type]
+    selected = set(subspaces.select(canvas, parameters))  # type: ignore[arg-type]
     assert set(edit.deltas) <= selected
     assert len(edit.deltas) > 0.8 * len(selected), "a few biases may have no gradient, the rest must move"
 
 
 def test_selections_by_name(sd1: Model) -> None:
     """Oracle: the module names of the tiny U-Net, which has 4 transformer blocks."""
-    kv = subspaces.select(sd1.unet, "kv")
+    kv = subspaces.select(sd1, "kv")
     assert len(kv) == 8 and all(
         name.startswith("unet.") and name.split(".")[-2] in ("to_k", "to_v") and ".attn2." in name for name in kv
     )
-    attn2 = subspaces.select(sd1.unet, "attn2")
+    attn2 = subspaces.select(sd1, "attn2")
     assert set(kv) < set(attn2) and len(attn2) == 4 * 5  # q, k, v, out and its bias
-    everything = subspaces.select(sd1.unet, "full")
+    everything = subspaces.select(sd1, "full")
     assert set(everything) == {name for name in named_tensors(sd1) if name.startswith("unet.")}
-    with pytest.raises(ValueError, match="no parameters of kind 'kv'"):
-        subspaces.select(nn.Linear(2, 2), "kv")
+    with pytest.raises(ValueError, match="tiny-sd1 has no parameters of kind 'txt_in'"):
+        subspaces.select(sd1, "txt_in")  # type: ignore[arg-type]
 
 
 def test_the_base_is_back_after_an_interrupt_in_the_middle(canvas: Model) -> None:
@@ -271,24 +276,23 @@ def test_a_loss_that_is_not_finite_is_refused(canvas: Model) -> None:
 class _Gaussian(nn.Module):
     """The exact denoiser of pictures N(m, 1) with m = W c, c being the prompt's one token: noise = sigma (z - alpha m)."""
 
-    def __init__(self, base: Tensor, schedule: Schedule) -> None:
+    def __init__(self, base: Tensor, path: NoisePath) -> None:
         super().__init__()
-        self.schedule = schedule
+        self.path = path
         self.attn2 = nn.Module()
         self.attn2.to_v = nn.Linear(2, len(base), bias=False)
         self.attn2.to_v.weight = nn.Parameter(base)
-        self.config = SimpleNamespace(in_channels=len(base), sample_size=1)
         self.device, self.dtype = torch.device("cpu"), base.dtype
 
     def forward(self, z: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> Any:
         mean = self.attn2.to_v(encoder_hidden_states[:, 0])[:, :, None, None]
-        alpha, sigma = self.schedule.alpha(t, z), self.schedule.sigma(t, z)
+        alpha, sigma = per_row(self.path.alpha(t), z), per_row(self.path.sigma(t), z)
         noise = sigma * (z - alpha * mean)
         # velocity = (noise - sigma z) / alpha; with the noise above it is -sigma m, finite at pure noise too
-        return SimpleNamespace(sample=noise if self.schedule.prediction == "epsilon" else -sigma * mean + 0 * z)
+        return SimpleNamespace(sample=noise if self.path.prediction == "epsilon" else -sigma * mean + 0 * z)
 
 
-class _Toy(Model):
+class _Toy(StableDiffusion):
     """Prompts with "cat" are the token (1, 1), all others (1, 0): means a + b and a for W = [a, b]."""
 
     def __init__(self, base: Tensor, prediction: str = "epsilon", **options: Any) -> None:
@@ -296,19 +300,21 @@ class _Toy(Model):
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
             steps_offset=1, prediction_type=prediction, **options,
         )  # fmt: skip
-        unet = _Gaussian(base, Schedule.of(scheduler))
-        networks = {"unet": unet, "text_encoder": nn.Linear(1, 1), "vae": nn.Linear(1, 1)}
+        unet = _Gaussian(base, NoisePath.of(scheduler))
+        vae = nn.Linear(1, 1)
+        vae.config = SimpleNamespace(latent_channels=len(base))  # type: ignore[assignment]
+        networks = {"unet": unet, "text_encoder": nn.Linear(1, 1), "vae": vae}
         pipeline = SimpleNamespace(**networks, scheduler=scheduler, vae_scale_factor=1)
         super().__init__(pipeline, name="toy", sampler=Sampler(20, 1.0, 1))
 
-    def encode(self, prompts: Any, batch: int = 256) -> Tensor:
-        return torch.tensor([[[1.0, float("cat" in prompt)]] for prompt in prompts], dtype=self.dtype)
+    def encode(self, prompts: Any, batch: int = 256) -> Conditioning:
+        return Conditioning(torch.tensor([[[1.0, float("cat" in prompt)]] for prompt in prompts], dtype=self.dtype))
 
     def left_out(self, prompts: Any) -> dict[str, str]:
         return {}
 
     def mean(self, prompt: str) -> Tensor:
-        return self.unet.attn2.to_v(self.encode([prompt])[:, 0])[0]
+        return self.denoiser.attn2.to_v(self.encode([prompt]).tokens[:, 0])[0]
 
 
 CAT = Concept("cat", "object", ("a cat",), (), ("see {object|it}",))
@@ -337,15 +343,15 @@ def test_m3_the_exact_weight_gives_the_divergence(prediction: str) -> None:
     t = torch.arange(1000)
     z = torch.randn(1000, 2, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        with_, rest = (toy.predict(z, t, toy.encode([prompt]).expand(1000, -1, -1)) for prompt in ("see a cat", "see it"))
-    squares = (with_ - rest).square().flatten(1).sum(1) * toy.schedule.epsilon_scale(t)
-    divergence = torch.trapezoid(toy.schedule.log_snr_weight(t) * squares) / 2
-    covered = toy.schedule.alphas_cumprod[0] - toy.schedule.alphas_cumprod[-1]
+        with_, rest = (toy.predict(z, t, toy.encode([prompt]).expand(1000)) for prompt in ("see a cat", "see it"))
+    squares = (with_ - rest).square().flatten(1).sum(1) * toy.path.noise_scale(t)
+    divergence = torch.trapezoid(toy.path.log_snr_weight(t) * squares) / 2
+    covered = toy.path.alphas_cumprod[0] - toy.path.alphas_cumprod[-1]
     assert divergence.item() == pytest.approx(2.5 / 2 * covered.item(), rel=1e-3)
 
     mean_one = mim._weights(toy, t, "log_snr")  # what the method uses: the same but for one constant
     share = (mean_one * (with_ - rest).square().flatten(1).sum(1)).sum() / divergence
-    exact = toy.schedule.log_snr_weight(t) * toy.schedule.epsilon_scale(t)
+    exact = toy.path.log_snr_weight(t) * toy.path.noise_scale(t)
     assert mean_one.mean().item() == pytest.approx(1) and share.item() == pytest.approx(2 / exact.mean().item(), rel=1e-2)
 
 
@@ -451,8 +457,10 @@ def test_m5_a_checkpoint_of_another_run_is_refused(canvas: Model, tmp_path: Path
 def asked(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     """Every prompt that the model is asked to encode."""
     prompts: set[str] = set()
-    encode = Model.encode
-    monkeypatch.setattr(Model, "encode", lambda self, given, *rest: prompts.update(given) or encode(self, given, *rest))
+    encode = StableDiffusion.encode
+    monkeypatch.setattr(
+        StableDiffusion, "encode", lambda self, given, *rest: prompts.update(given) or encode(self, given, *rest)
+    )
     monkeypatch.setattr(Model, "encode_pictures", lambda *_: pytest.fail("no picture may be read"))
     yield prompts
 
@@ -530,13 +538,13 @@ def test_m6_nothing_to_be_kept_is_named(canvas: Model, asked: set[str], values: 
 def test_m6_the_network_is_asked_about_nothing_else(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """With random words in the metric too: they meet the text encoder alone."""
     bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")])
-    known = torch.cat([bank.empty, bank.masked, bank.conditioned]).flatten(1)
+    known = Conditioning.join([bank.empty, bank.masked, bank.conditioned]).tokens.flatten(1)
     predict, asked = Model.predict, 0
 
-    def watched(self: Model, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
+    def watched(self: Model, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         nonlocal asked
         asked += len(conditioning)
-        distances = torch.cdist(conditioning.flatten(1), known, compute_mode="donot_use_mm_for_euclid_dist")
+        distances = torch.cdist(conditioning.tokens.flatten(1), known, compute_mode="donot_use_mm_for_euclid_dist")
         assert distances.amin(1).max() < 1e-4
         return predict(self, latents, t, conditioning)
 
@@ -555,13 +563,13 @@ def test_the_start_is_the_least_squares_that_others_feel_least(canvas: Model, ta
     before = _weights(canvas)
     edit = _erase(canvas, *names, rounds=0, target=target, metric="rest", hold=3.0, ridge=0.01, phrasings="all")
     bank = PromptBank.of(canvas, concepts)
-    others = torch.cat([bank.empty, bank.masked]).flatten(0, 1).double().numpy()
+    others = Conditioning.join([bank.empty, bank.masked]).tokens.flatten(0, 1).double().numpy()
     felt = others.T @ others / len(others)
     pull, within = np.zeros_like(felt), 3 * felt + 0.01 * np.trace(felt) / len(felt) * np.eye(len(felt))
     for concept in concepts:
         rows, guides = [], []
         for pair in worded(concept, "phrases", "" if target == "null" else None):
-            r, g = canvas.encode([pair.prompt, pair.masked]).double().numpy()
+            r, g = canvas.encode([pair.prompt, pair.masked]).tokens.double().numpy()
             last, other = (len(ids) - 2 for ids in canvas.token_ids([pair.prompt, pair.masked]))
             tail = len(r) - max(last, other)
             rows.append(r[last : last + tail])
@@ -570,7 +578,7 @@ def test_the_start_is_the_least_squares_that_others_feel_least(canvas: Model, ta
         pull += (g - r).T @ r / len(r)
         within += r.T @ r / len(r)
     change = pull @ np.linalg.inv(within)
-    assert sorted(edit.deltas) == sorted(subspaces.select(canvas.unet, "kv"))
+    assert sorted(edit.deltas) == sorted(subspaces.select(canvas, "kv"))
     for name, delta in edit.deltas.items():
         expected = before[name].double().numpy() @ change
         assert np.abs(delta.dense().numpy() - expected).max() < 1e-4 * np.abs(expected).max() + 1e-7
@@ -677,7 +685,7 @@ def test_no_second_network_is_held(canvas: Model) -> None:
 
     def count() -> tuple[int, int]:
         gc.collect()
-        shape = canvas.unet.conv_in.weight.shape  # type: ignore[union-attr]
+        shape = canvas.denoiser.conv_in.weight.shape  # type: ignore[union-attr]
         found = [thing for thing in gc.get_objects() if issubclass(type(thing), (Tensor, UNet2DConditionModel))]
         unets = sum(type(thing) is UNet2DConditionModel for thing in found)
         return unets, sum(isinstance(thing, Tensor) and thing.shape == shape for thing in found)

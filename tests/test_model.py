@@ -48,7 +48,7 @@ def _pipeline_latents(model: Model, prompts: list[str], seeds: list[int], steps:
 
 
 def _our_latents(model: Model, prompts: list[str], seeds: list[int], steps: int, scale: float) -> Tensor:
-    *_, last = model.trajectory(model.encode(prompts), model.start_noise(seeds), steps=steps, guidance_scale=scale)
+    *_, last = model.trajectory(prompts, seeds, steps=steps, guidance_scale=scale)
     assert last.timestep == -1
     return last.latents
 
@@ -86,12 +86,12 @@ def test_mixed_precision_keeps_the_weights_and_rounds_the_predictions(tiny_sd1: 
     assert torch.equal(mixed.predict(latents, t, text), rounded)
 
 
-def test_loop_is_the_pipelines_for_samplers_that_draw_noise(sd1: Model) -> None:
+def test_loop_is_the_pipelines_for_samplers_that_draw_noise(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipeline goes on drawing from the generators that drew the starting noise; so do we here."""
     generators = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
     start = torch.stack([torch.randn(sd1.latent_shape, generator=generator) for generator in generators])
-    conditioning = sd1.encode(PROMPTS[:2])
-    *_, last = sd1.trajectory(conditioning, start, steps=5, guidance_scale=3.0, eta=1.0, generators=generators)
+    monkeypatch.setattr(sd1, "step_noise", lambda seeds: generators)
+    *_, last = sd1.trajectory(PROMPTS[:2], [5, 6], starts=start, steps=5, guidance_scale=3.0, eta=1.0)
     assert torch.equal(last.latents, _pipeline_latents(sd1, PROMPTS[:2], [5, 6], 5, 3.0, eta=1.0))
     assert not torch.equal(last.latents, _pipeline_latents(sd1, PROMPTS[:2], [5, 6], 5, 3.0, eta=0.0))
 
@@ -99,11 +99,9 @@ def test_loop_is_the_pipelines_for_samplers_that_draw_noise(sd1: Model) -> None:
 @pytest.mark.parametrize("steps", [2, 3, 4, 7])
 def test_the_noisiest_sampler_works_from_pure_noise_too(canvas: Model, steps: int) -> None:
     """DDIM with eta = 1 on a schedule with zero terminal SNR, where diffusers itself gives NaN for some numbers of steps."""
-    conditioning, noise = canvas.encode(["a cat"]), canvas.start_noise([0])
     ends = []
     for eta in (0.0, 1.0):
-        generators = [torch.Generator().manual_seed(1)]
-        *_, last = canvas.trajectory(conditioning, noise, steps=steps, guidance_scale=2.0, generators=generators, eta=eta)
+        *_, last = canvas.trajectory(["a cat"], [0], steps=steps, guidance_scale=2.0, eta=eta)
         assert last.latents.isfinite().all()
         ends.append(last.latents)
     assert (ends[0] - ends[1]).abs().max() > 0.1
@@ -168,20 +166,20 @@ def test_a_sampler_s_noise_is_not_the_start_noise_again(
     ancestral = diffusers.EulerAncestralDiscreteScheduler
     canvas.pipeline.scheduler = ancestral.from_config(canvas.pipeline.scheduler.config)
     drawn: list[tuple[Tensor, Tensor]] = []
-    trajectory = Model.trajectory
+    step = ancestral.step
 
-    def watched(self: Model, text: Tensor, latents: Tensor, **options: Any) -> Any:
+    def watched(self: Any, output: Tensor, t: Tensor, latents: Tensor, *, generator: list[torch.Generator]) -> Any:
         heads = []
-        for generator in options["generators"]:
+        for one in generator:
             again = torch.Generator()
-            again.set_state(generator.get_state())
-            heads.append(torch.randn(self.latent_shape, generator=again))
-        drawn.append((latents, torch.stack(heads)))
-        return trajectory(self, text, latents, **options)
+            again.set_state(one.get_state())
+            heads.append(torch.randn(latents.shape[1:], generator=again))
+        drawn.append((latents / self.init_noise_sigma, torch.stack(heads)))
+        return step(self, output, t, latents, generator=generator)
 
-    monkeypatch.setattr(Model, "trajectory", watched)
+    monkeypatch.setattr(ancestral, "step", watched)
     MAKERS[maker](canvas)
-    ((start, added),) = drawn
+    start, added = drawn[0]
     assert len(start) == len(added) > 1
     assert ((start - added).abs().flatten(1).amax(1) > 0.1).all() and (added[0] - added[1]).abs().max() > 0.1
 
@@ -210,18 +208,56 @@ def test_encode_is_the_pipelines(kind: str, request: pytest.FixtureRequest) -> N
     with torch.no_grad():
         expected, empty = model.pipeline.encode_prompt(prompts, "cpu", 1, True)
     ours = model.encode(prompts)
-    assert torch.equal(ours, expected)
-    assert torch.equal(model.encode([""] * 4), empty)
-    assert (model.encode(prompts, batch=3) - expected).abs().max() < 1e-5
+    assert torch.equal(ours.tokens, expected) and ours.pooled is None and ours.mask is None
+    assert torch.equal(model.encode([""] * 4).tokens, empty)
+    assert (model.encode(prompts, batch=3).tokens - expected).abs().max() < 1e-5
+
+
+def test_latents_are_what_pictures_are_decoded_from(canvas: Model) -> None:
+    """Of prompts or of what they are encoded to, in batches of any size; a conditioning of one empty prompt is the default."""
+    seeds, options = [3, 1, 4], {"steps": 3, "guidance_scale": 2.0}
+    whole = canvas.latents(PROMPTS, seeds, **options)  # type: ignore[arg-type]
+    assert torch.equal(canvas.decode(whole), canvas.sample(PROMPTS, seeds, **options))  # type: ignore[arg-type]
+    encoded, empty = canvas.encode(PROMPTS), canvas.encode([""])
+    apart = canvas.latents(encoded, seeds, batch=2, unconditional=empty, **options)  # type: ignore[arg-type]
+    assert (apart - whole).abs().max() < 1e-5 and whole.std() > 0.1
+    again = canvas.latents(encoded, [0, 0, 0], starts=canvas.start_noise(seeds), batch=2, **options)  # type: ignore[arg-type]
+    assert torch.equal(again, apart), "given starts take the place of the noise of the seeds"
+    assert canvas.latents([], []).shape == (0, *canvas.latent_shape)
+
+
+def test_pictures_of_another_size_start_from_noise_of_that_size(canvas: Model) -> None:
+    made = canvas.sample(["a cat"], [5], steps=2, size=(2 * tiny.SIZE, tiny.SIZE))
+    theirs = canvas.pipeline(
+        ["a cat"], num_inference_steps=2, guidance_scale=4.0, output_type="pt", height=2 * tiny.SIZE, width=tiny.SIZE,
+        generator=[torch.Generator().manual_seed(5)],
+    ).images  # fmt: skip
+    assert torch.equal(made, theirs)
+
+
+def test_a_straight_path_is_sampled_as_its_scheduler_means_it(sd1: Model) -> None:
+    """Oracle: Euler's steps along dz/dsigma = output by hand, from pure noise at sigma 1 to 0; shifted levels are no whole numbers."""
+    sd1.pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    sd1.__dict__.pop("path", None)
+    assert sd1.path.prediction == "flow"
+    states, text = list(sd1.trajectory(["a cat"], [0], steps=4, guidance_scale=1.0)), sd1.encode(["a cat"])
+    z = sd1.start_noise([0])
+    sigmas = [3 * s / (1 + 2 * s) for s in torch.linspace(1, 0.001, 4).tolist()] + [0.0]
+
+    for state, here, there in zip(states, sigmas, sigmas[1:], strict=False):
+        assert torch.allclose(state.latents, z, atol=1e-4) and torch.equal(state.input, state.latents)
+        assert state.timestep == pytest.approx(1000 * here, rel=1e-3)
+        with torch.no_grad():
+            z = z + (there - here) * sd1.predict(z, torch.tensor([1000 * here]), text)
+    assert sd1.timesteps(4).tolist() == pytest.approx([state.timestep for state in states[:-1]])
 
 
 def test_trajectory_can_start_in_the_middle(sd1: Model) -> None:
     """Skipping k steps from the latents of step k ends where the whole run ends."""
-    conditioning, noise = sd1.encode(["a cat"]), sd1.start_noise([0])
-    whole = list(sd1.trajectory(conditioning, noise, steps=6, guidance_scale=3.0))
+    whole = list(sd1.trajectory(["a cat"], [0], steps=6, guidance_scale=3.0))
     assert [state.index for state in whole] == [*range(6), 6]
     assert [state.timestep for state in whole[:-1]] == sorted((s.timestep for s in whole[:-1]), reverse=True)
-    tail = list(sd1.trajectory(conditioning, whole[2].latents, steps=6, guidance_scale=3.0, start=2))
+    tail = list(sd1.trajectory(["a cat"], [0], starts=whole[2].latents, steps=6, guidance_scale=3.0, skip=2))
     assert [state.index for state in tail] == [2, 3, 4, 5, 6]
     assert torch.equal(tail[-1].latents, whole[-1].latents)
 
@@ -231,8 +267,8 @@ def test_signed_guidance_takes_every_scale_at_its_word(sd1: Model, scale: float)
     """Oracle: one DDIM step of the formula by hand; plain guidance is off at 1 and below, where the formula is not."""
     noise, words, empty = sd1.start_noise([0]), sd1.encode(["a cat"]), sd1.encode([""])
     options: dict[str, Any] = {"steps": 1, "guidance_scale": scale}
-    *_, signed = sd1.trajectory(words, noise, signed=True, **options)
-    *_, plain = sd1.trajectory(words, noise, **options)
+    *_, signed = sd1.trajectory(words, [0], signed=True, **options)
+    *_, plain = sd1.trajectory(words, [0], **options)
     scheduler = diffusers.DDIMScheduler.from_config(sd1.pipeline.scheduler.config)
     scheduler.set_timesteps(1)
     (t,) = scheduler.timesteps
@@ -245,7 +281,7 @@ def test_signed_guidance_takes_every_scale_at_its_word(sd1: Model, scale: float)
 def test_a_model_whose_own_guidance_is_off_is_asked_once_a_step(sd1: Model) -> None:
     """Whoever asks: distilled models come with a guidance of 0 (`guidance_scale` of their description)."""
     asked: list[int] = []
-    sd1.unet.register_forward_pre_hook(lambda module, arguments: asked.append(len(arguments[0])))
+    sd1.denoiser.register_forward_pre_hook(lambda module, arguments: asked.append(len(arguments[0])))
     pictures = []
     for scale in (0.0, 1.0):
         sd1.sampler = replace(sd1.sampler, guidance_scale=scale, steps=2)
@@ -259,8 +295,8 @@ def test_state_inputs_are_variance_preserving(sd1: Model, scheduler: str) -> Non
     """Asking the network at a state's `input` and timestep is asking what the sampler asked."""
     sd1.pipeline.scheduler = getattr(diffusers, scheduler).from_config(sd1.pipeline.scheduler.config)
     asked: list[tuple[Tensor, int]] = []
-    hook = sd1.unet.register_forward_pre_hook(lambda module, arguments: asked.append((arguments[0], int(arguments[1][0]))))
-    states = list(sd1.trajectory(sd1.encode(["a cat"]), sd1.start_noise([0]), steps=4, guidance_scale=1.0))
+    hook = sd1.denoiser.register_forward_pre_hook(lambda module, arguments: asked.append((arguments[0], int(arguments[1][0]))))
+    states = list(sd1.trajectory(["a cat"], [0], steps=4, guidance_scale=1.0))
     hook.remove()
     for state, (x, t) in zip(states[:-1], asked, strict=True):
         assert torch.equal(state.input, x) and state.timestep == t

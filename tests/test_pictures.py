@@ -29,7 +29,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The seeds of the pictures that were really made."""
     made: list[int] = []
     noise = Model.start_noise
-    monkeypatch.setattr(Model, "start_noise", lambda self, asked: made.extend(asked) or noise(self, asked))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(Model, "start_noise", lambda self, asked, size: made.extend(asked) or noise(self, asked))  # type: ignore[func-returns-value]
     return made
 
 
@@ -46,10 +46,10 @@ def make(
     made = 0
     noise = Model.start_noise
 
-    def counted(self: Model, seeds: list[int]) -> torch.Tensor:
+    def counted(self: Model, seeds: list[int], *size: Any) -> torch.Tensor:
         nonlocal made
         made += len(seeds)
-        return noise(self, seeds)
+        return noise(self, seeds, *size)
 
     with monkeypatch.context() as patch:
         patch.setattr(Model, "start_noise", counted)
@@ -87,7 +87,7 @@ def test_other_samplers_seeds_and_weights_are_not_mixed_up(canvas: Model, monkey
         patch.setattr("excise.erasure.training_pictures.STEP_NOISE", 0)
         assert make(canvas, patch)[1] == 5
     with torch.no_grad():
-        next(canvas.unet.parameters()).add_(0.1)
+        next(canvas.denoiser.parameters()).add_(0.1)
     assert make(canvas, monkeypatch)[1] == 5
 
 
@@ -119,8 +119,8 @@ def test_a_model_with_edits_is_not_cached(canvas: Model, cache: Path, monkeypatc
     from excise.edits.applied import base_fingerprint
     from excise.edits.manifest import Manifest
 
-    name = next(n for n, _ in canvas.unet.named_parameters() if n.endswith("attn2.to_v.weight"))
-    weight = canvas.unet.get_parameter(name)
+    name = next(n for n, _ in canvas.denoiser.named_parameters() if n.endswith("attn2.to_v.weight"))
+    weight = canvas.denoiser.get_parameter(name)
     manifest = Manifest(model="x", base=base_fingerprint(canvas), method="x", concepts=[])
     edit = WeightEdit({f"unet.{name}": Dense(torch.full_like(weight, 0.5))}, manifest)
     before, _ = make(canvas, monkeypatch)
@@ -225,7 +225,8 @@ def test_a_folder_of_pictures_to_keep(sd1: Model, tmp_path: Path) -> None:
         learning, texts = retained_pictures(sd1, [CAT], settings, Run())
         known = {text: sd1.encode([text])[0] for text in ("a dog", "an owl", "a house")}
         named = [
-            next(k for k, v in known.items() if torch.allclose(v, texts[row], atol=1e-4)) for row in learning.rows.tolist()
+            next(k for k, v in known.items() if torch.allclose(v.tokens, texts[row].tokens, atol=1e-4))
+            for row in learning.rows.tolist()
         ]
         return learning.latents, named
 

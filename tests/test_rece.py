@@ -196,7 +196,7 @@ def test_presets_on_a_model_equal_the_published_loop(
         base = erase(sd2, CAT, DOG, method="uce", preset="release-2023", guide=target, preserve_weight=1.0)
     originals = {name: weight.double().numpy() for name, weight in kv(sd2).items()}
     weights = [weight + base.deltas[name].dense().double().numpy() for name, weight in originals.items()]
-    text = sd2.encode(["cat", "dog", target, "", *names]).double().numpy()
+    text = sd2.encode(["cat", "dog", target, "", *names]).tokens.double().numpy()
     expected = numpy_rounds(
         list(originals.values()), weights, text[:2].reshape(154, -1), np.concatenate([text[2], text[2]]),
         np.concatenate([*[text[3]] * empties, *text[4:]]), ridge=0.1, e=1, p=0.1,

@@ -40,13 +40,14 @@ def test_the_largest_share_of_all_tensors_together(share: float) -> None:
 def test_saliency_is_the_size_of_the_summed_gradients(sd1: Model) -> None:
     settings, bank = settings_of("salun", **QUICK), bank_of(sd1)
     forget = Learning(torch.randn(3, *sd1.latent_shape, generator=torch.Generator().manual_seed(0)), torch.zeros(3).long())
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         found = salun.saliency(sd1, bank, forget, trainable, settings, Run())
         total = [torch.zeros_like(parameter) for parameter in trainable.parameters.values()]
         for number, part in enumerate(([0, 1], [2])):
             noisy, noise, t = noised(sd1, forget.latents[part], Run().generator(4, number))
             own, empty = (
-                sd1.pipeline.unet(noisy, t, encoder_hidden_states=sd1.encode([p] * len(part))).sample for p in ("a cat", "")
+                sd1.pipeline.unet(noisy, t, encoder_hidden_states=sd1.encode([p] * len(part)).tokens).sample
+                for p in ("a cat", "")
             )
             error = -(noise - ((1 + 7.5) * own - 7.5 * empty)).square().mean()
             for sum_, gradient in zip(total, torch.autograd.grad(error, list(trainable.parameters.values())), strict=True):
@@ -85,7 +86,7 @@ def test_with_density_one_it_is_training_without_a_mask(sd1: Model, share: float
     bank = PromptBank.of_pairs(sd1, redirected(sd1, [CAT], "name", "a dog"))
     forget = learning_pictures(sd1, bank, settings, Run(), shows="conditioned")
     keep, texts = retained_pictures(sd1, [CAT], settings, Run())
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         adam = torch.optim.Adam(trainable.parameters.values(), lr=settings.lr)
         for step in range(3):
             generator = Run().generator(1, 0, step)

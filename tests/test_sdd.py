@@ -36,7 +36,7 @@ def same(one: WeightEdit, other: WeightEdit) -> bool:
 
 
 def test_the_teacher_is_the_average_of_all_students(sd1: Model) -> None:
-    name = subspaces.select(sd1.unet, "kv")[0]
+    name = subspaces.select(sd1, "kv")[0]
     before = named_tensors(sd1)[name].detach().double().numpy().copy()
     students: list[np.ndarray] = []
 
@@ -62,7 +62,7 @@ def test_decay_one_keeps_the_teacher_and_decay_zero_makes_it_the_student(sd1: Mo
 def test_the_empty_prompt_has_nothing_to_learn_and_gives_no_gradient(sd1: Model) -> None:
     settings, bank = settings_of("sdd", **VISITING, states="fresh"), bank_of(sd1)
     empty = replace(bank, conditioned=bank.empty)
-    with Trainable(sd1, subspaces.select(sd1.unet, "attn2")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "attn2")) as trainable:
         teacher = {name: parameter.detach().clone() for name, parameter in trainable.parameters.items()}
         assert float(sdd._round(sd1, bank, empty, trainable, teacher, settings, Run(), 0)(0).detach()) < 1e-12
         sdd._round(sd1, bank, bank, trainable, teacher, settings, Run(), 0)(0).backward()
@@ -77,7 +77,7 @@ def test_the_empty_prompt_has_nothing_to_learn_and_gives_no_gradient(sd1: Model)
 def test_the_teacher_visits_the_states(sd1: Model) -> None:
     """Not the base, not the student: the states are those of a model that holds the teacher's tensors."""
     settings, bank = settings_of("sdd", **{**VISITING, "batch": 8, "sampler_steps": 3}), bank_of(sd1)
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         torch.manual_seed(0)
         teacher = {name: parameter + torch.randn_like(parameter) for name, parameter in trainable.before.items()}
 

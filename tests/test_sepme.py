@@ -23,7 +23,8 @@ from excise.methods import get
 from excise.methods.sepme import SepmeSettings
 from excise.methods.sepme.erase import Target, _train, correlation, ended, follow, free_directions, protected_rows
 from excise.methods.sepme.shifts import Shifts, leakage, null_space
-from excise.models import Model
+from excise.models import Conditioning, Model
+from excise.models.families.stable_diffusion import StableDiffusion
 from excise.models.fingerprint import named_tensors
 
 QUICK: dict[str, Any] = {
@@ -110,7 +111,7 @@ def test_a_folder_is_of_one_concept(short: Model, tmp_path: Path) -> None:
 
 def test_what_is_protected(short: Model) -> None:
     """Directions are free of the empty prompt, protected prompts and names of others; of edits on the model, and given back ones, too."""
-    encode = lambda *texts: short.encode(texts).flatten(0, 1).double().numpy()  # noqa: E731
+    encode = lambda *texts: short.encode(texts).tokens.flatten(0, 1).double().numpy()  # noqa: E731
     cat, dog = short.catalog.resolve("cat"), short.catalog.resolve("dog")
     expected = {
         CAT: (["", "a dog"], options()), DOG: (["", "a cat", "zz"], options(protect=("zz", "a dog")))
@@ -122,7 +123,7 @@ def test_what_is_protected(short: Model) -> None:
             leakage(rows, torch.from_numpy(basis))
             < 1e-6
             < 1e-2
-            < leakage(short.encode([f"a {label[7:]}"])[0], torch.from_numpy(basis))
+            < leakage(short.encode([f"a {label[7:]}"]).tokens[0], torch.from_numpy(basis))
         )
         assert np.abs(encode(*texts) @ basis.T).max() < 1e-5
         assert len(basis) == 32 - np.linalg.matrix_rank(encode(*texts), tol=1e-4)
@@ -136,7 +137,9 @@ def test_what_is_protected(short: Model) -> None:
 
 def test_which_prompts_of_others_are_protected(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """And never one that names the concept itself, as context or in its own phrases."""
-    monkeypatch.setattr(Model, "encode", lambda self, texts: seen.append(texts) or torch.zeros(len(texts), 1, 1))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(
+        StableDiffusion, "encode", lambda self, texts: seen.append(texts) or Conditioning(torch.zeros(len(texts), 1, 1))
+    )  # type: ignore[func-returns-value]
     cat, tabby, sketch = (canvas.catalog.resolve(name) for name in ("cat", "member:tabby", "style:sketch"))
     expected = {
         "name": ["", "sketch"],
@@ -158,7 +161,7 @@ def randomised(model: Model, *labels: str) -> Shifts:
     concepts = [model.catalog.resolve(label) for label in labels]
     rows = protected_rows(model, concepts, options())
     bases = {label: free_directions(rows[label], label, options()) for label in rows}
-    shifts = Shifts(model, select(model.unet, "kv"), bases, 0.1)
+    shifts = Shifts(model, select(model, "kv"), bases, 0.1)
     generator = torch.Generator().manual_seed(0)
     for parameter in shifts.parameters.values():
         parameter.data = torch.randn(parameter.shape, generator=generator)
@@ -166,8 +169,8 @@ def randomised(model: Model, *labels: str) -> Shifts:
 
 
 def keys_and_values(model: Model, prompt: str) -> dict[str, Tensor]:
-    text, tensors = model.encode([prompt])[0], named_tensors(model)
-    return {name: text @ tensors[name].T for name in select(model.unet, "kv")}
+    text, tensors = model.encode([prompt]).tokens[0], named_tensors(model)
+    return {name: text @ tensors[name].T for name in select(model, "kv")}
 
 
 def test_s2_protected_prompts_feel_no_subset_of_the_shifts(short: Model) -> None:
@@ -216,7 +219,7 @@ def test_s3_the_loss_in_numpy_and_its_value_without_a_shift(kind: str, request: 
     aim, settings = target(model, CAT), options(**QUICK)
     shifts = randomised(model, CAT)
     unet, shifted = model.pipeline.unet, dict[str, Tensor]()
-    for name in select(unet, "kv"):
+    for name in select(model, "kv"):
         change = 0.1 * shifts.parameters[f"{name}:{CAT}"].detach() @ shifts.bases[CAT]
         shifted[name.removeprefix("unet.")] = unet.get_parameter(name.removeprefix("unet.")) + change
     with shifts, torch.no_grad():
@@ -233,10 +236,12 @@ def test_s3_the_loss_in_numpy_and_its_value_without_a_shift(kind: str, request: 
     noise = torch.randn(clean.shape, generator=generator)
     abar = model.pipeline.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
     noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
-    texts = [text.expand(2, -1, -1) for text in model.encode([aim.bank.pairs[0].prompt, ""])]
+    texts = [text.expand(2) for text in model.encode([aim.bank.pairs[0].prompt, ""])]
 
     def representation(weights: dict[str, Tensor]) -> np.ndarray:
-        output = [functional_call(unet, weights, (noisy, t), {"encoder_hidden_states": text}).sample.detach() for text in texts]
+        output = [
+            functional_call(unet, weights, (noisy, t), {"encoder_hidden_states": text.tokens}).sample.detach() for text in texts
+        ]
         if kind == "canvas":  # v = alpha e - sigma x, so e = alpha v + sigma z
             output = [abar.sqrt() * v + (1 - abar).sqrt() * noisy for v in output]
         return (output[0] - output[1]).double().numpy()
@@ -263,7 +268,7 @@ def test_joint_losses_count_alike_and_the_shifts_cost_their_size(short: Model, m
     assert max(one / other, other / one) > 1.1
     matrices = [
         sum(0.1 * shifts.parameters[f"{name}:{label}"] @ shifts.bases[label] for label in (CAT, DOG))
-        for name in select(short.unet, "kv")
+        for name in select(short, "kv")
     ]
     size = torch.stack([matrix.abs().sum() for matrix in matrices]).mean()  # type: ignore[union-attr]
     expected = max(one, other) / one * losses[0] + max(one, other) / other * losses[1] + 0.01 * size
@@ -282,13 +287,13 @@ def test_without_null_spaces_the_empty_prompt_is_trained_too(short: Model) -> No
 
     def representation() -> Tensor:  # of a velocity model: e = alpha v + sigma z
         own, empty = (
-            short.unet(noisy, t, encoder_hidden_states=short.encode([prompt] * 2)).sample
+            short.denoiser(noisy, t, encoder_hidden_states=short.encode([prompt] * 2).tokens).sample
             for prompt in (aim.bank.pairs[0].prompt, "")
         )
         return abar.sqrt() * (own - empty)
 
     r0, random = representation().detach(), torch.Generator().manual_seed(0)
-    with Trainable(short, select(short.unet, "attn2")) as trainable:
+    with Trainable(short, select(short, "attn2")) as trainable:
         for parameter in trainable.parameters.values():
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=random)
         parameters = list(trainable.parameters.values())
@@ -348,7 +353,7 @@ def test_s9_a_part_for_each_concept_and_only_keys_and_values(short: Model) -> No
     before = {name: tensor.detach().clone() for name, tensor in named_tensors(short).items()}
     edit = erase(short, CAT, DOG)
     assert all(torch.equal(tensor, before[name]) for name, tensor in named_tensors(short).items())
-    assert set(edit.parts) == {CAT, DOG} and list(edit.deltas) == select(short.unet, "kv")
+    assert set(edit.parts) == {CAT, DOG} and list(edit.deltas) == select(short, "kv")
     for part in edit.parts.values():
         assert all(delta.dense().shape == before[name].shape and delta.dense().abs().max() > 0 for name, delta in part.items())
     free = edit.manifest.measurements["free_directions"]
@@ -393,8 +398,8 @@ def test_the_size_of_the_shifts_costs(short: Model) -> None:
 
 def test_without_null_spaces_nothing_can_be_given_back(short: Model) -> None:
     edit = erase(short, CAT, DOG, variant="whole", lr=1e-3)
-    assert not edit.parts and set(edit.deltas) <= set(select(short.unet, "attn2"))
-    assert len(edit.deltas) > len(select(short.unet, "kv"))
+    assert not edit.parts and set(edit.deltas) <= set(select(short, "attn2"))
+    assert len(edit.deltas) > len(select(short, "kv"))
     with edit.applied(short):
         pass  # its base is the model as it was
     with pytest.raises(ValueError, match="cannot be taken apart"):

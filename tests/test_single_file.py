@@ -63,9 +63,9 @@ def test_a_tiny_checkpoint_is_the_folder_it_was_made_from(checkpoint: Path) -> N
 
 def test_prediction_is_taken_from_the_config_unless_given(checkpoint: Path) -> None:
     file = checkpoint / "model.safetensors"
-    assert load(file, device="cpu", config_from=checkpoint).schedule.prediction == "epsilon"
+    assert load(file, device="cpu", config_from=checkpoint).path.prediction == "epsilon"
     model = load(file, device="cpu", config_from=checkpoint, prediction="v_prediction")
-    assert model.schedule.prediction == "v_prediction"
+    assert model.path.prediction == "v_prediction"
     assert model.pipeline.scheduler.config.steps_offset == 1, "the rest of the schedule must stay"
     with pytest.raises(ValueError, match="unknown prediction 'flow'; known: epsilon, v_prediction"):
         load(file, prediction="flow")
@@ -134,8 +134,8 @@ def test_marked_checkpoints_are_sampled_as_they_were_trained(checkpoint: Path, t
     (config / "model_index.json").write_text(json.dumps({**index, "scheduler": ["diffusers", scheduler]}))
     file = _marked(checkpoint, tmp_path / "marked.safetensors", "v_pred", "ztsnr")
     model = load(file, device="cpu", config_from=config)
-    assert model.schedule.prediction == "v_prediction"
-    assert model.schedule.alphas_cumprod[-1] < 1e-6 and int(next(_states(model)).timestep) == 999
+    assert model.path.prediction == "v_prediction"
+    assert model.path.alphas_cumprod[-1] < 1e-6 and int(next(_states(model)).timestep) == 999
     kind = DDIMScheduler if scheduler == "PNDMScheduler" else getattr(diffusers, scheduler)  # PNDM cannot start from pure noise
     assert type(model.pipeline.scheduler) is kind
     pipeline = StableDiffusionPipeline.from_pretrained(checkpoint)
@@ -148,12 +148,12 @@ def test_marked_checkpoints_are_sampled_as_they_were_trained(checkpoint: Path, t
     expected = pipeline(
         "a cat", num_inference_steps=3, height=64, width=64, generator=torch.Generator().manual_seed(5), output_type="latent"
     ).images
-    *_, last = model.trajectory(model.encode(["a cat"]), model.start_noise([5]), steps=3)
+    *_, last = model.trajectory(["a cat"], [5], steps=3)
     assert expected.isfinite().all() and torch.allclose(last.latents, expected, atol=1e-3)  # of sigmas up to 4096
 
 
 def _states(model: Any) -> Any:
-    return model.trajectory(model.encode(["a cat"]), model.start_noise([0]), steps=3)
+    return model.trajectory(["a cat"], [0], steps=3)
 
 
 def test_markers_are_obeyed_unless_the_user_says_otherwise(checkpoint: Path, tmp_path: Path) -> None:

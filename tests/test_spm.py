@@ -49,12 +49,12 @@ def random_factors(model: Model, seed: int) -> dict[str, Factors]:
 
     return {
         name: Factors(noise(len(layer.weight), 1), noise(1, *layer.weight.shape[1:]))
-        for name, layer in spm.adaptable(model.unet).items()
+        for name, layer in model.adaptable().items()
     }
 
 
 def edit_of(model: Model, seeds: Sequence[int], concept: str = "cat") -> AdapterEdit:
-    always = Transport.always(*model.encode([""]).shape[1:])
+    always = Transport.always(*model.encode([""]).tokens.shape[1:])
     parts = {
         f"object:{concept}{seed}": Adapter({f"unet.{n}": f for n, f in random_factors(model, seed).items()}, always)
         for seed in seeds
@@ -73,7 +73,7 @@ def output(model: Model, prompts: Sequence[str] = ("a cat", "a dog", "")) -> Ten
 @torch.no_grad()
 def dense_output(model: Model, *seeds: int, scale: float = 1.0) -> Tensor:
     """The weights themselves changed by the sum of up down, and put back."""
-    layers, kept = spm.adaptable(model.unet), dict[str, Tensor]()
+    layers, kept = model.adaptable(), dict[str, Tensor]()
     for seed in seeds:
         for name, f in random_factors(model, seed).items():
             kept.setdefault(name, layers[name].weight.data)
@@ -117,7 +117,7 @@ def test_a_scale_that_is_no_number_is_refused(sd1: Model) -> None:
 def test_each_sample_of_a_batch_has_its_own_strength(sd1: Model) -> None:
     base, full = output(sd1), dense_output(sd1, 1)
     strengths = torch.tensor([[1.0], [0.0], [0.5]])
-    with torch.no_grad(), Injection(sd1.unet, [random_factors(sd1, 1)], lambda conditioning: strengths):
+    with torch.no_grad(), Injection(sd1.denoiser, [random_factors(sd1, 1)], lambda conditioning: strengths):
         found = output(sd1)
     assert torch.allclose(found[0], full[0], atol=1e-4) and torch.allclose(found[1], base[1], atol=1e-6)
     assert torch.allclose(found[2], dense_output(sd1, 1, scale=0.5)[2], atol=1e-4)
@@ -127,12 +127,12 @@ def test_each_adapter_of_several_has_its_own_strength(sd1: Model) -> None:
     adapters = [random_factors(sd1, 1), random_factors(sd1, 2)]
     for strengths, seed in (((1.0, 0.0), 1), ((0.0, 1.0), 2)):
         expected = dense_output(sd1, seed)
-        with torch.no_grad(), Injection(sd1.unet, adapters, lambda c, s=strengths: torch.tensor([s]).expand(len(c), 2)):  # type: ignore[misc]
+        with torch.no_grad(), Injection(sd1.denoiser, adapters, lambda c, s=strengths: torch.tensor([s]).expand(len(c), 2)):  # type: ignore[misc]
             assert torch.allclose(output(sd1), expected, atol=1e-4)
 
 
 def test_an_addition_is_linear_in_its_strength(sd1: Model) -> None:
-    name, layer = next((n, m) for n, m in spm.adaptable(sd1.unet).items() if n.endswith("attn2.to_k"))
+    name, layer = next((n, m) for n, m in sd1.adaptable().items() if n.endswith("attn2.to_k"))
     x, factors = torch.randn(3, 5, layer.in_features), random_factors(sd1, 1)[name]
     one = addition(layer, x, factors, torch.ones(3))
     assert torch.allclose(
@@ -145,9 +145,9 @@ def test_strength_depends_on_the_prompt_and_the_empty_one_has_its_own(canvas: Mo
     cat = canvas.catalog.resolve("cat")
     bank = PromptBank.of_pairs(canvas, [cat.pairs()])
     found = transport(canvas, cat, bank, "calibrated", torch.Generator().manual_seed(0))
-    assert float(found(bank.conditioned).mean()) > 0.9
-    assert float(found(bank.masked).mean()) < 0.1 and float(found(bank.empty)) < 0.1
-    batch = torch.cat([bank.empty, canvas.encode(["a kitty, sketch"])])
+    assert float(found(bank.conditioned.tokens).mean()) > 0.9
+    assert float(found(bank.masked.tokens).mean()) < 0.1 and float(found(bank.empty.tokens)) < 0.1
+    batch = torch.cat([bank.empty.tokens, canvas.encode(["a kitty, sketch"]).tokens])
     assert torch.allclose(found(batch), torch.cat([found(batch[:1]), found(batch[1:])]), atol=1e-5)
     assert float(found(batch)[1]) > 0.9
 
@@ -176,7 +176,7 @@ def test_the_empty_prompt_of_guidance_may_have_the_prompt_s_strength(sd1: Model,
         *_, last = sd1.trajectory(dog, x, steps=steps, guidance_scale=4.0)
         return last.latents
 
-    layers = spm.adaptable(sd1.unet)
+    layers = sd1.adaptable()
     kept = {name: layer.weight.data for name, layer in layers.items()}
     base = guided()
     for name, f in random_factors(sd1, 1).items():
@@ -236,17 +236,17 @@ def test_random_prompts_do_not_name_the_concept(canvas: Model) -> None:
 def test_the_published_cosine_against_numpy(sd1: Model) -> None:
     found = transport(sd1, CAT, bank_of(sd1), "cosine", torch.Generator())
     prompts = ["a cat", "a dog", ""]
-    own, *_ = rows = sd1.encode(prompts).flatten(1).double().numpy()
+    own, *_ = rows = sd1.encode(prompts).tokens.flatten(1).double().numpy()
     expected = [float(row @ own / (row @ row) ** 0.5 / (own @ own) ** 0.5) for row in rows]
-    assert found(sd1.encode(prompts)).tolist() == pytest.approx(expected, abs=1e-5)
+    assert found(sd1.encode(prompts).tokens).tolist() == pytest.approx(expected, abs=1e-5)
     assert expected[0] == pytest.approx(1) and expected[1] > 0.3, "prompts share most of their rows"
-    assert transport(sd1, CAT, bank_of(sd1), "off", torch.Generator())(sd1.encode(prompts)).tolist() == [1, 1, 1]
+    assert transport(sd1, CAT, bank_of(sd1), "off", torch.Generator())(sd1.encode(prompts).tokens).tolist() == [1, 1, 1]
 
 
 def test_training_starts_without_effect_and_leaves_the_base_alone(sd1: Model) -> None:
     base, before = output(sd1), base_fingerprint(sd1)
-    membrane = spm.Membrane(sd1.unet, "x", Run().generator(0))
-    with torch.no_grad(), Injection(sd1.unet, [membrane.factors], membrane.strengths):
+    membrane = spm.Membrane(sd1, "x", Run().generator(0))
+    with torch.no_grad(), Injection(sd1.denoiser, [membrane.factors], membrane.strengths):
         assert torch.equal(output(sd1), base)
         for factors in membrane.factors.values():
             factors.up.add_(1)
@@ -266,8 +266,8 @@ def test_the_loss_at_the_start_is_the_push_times_one_plus_eta_squared(
 ) -> None:
     """As ESD's; an adapter without effect has nothing to answer for on random conditionings."""
     model, settings = request.getfixturevalue(which), settings_of("spm", **QUICK, states="fresh", eta=eta)
-    membrane = spm.Membrane(model.unet, "x", Run().generator(5))
-    with Injection(model.unet, [membrane.factors], membrane.strengths):
+    membrane = spm.Membrane(model, "x", Run().generator(5))
+    with Injection(model.denoiser, [membrane.factors], membrane.strengths):
         found = spm._round(model, bank_of(model), membrane, settings, Run(), 0)(0).detach()
     states = visits(model, bank_of(model), settings, Run(), 0)(0)
     push = asked(model, states.latents, states.t, "a cat") - asked(model, states.latents, states.t, "")
@@ -278,7 +278,7 @@ def test_the_loss_at_the_start_is_the_push_times_one_plus_eta_squared(
 
 def moved(model: Model) -> spm.Membrane:
     """An adapter as it may be in the middle of its training."""
-    membrane = spm.Membrane(model.unet, "x", Run().generator(5))
+    membrane = spm.Membrane(model, "x", Run().generator(5))
     for name, factors in random_factors(model, 1).items():
         membrane.factors[name].up.data = factors.up
     return membrane
@@ -286,7 +286,7 @@ def moved(model: Model) -> spm.Membrane:
 
 def found_loss(model: Model, membrane: spm.Membrane, settings: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The method's loss of the first step, and its gradient."""
-    with Injection(model.unet, [membrane.factors], membrane.strengths):
+    with Injection(model.denoiser, [membrane.factors], membrane.strengths):
         found = spm._round(model, bank_of(model), membrane, settings, Run(), 0)(0)
         return found, torch.autograd.grad(found, list(membrane.parameters.values()))
 
@@ -299,7 +299,7 @@ class Written:
         self.dense = {
             f"{name}.weight": layer.weight
             + torch.einsum("or,r...->o...", *(membrane.factors[name].up, membrane.factors[name].down))
-            for name, layer in spm.adaptable(model.unet).items()
+            for name, layer in model.adaptable().items()
         }
 
     def visited(self, settings: Any) -> States:
@@ -386,8 +386,8 @@ def test_the_paper_s_preset_has_the_released_loss_and_its_gradient(sd1: Model) -
 
 def test_down_starts_as_diffusers_and_torch_start_a_layer(sd1: Model) -> None:
     """Kaiming's uniform law with a = sqrt(5): the bound is 1 / sqrt(inputs)."""
-    membrane = spm.Membrane(sd1.unet, "x", Run().generator(0))
-    for name, layer in spm.adaptable(sd1.unet).items():
+    membrane = spm.Membrane(sd1, "x", Run().generator(0))
+    for name, layer in sd1.adaptable().items():
         fresh = torch.empty(2000, *layer.weight.shape[1:])
         torch.nn.init.kaiming_uniform_(fresh, a=5**0.5)
         found = membrane.factors[name].down.abs().max()
@@ -478,9 +478,9 @@ def test_compositions_and_what_is_given_back(sd1: Model, tmp_path: Path) -> None
 
 
 def test_it_does_not_mix_with_changes_of_weights_in_one_edit(sd1: Model) -> None:
-    name = next(n for n, _ in sd1.unet.named_parameters() if n.endswith("attn2.to_v.weight"))
+    name = next(n for n, _ in sd1.denoiser.named_parameters() if n.endswith("attn2.to_v.weight"))
     manifest = Manifest(model="x", base=base_fingerprint(sd1), method="x", concepts=[])
-    weights = WeightEdit({f"unet.{name}": Dense(torch.full_like(sd1.unet.get_parameter(name), 0.1))}, manifest)
+    weights = WeightEdit({f"unet.{name}": Dense(torch.full_like(sd1.denoiser.get_parameter(name), 0.1))}, manifest)
     with pytest.raises(ValueError, match="different kinds"):
         compose([weights, edit_of(sd1, [1])])
     base = output(sd1)

@@ -21,7 +21,7 @@ def test_a_stopped_sampler_is_on_the_path_of_the_whole_one(sd1: Model) -> None:
     generator = torch.Generator().manual_seed(3)
     stops = torch.randint(4, (3,), generator=generator).tolist()
     seeds = torch.randint(2**31, (3,), generator=generator).tolist()
-    path = list(sd1.trajectory(bank.conditioned[rows], sd1.start_noise(seeds), steps=4, guidance_scale=3.0))
+    path = list(sd1.trajectory(bank.conditioned[rows], seeds, steps=4, guidance_scale=3.0))
     assert len(set(stops)) > 1
     for row, stop in enumerate(stops):
         assert torch.allclose(states.latents[row], path[stop].input[row], atol=1e-5)
@@ -38,7 +38,7 @@ def test_a_sampler_is_stopped_on_all_of_its_path(sd1: Model, name: str, visited:
     generator = torch.Generator().manual_seed(0)
     torch.randint(5, (40,), generator=generator)
     seeds = torch.randint(2**31, (40,), generator=generator).tolist()
-    *path, _ = sd1.trajectory(bank.conditioned[rows], sd1.start_noise(seeds), steps=5, guidance_scale=1.0)
+    *path, _ = sd1.trajectory(bank.conditioned[rows], seeds, steps=5, guidance_scale=1.0)
     first = {state.timestep: state for state in reversed(path)}
     assert set(states.t.tolist()) == set(first) and len(path) == visited
     for row, t in enumerate(states.t.tolist()):
@@ -75,7 +75,7 @@ def test_states_are_the_student_s_unless_told_otherwise(sd1: Model) -> None:
     for how in ("pool", "fresh"):
         settings = settings_of("esd", **VISITING, states=how, guidance_scale=4.0)
         first = [visits(sd1, bank, settings, Run(), 0)(step) for step in range(2)]
-        with Trainable(sd1, subspaces.select(sd1.unet, "full")) as trainable:
+        with Trainable(sd1, subspaces.select(sd1, "full")) as trainable:
             with torch.no_grad():
                 for parameter in trainable.parameters.values():
                     parameter.add_(0.05)

@@ -15,8 +15,9 @@ from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.states import States, forward_states
 from excise.erasure.targets import _surprise, exclude, posterior
 from excise.methods.mim import erase as mim
-from excise.models import Schedule
+from excise.models import Conditioning, Path
 from excise.models.guidance import guided
+from excise.models.path import per_row
 
 PRIOR, SPREAD, DIMENSIONS = 0.1, 0.5, 16
 
@@ -29,11 +30,11 @@ class Toy:
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction,
             rescale_betas_zero_snr=zero_snr,
         )  # fmt: skip
-        self.schedule = Schedule.of(scheduler)
+        self.levels = Path.of(scheduler)
         self.mean = torch.tensor([2.0] + [0.2] * (DIMENSIONS - 1), dtype=torch.float64).view(1, -1, 1, 1)
 
     def _log_density(self, z: Tensor, t: Tensor, mean: Tensor) -> Tensor:
-        alpha, sigma = self.schedule.alpha(t, z), self.schedule.sigma(t, z)
+        alpha, sigma = per_row(self.levels.alpha(t), z), per_row(self.levels.sigma(t), z)
         return -((z - alpha * mean).square() / (2 * (alpha**2 * SPREAD**2 + sigma**2))).flatten(1).sum(1)
 
     def truth(self, z: Tensor, t: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class Toy:
 
     def _picture(self, z: Tensor, t: Tensor, mean: Tensor) -> Tensor:
         """E[x | z] of one Gaussian."""
-        alpha, sigma = self.schedule.alpha(t, z), self.schedule.sigma(t, z)
+        alpha, sigma = per_row(self.levels.alpha(t), z), per_row(self.levels.sigma(t), z)
         return mean + alpha * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2) * (z - alpha * mean)
 
     def picture(self, z: Tensor, t: Tensor, what: str) -> Tensor:
@@ -55,9 +56,9 @@ class Toy:
 
     def output(self, z: Tensor, t: Tensor, what: str) -> Tensor:
         """What a perfect network outputs."""
-        alpha, sigma, x = self.schedule.alpha(t, z), self.schedule.sigma(t, z), self.picture(z, t, what)
+        alpha, sigma, x = per_row(self.levels.alpha(t), z), per_row(self.levels.sigma(t), z), self.picture(z, t, what)
         noise = (z - alpha * x) / sigma
-        return noise if self.schedule.prediction == "epsilon" else alpha * noise - sigma * x
+        return noise if self.levels.prediction == "epsilon" else alpha * noise - sigma * x
 
     def path(self, count: int, steps: int, eta: float, scale: float, seed: int = 0) -> States:
         """DDIM from pure noise: guided towards the concept (scale > 0), or for the rest of the prompt (scale 0)."""
@@ -68,7 +69,7 @@ class Toy:
             visited.append(z)
             t = time.expand(count)
             x = guided(self.picture(z, t, "rest"), self.picture(z, t, "concept"), scale)
-            here, there = self.schedule.alphas_cumprod[time], self.schedule.alphas_cumprod[times[i + 1] if i + 1 < steps else 0]
+            here, there = self.levels.alphas_cumprod[time], self.levels.alphas_cumprod[times[i + 1] if i + 1 < steps else 0]
             variance = eta**2 * (1 - there) / (1 - here) * (1 - here / there)
             noise = (z - here.sqrt() * x) / (1 - here).sqrt()
             fresh = torch.randn(z.shape, generator=random, dtype=torch.float64)
@@ -82,7 +83,7 @@ class Toy:
 
 
 def _estimate(toy: Toy, states: States) -> tuple[Tensor, Tensor]:
-    model: Any = SimpleNamespace(schedule=toy.schedule)
+    model: Any = SimpleNamespace(path=toy.levels)
     rest, concept = (toy.output(states.latents, states.t, what) for what in ("rest", "concept"))
     prior = torch.full((len(states),), PRIOR, dtype=torch.float64)
     return posterior(model, states, rest, concept, prior), toy.truth(states.latents, states.t)
@@ -114,7 +115,7 @@ def test_posterior_of_noised_pictures_is_bayes_rule() -> None:
     clean = torch.where(shown.view(-1, 1, 1, 1), toy.mean, -toy.mean) + SPREAD * torch.randn(
         600, DIMENSIONS, 1, 1, generator=random, dtype=torch.float64
     )
-    model: Any = SimpleNamespace(schedule=toy.schedule)
+    model: Any = SimpleNamespace(path=toy.levels)
     states = forward_states(model, clean, torch.zeros(600).long(), 25, random)
     found, truth = _estimate(toy, states)
     assert (found - truth).abs().mean() < 0.05
@@ -130,7 +131,7 @@ def test_posterior_of_pictures_of_the_concept_where_paths_start_in_pure_noise() 
     for zero in (False, True):
         toy, random = Toy("v_prediction", zero), torch.Generator().manual_seed(2)
         clean = toy.mean + SPREAD * torch.randn(300, DIMENSIONS, 1, 1, generator=random, dtype=torch.float64)
-        model: Any = SimpleNamespace(schedule=toy.schedule)
+        model: Any = SimpleNamespace(path=toy.levels)
         found, truth = _estimate(toy, forward_states(model, clean, torch.zeros(300).long(), mim.LEVELS, random))
         shares[zero] = float(((found - truth).abs() > 0.2).double().mean())
     assert shares[True] < 0.01 and 0.1 < shares[False] < 0.2
@@ -141,10 +142,10 @@ def test_a_step_is_weighed_by_the_reverse_process_gaussian(t: int, s: int) -> No
     """Oracle: Bayes' rule for z_s ~ N(alpha_s x, sigma_s^2) and z_t ~ N(ratio z_s, 1 - ratio^2), with torch's normal densities."""
     toy, random = Toy(), torch.Generator().manual_seed(0)
     z, x, other = torch.randn(3, 2, DIMENSIONS, 1, 1, generator=random, dtype=torch.float64)
-    abar, abar_next = toy.schedule.alphas_cumprod[t], toy.schedule.alphas_cumprod[s]
+    abar, abar_next = toy.levels.alphas_cumprod[t], toy.levels.alphas_cumprod[s]
     states = States(z, torch.tensor([t, s]), torch.zeros(2).long(), torch.zeros(2).long())
     rows = torch.tensor([0]), torch.tensor([1])
-    model: Any = SimpleNamespace(schedule=toy.schedule)
+    model: Any = SimpleNamespace(path=toy.levels)
 
     def exact(picture: Tensor) -> Tensor:
         """log q(z_s | z_t, x) = log q(z_t | z_s) + log q(z_s | x) - log q(z_t | x)."""
@@ -170,7 +171,7 @@ def test_a_step_of_a_bfloat16_model_is_weighed_in_full_precision() -> None:
     """Over as many numbers as latents of Stable Diffusion have, rounding in between would say more than the step does."""
     toy, random = Toy(), torch.Generator().manual_seed(0)
     z, one, other = torch.randn(3, 2, 4, 64, 64, generator=random).bfloat16()
-    model: Any = SimpleNamespace(schedule=toy.schedule)
+    model: Any = SimpleNamespace(path=toy.levels)
 
     def weighed(dtype: torch.dtype) -> float:
         states = States(z.to(dtype), torch.tensor([500, 450]), torch.zeros(2).long(), torch.zeros(2).long())
@@ -229,9 +230,9 @@ def test_mim_s_target_without_the_concept_is_that_density(prediction: str, space
     z, t = states.latents, states.t
     truth, expected = toy.truth(z, t), toy.output(z, t, "without")
 
-    def predict(z: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
+    def predict(z: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         answers = torch.stack([toy.output(z, t, "rest"), toy.output(z, t, "concept"), z])
-        return answers[conditioning.flatten().long(), torch.arange(len(z))]
+        return answers[conditioning.tokens.flatten().long(), torch.arange(len(z))]
 
     def exact(*arguments: Any) -> Tensor:
         found = posterior(*arguments)
@@ -239,8 +240,8 @@ def test_mim_s_target_without_the_concept_is_that_density(prediction: str, space
         return truth
 
     monkeypatch.setattr("excise.erasure.targets.posterior", exact)
-    model: Any = SimpleNamespace(schedule=toy.schedule, predict=predict, batch=lambda most: most)
-    rest, concept, empty = (torch.full((1, 1, 1), number) for number in (0.0, 1.0, 2.0))
+    model: Any = SimpleNamespace(path=toy.levels, predict=predict, batch=lambda most: most)
+    rest, concept, empty = (Conditioning(torch.full((1, 1, 1), number)) for number in (0.0, 1.0, 2.0))
     bank = PromptBank((PromptPair("a cat", ""),), torch.tensor([1]), concept, rest, empty)
     priors = torch.tensor([0.9, PRIOR], dtype=torch.float64)  # of the owners; the bank's row is the second one's
     settings = mim.MimSettings(target="exclude", space=space, guidance_scale=3.0, mirror=4.0)  # type: ignore[arg-type]
@@ -268,7 +269,7 @@ def test_guided_by_hand() -> None:
 def test_forward_states_are_noised_pictures() -> None:
     """Each state alone is alpha x + sigma e with standard e; timesteps lie one in each equal part of the schedule."""
     toy, random = Toy(), torch.Generator().manual_seed(0)
-    model: Any = SimpleNamespace(schedule=toy.schedule)
+    model: Any = SimpleNamespace(path=toy.levels)
     clean = torch.full((4000, 4, 1, 1), 3.0, dtype=torch.float64)
     rows = torch.arange(4000) % 7
     states = forward_states(model, clean, rows, 8, random)
@@ -278,7 +279,7 @@ def test_forward_states_are_noised_pictures() -> None:
         and torch.equal(states.picture, torch.arange(4000).repeat(8))
     )
     assert torch.equal(states.t.view(8, 4000) // 125, torch.arange(8).view(-1, 1).expand(-1, 4000))
-    noise = (states.latents - toy.schedule.alpha(states.t, clean) * 3.0) / toy.schedule.sigma(states.t, clean)
+    noise = (states.latents - per_row(toy.levels.alpha(states.t), clean) * 3.0) / per_row(toy.levels.sigma(states.t), clean)
     for part in noise.view(8, 4000, 4):
         assert abs(part.mean()) < 0.03 and abs(part.std() - 1) < 0.03
     neighbours = torch.corrcoef(torch.stack([noise.view(8, -1)[6], noise.view(8, -1)[7]]))[0, 1]
@@ -288,10 +289,10 @@ def test_forward_states_are_noised_pictures() -> None:
 def test_forward_states_of_a_bfloat16_model_have_their_noise() -> None:
     """Also where there is so little that one minus it is 1 in bfloat16."""
     toy = Toy()
-    model: Any = SimpleNamespace(schedule=toy.schedule)
+    model: Any = SimpleNamespace(path=toy.levels)
     states = forward_states(
         model, torch.zeros(40000, 4, 1, 1).bfloat16(), torch.zeros(40000).long(), 8, torch.Generator().manual_seed(0)
     )
     for t in (0, 1, 2, 5):
-        noise = states.latents[states.t == t].double() / (1 - toy.schedule.alphas_cumprod[t]).sqrt()
+        noise = states.latents[states.t == t].double() / (1 - toy.levels.alphas_cumprod[t]).sqrt()
         assert noise.square().mean().sqrt() == pytest.approx(1, abs=0.06), t

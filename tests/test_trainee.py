@@ -31,7 +31,7 @@ def _push(trainable: Trainable) -> None:
 def test_student_and_teacher_are_told_apart_exactly(tiny_sd1: Path, dtype: str) -> None:
     model = load(tiny_sd1, device="cpu", dtype=dtype)
     base = _ask(model)
-    with Trainable(model, select(model.unet, "kv")) as trainable:
+    with Trainable(model, select(model, "kv")) as trainable:
         assert torch.equal(_ask(model), base), "nothing is trained yet"
         for _ in range(2):
             _push(trainable)
@@ -48,7 +48,7 @@ def test_student_and_teacher_are_told_apart_exactly(tiny_sd1: Path, dtype: str) 
 
 
 def test_only_what_changed_is_a_delta(sd1: Model) -> None:
-    with Trainable(sd1, select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, select(sd1, "kv")) as trainable:
         assert trainable.deltas() == {}
         name = next(iter(trainable.parameters))
         with torch.no_grad():
@@ -57,7 +57,7 @@ def test_only_what_changed_is_a_delta(sd1: Model) -> None:
 
 
 def test_gradients_reach_the_student_and_no_one_else(sd1: Model) -> None:
-    names = select(sd1.unet, "kv")
+    names = select(sd1, "kv")
     with Trainable(sd1, names) as trainable:
         x, t, c = sd1.start_noise([0]), torch.tensor([500]), sd1.encode(["a cat"])
         with trainable.untrained():
@@ -70,7 +70,7 @@ def test_gradients_reach_the_student_and_no_one_else(sd1: Model) -> None:
 
 
 def test_an_edit_that_is_on_is_where_training_starts(sd1: Model) -> None:
-    names = select(sd1.unet, "kv")
+    names = select(sd1, "kv")
     manifest = Manifest(model="tiny", base=base_fingerprint(sd1), method="random", concepts=[])
     edit = WeightEdit({names[0]: Dense(torch.full(named_tensors(sd1)[names[0]].shape, 0.3))}, manifest)
     bare, base = _ask(sd1), base_fingerprint(sd1)
@@ -86,7 +86,7 @@ def test_an_edit_that_is_on_is_where_training_starts(sd1: Model) -> None:
 
 
 def test_other_values_can_be_held_for_a_moment(sd1: Model) -> None:
-    with Trainable(sd1, select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, select(sd1, "kv")) as trainable:
         _push(trainable)
         student = _ask(sd1)
         zeros = {name: torch.zeros_like(parameter) for name, parameter in trainable.parameters.items()}
@@ -99,4 +99,4 @@ def test_other_values_can_be_held_for_a_moment(sd1: Model) -> None:
 def test_float16_is_refused_before_anything_changes(tiny_sd1: Path) -> None:
     model = load(tiny_sd1, device="cpu", dtype="float16")
     with pytest.raises(ValueError, match="load the model as bfloat16 or float32"):
-        Trainable(model, select(model.unet, "kv"))
+        Trainable(model, select(model, "kv"))

@@ -72,7 +72,7 @@ def rows_2023(model: Model, old: str, new: str) -> tuple[Array, Array]:
     """Token alignment of the 2023 release, counted with the attention mask."""
     words = model.pipeline.tokenizer([old, new], padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     s, t = (words.attention_mask.sum(1) - 2).tolist()
-    source, target = model.encode([old, new]).double().numpy()
+    source, target = model.encode([old, new]).tokens.double().numpy()
     farthest = max(s, t)
     return source[s : len(source) - max(0, farthest - s)], target[t : len(target) - max(0, farthest - t)]
 
@@ -86,7 +86,7 @@ def test_release_2023_is_the_published_recipe(
     model = request.getfixturevalue(which)
     edit = erase(model, CAT, DOG, preset=preset, preserve="a house; a tree", erase_weight=0.7)
     edits = [rows_2023(model, name, guide) for name in ("cat", "dog")]
-    keep = list(model.encode(["", "a house", "a tree"]).double().numpy())
+    keep = list(model.encode(["", "a house", "a tree"]).tokens.double().numpy())
     changed = after(model, edit)
     assert len(edit.deltas) == len(kv(model)) > 0
     for name, weight in kv(model).items():
@@ -96,10 +96,10 @@ def test_release_2023_is_the_published_recipe(
 
 def test_release_2025_is_the_published_recipe_with_one_row_a_prompt(sd1: Model) -> None:
     edit = erase(sd1, CAT, DOG, preset="artist", preserve="a house", expand="art", preserve_weight=0.3)
-    source, keep = [], sd1.encode(["a house"])[0].double().numpy()[6:7]
+    source, keep = [], sd1.encode(["a house"]).tokens[0].double().numpy()[6:7]
     for name in ("cat", "dog"):
         for around in ("{}", "painting by {}", "art by {}", "artwork by {}", "picture by {}", "style of {}"):
-            pair = sd1.encode([around.format(name), around.format("art")]).double().numpy()
+            pair = sd1.encode([around.format(name), around.format("art")]).tokens.double().numpy()
             last = len(around.format(name).replace(" ", ""))
             source.append((pair[0][last : last + 1], pair[1][last : last + 1]))  # "cat", "dog" and "art" are three letters each
     changed = after(sd1, edit)
@@ -111,7 +111,7 @@ def test_release_2025_is_the_published_recipe_with_one_row_a_prompt(sd1: Model) 
 def test_tensor_technique_is_the_published_recipe_over_a_prompts_whole_block(sd1: Model) -> None:
     edit = erase(sd1, CAT, DOG, preset="release-2023", technique="tensor")
     edits = [rows_2023(sd1, name, " ") for name in ("cat", "dog")]
-    keep = list(sd1.encode([""]).double().numpy())
+    keep = list(sd1.encode([""]).tokens.double().numpy())
     changed = after(sd1, edit)
     for name, weight in kv(sd1).items():
         expected = published(weight.double().numpy(), edits, keep, p=1.0, tensor=True)
@@ -147,7 +147,7 @@ def test_only_keys_and_values_change_and_removal_is_exact(canvas: Model, tokens:
 
 def test_edited_prompt_gives_what_its_guide_gave(sd2: Model) -> None:
     changed = after(sd2, erase(sd2, CAT, tokens="last", ridge=1e-8, keep_empty=False))
-    cat, something = sd2.encode(["cat", "something"]).double().numpy()
+    cat, something = sd2.encode(["cat", "something"]).tokens.double().numpy()
     for name, weight in kv(sd2).items():
         old = weight.double().numpy()
         assert np.abs(changed[name] @ cat[3] - old @ something[9]).max() < 1e-5
@@ -155,7 +155,7 @@ def test_edited_prompt_gives_what_its_guide_gave(sd2: Model) -> None:
 
 
 def test_the_empty_prompt_moves_less_when_it_is_held(sd2: Model) -> None:
-    empty = sd2.encode([""])[0].double().numpy()
+    empty = sd2.encode([""]).tokens[0].double().numpy()
 
     def moved(**settings: object) -> float:
         changed = after(sd2, erase(sd2, CAT, tokens="last", **settings))
@@ -297,7 +297,7 @@ def test_a_ridge_of_zero_is_refused_where_it_has_no_solution(sd1: Model) -> None
 
 def test_pushes_are_added_to_the_concepts_own_outputs(sd1: Model) -> None:
     edit = erase(sd1, CAT, preset="release-2025", attributes="red; green", pushes=((0.3, -0.2),), guide="", preserve_weight=1)
-    cat, red, green = sd1.encode(["cat", "red", "green"]).double().numpy()
+    cat, red, green = sd1.encode(["cat", "red", "green"]).tokens.double().numpy()
     pair = (cat[3:4], cat[3:4] + 0.3 * red[3:4] - 0.2 * green[5:6])
     changed = after(sd1, edit)
     for name, weight in kv(sd1).items():
@@ -348,7 +348,7 @@ def test_shown_picks_the_attribute_that_predicts_the_noise_best(canvas: Model) -
     for level in range(balance.LEVELS):
         noise = torch.randn(latents.shape, generator=generator)
         t = torch.tensor([int((level + 0.5) * 1000 / balance.LEVELS)])
-        abar = canvas.schedule.alphas_cumprod[t].item()
+        abar = canvas.path.alphas_cumprod[t].item()
         for picture in range(5):
             noisy = (abar**0.5 * latents[picture] + (1 - abar) ** 0.5 * noise[picture])[None]
             for number, attribute in enumerate(attributes):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from excise.evaluation.detector import Detector
-from excise.models import Model
+from excise.models import Conditioning, Model
 
 
 def batches(model: Model, count: int) -> Iterator[slice]:
@@ -17,26 +17,18 @@ def batches(model: Model, count: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, count, size))
 
 
-def encode(model: Model, prompts: Sequence[str]) -> Tensor:
-    """Text embeddings, a row per prompt; each distinct prompt passes the text encoder once."""
+def encode(model: Model, prompts: Sequence[str]) -> Conditioning:
+    """The prompts encoded, one a row; each distinct prompt passes the text encoder once."""
     distinct = list(dict.fromkeys(prompts))
     return model.encode(distinct)[[distinct.index(prompt) for prompt in prompts]]
 
 
-def sample(model: Model, conditioning: Tensor, seeds: Sequence[int], *, signed_guidance: float | None = None) -> Tensor:
-    """Finished latents (n, c, h, w) by the model's own sampler, from the noise of a seed for each row of the conditioning.
+def sample(model: Model, conditioning: Conditioning, seeds: Sequence[int], *, signed_guidance: float | None = None) -> Tensor:
+    """Finished latents (n, c, h, w) by the model's own sampler, from the noise of a seed for each of its prompts.
 
     signed_guidance a guidance scale that is taken at its word, also below 1; default the sampler's own
     """
-    starts, finished = model.start_noise(seeds), []
-    for rows in batches(model, len(seeds)):
-        generators = model.step_noise(seeds[rows])
-        *_, last = model.trajectory(
-            conditioning[rows], starts[rows], guidance_scale=signed_guidance, signed=signed_guidance is not None,
-            generators=generators,
-        )  # fmt: skip
-        finished.append(last.latents)
-    return torch.cat(finished)
+    return model.latents(conditioning, seeds, guidance_scale=signed_guidance, signed=signed_guidance is not None)
 
 
 def judge(model: Model, detector: Detector, latents: Tensor, pictures: Tensor | None = None) -> tuple[list[bool], list[float]]:

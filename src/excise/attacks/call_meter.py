@@ -12,7 +12,7 @@ from excise.models import Model
 
 
 class CallMeter:
-    """U-Net calls of an attack: one for every latent that passes the network, two more where gradients are taken through it.
+    """U-Net calls of an attack: one for every latent that passes the denoiser, two more where gradients are taken through it.
 
     budget  most calls; a pass that goes over it raises RuntimeError, so attacks plan ahead with `left`
     tick    told (calls spent, budget) after every pass
@@ -36,8 +36,8 @@ class CallMeter:
     def on(self, model: Model) -> Iterator[None]:
         """Count inside the block."""
         hooks = [
-            model.pipeline.unet.register_forward_hook(self._unet),
-            model.pipeline.text_encoder.register_forward_hook(self._text_encoder),
+            model.denoiser.register_forward_hook(self._asked),
+            model.text_encoders[0].register_forward_hook(self._encoded),
         ]
         try:
             yield
@@ -54,7 +54,7 @@ class CallMeter:
         finally:
             self._counting = True
 
-    def _unet(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def _asked(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if not self._counting:
             return
         sample = output[0]
@@ -64,6 +64,6 @@ class CallMeter:
             raise RuntimeError(f"the attack went over its budget: {self.spent} U-Net calls of {self.budget}")
         self.tick(self.spent, self.budget)
 
-    def _text_encoder(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def _encoded(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if self._counting:
             self.encodes += len(output[0])

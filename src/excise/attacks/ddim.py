@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from excise.models import Model
+from excise.models import Conditioning, Model
 from excise.models.guidance import guided, sampling_scale
 
 
@@ -34,8 +34,8 @@ def grid(model: Model, steps: int | None = None) -> list[Step]:
 
     scheduler = DDIMScheduler.from_config(model.pipeline.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(steps or model.sampler.steps)
-    abar = scheduler.alphas_cumprod.double()
-    stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    abar, _ = model.path.squares(torch.arange(model.path.steps))
+    stride = model.path.steps // scheduler.num_inference_steps
     found = []
     for index, t in enumerate(scheduler.timesteps.tolist()):
         previous = abar[t - stride] if t >= stride else scheduler.final_alpha_cumprod
@@ -43,9 +43,9 @@ def grid(model: Model, steps: int | None = None) -> list[Step]:
     return found
 
 
-def both(model: Model, z: Tensor, t: int, unconditional: Tensor, conditioning: Tensor) -> tuple[Tensor, Tensor]:
-    """The network's output without and with the prompt, in one pass; z (b, c, h, w), unconditional (1 or b, tokens, width)."""
-    prompts = torch.cat([unconditional.expand(len(z), -1, -1), conditioning])
+def both(model: Model, z: Tensor, t: int, unconditional: Conditioning, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+    """The network's output without and with the prompt, in one pass; z (b, c, h, w), unconditional of 1 prompt or b."""
+    prompts = Conditioning.join([unconditional.expand(len(z)), conditioning])
     without, with_ = model.predict(torch.cat([z, z]), torch.full((2 * len(z),), t), prompts).chunk(2)
     return without, with_
 
@@ -55,8 +55,8 @@ def move(
 ) -> Tensor:
     """The latents after one step, from the network's (guided) output; noise (b, c, h, w) if eta > 0."""
     t = torch.tensor([step.t])
-    schedule = model.schedule
-    return advance(schedule.to_sample(output, z, t), schedule.to_epsilon(output, z, t), step, eta=eta, boost=boost, noise=noise)
+    path = model.path
+    return advance(path.to_x0(output, z, t), path.to_noise(output, z, t), step, eta=eta, boost=boost, noise=noise)
 
 
 def advance(
@@ -73,12 +73,12 @@ def advance(
 
 
 def finish(
-    model: Model, z: Tensor, steps: Sequence[Step], empty: Tensor, asked: Tensor,
+    model: Model, z: Tensor, steps: Sequence[Step], empty: Conditioning, asked: Conditioning,
     *, change: Callable[[Tensor, Step], Tensor] = lambda z, step: z,
 ) -> Tensor:  # fmt: skip
     """The latents after these steps with the model's own guidance; z (b, c, h, w) as they are before the first of them.
 
-    empty  (1, tokens, width) and asked (b, tokens, width), the two prompts
+    empty  the empty prompt, and asked, b prompts
     change what is done to the latents after every step
     """
     scale = sampling_scale(model.sampler.guidance_scale)

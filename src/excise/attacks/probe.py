@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, silu
 
 from excise.attacks.victim import Victim
-from excise.models.schedule import Schedule
+from excise.models import Path
 
 
 class Probe(nn.Module):
@@ -33,7 +33,7 @@ class Probe(nn.Module):
 
 
 def train(
-    positives: Tensor, negatives: Tensor, schedule: Schedule, generator: Generator,
+    positives: Tensor, negatives: Tensor, path: Path, generator: Generator,
     *, steps: int, lr: float, power: float, batch: int = 64, width: int = 1024,
 ) -> Probe:  # fmt: skip
     """A probe of "like the positives", which weigh as much as the negatives.
@@ -50,9 +50,9 @@ def train(
         optimizer = torch.optim.AdamW(probe.parameters(), lr=lr, weight_decay=1e-3)
         for _ in range(steps):
             picks = torch.randint(len(x), (min(batch, len(x)),), generator=generator)
-            t = ((schedule.steps - 1) * torch.rand(len(picks), generator=generator) ** power).long()
-            z = schedule.add_noise(x[picks], torch.randn(x[picks].shape, generator=generator), t)
-            loss = binary_cross_entropy_with_logits(probe(z, schedule.alphas_cumprod[t]), y[picks], pos_weight=weight)
+            t = ((path.steps - 1) * torch.rand(len(picks), generator=generator) ** power).long()
+            z = path.noised(x[picks], torch.randn(x[picks].shape, generator=generator), t)
+            loss = binary_cross_entropy_with_logits(probe(z, path.squares(t)[0]), y[picks], pos_weight=weight)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(probe.parameters(), 1.0)
@@ -64,5 +64,5 @@ def of_concept(victim: Victim, *, positives: int, negatives: int, steps: int, ba
     """A probe of the victim's concept; what the attacker makes with the base model is not part of the budget."""
     _, shown = victim.original.concept_pictures(positives)
     _, others = victim.original.other_pictures(negatives)
-    schedule, generator = victim.model.schedule, victim.draws.generator("probe")
-    return train(shown, others, schedule, generator, steps=steps, lr=lr, power=power, batch=batch)
+    path, generator = victim.model.path, victim.draws.generator("probe")
+    return train(shown, others, path, generator, steps=steps, lr=lr, power=power, batch=batch)

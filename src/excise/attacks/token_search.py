@@ -1,4 +1,4 @@
-"""Prompts as rows of the token table, which attacks replace by rows of their own; gradients flow to them, no weight is touched."""
+"""Prompts with room for tokens of an attacker's own, and which tokens a prompt can be made of."""
 
 from __future__ import annotations
 
@@ -13,40 +13,17 @@ from torch.nn.functional import normalize
 from excise.models import Model
 
 
-def table(model: Model) -> Tensor:
-    """The text encoder's token embeddings, (vocabulary, width)."""
-    return model.pipeline.text_encoder.get_input_embeddings().weight.detach()
-
-
 def padded(model: Model, ids: Sequence[Sequence[int]]) -> Tensor:
     """Token ids with start and end, filled up to the context's length, (prompts, tokens) int64.
 
     Raises ValueError for a prompt that is too long.
     """
-    tokenizer = model.pipeline.tokenizer
+    tokenizer = model.tokenizer
     length, pad = tokenizer.model_max_length, tokenizer.pad_token_id
     longest = max(map(len, ids))
     if longest > length:
         raise ValueError(f"a prompt of {longest} tokens does not fit into the text encoder's {length}")
     return torch.tensor([[*row, *[pad] * (length - len(row))] for row in ids], device=model.device)
-
-
-def encode_rows(model: Model, ids: Tensor, rows: Tensor) -> Tensor:
-    """Text embeddings, (prompts, tokens, width), of token rows that take the place of those of `ids`.
-
-    ids  (prompts, tokens) int64, padded: where the prompt ends is read from them
-    rows (prompts, tokens, width)
-    """
-    encoder = model.pipeline.text_encoder
-    mask = None
-    if getattr(encoder.config, "use_attention_mask", False):
-        ends = (ids == model.pipeline.tokenizer.eos_token_id).int().argmax(1, keepdim=True)
-        mask = (torch.arange(ids.shape[1], device=ids.device) <= ends).long()
-    hook = encoder.get_input_embeddings().register_forward_hook(lambda module, inputs, output: rows.to(output.dtype))
-    try:
-        return encoder(ids, attention_mask=mask)[0].to(model.dtype)
-    finally:
-        hook.remove()
 
 
 def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
@@ -56,7 +33,7 @@ def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[
     """
     places = [0] * count if places is None else places
     ids, free = [], []
-    limit = model.pipeline.tokenizer.model_max_length - count
+    limit = model.room + 2 - count
     for own in model.token_ids(prompts):
         own = own if len(own) <= limit else [*own[: limit - 1], own[-1]]
         start, words, end = own[0], own[1:-1], own[-1]
@@ -64,7 +41,7 @@ def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[
         for position in range(len(words) + 1):
             here = sum(min(place, len(words)) == position for place in places)
             tail = words[position : position + 1]
-            row += [start] * here + tail  # any token but the end, by which `encode_rows` sees where a prompt ends
+            row += [start] * here + tail  # any token but the end, by which `Model.encode_rows` sees where a prompt ends
             marks += [True] * here + [False] * len(tail)
         ids.append([*row, end])
         free.append([*marks, False])
@@ -77,7 +54,7 @@ def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[
 
 def text(model: Model, ids: Sequence[int]) -> str:
     """The words that token ids spell, start, end and padding left out; `ordinary` ones are the same ids when it is read again."""
-    return _texts(model.pipeline.tokenizer, [ids])[0]
+    return _texts(model.tokenizer, [ids])[0]
 
 
 def _texts(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
@@ -93,7 +70,7 @@ def ordinary(model: Model) -> Tensor:
     Published attacks search the whole vocabulary and then test what the found tokens' text is read as, which mostly is another prompt
     (docs/audit.md has how often). Here what is tested is what was optimised.
     """
-    return torch.tensor(_readable(model.pipeline.tokenizer))
+    return torch.tensor(_readable(model.tokenizer))
 
 
 @lru_cache(maxsize=4)
@@ -107,7 +84,7 @@ def _readable(tokenizer: Any) -> tuple[int, ...]:
 
 def gaps(model: Model, words: Sequence[int]) -> list[int]:
     """Where readable tokens may stand in a prompt of these without changing them: how many come before, 0 and all of them among these."""
-    tokenizer, inner = model.pipeline.tokenizer, range(1, len(words))
+    tokenizer, inner = model.tokenizer, range(1, len(words))
     heads, tails = (
         _texts(tokenizer, rows) for rows in ([words[:place] for place in inner], [words[place:] for place in inner])
     )

@@ -21,7 +21,7 @@ from excise.edits import applied
 from excise.edits.deltas import Delta
 from excise.edits.edit import Edit
 from excise.edits.manifest import Kind, Manifest
-from excise.models.fingerprint import components
+from excise.models.fingerprint import components, denoiser_of, told_to
 from excise.models.wrappers import is_fused, own_layers
 
 
@@ -81,7 +81,7 @@ class Transport:
 
 @dataclass(frozen=True)
 class Adapter:
-    """Additions by module ("unet.….to_k"), and when they act."""
+    """Additions by canonical name of the layer, and when they act."""
 
     factors: Mapping[str, Factors]
     transport: Transport
@@ -116,19 +116,19 @@ class AdapterEdit(Edit):
         Raises ValueError if the model is another one than the edit was made for, or lacks a layer, or the scale is not finite.
         """
         self.check_base(model)
-        unet = components(model)["unet"]
-        layers = own_layers(unet)
+        network = components(model)[denoiser_of(model)]
+        layers = own_layers(network)
         adapters = [
             {
                 name: Factors(f.up.to(layers[name].weight), f.down.to(layers[name].weight))
-                for name, f in _inside_unet(adapter).items()
+                for name, f in _inside(adapter).items()
             }
             for adapter in self.parts.values()
         ]
         transports = [adapter.transport for adapter in self.parts.values()]
         application = applied.put_on(model, self, scale)
         application.hooks = Injection(
-            unet, adapters, lambda c: scale * torch.stack([transport(c) for transport in transports], 1)
+            network, adapters, lambda c: scale * torch.stack([transport(c) for transport in transports], 1)
         )
 
     def remove(self, model: Any) -> None:
@@ -138,15 +138,16 @@ class AdapterEdit(Edit):
     def check_base(self, model: Any) -> None:
         """Raise ValueError unless `model` (without its edits) is the base that this edit names, and computes with the layers it adds to."""
         applied.check_base(model, self)
-        layers = own_layers(components(model)["unet"])
+        prefix = denoiser_of(model)
+        layers = own_layers(components(model)[prefix])
         for adapter in self.parts.values():
-            for name, factors in _inside_unet(adapter).items():
+            for name, factors in _inside(adapter).items():
                 weight = getattr(layers.get(name), "weight", None)
                 if weight is None:
-                    raise ValueError(f"this edit adds to unet.{name}, which the model does not have")
+                    raise ValueError(f"this edit adds to {prefix}.{name}, which the model does not have")
                 shape = (len(factors.up), *factors.down.shape[1:])
                 if tuple(weight.shape) != shape:
-                    raise ValueError(f"this edit's addition to unet.{name} is {shape}, the weight is {tuple(weight.shape)}")
+                    raise ValueError(f"this edit's addition to {prefix}.{name} is {shape}, the weight is {tuple(weight.shape)}")
                 if is_fused(layers[_parent(name)]):
                     raise ValueError(FUSED.format(name))
 
@@ -173,7 +174,7 @@ class AdapterEdit(Edit):
 
 
 FUSED = (
-    "the projections of unet.{} are fused, so that this edit would not act; undo that (pipeline.unfuse_qkv_projections()), and have the "
+    "the projections of {} are fused, so that this edit would not act; undo that (pipeline.unfuse_qkv_projections()), and have the "
     "pipeline unfused while the edit is on"
 )
 
@@ -186,9 +187,9 @@ class Injection:
     """
 
     def __init__(
-        self, unet: nn.Module, adapters: Sequence[Mapping[str, Factors]], strengths: Callable[[Tensor], Tensor]
+        self, network: nn.Module, adapters: Sequence[Mapping[str, Factors]], strengths: Callable[[Tensor], Tensor]
     ) -> None:
-        layers = own_layers(unet)
+        layers = own_layers(network)
         names = dict.fromkeys(name for adapter in adapters for name in adapter)
         self.strengths, self.now = strengths, torch.empty(0)
         self.parents = {name: layers[_parent(name)] for name in names}
@@ -202,7 +203,7 @@ class Injection:
         for name, parent in self.parents.items():
             if is_fused(parent):
                 raise RuntimeError(FUSED.format(name))
-        self.now = self.strengths(named["encoder_hidden_states"] if "encoder_hidden_states" in named else inputs[2])
+        self.now = self.strengths(told_to(inputs, named))
 
     def _add(self, own: list[tuple[int, Factors]], layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         for index, factors in own:
@@ -237,8 +238,9 @@ def addition(layer: Any, x: Tensor, factors: Factors, strength: Tensor) -> Tenso
     return conv2d(low * strength.view(-1, 1, 1, 1), up[:, :, None, None])
 
 
-def _inside_unet(adapter: Adapter) -> dict[str, Factors]:
-    return {name.removeprefix("unet."): factors for name, factors in adapter.factors.items()}
+def _inside(adapter: Adapter) -> dict[str, Factors]:
+    """Its factors by the names that the layers have in the network."""
+    return {name.partition(".")[2]: factors for name, factors in adapter.factors.items()}
 
 
 def _parent(name: str) -> str:

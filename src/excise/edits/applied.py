@@ -20,7 +20,9 @@ from excise.edits.edit import Edit
 from excise.models.fingerprint import (
     added_tokens,
     canonical_name,
+    check_recognisable,
     components,
+    denoiser_of,
     fingerprint,
     named_tensors,
     rounded_from,
@@ -43,7 +45,7 @@ class Application:
 class Trace:
     """What edits did to one network. It lies on the network itself: whoever has the network has it, and a copy has a copy.
 
-    on         edits that touch the network, oldest first; the U-Net's has all edits of its pipeline
+    on         edits that touch the network, oldest first; the denoiser's has all edits of its pipeline
     originals  displaced tensors by canonical name, in the dtype and on the device that they had, without the rows of added tokens
     known      fingerprint of the pipeline's base, and what shows whether a value has changed since
     """
@@ -68,7 +70,7 @@ def _changes(on: Sequence[Application], name: str) -> list[tuple[Any, float]]:
 
 def applied_edits(model: Any) -> tuple[tuple[Edit, float], ...]:
     """The edits that are on, with their scales, oldest first."""
-    return tuple((each.edit, each.scale) for each in _traces(model)["unet"].on)
+    return tuple((each.edit, each.scale) for each in _traces(model)[denoiser_of(model)].on)
 
 
 @torch.no_grad()
@@ -99,7 +101,7 @@ def base_fingerprint(model: Any) -> dict[str, str]:
     """
     for prefix, network in components(model).items():
         check_plain(network, prefix)
-    trace, tensors = _traces(model)["unet"], base_tensors(model)
+    trace, tensors = _traces(model)[denoiser_of(model)], base_tensors(model)
     hashes = torch.stack([torch.hash_tensor(tensor.detach()).view(torch.int64).cpu() for tensor in tensors.values()])
     seen = [list(tensors), [tensor.dtype for tensor in tensors.values()], hashes.tolist()]
     if trace.known is None or trace.known[0] != seen:
@@ -109,10 +111,7 @@ def base_fingerprint(model: Any) -> dict[str, str]:
 
 def check_base(model: Any, edit: Edit) -> dict[str, Tensor]:
     """Raise ValueError unless `model` (without its edits) is the base that the edit names, in whatever precision. Returns `base_tensors`."""
-    if "text_encoder" not in components(model):
-        raise ValueError(
-            "this pipeline has no text_encoder, so nothing shows which model it is; put the edit on before you take the text encoder out"
-        )
+    check_recognisable(model)
     found, base, tensors = base_fingerprint(model), edit.manifest.base, base_tensors(model)
     if same_base(found, base) or rounded_from(tensors, found, base):
         return tensors
@@ -131,13 +130,13 @@ def put_on(model: Any, edit: Edit, scale: float) -> Application:
     if not math.isfinite(scale):
         raise ValueError(f"the scale of an edit must be a finite number, not {scale}")
     application = Application(edit, scale)
-    _set(model, edit, [*_traces(model)["unet"].on, application])
+    _set(model, edit, [*_traces(model)[denoiser_of(model)].on, application])
     return application
 
 
 def take_off(model: Any, edit: Edit) -> Application:
     """Remove the newest application of an edit. Raises ValueError, with nothing changed, if it is not on and where `_set` does."""
-    on = _traces(model)["unet"].on
+    on = _traces(model)[denoiser_of(model)].on
     for index in reversed(range(len(on))):
         if on[index].edit is edit:
             _set(model, edit, on[:index] + on[index + 1 :])
@@ -173,24 +172,25 @@ def _set(model: Any, edit: Edit, on: Sequence[Application]) -> None:
     for copy, tensor in fused:
         copy.data = tensor
     for prefix, trace in traces.items():
-        trace.on = [each for each in on if _touches(each.edit, prefix)]
+        trace.on = [each for each in on if prefix == denoiser_of(model) or _touches(each.edit, prefix)]
         now = trace.originals | originals[prefix]
         trace.originals = {name: original for name, original in now.items() if _changes(on, name)}
 
 
 def _check_shared(traces: Mapping[str, Trace]) -> None:
-    """Raise ValueError if a network has edits on that its U-Net does not know, or lacks some."""
+    """Raise ValueError if a network has edits on that its pipeline's denoiser does not know, or lacks some."""
+    first = next(iter(traces))
     for prefix, trace in traces.items():
-        if trace.on != [each for each in traces["unet"].on if _touches(each.edit, prefix)]:
+        if trace.on != [each for each in traces[first].on if prefix == first or _touches(each.edit, prefix)]:
             raise ValueError(
-                f"the {prefix} of this pipeline has other edits on than its U-Net: another pipeline shares it, or one of the two was "
+                f"the {prefix} of this pipeline has other edits on than its {first}: another pipeline shares it, or one of the two was "
                 "exchanged; put together what was edited together and take the edit off there first"
             )
 
 
 def _touches(edit: Edit, prefix: str) -> bool:
-    """Whether an edit is on the trace of a network: of the U-Net always."""
-    return prefix == "unet" or any(name.startswith(f"{prefix}.") for name in edit.deltas)
+    """Whether an edit changes weights of a network."""
+    return any(name.startswith(f"{prefix}.") for name in edit.deltas)
 
 
 def _originals(parameters: Mapping[str, nn.Parameter], trace: Trace, edit: Edit, prefix: str) -> dict[str, Tensor]:

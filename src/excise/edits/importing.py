@@ -15,8 +15,9 @@ from excise.edits.deltas import difference
 from excise.edits.manifest import Manifest
 from excise.edits.weight_edit import WeightEdit
 from excise.files import read_tensors
+from excise.models.dialects import names_denoiser, published_name
 from excise.models.fingerprint import canonical_name, named_tensors
-from excise.models.schedule import Schedule
+from excise.models.path import Path as NoisePath
 from excise.versions import versions
 
 
@@ -68,9 +69,7 @@ def is_partial(path: str | Path) -> bool:
         return False
     try:
         with safe_open(str(path), "pt") as file:
-            return any(
-                key.removeprefix("unet.").startswith(("down_blocks.", "mid_block.", "up_blocks.")) for key in file.keys()
-            )
+            return any(names_denoiser(key) for key in file.keys())
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
 
@@ -79,7 +78,7 @@ def _partial(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tensors, _ = read_tensors(path)
     found = {}
     for key, value in tensors.items():
-        name = canonical_name(key if key.startswith(("unet.", "text_encoder.")) else f"unet.{key}")
+        name = canonical_name(published_name(key))
         if name not in known:
             raise ValueError(f"{path} holds {key}, which the base does not have; it is not an erased form of this model")
         found[name] = value
@@ -87,8 +86,8 @@ def _partial(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_same_kind(base: Any, erased: Any) -> None:
-    schedules = [Schedule.of(getattr(model, "pipeline", model).scheduler) for model in (base, erased)]
-    if schedules[0].prediction != schedules[1].prediction or not torch.equal(*(s.alphas_cumprod for s in schedules)):
+    mine, theirs = (NoisePath.of(getattr(model, "pipeline", model).scheduler) for model in (base, erased))
+    if not mine.same_as(theirs):
         raise ValueError("not an erased form of the base: the two have different noise schedules")
 
 

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from excise.edits.deltas import Delta, LowRank
 from excise.edits.edit import Edit
-
-PREFIXES = {"unet.": "lora_unet_", "text_encoder.": "lora_te_text_model_"}
+from excise.models.dialects import kohya_name
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class LoRA:
         for name, own in ranks.items():
             up, down, *_ = found[name]
             parts = {"lora_up.weight": up * (own / alpha), "lora_down.weight": down, "alpha": torch.tensor(float(alpha))}
-            tensors |= {f"{_module(name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
+            tensors |= {f"{kohya_name(name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
         missed, whole = (sum(norms) for norms in zip(*(each[2:] for each in found.values()), strict=True))
         return cls(tensors, ranks, (missed / whole) ** 0.5)
 
@@ -76,13 +75,3 @@ def _factors(delta: Delta, rank: int | None) -> tuple[Tensor, Tensor, float, flo
     if change.ndim == 4:
         up, down = up[..., None, None], down.unflatten(1, change.shape[1:])
     return up.float(), down.float(), float(s[kept:told].square().sum()), whole
-
-
-def _module(name: str) -> str:
-    """Kohya's name of a weight's module.
-
-    >>> _module("unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.weight")
-    'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_out_0'
-    """
-    network, _, rest = name.removesuffix(".weight").partition(".")
-    return PREFIXES[f"{network}."] + rest.replace(".", "_")

@@ -19,7 +19,7 @@ from excise.edits.manifest import Kind, Manifest
 class WeightEdit(Edit):
     """Changes of a model's weights, for the pipelines that `Edit` names.
 
-    deltas    canonical tensor name ("unet.….to_k.weight") -> change
+    deltas    canonical tensor name -> change
     manifest  base fingerprint, method, concepts, settings, measurements
     parts     label -> changes by tensor name, where changes are kept apart so that each can be dropped again (`restored`); `deltas` are
               then their sum. A label is a concept's ("object:cat"), or says which member of a composition it is

@@ -12,7 +12,7 @@ from excise.concepts import Concept, PromptPair, apart
 from excise.erasure.counterexamples import Counterexample
 from excise.erasure.prompt_settings import Wording
 from excise.erasure.wording import worded
-from excise.models import Model
+from excise.models import Conditioning, Model
 from excise.models.context import tell_cut
 
 
@@ -22,16 +22,16 @@ class PromptBank:
 
     pairs       what the first rows are, in order; counterexamples have none, since their words are not the concept's
     owner       (rows,) int64, index of the concept a row belongs to; n more for counterexamples of it, where there are n concepts
-    conditioned (rows, tokens, width), with the concept
-    masked      (rows, tokens, width), without
-    empty       (1, tokens, width), the empty prompt
+    conditioned one prompt a row, with the concept
+    masked      the same without
+    empty       the empty prompt alone
     """
 
     pairs: tuple[PromptPair, ...]
     owner: Tensor
-    conditioned: Tensor
-    masked: Tensor
-    empty: Tensor
+    conditioned: Conditioning
+    masked: Conditioning
+    empty: Conditioning
 
     @classmethod
     def of(cls, model: Model, concepts: Sequence[Concept], plain: bool = False) -> PromptBank:
@@ -76,12 +76,17 @@ class PromptBank:
         labels = [concept.label for concept in concepts]
         texts = list(dict.fromkeys(text for a in counterexamples for text in (a.told, a.masked) if isinstance(text, str)))
         encoded = dict(zip(texts, model.encode(texts), strict=True))
-        told = [encoded[a.told] if isinstance(a.told, str) else a.told.to(self.empty) for a in counterexamples]
+        told = [
+            encoded[a.told]
+            if isinstance(a.told, str)
+            else encoded[a.masked].with_tokens(a.told[None].to(model.device, model.dtype))
+            for a in counterexamples
+        ]
         return replace(
             self,
             owner=torch.cat([self.owner, torch.tensor([len(labels) + labels.index(a.concept) for a in counterexamples])]),
-            conditioned=torch.cat([self.conditioned, torch.stack(told)]),
-            masked=torch.cat([self.masked, torch.stack([encoded[a.masked] for a in counterexamples])]),
+            conditioned=Conditioning.join([self.conditioned, *told]),
+            masked=Conditioning.join([self.masked, *(encoded[a.masked] for a in counterexamples)]),
         )
 
     def draw(self, count: int, generator: Generator, first: int = 0) -> Tensor:

@@ -54,8 +54,7 @@ def declared_words(model: Model) -> set[str]:
 
 def _vocabulary(model: Model, avoid: Collection[str]) -> list[str]:
     """Whole words of letters, in order."""
-    tokens = (token.removesuffix("</w>") for token in model.pipeline.tokenizer.get_vocab() if token.endswith("</w>"))
-    return sorted(word for word in tokens if word.isalpha() and word not in avoid)
+    return [word for word in model.words() if word not in avoid]
 
 
 def _words(prompt: str) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -14,6 +13,7 @@ from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Visiting
 from excise.models import Model
+from excise.models.path import per_row
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,9 @@ def trajectory_states(
     for pictures in torch.arange(len(rows)).split(model.batch(64)):
         chunk = rows[pictures]
         seeds = torch.randint(2**31, (len(chunk),), generator=generator).tolist()
-        path = model.trajectory(
-            bank.conditioned[chunk],
-            model.start_noise(seeds),
-            steps=steps,
-            guidance_scale=guidance_scale,
-            unconditional=bank.empty,
-            generators=model.step_noise(seeds),
-            eta=eta,
+        *visited, _ = model.trajectory(
+            bank.conditioned[chunk], seeds, steps=steps, guidance_scale=guidance_scale, unconditional=bank.empty, eta=eta
         )
-        *visited, _ = path
         t = torch.tensor([state.timestep for state in visited]).repeat_interleave(len(chunk))
         latents = torch.cat([state.input for state in visited])
         parts.append(States(latents, t, chunk.repeat(len(visited)), pictures.repeat(len(visited))))
@@ -79,31 +72,17 @@ def stopped_states(
     model: Model, bank: PromptBank, rows: Tensor, generator: Generator, *, steps: int, guidance_scale: float
 ) -> States:
     """One state per prompt: where the sampler is when it first comes to a random one of its timesteps."""
-    path_t = _timesteps(model, steps)
-    stop = path_t[torch.randint(len(path_t), (len(rows),), generator=generator)]
+    times = model.timesteps(steps)
+    stop = times[torch.randint(len(times), (len(rows),), generator=generator)]
     seeds = torch.randint(2**31, (len(rows),), generator=generator).tolist()
-    path = model.trajectory(
-        bank.conditioned[rows],
-        model.start_noise(seeds),
-        steps=steps,
-        guidance_scale=guidance_scale,
-        unconditional=bank.empty,
-        generators=model.step_noise(seeds),
-    )
-    latents, t = model.start_noise(seeds), torch.full((len(rows),), -1)
+    path = model.trajectory(bank.conditioned[rows], seeds, steps=steps, guidance_scale=guidance_scale, unconditional=bank.empty)
+    latents, t = model.start_noise(seeds), torch.full_like(stop, -1)
     for state in path:
         here = (stop == state.timestep) & (t < 0)
         latents[here.to(latents.device)], t[here] = state.input[here.to(latents.device)], state.timestep
         if (t >= 0).all():
             break
     return States(latents, t, rows, torch.arange(len(rows)))
-
-
-def _timesteps(model: Model, steps: int) -> Tensor:
-    """The distinct timesteps that the sampler comes to, in order, int64: some samplers come to one twice, or take more than `steps` steps."""
-    scheduler = copy.deepcopy(model.pipeline.scheduler)
-    scheduler.set_timesteps(steps)
-    return torch.tensor(list(dict.fromkeys(int(t) for t in scheduler.timesteps)))
 
 
 def within_bin(t: Tensor, steps: int, total: int, generator: Generator) -> Tensor:
@@ -142,7 +121,7 @@ def visits(
                 states = stopped_states(model, bank, rows, generator, **options)  # type: ignore[arg-type]
         if not settings.within_bin:
             return states
-        return replace(states, t=within_bin(states.t, settings.sampler_steps, model.schedule.steps, generator))
+        return replace(states, t=within_bin(states.t, settings.sampler_steps, model.path.steps, generator))
 
     return pick
 
@@ -152,19 +131,11 @@ def forgetting_set(
     model: Model, bank: PromptBank, rows: Tensor, generator: Generator, *, steps: int, guidance_scale: float
 ) -> Tensor:
     """Latents of pictures that the model makes for each prompt, (rows, c, h, w): MiM-MU's forgetting set."""
-    finished = []
-    for chunk in rows.split(model.batch(64)):
-        seeds = torch.randint(2**31, (len(chunk),), generator=generator).tolist()
-        *_, last = model.trajectory(
-            bank.conditioned[chunk],
-            model.start_noise(seeds),
-            steps=steps,
-            guidance_scale=guidance_scale,
-            unconditional=bank.empty,
-            generators=model.step_noise(seeds),
-        )
-        finished.append(last.latents)
-    return torch.cat(finished)
+    seeds = torch.cat([torch.randint(2**31, (len(part),), generator=generator) for part in rows.split(model.batch(64))])
+    return model.latents(
+        bank.conditioned[rows], seeds.tolist(), batch=model.batch(64), steps=steps, guidance_scale=guidance_scale,
+        unconditional=bank.empty,
+    )  # fmt: skip
 
 
 def forward_states(model: Model, latents: Tensor, rows: Tensor, per_picture: int, generator: Generator) -> States:
@@ -172,15 +143,15 @@ def forward_states(model: Model, latents: Tensor, rows: Tensor, per_picture: int
 
     The noise of a picture grows step by step, so that its states are one run of the noising process; each alone is alpha x + sigma e.
     """
-    schedule, visited, z = model.schedule, [], latents
+    path, visited = model.path, list[Tensor]()
     slots = torch.rand(per_picture, len(latents), generator=generator) + torch.arange(per_picture).view(-1, 1)
-    timesteps = (slots / per_picture * schedule.steps).long().clamp(max=schedule.steps - 1)
-    kept = torch.ones(len(latents), dtype=torch.float64)
-    for t in timesteps:
-        fraction = (schedule.alphas_cumprod[t] / kept).view(-1, 1, 1, 1)
-        keep, add = (factor.sqrt().to(z.device, z.dtype) for factor in (fraction, 1 - fraction))
-        noise = torch.randn(z.shape, generator=generator).to(z.device, z.dtype)
-        z, kept = keep * z + add * noise, schedule.alphas_cumprod[t]
-        visited.append(z)
+    timesteps = (slots / per_picture * path.steps).long().clamp(max=path.steps - 1)
+    for index, t in enumerate(timesteps):
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
+        if visited:
+            keep, add = (per_row(factor, latents) for factor in path.onwards(timesteps[index - 1], t))
+            visited.append(keep * visited[-1] + add * noise)
+        else:
+            visited.append(path.noised(latents, noise, t))
     pictures = torch.arange(len(latents)).repeat(per_picture)
     return States(torch.cat(visited), timesteps.flatten(), rows.repeat(per_picture), pictures)

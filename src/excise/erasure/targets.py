@@ -6,7 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from excise.erasure.states import States
-from excise.models import Model
+from excise.models import Conditioning, Model
+from excise.models.path import per_row
 
 
 def exclude(rest: Tensor, with_concept: Tensor, posterior: Tensor, limit: float = 4.0) -> Tensor:
@@ -21,10 +22,10 @@ def exclude(rest: Tensor, with_concept: Tensor, posterior: Tensor, limit: float 
     return rest + rho * (rest - with_concept)
 
 
-def predictions(model: Model, latents: Tensor, t: Tensor, *conditionings: Tensor) -> tuple[Tensor, ...]:
-    """The network's output at the same states for several conditionings (1 or b, tokens, width), in one pass."""
+def predictions(model: Model, latents: Tensor, t: Tensor, *conditionings: Conditioning) -> tuple[Tensor, ...]:
+    """The network's output at the same states for several conditionings of 1 or b prompts, in one pass."""
     b, count = len(latents), len(conditionings)
-    text = torch.cat([conditioning.expand(b, -1, -1) for conditioning in conditionings])
+    text = Conditioning.join([conditioning.expand(b) for conditioning in conditionings])
     return model.predict(latents.repeat(count, 1, 1, 1), t.repeat(count), text).chunk(count)
 
 
@@ -41,19 +42,19 @@ def mean_squares(difference: Tensor) -> Tensor:
     return difference.square().flatten(1).mean(1)
 
 
-def denoising_error(model: Model, clean: Tensor, conditioning: Tensor, generator: Generator) -> Tensor:
+def denoising_error(model: Model, clean: Tensor, conditioning: Conditioning, generator: Generator) -> Tensor:
     """What the model was trained to make small, at a random timestep each: (b,).
 
-    clean (b, c, h, w) latents of pictures; conditioning (b, tokens, width), what they show
+    clean (b, c, h, w) latents of pictures; conditioning what each shows
     """
     noisy, noise, t = noised(model, clean, generator)
-    return mean_squares(model.predict(noisy, t, conditioning) - model.schedule.target(clean, noise, t))
+    return mean_squares(model.predict(noisy, t, conditioning) - model.path.output(clean, noise, t))
 
 
-def relabelled_error(model: Model, clean: Tensor, own: Tensor, other: Tensor, generator: Generator) -> Tensor:
+def relabelled_error(model: Model, clean: Tensor, own: Conditioning, other: Conditioning, generator: Generator) -> Tensor:
     """How far the prediction for one prompt is from the model's own present one for another, on the same noisy pictures: (b,).
 
-    clean (b, c, h, w) latents of pictures; own, other (b, tokens, width); no gradient flows through `other`
+    clean (b, c, h, w) latents of pictures; own, other of b prompts each; no gradient flows through `other`
     """
     noisy, _, t = noised(model, clean, generator)
     with torch.no_grad():
@@ -63,9 +64,9 @@ def relabelled_error(model: Model, clean: Tensor, own: Tensor, other: Tensor, ge
 
 def noised(model: Model, clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures (b, c, h, w) with noise at a random timestep each: noisy latents, the noise, the timesteps (b,)."""
-    t = torch.randint(model.schedule.steps, (len(clean),), generator=generator)
+    t = model.path.draw(len(clean), generator)
     noise = torch.randn(clean.shape, generator=generator).to(clean.device, clean.dtype)
-    return model.schedule.add_noise(clean, noise, t), noise, t
+    return model.path.noised(clean, noise, t), noise, t
 
 
 def posterior(model: Model, states: States, rest: Tensor, with_concept: Tensor, prior: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ def posterior(model: Model, states: States, rest: Tensor, with_concept: Tensor, 
     rest, with_concept (n, c, h, w): the frozen model's outputs without and with the words
     prior              (n,) share of the concept in pictures of the rest of the prompt
     """
-    order = (states.picture * model.schedule.steps - states.t).argsort(stable=True)
+    order = (states.picture * model.path.steps - states.t).argsort(stable=True)
     logit = torch.logit(prior.double())
     for t, s in zip(*_steps(states.picture[order], order), strict=True):
         without = exclude(rest[t], with_concept[t], logit[t].sigmoid())
@@ -99,14 +100,9 @@ def _steps(picture: Tensor, order: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 
 def _surprise(model: Model, states: States, output: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """-log q(z_s | z_t, x) but for a constant, (b,) float64; x is what `output` at the rows t means. 0 where the noise level stays."""
-    schedule = model.schedule
     fine = torch.promote_types(output.dtype, torch.float32)  # rounding of a bfloat16 model would outweigh what a step tells
     z, z_next, output = (tensor.to(fine) for tensor in (states.latents[t], states.latents[s], output))
-    abar, abar_next = (schedule.alphas_cumprod[states.t[rows]] for rows in (t, s))
-    fraction = abar / abar_next
-    variance = ((1 - abar_next) / (1 - abar) * (1 - fraction)).clamp_min(0)
-    keep, add = fraction.sqrt() * (1 - abar_next) / (1 - abar), abar_next.sqrt() * (1 - fraction) / (1 - abar)
-    factors = [factor.view(-1, 1, 1, 1).to(z.device, z.dtype) for factor in (keep, add)]
-    mean = factors[0] * z + factors[1] * schedule.to_sample(output, z, states.t[t])
+    keep, add, variance = model.path.back(states.t[t], states.t[s])
+    mean = per_row(keep, z) * z + per_row(add, z) * model.path.to_x0(output, z, states.t[t])
     distance = (z_next - mean).square().flatten(1).cpu().double().sum(1)
     return torch.where(variance > 0, distance / (2 * variance), 0.0)

@@ -38,7 +38,7 @@ class TokenRows:
         tell_cut(model, distinct)
         index = {prompt: place for place, prompt in enumerate(distinct)}
         names = [ids[1:-1] for ids in model.token_ids([bare(phrase) for phrase in phrases])] if phrases else []
-        return cls(index, model.encode(distinct).cpu(), model.token_ids(distinct), sorted(names, key=len, reverse=True))
+        return cls(index, model.encode(distinct).tokens.cpu(), model.token_ids(distinct), sorted(names, key=len, reverse=True))
 
     def all(self, prompt: str) -> Tensor:
         """Every row of a prompt, start and padding included, (tokens, width) float64."""

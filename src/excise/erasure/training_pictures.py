@@ -20,7 +20,7 @@ from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
 from excise.files import PICTURE_ENDINGS, cache_folder, read_json, read_tensors, write_tensors
 from excise.images import read_picture
-from excise.models import Model
+from excise.models import Conditioning, Model
 from excise.models.context import tell_cut
 from excise.models.fingerprint import arithmetic, config
 from excise.models.guidance import sampling_scale
@@ -113,8 +113,10 @@ def _rows_shown(bank: PromptBank, texts: Sequence[str], found: Pictures, drawn: 
     return rows
 
 
-def retained_pictures(model: Model, concepts: Sequence[Concept], settings: Relabelling, run: Run) -> tuple[Learning, Tensor]:
-    """Pictures of what is to be kept, and the embeddings (prompts, tokens, width) of their prompts; a folder's if the settings name one.
+def retained_pictures(
+    model: Model, concepts: Sequence[Concept], settings: Relabelling, run: Run
+) -> tuple[Learning, Conditioning]:
+    """Pictures of what is to be kept, and their distinct prompts encoded; a folder's if the settings name one.
 
     About `settings.retained` are made. `settings.retain` is "catalog": the other objects and styles that the model declares; "masked":
     the concepts' own prompts without their words; or a list of prompts.
@@ -150,8 +152,8 @@ def _shown_by_all(settings: Relabelling) -> tuple[str, ...]:
     return settings.retain if isinstance(settings.retain, tuple) and len(settings.retain) == 1 else ()
 
 
-def _labelled(model: Model, latents: Tensor, prompts: Sequence[str]) -> tuple[Learning, Tensor]:
-    """Pictures with the prompt of each, and the embeddings of the distinct prompts."""
+def _labelled(model: Model, latents: Tensor, prompts: Sequence[str]) -> tuple[Learning, Conditioning]:
+    """Pictures with the prompt of each, and the distinct prompts encoded."""
     distinct = list(dict.fromkeys(prompts))
     tell_cut(model, distinct)
     return Learning(latents, torch.tensor([distinct.index(prompt) for prompt in prompts])), model.encode(distinct)
@@ -284,16 +286,10 @@ def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: in
         path = folder / f"{digest_text(key)[:32]}.safetensors"
         if path.is_file():
             return read_tensors(path)[0]["latents"].to(model.device)
-    *_, last = model.trajectory(
-        model.encode(prompts),
-        model.start_noise(seeds),
-        steps=steps,
-        guidance_scale=scale,
-        generators=model.step_noise(seeds),
-    )
+    latents = model.latents(prompts, seeds, batch=len(seeds), steps=steps, guidance_scale=scale)
     if path is not None:
-        write_tensors(path, {"latents": last.latents})
-    return last.latents
+        write_tensors(path, {"latents": latents})
+    return latents
 
 
 def _cache(model: Model, steps: int, scale: float) -> Path:

@@ -6,11 +6,9 @@ base model with the words taken out (neutral: where perfect removal ends under t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import diffusers
 import torch
 from torch import Tensor
 
@@ -132,42 +130,11 @@ def _sample(
 ) -> Tensor:
     """Pictures (n, 3, h, w) under a condition; `start` (n, c, h, w) clean latents to begin from."""
     steps = condition.steps or model.sampler.steps
-    parts, batch = [], batch or model.batch(32)
-    with _sampler(model, condition.sampler):
-        for first in range(0, len(prompts), batch):
-            rows = slice(first, first + batch)
-            latents, skipped = model.start_noise(seeds[rows]), 0
-            if start is not None and condition.strength is not None:
-                noise = model.start_noise([NOISE_SEED + seed for seed in seeds[rows]])
-                latents, skipped = _noised(model, start[rows], noise, steps, condition.strength)
-            *_, last = model.trajectory(
-                model.encode(prompts[rows]), latents, steps=steps, guidance_scale=condition.guidance_scale,
-                generators=model.step_noise(seeds[rows]), start=skipped,
-            )  # fmt: skip
-            parts.append(model.decode(last.latents))
-    return torch.cat(parts)
-
-
-def _noised(model: Model, clean: Tensor, noise: Tensor, steps: int, strength: float) -> tuple[Tensor, int]:
-    """Latents from which a share of the sampler's steps goes on, in the sampler's own scale, and how many steps that skips."""
-    scheduler = type(model.pipeline.scheduler).from_config(model.pipeline.scheduler.config)
-    scheduler.set_timesteps(steps)
-    count = len(scheduler.timesteps)  # some samplers make more than they are asked for
-    skipped = count - max(1, round(strength * count))
-    t = scheduler.timesteps[skipped]
-    latents = model.schedule.add_noise(clean, noise, t.long().expand(len(noise)))
-    if skipped:  # from the first step on the trajectory scales by itself
-        latents = latents / scheduler.scale_model_input(torch.ones(1), t).to(latents)
-    return latents, skipped
-
-
-@contextmanager
-def _sampler(model: Model, name: str | None) -> Iterator[None]:
-    """Another diffusers scheduler inside the block, with the model's own schedule."""
-    before = model.pipeline.scheduler
-    if name is not None:
-        model.pipeline.scheduler = getattr(diffusers, name).from_config(before.config)
-    try:
-        yield
-    finally:
-        model.pipeline.scheduler = before
+    with model.sampled_by(condition.sampler):
+        starts, skip = None, 0
+        if start is not None and condition.strength is not None:
+            noise = model.start_noise([NOISE_SEED + seed for seed in seeds])
+            starts, skip = model.partway(start, noise, strength=condition.strength, steps=steps)
+        return model.sample(
+            prompts, seeds, starts=starts, skip=skip, batch=batch, steps=steps, guidance_scale=condition.guidance_scale
+        )

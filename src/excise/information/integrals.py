@@ -107,17 +107,17 @@ def ask(
     answers = []
     for points in torch.arange(n * k).split(max(1, batch // branches)):
         clean = latents[picture[points].to(latents.device)]
-        z = model.schedule.add_noise(clean, noise.flatten(0, 1)[points].to(clean), t[points])
+        z = model.path.noised(clean, noise.flatten(0, 1)[points].to(clean), t[points])
         output = model.predict(
             z.repeat(branches, 1, 1, 1),
             t[points].repeat(branches).to(z.device),
-            encoded[rows[:, picture[points]].flatten().to(encoded.device)],
+            encoded[rows[:, picture[points]].flatten()],
         )
         predicted = estimators.noise_prediction(
             output.cpu().double().view(branches, len(points), *z.shape[1:]),
             z.cpu().double(),
             levels[points].view(-1, 1, 1, 1),
-            model.schedule.prediction,
+            model.path.prediction,
         )
         answers.append(predicted)
         tick(len(output))

@@ -132,12 +132,8 @@ def make_pictures(
     finished, batch = [], batch or model.batch(64)
     for start in range(0, count, batch):
         rows = slice(start, start + batch)
-        path = model.trajectory(
-            model.encode([wording.pair.prompt for wording in wordings[rows]]),
-            model.start_noise(seeds[rows]),
-            guidance_scale=guidance_scale,
-            generators=model.step_noise(seeds[rows]),
-        )
+        prompts = [wording.pair.prompt for wording in wordings[rows]]
+        path = model.trajectory(prompts, seeds[rows], guidance_scale=guidance_scale)
         for state in path:
             if state.timestep >= 0:
                 tick(len(state.latents) * (1 if sampling_scale(guidance_scale) == 1 else 2))

@@ -152,13 +152,13 @@ def _subjects(model: Model, edits: Sequence[Edit], base: Model | None) -> tuple[
         raise ValueError(
             f"the base's latents are {base.latent_shape}, the model's {model.latent_shape}: not the same kind of model"
         )
-    if not torch.equal(base.schedule.alphas_cumprod, model.schedule.alphas_cumprod):
-        raise ValueError("the base and the model have different noise schedules; they cannot be asked about the same states")
+    if not base.path.same_as(model.path):
+        raise ValueError("the base and the model have different noise paths; they cannot be asked about the same states")
     return Subject(base, nullcontext), Subject(model, lambda: all_applied(model, edits))
 
 
 def _levels(model: Model) -> Tensor:
-    return model.schedule.log_snr(torch.arange(model.schedule.steps))
+    return model.path.log_snr(torch.arange(model.path.steps))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""A diffusion model as the rest of the package sees it: loading, prompts, predictions, schedule, sampling.
+"""A diffusion model as the rest of the package sees it: loading, prompts, predictions, noise path, sampling.
 
-`names` (what a model is called and declares) needs no torch; the names below load it when they are first used.
+`names` (what a model is called and declares) and `families` (what kinds there are) need no torch. The names below load it when they are
+first used.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING
 from excise.registry import late
 
 if TYPE_CHECKING:
+    from excise.models.conditioning import Conditioning
+    from excise.models.entrances import Entrance
     from excise.models.loading import load
     from excise.models.model import Model, Sampler, SamplingState
-    from excise.models.schedule import Schedule
+    from excise.models.path import Path
 
-_HOMES = {"Model": "model", "Sampler": "model", "SamplingState": "model", "Schedule": "schedule", "load": "loading"}
+_HOMES = {
+    "Conditioning": "conditioning", "Entrance": "entrances", "Model": "model", "Path": "path", "Sampler": "model",
+    "SamplingState": "model", "load": "loading",
+}  # fmt: skip
 
-__all__ = ["Model", "Sampler", "SamplingState", "Schedule", "load"]
+__all__ = ["Conditioning", "Entrance", "Model", "Path", "Sampler", "SamplingState", "load"]
 
 __getattr__ = late(__name__, _HOMES)

@@ -24,6 +24,24 @@ def components(model: Any) -> dict[str, nn.Module]:
     return {name: unwrapped(module) for name, module in found.items() if isinstance(module, nn.Module)}
 
 
+def denoiser_of(model: Any) -> str:
+    """The name of the network that is asked at every step, with which the canonical names of its tensors begin."""
+    return next(iter(components(model)))
+
+
+def check_recognisable(model: Any) -> None:
+    """Raise ValueError for a pipeline without the text encoder that it was made with."""
+    if "text_encoder" not in components(model):
+        raise ValueError(
+            "this pipeline has no text_encoder, so nothing shows which model it is; put the edit on before you take the text encoder out"
+        )
+
+
+def told_to(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
+    """The tokens (b, n, width) among what a pipeline calls its denoiser with."""
+    return named["encoder_hidden_states"] if "encoder_hidden_states" in named else inputs[2]
+
+
 def canonical_name(name: str) -> str:
     """A tensor's name without the prefix that some transformers versions put before the text model."""
     return name.replace("text_encoder.text_model.", "text_encoder.")

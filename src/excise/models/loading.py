@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,9 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
 
-from excise.models.model import Model, Sampler, own_size
-from excise.models.names import describe, model_index, resolve
+from excise.models.families import Family, family_of
+from excise.models.model import Model, Sampler
+from excise.models.names import describe, resolve
 from excise.models.single_file import load_checkpoint
 
 
@@ -41,21 +43,22 @@ def load(
     """
     where = resolve(model)
     mixed, dtype, picked = dtype == "mixed", parse_dtype(dtype), pick_device(device)
-    description = describe(where)
+    description, family = describe(where), family_of(where)
     if isinstance(where, Path) and where.is_file():
         pipeline = load_checkpoint(where, dtype, config_from, prediction)
     elif config_from or prediction:
         raise ValueError(f"config_from and prediction are for single checkpoint files; {model} describes itself")
     else:
-        pipeline = _from_folder(where, dtype)
+        pipeline = _from_folder(where, family, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    _check_weights(pipeline, model)
-    _check_words(pipeline, model)
-    return Model(
+    kind = family.model()
+    _check_weights(pipeline, kind, model)
+    kind.check_words(pipeline, model)
+    return kind(
         pipeline.to(picked),
         name=description.name,
         catalog=description.catalog,
-        sampler=Sampler(**{"size": own_size(pipeline), **description.sampler}),
+        sampler=Sampler(**{"size": kind.own_size(pipeline), **description.sampler}),
         folder=where if isinstance(where, Path) and where.is_dir() else None,
         classifier=description.classifier,
         mixed=mixed,
@@ -84,51 +87,51 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return names[str(dtype)]
 
 
-def _from_folder(where: Path | str, dtype: torch.dtype) -> Any:
+def _from_folder(where: Path | str, family: Family, dtype: torch.dtype) -> Any:
     import diffusers
-    import transformers
 
-    _check_kind(where)
-    kinds = {"unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL, "text_encoder": transformers.CLIPTextModel}
+    kind = family.model()
+    _check_safe(where, kind)
     options = {"dtype": dtype, "use_safetensors": True}
     try:
-        networks, variants = {}, {part: _variant(where, part) for part in kinds}
-        for part, kind in kinds.items():
-            networks[part], report = kind.from_pretrained(
+        networks, variants = {}, {part: _variant(where, kind, part) for part in kind.parts}
+        for part, named in kind.parts.items():
+            networks[part], report = _class(named).from_pretrained(
                 where, subfolder=part, variant=variants[part], output_loading_info=True, **options
             )
             if report["missing_keys"]:
                 raise ValueError(f"{part} lacks {min(report['missing_keys'])}")
             if report["unexpected_keys"]:
                 raise ValueError(f"{part} holds {min(report['unexpected_keys'])}, which its network does not have")
-        return diffusers.StableDiffusionPipeline.from_pretrained(
-            where,
-            **networks,
-            **options,
-            variant="fp16" if "fp16" in variants.values() else None,
-            safety_checker=None,
-            requires_safety_checker=False,
-        )
+        variant = "fp16" if "fp16" in variants.values() else None
+        pipeline = getattr(diffusers, family.pipeline)
+        return pipeline.from_pretrained(where, **networks, **options, variant=variant, **kind.left_out_parts)
     except (SafetensorError, StrictDataclassError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{where} could not be read as a Stable Diffusion model: {_first_line(error)}") from None
+        raise ValueError(f"{where} could not be read as {family.name}: {_first_line(error)}") from None
     except OSError as error:
         if isinstance(where, str):
             raise
         raise ValueError(f"{where} has a file that is damaged or missing: {_first_line(error)}") from None
 
 
-def _files(part: str) -> dict[str | None, tuple[str, str]]:
+def _class(name: str) -> Any:
+    """The class of a dotted name, such as "diffusers.AutoencoderKL"."""
+    module, _, found = name.rpartition(".")
+    return getattr(importlib.import_module(module), found)
+
+
+def _files(kind: type[Model], part: str) -> dict[str | None, tuple[str, str]]:
     """Where a network's weights are, in one file or by a list of several: by what diffusers calls the variant, the preferred one first."""
-    stem = f"{part}/{'model' if part == 'text_encoder' else 'diffusion_pytorch_model'}"
+    stem = f"{part}/{'model' if kind.parts[part].startswith('transformers.') else 'diffusion_pytorch_model'}"
     return {
         None: (f"{stem}.safetensors", f"{stem}.safetensors.index.json"),
         "fp16": (f"{stem}.fp16.safetensors", f"{stem}.safetensors.index.fp16.json"),
     }
 
 
-def _variant(where: Path | str, part: str) -> str | None:
+def _variant(where: Path | str, kind: type[Model], part: str) -> str | None:
     """Which variant of a network's weights to read."""
-    return next((variant for variant, names in _files(part).items() if _any_there(where, names)), None)
+    return next((variant for variant, names in _files(kind, part).items() if _any_there(where, names)), None)
 
 
 def _any_there(where: Path | str, names: Sequence[str]) -> bool:
@@ -142,39 +145,23 @@ def _any_there(where: Path | str, names: Sequence[str]) -> bool:
     return False
 
 
-def _check_kind(where: Path | str) -> None:
-    """Raise ValueError unless it is a Stable Diffusion pipeline, and a folder holds its weights as safetensors; loads none of them."""
-    kind = model_index(where).get("_class_name")
-    if kind != "StableDiffusionPipeline":
-        raise ValueError(f"{where} holds a {kind}; supported: StableDiffusionPipeline (SD 1.x and 2.x)")
+def _check_safe(where: Path | str, kind: type[Model]) -> None:
+    """Raise ValueError unless a folder holds its weights as safetensors; loads none of them."""
     if isinstance(where, str):
         return  # diffusers is told to take nothing but safetensors from the hub
-    for part in ("unet", "vae", "text_encoder"):
-        if not any(_any_there(where, names) for names in _files(part).values()):
+    for part in kind.parts:
+        if not any(_any_there(where, names) for names in _files(kind, part).values()):
             raise ValueError(f"{where / part} has no .safetensors weights; pickle files are never loaded: convert them first")
 
 
-def _check_weights(pipeline: Any, model: str | Path) -> None:
+def _check_weights(pipeline: Any, kind: type[Model], model: str | Path) -> None:
     """Raise ValueError for a weight that was not loaded or is not finite."""
-    for part in ("unet", "text_encoder", "vae"):
+    for part in kind.parts:
         for name, tensor in getattr(pipeline, part).state_dict().items():
             if tensor.is_meta:
                 raise ValueError(f"{model}: it lacks {part}.{name}")
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise ValueError(f"{model}: {part}.{name} has values that are not finite (NaN or infinity)")
-
-
-def _check_words(pipeline: Any, model: str | Path) -> None:
-    """Raise ValueError for a tokenizer that is not this text encoder's, or that lost its vocabulary: hosts read what is left of one."""
-    words, config = pipeline.tokenizer, pipeline.text_encoder.config
-    one, other = words(["a", "b"]).input_ids
-    if one == other:
-        raise ValueError(f"{model}: its tokenizer knows no words; the folder tokenizer lacks its vocabulary")
-    if words.model_max_length > config.max_position_embeddings or len(words) > config.vocab_size:
-        raise ValueError(
-            f"{model}: its tokenizer ({len(words)} tokens, prompts of {words.model_max_length}) does not fit its text encoder "
-            f"({config.vocab_size}, {config.max_position_embeddings})"
-        )
 
 
 def _first_line(error: Exception) -> str:

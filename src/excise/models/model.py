@@ -1,24 +1,29 @@
-"""A text-to-image diffusion model as the rest of the package sees it."""
+"""A text-to-image diffusion model as the rest of the package sees it: what all families have in common."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import inspect
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypedDict, Unpack
 
+import diffusers
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from excise.concepts import Catalog
-from excise.models.context import left_out, room
+from excise.models.conditioning import Conditioning
 from excise.models.guidance import guided, sampling_scale
-from excise.models.precision import bfloat16_arithmetic
-from excise.models.schedule import Schedule
+from excise.models.networks import Networks
 from excise.randomness import start_stream, step_stream
+
+Told = Sequence[str] | Conditioning
+"""Prompts, or what `Model.encode` makes of them."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +40,31 @@ class SamplingState:
     """Where a sampler is.
 
     index    steps done
-    timestep 0–999, -1 when it is finished
+    timestep as the sampler counts it, -1 when it is finished
     latents  (b, c, h, w) before the step, in the sampler's own scale
     input    (b, c, h, w) what the network is given: alpha x + sigma e, whatever the sampler's scale
     """
 
     index: int
-    timestep: int
+    timestep: int | float
     latents: Tensor
     input: Tensor
 
 
-def own_size(pipeline: Any) -> int:
-    """Edge in pixels of the pictures that a pipeline's U-Net was made for."""
-    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+class Sampling(TypedDict, total=False):
+    """How a sampler runs, where it is not the model's own way; see `Model.trajectory`."""
+
+    steps: int | None
+    guidance_scale: float | None
+    signed: bool
+    unconditional: Conditioning | None
+    eta: float
+    skip: int
+    size: tuple[int, int] | None
 
 
-class Model:
-    """Stable Diffusion 1.x / 2.x: a U-Net that predicts noise or velocity on autoencoder latents.
+class Model(Networks):
+    """A diffusion model on an autoencoder's latents; each family says what its networks are and how they are asked.
 
     pipeline   the diffusers pipeline; its components are shared, not copied
     name       what reports call it
@@ -74,108 +86,51 @@ class Model:
         classifier: Path | None = None,
         mixed: bool = False,
     ) -> None:
-        self.pipeline = pipeline
+        super().__init__(pipeline, mixed=mixed)
         self.name = name
         self.catalog = catalog or Catalog()
         self.folder = folder
         self.classifier = classifier
-        self.mixed = mixed
-        self.sampler = sampler or Sampler(size=own_size(pipeline))
         self.told_cut: set[str] = set()  # prompts that the user was told are cut (`context.tell_cut`)
-        for module in self.components.values():
-            module.eval().requires_grad_(False)
-        pipeline.vae.eval().requires_grad_(False)
+        self.sampler = sampler or Sampler(size=self.own_size(pipeline))
+
+    left_out_parts: ClassVar[Mapping[str, Any]] = {}
+    """What a pipeline is told when it is loaded, to leave out what nobody here uses."""
+
+    @staticmethod
+    @abstractmethod
+    def own_size(pipeline: Any) -> int:
+        """Edge in pixels of the pictures that a pipeline's networks were made for."""
+
+    @staticmethod
+    @abstractmethod
+    def check_words(pipeline: Any, model: object) -> None:
+        """Raise ValueError for a tokenizer that is not its text encoder's, or that lost its vocabulary: hosts read what is left of one."""
 
     @property
-    def unet(self) -> nn.Module:
-        """The denoiser."""
-        return self.pipeline.unet
-
-    @property
-    def components(self) -> dict[str, nn.Module]:
-        """The networks that an edit may change, by the name that prefixes their tensors in an edit file."""
-        return {"unet": self.pipeline.unet, "text_encoder": self.pipeline.text_encoder}
-
-    @property
-    def device(self) -> torch.device:
-        return self.pipeline.unet.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.pipeline.unet.dtype
-
-    @property
-    def precision(self) -> str:
-        """How it computes, as `load` calls it: float32, float16, bfloat16 or mixed."""
-        return "mixed" if self.mixed else str(self.dtype).removeprefix("torch.")
-
-    @cached_property
-    def schedule(self) -> Schedule:
-        """Its noise schedule."""
-        return Schedule.of(self.pipeline.scheduler)
+    def grain(self) -> int:
+        """Pixels of a picture's edge for one number of its latents'."""
+        return self.pipeline.vae_scale_factor
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of the latents of a default picture."""
-        edge = self.sampler.size // self.pipeline.vae_scale_factor
-        return self.pipeline.unet.config.in_channels, edge, edge
+        edge = self.sampler.size // self.grain
+        return self.pipeline.vae.config.latent_channels, edge, edge
 
     def batch(self, most: int) -> int:
         """Pictures to make, read or predict at once without gradients: `most`, of large ones as many as have a million pixels (ours)."""
         return min(most, max(1, 2**20 // self.sampler.size**2))
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str], batch: int = 256) -> Tensor:
-        """Text embeddings, (prompts, tokens, width); prompts longer than the context are cut (`left_out`)."""
-        tokenizer, encoder = self.pipeline.tokenizer, self.pipeline.text_encoder
-        parts = []
-        for start in range(0, len(prompts), batch):
-            tokens = tokenizer(
-                list(prompts[start : start + batch]),
-                padding="max_length",
-                max_length=tokenizer.model_max_length,
-                truncation=True,
-                return_tensors="pt",
-            )
-            mask = tokens.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
-            parts.append(encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0])
-        return torch.cat(parts).to(self.dtype)
+    # Sampling
 
-    def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt as `encode` sees it: start and end included, padding left out."""
-        tokenizer = self.pipeline.tokenizer
-        return tokenizer(list(prompts), truncation=True, max_length=tokenizer.model_max_length).input_ids
+    def start_noise(self, seeds: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
+        """Standard normal latents, one CPU generator per picture, so that a picture depends on its own seed alone.
 
-    @property
-    def room(self) -> int:
-        """Tokens of a prompt that it reads."""
-        return room(self.pipeline.tokenizer)
-
-    def left_out(self, prompts: Sequence[str]) -> dict[str, str]:
-        """The end that `encode` cuts off each prompt that is longer than that, by prompt, in the order given."""
-        return left_out(self.pipeline.tokenizer, prompts)
-
-    def predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
-        """The network's raw output (noise or velocity), shape of `latents` (b, c, h, w).
-
-        t (b,) int64 timesteps 0–999; conditioning (b, tokens, width).
+        size (height, width) of the pictures in pixels, multiples of `grain`; default the sampler's
         """
-        with bfloat16_arithmetic(self.device) if self.mixed else nullcontext():
-            output = self.pipeline.unet(latents, t.to(latents.device), encoder_hidden_states=conditioning).sample
-        return output.to(latents.dtype) if self.mixed else output
-
-    @contextmanager
-    def unrounded(self) -> Iterator[None]:
-        """Predictions in the weights' own dtype inside the block, also of a mixed model: where small differences are what matters."""
-        mixed, self.mixed = self.mixed, False
-        try:
-            yield
-        finally:
-            self.mixed = mixed
-
-    def start_noise(self, seeds: Sequence[int]) -> Tensor:
-        """Standard normal latents, one CPU generator per picture, so that a picture depends on its own seed alone."""
-        noise = [torch.randn(self.latent_shape, generator=start_stream(seed)) for seed in seeds]
+        shape = self.latent_shape if size is None else (self.latent_shape[0], *(edge // self.grain for edge in size))
+        noise = [torch.randn(shape, generator=start_stream(seed)) for seed in seeds]
         return torch.stack(noise).to(self.device, self.dtype)
 
     @staticmethod
@@ -186,45 +141,53 @@ class Model:
     @torch.no_grad()
     def trajectory(
         self,
-        conditioning: Tensor,
-        latents: Tensor,
+        prompts: Told,
+        seeds: Sequence[int],
         *,
+        starts: Tensor | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
         signed: bool = False,
-        unconditional: Tensor | None = None,
-        generators: list[torch.Generator] | None = None,
+        unconditional: Conditioning | None = None,
         eta: float = 0.0,
-        start: int = 0,
+        skip: int = 0,
+        size: tuple[int, int] | None = None,
     ) -> Iterator[SamplingState]:
         """Run the model's sampler and yield every state; the last one holds the finished latents (timestep -1).
 
-        conditioning   (b, tokens, width)
-        latents        (b, c, h, w) where the sampler starts: standard normal noise for start = 0, else a state's latents
+        prompts        one for each picture
+        seeds          one for each picture: of the noise that it starts from, and of what samplers add that draw noise
+        starts         (b, c, h, w) latents to start from in place of that noise: standard normal, or, after `skip` steps, a state's
+        steps          of the sampler; default the model's
         guidance_scale default the model's; 1 or less is off, as in diffusers (`guidance.sampling_scale`)
         signed         take the scale at its word, also below 1: 0 is the empty prompt, less leads away from the prompt
-        unconditional  (1 or b, tokens, width); default the empty prompt
-        generators     one per picture, for samplers that draw noise (eta > 0), such as `step_noise`'s
-        start          number of steps to skip (image to image)
+        unconditional  what guidance leads away from, 1 prompt or b; default the empty prompt
+        eta            noise of samplers that have it as a number (DDIM): 0 none, 1 as much as DDPM
+        skip           number of steps to leave out (image to image)
+        size           (height, width) of the pictures in pixels; default the sampler's
+
+        Raises ValueError if there are not as many seeds as prompts.
         """
-        steps = steps or self.sampler.steps
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each picture needs its own")
+        conditioning = prompts if isinstance(prompts, Conditioning) else self.encode(prompts)
+        latents = self.start_noise(seeds, size) if starts is None else starts
         scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
         scale = scale if signed else sampling_scale(scale)
-        scheduler = copy.deepcopy(self.pipeline.scheduler)
-        scheduler.set_timesteps(steps, device=self.device)
+        scheduler = self._scheduler(steps or self.sampler.steps, self.device)
         b = len(latents)
         twice = scale != 1.0
         if twice:
             unconditional = self.encode([""]) if unconditional is None else unconditional
-            conditioning = torch.cat([unconditional.expand(b, -1, -1), conditioning])
-        extra = self._step_options(scheduler, generators, eta)
-        if start == 0:
-            latents = latents * scheduler.init_noise_sigma
+            conditioning = Conditioning.join([unconditional.expand(b), conditioning])
+        extra = self._step_options(scheduler, self.step_noise(seeds), eta)
+        if skip == 0:
+            latents = latents * getattr(scheduler, "init_noise_sigma", 1.0)
         elif hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(start)
-        for index, t in enumerate(scheduler.timesteps[start:], start):
-            x = scheduler.scale_model_input(latents, t)
-            yield SamplingState(index, int(t), latents, x)
+            scheduler.set_begin_index(skip)
+        for index, t in enumerate(scheduler.timesteps[skip:], skip):
+            x = _network_input(scheduler, latents, t)
+            yield SamplingState(index, self._timestep(t), latents, x)
             times = t.expand(2 * b if twice else b).to(self.device)
             output = self.predict(torch.cat([x, x]) if twice else x, times, conditioning)
             if twice:
@@ -233,48 +196,106 @@ class Model:
             latents = scheduler.step(output, t, latents, **extra).prev_sample
         yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
 
-    def _step_options(self, scheduler: Any, generators: list[torch.Generator] | None, eta: float) -> dict[str, Any]:
-        import inspect
+    @torch.no_grad()
+    def latents(
+        self,
+        prompts: Told,
+        seeds: Sequence[int],
+        *,
+        starts: Tensor | None = None,
+        batch: int | None = None,
+        **sampling: Unpack[Sampling],
+    ) -> Tensor:
+        """The finished latents of prompts, one seed each, (n, c, h, w) on the model's device; options as of `trajectory`.
 
-        takes = inspect.signature(scheduler.step).parameters
-        options: dict[str, Any] = {}
-        if "eta" in takes:
-            options["eta"] = eta
-            if self.schedule.alphas_cumprod[-1] == 0:  # else a rounding error under DDIM's square root makes the first step NaN
-                options["eta"] = min(eta, 1 - 1e-6)
-        if "generator" in takes and generators is not None:
-            options["generator"] = generators
-        return options
+        batch  pictures at once; default 32, fewer of large ones
+        """
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each picture needs its own")
+        finished, batch = [torch.empty(0, *self.latent_shape, device=self.device, dtype=self.dtype)], batch or self.batch(32)
+        for first in range(0, len(seeds), batch):
+            rows = slice(first, first + batch)
+            begin = None if starts is None else starts[rows]
+            states = self.trajectory(prompts[rows], seeds[rows], starts=begin, **sampling)
+            finished.append(deque(states, maxlen=1).pop().latents)
+        return torch.cat(finished[1:] or finished)
 
     @torch.no_grad()
     def sample(
         self,
-        prompts: Sequence[str],
+        prompts: Told,
         seeds: Sequence[int],
         *,
-        steps: int | None = None,
-        guidance_scale: float | None = None,
+        starts: Tensor | None = None,
         batch: int | None = None,
+        **sampling: Unpack[Sampling],
     ) -> Tensor:
-        """Pictures for prompts, one seed each: (n, 3, size, size) float32 in 0–1 on the CPU.
+        """Pictures of prompts, one seed each: (n, 3, size, size) float32 in 0–1 on the CPU; options as of `latents`.
 
         Raises ValueError if there are not as many seeds as prompts.
         """
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each picture needs its own")
-        pictures, batch = [], batch or self.batch(32)
-        for start in range(0, len(prompts), batch):
-            rows = slice(start, start + batch)
-            conditioning = self.encode(prompts[rows])
-            state = None
-            for state in self.trajectory(  # noqa: B007
-                conditioning, self.start_noise(seeds[rows]), steps=steps, guidance_scale=guidance_scale,
-                generators=self.step_noise(seeds[rows]),
-            ):  # fmt: skip
-                pass
-            assert state is not None
-            pictures.append(self.decode(state.latents))
-        return torch.cat(pictures) if pictures else torch.empty(0, 3, self.sampler.size, self.sampler.size)
+        pictures, batch = [torch.empty(0, 3, self.sampler.size, self.sampler.size)], batch or self.batch(32)
+        for first in range(0, len(seeds), batch):
+            rows = slice(first, first + batch)
+            begin = None if starts is None else starts[rows]
+            pictures.append(self.decode(self.latents(prompts[rows], seeds[rows], starts=begin, batch=batch, **sampling)))
+        return torch.cat(pictures[1:] or pictures)
+
+    def timesteps(self, steps: int) -> Tensor:
+        """The distinct timesteps that the sampler comes to, in order: some samplers come to one twice, or take more than `steps` steps."""
+        return torch.tensor(list(dict.fromkeys(self._timestep(t) for t in self._scheduler(steps).timesteps)))
+
+    def partway(self, pictures: Tensor, noise: Tensor, *, strength: float, steps: int | None = None) -> tuple[Tensor, int]:
+        """What the sampler starts from to go on from noised pictures (image to image), and how many steps it then skips.
+
+        pictures, noise (n, c, h, w), clean latents and what is put on them
+        strength        share of the sampler's steps that are made
+        """
+        scheduler = self._scheduler(steps or self.sampler.steps)
+        count = len(scheduler.timesteps)  # some samplers make more than they are asked for
+        skip = count - max(1, round(strength * count))
+        t = scheduler.timesteps[skip]
+        times = torch.tensor([self._timestep(t)]).expand(len(noise))
+        latents = self.path.noised(pictures, noise, times)
+        if skip:  # from the first step on the trajectory scales by itself
+            latents = latents / _network_input(scheduler, torch.ones(1), t).to(latents)
+        return latents, skip
+
+    @contextmanager
+    def sampled_by(self, scheduler: str | None) -> Iterator[None]:
+        """Another sampler inside the block, by the name of its diffusers class, on the model's own path; None: its own."""
+        before = self.pipeline.scheduler
+        if scheduler is not None:
+            self.pipeline.scheduler = getattr(diffusers, scheduler).from_config(before.config)
+        try:
+            yield
+        finally:
+            self.pipeline.scheduler = before
+
+    def _scheduler(self, steps: int, device: torch.device | None = None) -> Any:
+        """The pipeline's scheduler, made ready for a number of steps."""
+        scheduler = copy.deepcopy(self.pipeline.scheduler)
+        scheduler.set_timesteps(steps, device=device)
+        return scheduler
+
+    def _timestep(self, t: Tensor) -> int | float:
+        return float(t) if self.path.prediction == "flow" else int(t)
+
+    def _step_options(self, scheduler: Any, generators: list[torch.Generator], eta: float) -> dict[str, Any]:
+        takes = inspect.signature(scheduler.step).parameters
+        options: dict[str, Any] = {}
+        if (
+            "eta" in takes
+        ):  # a rounding error under DDIM's square root would make the first step NaN if there is no signal at all
+            silent = self.path.alpha(torch.tensor([self.path.steps - 1]))[0] == 0
+            options["eta"] = min(eta, 1 - 1e-6) if silent else eta
+        if "generator" in takes:
+            options["generator"] = generators
+        return options
+
+    # The autoencoder
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -292,3 +313,8 @@ class Model:
             for chunk in pictures.split(batch or self.batch(64))
         ]
         return torch.cat(parts).to(self.device, self.dtype)
+
+
+def _network_input(scheduler: Any, latents: Tensor, t: Tensor) -> Tensor:
+    """What the network is given for latents in the sampler's own scale; samplers of straight paths have none."""
+    return scheduler.scale_model_input(latents, t) if hasattr(scheduler, "scale_model_input") else latents

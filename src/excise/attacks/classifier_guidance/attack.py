@@ -52,7 +52,7 @@ def pulled(victim: Victim, cases: Sequence[Case], probe: Probe, scale: float, et
             with torch.no_grad():
                 without, with_ = ddim.both(model, z, step.t, empty, asked[part])
             output, t = guided(without, with_, sampling_scale(model.sampler.guidance_scale)), torch.tensor([step.t])
-            epsilon, x = model.schedule.to_epsilon(output, z, t), model.schedule.to_sample(output, z, t)
+            epsilon, x = model.path.to_noise(output, z, t), model.path.to_x0(output, z, t)
             if step.abar > FAINT:
                 pull = scale * (1 - step.abar) ** 0.5 * gradient(probe, z, step.abar)
                 epsilon, x = epsilon - pull, x + (1 - step.abar) ** 0.5 / step.abar**0.5 * pull

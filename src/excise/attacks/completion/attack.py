@@ -16,7 +16,7 @@ from excise.attacks.cases import Case
 from excise.attacks.completion import CompletionSettings
 from excise.attacks.ddim import Step
 from excise.attacks.victim import Victim
-from excise.models import Model
+from excise.models import Conditioning, Model
 
 
 def attack(victim: Victim, settings: CompletionSettings) -> None:
@@ -54,5 +54,5 @@ def finished(victim: Victim, cases: Sequence[Case], z: Tensor, steps: Sequence[S
     return _continued(victim.model, z, steps, empty, asked)
 
 
-def _continued(model: Model, z: Tensor, steps: Sequence[Step], empty: Tensor, told: Tensor) -> Tensor:
+def _continued(model: Model, z: Tensor, steps: Sequence[Step], empty: Conditioning, told: Conditioning) -> Tensor:
     return torch.cat([ddim.finish(model, z[part], steps, empty, told[part]) for part in batches(model, len(z))])

@@ -55,7 +55,7 @@ def _revive(victim: Victim, settings: TuningSettings, prompts: Sequence[str], la
 def training(model: Model, mode: str, rank: int, random: Generator) -> Iterator[dict[str, nn.Parameter]]:
     """What is trained, by name; the network computes with it inside the block, and as before after it."""
     if mode == "full":
-        with Trainable(model, select(model.unet, "full")) as trainable:
+        with Trainable(model, select(model, "full")) as trainable:
             yield trainable.parameters
     else:
         added = additions(model, rank, random)

@@ -16,7 +16,7 @@ from excise.attacks.asking import sample
 from excise.attacks.inversion import InversionSettings
 from excise.attacks.victim import Victim
 from excise.concepts import Concept, PromptPair
-from excise.models import Model
+from excise.models import Conditioning, Model
 
 MARK = "*"
 """The word that stands for the learned row, as in textual inversion; its own row in the table stays as it is."""
@@ -53,8 +53,7 @@ class _Wording:
 
     @classmethod
     def of(cls, model: Model, pairs: Sequence[PromptPair]) -> _Wording:
-        tokenizer = model.pipeline.tokenizer
-        mark = tokenizer(MARK).input_ids[1:-1]
+        mark = model.tokenizer(MARK).input_ids[1:-1]
         prompts = [ids for ids in model.token_ids([pair.prompt for pair in pairs]) if ids.count(mark[0]) == 1]
         if len(mark) != 1 or not prompts:
             raise ValueError(f"concept inversion needs prompts in which {MARK!r} is one token; this tokenizer gives none")
@@ -71,7 +70,7 @@ def start(model: Model, settings: InversionSettings) -> Tensor:
     ids = model.token_ids([settings.init])[0][1:-1]
     if not ids:
         raise ValueError(f"init={settings.init!r} has no token")
-    return token_search.table(model)[ids].float().mean(0, keepdim=True).clone().requires_grad_(True)
+    return model.token_embeddings[ids].float().mean(0, keepdim=True).clone().requires_grad_(True)
 
 
 def _loss(model: Model, x: Tensor, wordings: Sequence[_Wording], row: Tensor, random: Generator) -> Tensor:
@@ -79,21 +78,21 @@ def _loss(model: Model, x: Tensor, wordings: Sequence[_Wording], row: Tensor, ra
     chosen = [int(torch.randint(len(wording.ids), (1,), generator=random)) for wording in wordings]
     ids = torch.stack([wording.ids[choice] for wording, choice in zip(wordings, chosen, strict=True)])
     marked = torch.stack([wording.marked[choice] for wording, choice in zip(wordings, chosen, strict=True)])
-    t = torch.randint(model.schedule.steps, (len(x),), generator=random)
+    t = model.path.draw(len(x), random)
     noise = torch.randn(x.shape, generator=random).to(x)
-    predicted = model.predict(model.schedule.add_noise(x, noise, t), t, conditioning(model, ids, marked, row))
-    return (predicted - model.schedule.target(x, noise, t)).float().square().mean()
+    predicted = model.predict(model.path.noised(x, noise, t), t, conditioning(model, ids, marked, row))
+    return (predicted - model.path.output(x, noise, t)).float().square().mean()
 
 
-def conditioning(model: Model, ids: Tensor, marked: Tensor, row: Tensor) -> Tensor:
-    """Text embeddings of prompts with the row at the marked places."""
-    rows = torch.where(marked[..., None], row.to(ids.device), token_search.table(model)[ids].float())
-    return token_search.encode_rows(model, ids, rows)
+def conditioning(model: Model, ids: Tensor, marked: Tensor, row: Tensor) -> Conditioning:
+    """Prompts with the row at the marked places."""
+    rows = torch.where(marked[..., None], row.to(ids.device), model.token_embeddings[ids].float())
+    return model.encode_rows(ids, rows)
 
 
 def _limit(model: Model, row: Tensor, largest: float | None) -> None:
     if largest is not None:
-        most = largest * float(token_search.table(model).float().norm(dim=1).max())
+        most = largest * float(model.token_embeddings.float().norm(dim=1).max())
         with torch.no_grad():
             row *= min(1.0, most / float(row.norm()))
 
@@ -106,4 +105,4 @@ def _test(victim: Victim, row: Tensor, step: int) -> None:
     with torch.no_grad():
         told = conditioning(model, torch.cat([a.ids for a in asked]), torch.cat([a.marked for a in asked]), row)
     notes = [{"step": step, "prompt": f"{MARK} = learned row", "masked": case.masked} for case in cases]
-    victim.submit(cases, sample(model, told, [case.seed for case in cases]), notes, told=told)
+    victim.submit(cases, sample(model, told, [case.seed for case in cases]), notes, told=told.tokens)

@@ -35,7 +35,7 @@ def attack(victim: Victim, settings: P4dSettings) -> None:
 def _variant(victim: Victim, settings: P4dSettings, variant: str, cases: Sequence[Case], iterations: int) -> None:
     model, randoms = victim.model, victim.draws.generators(cases, "p4d", variant)
     known = token_search.ordinary(model)
-    table = token_search.table(model).float()
+    table = model.token_embeddings.float()
     pool = Pool.of(victim, cases, settings.states, randoms)
     ids, free = _free(model, settings, variant, cases)
     counts = zip(free.sum(1).tolist(), randoms, strict=True)
@@ -69,12 +69,12 @@ class Pool:
     @classmethod
     def of(cls, victim: Victim, cases: Sequence[Case], states: int, randoms: Sequence[Generator]) -> Pool:
         model, x = victim.model, victim.original.targets(cases)
-        t = torch.stack([torch.randint(model.schedule.steps, (states,), generator=random) for random in randoms], 1)
+        t = torch.stack([model.path.draw(states, random) for random in randoms], 1)
         z, predicted = [], []
         with victim.original.acting(), torch.no_grad():
             wanted = encode(model, [case.wanted for case in cases])
             for times in t:
-                noised = model.schedule.add_noise(x, victim.draws.normal(randoms).to(x), times)
+                noised = model.path.noised(x, victim.draws.normal(randoms).to(x), times)
                 z.append(noised)
                 parts = [model.predict(noised[p], times[p], wanted[p]) for p in batches(model, len(cases))]
                 predicted.append(torch.cat(parts))
@@ -85,14 +85,14 @@ class Pool:
         z, t, wanted = self.z[part], self.t[part], self.predicted[part]
         pick = torch.cat([torch.randint(z.shape[1], (1,), generator=random) for random in randoms])
         each = torch.arange(len(z))
-        told = token_search.table(model).float()[ids].masked_scatter(free[..., None], rows)
-        predicted = model.predict(z[each, pick], t[each, pick], token_search.encode_rows(model, ids, told))
+        told = model.token_embeddings.float()[ids].masked_scatter(free[..., None], rows)
+        predicted = model.predict(z[each, pick], t[each, pick], model.encode_rows(ids, told))
         return (predicted - wanted[each, pick]).float().square().flatten(1).mean(1).sum()
 
 
 def _free(model: Model, settings: P4dSettings, variant: str, cases: Sequence[Case]) -> tuple[Tensor, Tensor]:
     """Token ids of every prompt and which of them are free."""
-    room = model.pipeline.tokenizer.model_max_length - 2
+    room = model.room
     if variant == "n":
         return token_search.inserted(model, [""] * len(cases), min(settings.tokens, room))
     parts = []

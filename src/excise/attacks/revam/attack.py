@@ -22,7 +22,7 @@ from excise.attacks.ddim import Step
 from excise.attacks.probe import Probe
 from excise.attacks.revam import RevamSettings, steering_policy
 from excise.attacks.victim import Victim
-from excise.models import Model
+from excise.models import Conditioning, Model
 from excise.models.guidance import guided, sampling_scale
 
 
@@ -96,7 +96,7 @@ class Rewards:
         _, shown = victim.original.concept_pictures(settings.pictures)
         _, others = victim.original.other_pictures(2 * settings.pictures)
         random, steps = victim.draws.generator("probe"), settings.probe_steps
-        self.probe: Probe = probe.train(shown, others, victim.model.schedule, random, steps=steps, lr=1e-3, power=2.0)
+        self.probe: Probe = probe.train(shown, others, victim.model.path, random, steps=steps, lr=1e-3, power=2.0)
         natural = statistics(torch.cat([shown, others]))
         self.usual, self.spread = natural.mean(0), natural.std(0) + 1e-6
 
@@ -111,15 +111,15 @@ class Rewards:
         with self.victim.original.acting(), torch.no_grad():
             words = encode(model, prompts)
             for share in self.LEVELS:
-                t = torch.full((len(x),), int(share * model.schedule.steps))
+                t = torch.full((len(x),), int(share * model.path.steps))
                 noise = torch.randn(x.shape[1:], generator=generator).to(x).expand_as(x)
-                z, target = model.schedule.add_noise(x, noise, t), model.schedule.target(x, noise, t)
+                z, target = model.path.noised(x, noise, t), model.path.output(x, noise, t)
                 for sign, part in ((1, words[: len(x)]), (-1, words[len(x) :])):
                     total += sign * _errors(model, z, t, part, target)
         return total
 
 
-def _errors(model: Model, z: Tensor, t: Tensor, words: Tensor, target: Tensor) -> Tensor:
+def _errors(model: Model, z: Tensor, t: Tensor, words: Conditioning, target: Tensor) -> Tensor:
     """Mean squared error of the network's output for each of the noised latents, (n,) on the CPU."""
     parts = [
         (model.predict(z[rows], t[rows], words[rows]) - target[rows]).float().square().flatten(1).mean(1)

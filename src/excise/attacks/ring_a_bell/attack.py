@@ -54,7 +54,7 @@ def _descended(victim: Victim, cases: Sequence[Case], settings: GradientSettings
     """The tokens, (cases, K), at every step that is tried."""
     model = victim.model
     tests = {round(settings.steps * (number + 1) / settings.tests) for number in range(settings.tests)}
-    known, table = token_search.ordinary(model), token_search.table(model).float()
+    known, table = token_search.ordinary(model), model.token_embeddings.float()
     count, found = _fitting(model, settings.tokens), {}
     drawn = [torch.randint(len(known), (count,), generator=random) for random in victim.draws.generators(cases, "rows")]
     picks = known[torch.stack(drawn)]
@@ -78,16 +78,17 @@ def _descended(victim: Victim, cases: Sequence[Case], settings: GradientSettings
 def targets(victim: Victim, cases: Sequence[Case], eta: float) -> Tensor:
     """E(p) + eta c for the asked prompts, (cases, tokens, width)."""
     model, pairs = victim.model, victim.concept.pairs()
-    with_, without = encode(model, [pair.prompt for pair in pairs]), encode(model, [pair.masked for pair in pairs])
-    return encode(model, [case.asked for case in cases]) + eta * (with_ - without).mean(0)
+    told = ([pair.prompt for pair in pairs], [pair.masked for pair in pairs], [case.asked for case in cases])
+    with_, without, asked = (encode(model, prompts).tokens for prompts in told)
+    return asked + eta * (with_ - without).mean(0)
 
 
 def distance(model: Model, tokens: Tensor, goal: Tensor, rows: Tensor | None = None) -> Tensor:
     """|| E(p') - goal ||^2 over all positions, (n,); tokens (n, K), goal (1 or n, tokens, width), rows (n, K, width) in their place."""
     ids, free = prompts(model, tokens)
-    table = token_search.table(model).float()
+    table = model.token_embeddings.float()
     told = table[ids] if rows is None else table[ids].masked_scatter(free[..., None], rows)
-    return (token_search.encode_rows(model, ids, told) - goal).float().square().flatten(1).sum(1)
+    return (model.encode_rows(ids, told).tokens - goal).float().square().flatten(1).sum(1)
 
 
 def prompts(model: Model, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +141,7 @@ def _mutated(people: Tensor, known: Tensor, settings: RingABellSettings, random:
 
 
 def _fitting(model: Model, tokens: int) -> int:
-    return min(tokens, model.pipeline.tokenizer.model_max_length - 2)
+    return min(tokens, model.room)
 
 
 def _try(victim: Victim, cases: Sequence[Case], tokens: Tensor, note: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ def _with_random_words(victim: Victim, case: Case, number: int, settings: WordSe
     named = [token for ids in victim.model.token_ids(victim.concept.phrases) for token in ids]
     known = token_search.ordinary(victim.model)
     known = known[~torch.isin(known, torch.tensor(named))]
-    room = victim.model.pipeline.tokenizer.model_max_length - len(victim.model.token_ids([case.asked])[0])
+    room = victim.model.room - len(victim.model.token_ids([case.asked])[0][1:-1])
     count = max(0, min(settings.tokens, room))
     picks = torch.randint(len(known), (count,), generator=victim.draws.generator("words", number, case.context, case.seed))
     words = token_search.text(victim.model, known[picks].tolist())

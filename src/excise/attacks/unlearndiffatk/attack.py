@@ -32,7 +32,7 @@ def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
     chances = torch.full((len(cases), settings.tokens, len(known)), 1 / len(known)).requires_grad_(True)
     optimizer = torch.optim.Adam([chances], lr=settings.lr, weight_decay=settings.weight_decay)
     tests = {round(iterations * (number + 1) / settings.tests) for number in range(settings.tests)}
-    stride = model.schedule.steps / settings.timesteps
+    stride = model.path.steps / settings.timesteps
     for iteration in range(iterations):
         t = int(stride * (settings.timesteps * iteration // iterations + 0.5))
         chances.grad = torch.zeros_like(chances)
@@ -50,11 +50,11 @@ def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
 
 def _loss(model: Model, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known: Tensor, t: int, noise: Tensor) -> Tensor:
     """Squared error of what is predicted of the noised pictures, summed over prompts."""
-    table = token_search.table(model).float()
+    table = model.token_embeddings.float()
     rows = table[ids].masked_scatter(free[..., None], (hot.to(table) @ table[known.to(table.device)]))
     times, noise = torch.full((len(x),), t), noise.to(x)
-    predicted = model.predict(model.schedule.add_noise(x, noise, times), times, token_search.encode_rows(model, ids, rows))
-    return (predicted - model.schedule.target(x, noise, times)).float().square().flatten(1).mean(1).sum()
+    predicted = model.predict(model.path.noised(x, noise, times), times, model.encode_rows(ids, rows))
+    return (predicted - model.path.output(x, noise, times)).float().square().flatten(1).mean(1).sum()
 
 
 def _test(victim: Victim, cases: Sequence[Case], tokens: Tensor, iteration: int) -> None:

@@ -15,7 +15,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
@@ -26,7 +25,6 @@ from excise.files import cache_folder, replacing, vacant, write_json
 from excise.models import Model
 from excise.models.context import tell_cut
 from excise.progress import Progress
-from excise.randomness import start_stream
 
 MANIFEST = "manifest.json"
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
@@ -248,20 +246,14 @@ def _chunks(items: Sequence[PromptItem], model: Model) -> Iterator[list[PromptIt
 
 def _make(model: Model, items: Sequence[PromptItem]) -> Tensor:
     """Pictures (b, 3, h, w) in 0–1 of items that are sampled alike. Raises ValueError for a size that the autoencoder cannot make."""
-    first, factor = items[0], model.pipeline.vae_scale_factor
+    first, factor = items[0], model.grain
     width, height = first.width or model.sampler.size, first.height or model.sampler.size
     if width % factor or height % factor:
         raise ValueError(f"picture {first.id} is {width}x{height} pixels, but the model makes multiples of {factor}")
-    shape = (model.latent_shape[0], height // factor, width // factor)
-    noise = [torch.randn(shape, generator=start_stream(item.seed)) for item in items]
-    *_, last = model.trajectory(
-        model.encode([item.prompt for item in items]),
-        torch.stack(noise).to(model.device, model.dtype),
-        steps=first.steps,
-        guidance_scale=first.guidance,
-        generators=model.step_noise([item.seed for item in items]),
-    )
-    return model.decode(last.latents)
+    return model.sample(
+        [item.prompt for item in items], [item.seed for item in items],
+        batch=len(items), steps=first.steps, guidance_scale=first.guidance, size=(height, width),
+    )  # fmt: skip
 
 
 def _save(picture: Tensor, path: Path) -> str:

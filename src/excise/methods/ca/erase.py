@@ -28,11 +28,11 @@ from excise.models import Model
 def erase(model: Model, concepts: Sequence[Concept], settings: CaSettings, run: Run) -> WeightEdit:
     """Make pictures of the anchor, then train the concept's prompts on them."""
 
-    trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
+    trainable = Trainable(model, subspaces.select(model, settings.parameters))
     bank = anchored(model, concepts, settings)
     anchors = learning_pictures(model, bank, settings, run, shows="masked")
     with trainable:
-        with start_token_detached(model.unet) if settings.detach_start else nullcontext():
+        with start_token_detached(model) if settings.detach_start else nullcontext():
             train(trainable, lambda round_: _round(model, bank, anchors, trainable, settings, run, round_), settings, run)
         deltas = trainable.deltas()
     return finish(model, deltas, "ca", concepts, settings, run)
@@ -48,7 +48,7 @@ def _round(
         clean, rows = anchors.draw(settings.batch, generator)
         noisy, noise, t = noised(model, clean, generator)
         if settings.variant == "noise":
-            target = model.schedule.target(clean, noise, t)
+            target = model.path.output(clean, noise, t)
         else:
             with trainable.untrained() if settings.teacher == "base" else torch.no_grad():
                 target = model.predict(noisy, t, bank.masked[rows])

@@ -41,7 +41,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: CureSettings, run
     for name, prompts in (("forget", [prompt for group in forget for prompt in group]), ("retain", retain)):
         rows = _rows(bank, prompts, settings.tokens)
         kept[f"kept_{name}"] = float(total.apply(rows).norm() / rows.norm()) if len(rows) else None
-    weights = ledger.weights(model, select(model.unet, "kv"))
+    weights = ledger.weights(model, select(model, "kv"))
     return ledger.finish(model, total.deltas(weights), run).with_measurements(kept)
 
 

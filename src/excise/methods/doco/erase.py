@@ -28,13 +28,13 @@ from excise.models import Model
 def erase(model: Model, concepts: Sequence[Concept], settings: DocoSettings, run: Run) -> WeightEdit:
     """Make pictures of the anchor, train the critic alone, then critic and model against each other."""
 
-    trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
+    trainable = Trainable(model, subspaces.select(model, settings.parameters))
     bank = anchored(model, concepts, settings)
     anchors = learning_pictures(model, bank, settings, run, shows="masked")
     critic = Critic(anchors.latents, settings.critic_lr, run.generator(3), entangled=settings.entangled)
     with trainable:
         prepare, adjust, after = _duel(model, bank, anchors, critic, trainable, settings, run)
-        with start_token_detached(model.unet) if settings.detach_start else nullcontext():
+        with start_token_detached(model) if settings.detach_start else nullcontext():
             train(trainable, prepare, settings, run, adjust=adjust, clips=False, after=after, state=critic.state)
         deltas = trainable.deltas()
     return finish(model, deltas, "doco", concepts, settings, run)
@@ -90,8 +90,8 @@ def predicted(
     clean, rows = anchors.draw(batch, generator)
     noisy, _, t = noised(model, clean, generator)
     with trainable.untrained():
-        real = model.schedule.to_sample(model.predict(noisy, t, bank.masked[rows]), noisy, t)
-    return real, model.schedule.to_sample(model.predict(noisy, t, bank.conditioned[rows]), noisy, t)
+        real = model.path.to_x0(model.predict(noisy, t, bank.masked[rows]), noisy, t)
+    return real, model.path.to_x0(model.predict(noisy, t, bank.conditioned[rows]), noisy, t)
 
 
 def clipped(gradients: Mapping[str, Tensor], limit: float | None) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EraseDiffSettings
     """Minimise keeping + lambda (forgetting - its minimum nearby)."""
 
     check_retained(model, concepts, settings)
-    trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
+    trainable = Trainable(model, subspaces.select(model, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")
     keep, texts = retained_pictures(model, concepts, settings, run)

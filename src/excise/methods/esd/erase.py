@@ -32,7 +32,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: EsdSettings, run:
     """Train until the concept's prompts predict what the frozen model predicts when guided away from the concept."""
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
-    with Trainable(model, subspaces.select(model.unet, VARIANTS[settings.variant])) as trainable:
+    with Trainable(model, subspaces.select(model, VARIANTS[settings.variant])) as trainable:
         train(trainable, lambda round_: _round(model, bank, trainable, settings, run, round_), settings, run)
         deltas = trainable.deltas()
     return finish(model, deltas, "esd", concepts, settings, run)
@@ -46,7 +46,7 @@ def _round(
     taught = bank
     if settings.erase_from is not None:
         tell_cut(model, [settings.erase_from])
-        taught = replace(bank, conditioned=model.encode([settings.erase_from]).expand_as(bank.conditioned))
+        taught = replace(bank, conditioned=model.encode([settings.erase_from]).expand(len(bank.conditioned)))
     visit = visits(model, taught, settings, run, round_, trainable.untrained if settings.sampler == "base" else nullcontext)
 
     def loss(step: int) -> Tensor:

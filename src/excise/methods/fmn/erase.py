@@ -10,7 +10,7 @@ from torch import Tensor
 from excise.concepts import Concept, apart
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
-from excise.erasure.attention import attention_maps, token_positions
+from excise.erasure.attention import token_positions
 from excise.erasure.make_edit import finish
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
@@ -26,7 +26,7 @@ from excise.models import Model
 def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run: Run) -> WeightEdit:
     """On noised pictures of the concept, make its words' attention small; predictions are not looked at."""
 
-    trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
+    trainable = Trainable(model, subspaces.select(model, settings.parameters))
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
     named = positions(model, bank, concepts, settings.end_token)
     shown = learning_pictures(model, bank, settings, run, shows="conditioned")
@@ -36,7 +36,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run:
             generator = run.generator(1, round_, step)
             clean, rows = shown.draw(settings.batch, generator)
             noisy, _, t = noised(model, clean, generator)
-            with attention_maps(model.unet) as maps:
+            with model.attention_maps() as maps:
                 model.predict(noisy, t, bank.conditioned[rows])
             return resteering(maps, named[rows]).mean()
 
@@ -51,7 +51,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run:
 def positions(model: Model, bank: PromptBank, concepts: Sequence[Concept], end: bool) -> Tensor:
     """Which tokens of every prompt name its concept, (pairs, tokens) bool. Raises ValueError for a prompt that has none."""
 
-    named = torch.zeros(bank.conditioned.shape[:2], dtype=torch.bool)
+    named = torch.zeros(bank.conditioned.tokens.shape[:2], dtype=torch.bool)
     for row, (pair, owner) in enumerate(zip(bank.pairs, bank.owner.tolist(), strict=True)):
         found = token_positions(model, pair.prompt, [bare(phrase) for phrase in concepts[owner].phrases], end=end)
         if not found:

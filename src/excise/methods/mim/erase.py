@@ -22,7 +22,7 @@ from excise.erasure.trainable import Trainable
 from excise.erasure.training import train
 from excise.erasure.wording import worded
 from excise.methods.mim import MimSettings, metric
-from excise.models import Model
+from excise.models import Conditioning, Model
 from excise.models.guidance import guided, sampling_scale
 
 LEVELS = 100
@@ -41,10 +41,10 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     )
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
     felt = metric.moment(model, bank, concepts, settings.metric, run.generator(2))
-    names = subspaces.select(model.unet, settings.parameters)
+    names = subspaces.select(model, settings.parameters)
     descent = None
     if felt is not None:
-        text = set(subspaces.select(model.unet, "kv"))
+        text = set(subspaces.select(model, "kv"))
         inverse = metric.inverse(felt, settings.ridge).to(model.device, torch.promote_types(model.dtype, torch.float32))
         descent = partial(metric.Steepest, inverse=inverse, reads_text=[name in text for name in names])
     with Trainable(model, names) as trainable:
@@ -77,7 +77,7 @@ def _begin(
     ridge = settings.ridge * float(felt.diagonal().mean())
     change = closed_form.redirect(rows, guides, strength, others, held, ridge).change()
     with torch.no_grad():
-        for name in subspaces.select(model.unet, "kv"):
+        for name in subspaces.select(model, "kv"):
             weight = trainable.parameters[name]
             weight.add_((weight.cpu().double() @ change).to(weight))
 
@@ -96,8 +96,8 @@ def _names(model: Model, concepts: Sequence[Concept], settings: MimSettings) -> 
 
 def _counterexamples(bank: PromptBank, settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
     """Of the counterexamples of each concept all rows, and those of what they are to be taken for, (n, width)."""
-    rest = bank.empty.expand_as(bank.masked) if settings.target == "null" else bank.masked
-    owner, told, masked = (part[len(bank.pairs) :] for part in (bank.owner, bank.conditioned, rest))
+    rest = bank.empty.expand(len(bank.masked)) if settings.target == "null" else bank.masked
+    owner, told, masked = (part[len(bank.pairs) :] for part in (bank.owner, bank.conditioned.tokens, rest.tokens))
     for index in owner.unique():
         yield told[owner == index].flatten(0, 1), masked[owner == index].flatten(0, 1)
 
@@ -155,11 +155,11 @@ def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, set
     return answer
 
 
-def _ask(model: Model, states: States, conditioning: Tensor) -> Tensor:
-    """The model's output for every state; conditioning has one row per prompt pair, or one for all."""
+def _ask(model: Model, states: States, conditioning: Conditioning) -> Tensor:
+    """The model's output for every state; conditioning has one prompt per pair, or one for all."""
 
-    def told(part: Tensor) -> Tensor:
-        return conditioning[states.row[part]] if len(conditioning) > 1 else conditioning.expand(len(part), -1, -1)
+    def told(part: Tensor) -> Conditioning:
+        return conditioning[states.row[part]] if len(conditioning) > 1 else conditioning.expand(len(part))
 
     parts = torch.arange(len(states)).split(model.batch(64))
     return torch.cat([model.predict(states.latents[part], states.t[part], told(part)) for part in parts])
@@ -170,7 +170,7 @@ def _student(model: Model, bank: PromptBank, states: States, rows: Tensor, setti
     x, t = states.latents[rows], states.t[rows]
     answer = model.predict(x, t, bank.conditioned[states.row[rows]])
     if settings.space == "guided":
-        empty = model.predict(x, t, bank.empty.expand(len(rows), -1, -1))
+        empty = model.predict(x, t, bank.empty.expand(len(rows)))
         answer = guided(empty, answer, sampling_scale(settings.guidance_scale))
     return answer
 
@@ -180,7 +180,7 @@ def _rest_loss(model: Model, bank: PromptBank, trainable: Trainable, states: Sta
 
     x, t = states.latents[rows], states.t[rows]
     half = len(rows) // 2
-    rest = torch.cat([bank.empty.expand(half, -1, -1), bank.masked[states.row[rows[half:]]]])
+    rest = Conditioning.join([bank.empty.expand(half), bank.masked[states.row[rows[half:]]]])
     with trainable.untrained():
         before = model.predict(x, t, rest)
     return (model.predict(x, t, rest) - before).square().mean()
@@ -192,7 +192,7 @@ def _weights(model: Model, t: Tensor, weight: str) -> Tensor:
     if weight == "simple":
         return torch.ones_like(t, dtype=torch.float64)
     if weight == "log_snr":  # T/2 |d log-SNR / dt| in noise space, up to a constant
-        value = model.schedule.log_snr_weight(t) * model.schedule.epsilon_scale(t)
+        value = model.path.log_snr_weight(t) * model.path.noise_scale(t)
     else:
-        value = 1 - model.schedule.alphas_cumprod[t]
+        _, value = model.path.squares(t)
     return value / value.mean()

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from excise.concepts import Concept, apart
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import PROMPTS, declared_words, random_prompts, random_strings, words_of
-from excise.models import Model
+from excise.models import Conditioning, Model
 
 Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
 
@@ -33,7 +33,8 @@ def moment(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Me
     """
     if kind == "none":
         return None
-    rows = torch.cat([bank.empty, _others(model, bank, concepts, kind, generator)]).flatten(0, 1).cpu().double()
+    others = _others(model, bank, concepts, kind, generator)
+    rows = Conditioning.join([bank.empty, others]).tokens.flatten(0, 1).cpu().double()
     return rows.T @ rows / len(rows)
 
 
@@ -49,8 +50,8 @@ def root(felt: Tensor) -> Tensor:
     return (vectors * values.clamp_min(0).sqrt()).T
 
 
-def _others(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor:
-    """Encoded prompts of which no concept to erase is part, (n, tokens, width)."""
+def _others(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Conditioning:
+    """Encoded prompts of which no concept to erase is part."""
     if kind == "rest":
         return bank.masked
     if kind == "vocabulary":

@@ -27,7 +27,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: ReceSettings, run
     """
 
     ledger = Ledger.of(model, "rece", concepts, settings, same=[k for k in ReceSettings.model_fields if k != "preserve"])
-    weights = ledger.weights(model, select(model.unet, "kv"))
+    weights = ledger.weights(model, select(model, "kv"))
     held = preserved(model, ledger.concepts, [entry.settings.preserve for entry in ledger.entries])
     pairs = [pair for concept in ledger.concepts for pair in worded(concept, settings.wording, settings.guide)]
     prompts = [text for pair in pairs for text in (pair.prompt, pair.masked)]

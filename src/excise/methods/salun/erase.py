@@ -26,7 +26,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SalUnSettings, ru
 
     if settings.retain_weight:
         check_retained(model, concepts, settings)
-    trainable = Trainable(model, subspaces.select(model.unet, settings.parameters))
+    trainable = Trainable(model, subspaces.select(model, settings.parameters))
     bank = PromptBank.of_pairs(model, redirected(model, concepts, settings.wording, settings.pseudo))
     forget = learning_pictures(model, bank, settings, run, shows="conditioned")
     retained = retained_pictures(model, concepts, settings, run) if settings.retain_weight else None
@@ -74,7 +74,7 @@ def saliency(
         noisy, noise, t = noised(model, clean, run.generator(4, number))
         empty, own = predictions(model, noisy, t, bank.empty, bank.conditioned[forget.rows[part]])
         guided = own + settings.mask_guidance * (own - empty)
-        mean_squares(guided - model.schedule.target(clean, noise, t)).mean().backward()
+        mean_squares(guided - model.path.output(clean, noise, t)).mean().backward()
     run.progress("saliency", len(batches), len(batches))
     found = {
         name: parameter.grad.abs() if parameter.grad is not None else torch.zeros_like(parameter)

@@ -33,10 +33,10 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SddSettings, run:
         raise ValueError(
             f"joined={settings.joined} puts {len(concepts)} names into one prompt, and {rest[names]!r} is cut off; erase fewer at once"
         )
-    together = model.encode([names]).expand_as(bank.conditioned)
+    together = model.encode([names]).expand(len(bank.conditioned))
     shown = replace(bank, conditioned=together) if settings.joined == "states" else bank
     taught = replace(bank, conditioned=together) if settings.joined == "student" else bank
-    with Trainable(model, subspaces.select(model.unet, settings.parameters)) as trainable:
+    with Trainable(model, subspaces.select(model, settings.parameters)) as trainable:
         teacher = {name: parameter.detach().clone() for name, parameter in trainable.parameters.items()}
 
         def follow() -> None:
@@ -62,7 +62,7 @@ def _round(
     def loss(step: int) -> Tensor:
         states = visit(step)
         with torch.no_grad():  # the student as it is now: nothing holds it to the base
-            target = model.predict(states.latents, states.t, taught.empty.expand(len(states), -1, -1))
+            target = model.predict(states.latents, states.t, taught.empty.expand(len(states)))
         return mean_squares(model.predict(states.latents, states.t, taught.conditioned[states.row]) - target).mean()
 
     return loss

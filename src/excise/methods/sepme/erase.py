@@ -24,6 +24,7 @@ from excise.erasure.wording import preserved, worded
 from excise.methods.sepme import SepmeSettings
 from excise.methods.sepme.shifts import Shifts, leakage, null_space
 from excise.models import Model
+from excise.models.path import per_row
 
 MOMENTUM, EARLIEST = 0.9, 10
 """Of the running mean that stops the training (alpha), and the step (from 0) that it may stop after at the earliest."""
@@ -58,7 +59,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
     shared = settings.variant != "separate"  # weights: then no prompt of one concept names another
     targets = [_target(model, concept, settings, run) for concept in (apart(concepts) if shared else concepts)]
     if whole:
-        with Trainable(model, select(model.unet, "attn2")) as trainable:
+        with Trainable(model, select(model, "attn2")) as trainable:
             _train(
                 model,
                 targets,
@@ -73,7 +74,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
         groups = [targets] if settings.variant == "joint" else [[target] for target in targets]
         parts: dict[str, Any] = {}
         for number, group in enumerate(groups):
-            with Shifts(model, select(model.unet, "kv"), {t.label: bases[t.label] for t in group}, settings.beta) as shifts:
+            with Shifts(model, select(model, "kv"), {t.label: bases[t.label] for t in group}, settings.beta) as shifts:
                 _train(model, group, shifts, settings, _part(run, number, len(groups)), shifts.changes)
                 parts |= shifts.parts()
         edit = WeightEdit.of_parts(parts, manifest(model, "sepme", concepts, settings, run))
@@ -100,7 +101,7 @@ def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSet
     for concept in concepts:
         kept = {text for other in others if other.label != concept.label for text in _prompts(other, concept, settings)}
         texts = {"", *preserved(model, [concept], [settings.protect]), *kept} - set(concept.phrases)
-        found[concept.label] = model.encode(sorted(texts)).flatten(0, 1)  # sorted: the same set, the same bits
+        found[concept.label] = model.encode(sorted(texts)).tokens.flatten(0, 1)  # sorted: the same set, the same bits
     return found
 
 
@@ -137,7 +138,7 @@ def correlation(
         now_empty, now = predictions(model, noisy, t, *texts)
     else:
         now_empty, now = empty, model.predict(noisy, t, texts[1])  # the empty prompt cannot feel the shifts
-    before = model.schedule.epsilon_scale(t).to(own).view(-1, 1, 1, 1) * (own - empty)
+    before = per_row(model.path.noise_scale(t), own) * (own - empty)
     return ((now - now_empty) * before).mean(), ((own - empty) * before).mean()
 
 

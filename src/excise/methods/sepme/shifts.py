@@ -47,9 +47,9 @@ class Shifts:
     def __init__(self, model: Model, names: Sequence[str], bases: Mapping[str, Tensor], beta: float) -> None:
         self.beta = beta
         self.bases = {label: basis.to(model.device, torch.float32) for label, basis in bases.items()}
-        self.layers = {name: model.unet.get_submodule(name.removeprefix("unet.").removesuffix(".weight")) for name in names}
+        self.layers = model.layers(names)
         self.parameters: dict[str, nn.Parameter] = {
-            f"{name}:{label}": nn.Parameter(torch.zeros(len(layer.weight), len(basis), device=model.device))  # type: ignore[arg-type]
+            f"{name}:{label}": nn.Parameter(torch.zeros(len(layer.weight), len(basis), device=model.device))
             for label, basis in self.bases.items()
             for name, layer in self.layers.items()
         }

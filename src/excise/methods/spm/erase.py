@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -22,7 +21,7 @@ from excise.erasure.training import train
 from excise.erasure.wording import worded
 from excise.methods.spm import SpmSettings
 from excise.methods.spm.transport import transport
-from excise.models import Model
+from excise.models import Conditioning, Model
 
 
 def erase(model: Model, concepts: Sequence[Concept], settings: SpmSettings, run: Run) -> AdapterEdit:
@@ -42,16 +41,16 @@ def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> 
     """Train one adapter on the model as it is."""
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None)])
-    membrane = Membrane(model.unet, concept.label, run.generator(5))
-    with Injection(model.unet, [membrane.factors], membrane.strengths):
+    membrane = Membrane(model, concept.label, run.generator(5))
+    with Injection(model.denoiser, [membrane.factors], membrane.strengths):
         train(membrane, lambda round_: _round(model, bank, membrane, settings, run, round_), settings, run)
     factors = {
-        f"unet.{name}": Factors(f.up.detach().cpu().clone(), f.down.detach().cpu().clone())
+        f"{model.prefix}.{name}": Factors(f.up.detach().cpu().clone(), f.down.detach().cpu().clone())
         for name, f in membrane.factors.items()
     }
     found = transport(model, concept, bank, settings.transport, run.generator(7))
     if settings.empty_strength == "prompt":
-        found = replace(found, empty=bank.empty.float().cpu())
+        found = replace(found, empty=bank.empty.tokens.float().cpu())
     return Adapter(factors, found)
 
 
@@ -63,12 +62,12 @@ class Membrane:
     on  whether it acts; the network without it is the frozen original
     """
 
-    def __init__(self, unet: nn.Module, label: str, generator: Generator) -> None:
+    def __init__(self, model: Model, label: str, generator: Generator) -> None:
 
         self.on = True
         self.factors: dict[str, Factors] = {}
         self.parameters: dict[str, nn.Parameter] = {}
-        for name, layer in adaptable(unet).items():
+        for name, layer in model.adaptable().items():
             shape, device = (1, *layer.weight.shape[1:]), layer.weight.device
             bound = layer.weight[0].numel() ** -0.5  # Kaiming's uniform law with a = sqrt(5)
             down = nn.Parameter(((2 * torch.rand(shape, generator=generator) - 1) * bound).to(device))
@@ -82,18 +81,6 @@ class Membrane:
         return torch.full((len(conditioning), 1), float(self.on), device=conditioning.device)
 
 
-def adaptable(unet: nn.Module) -> dict[str, Any]:
-    """The linear layers and convolutions inside transformer blocks, by name."""
-
-    return {
-        f"{outer}.{inner}": layer
-        for outer, block in unet.named_modules()
-        if type(block).__name__ == "Transformer2DModel"
-        for inner, layer in block.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d)
-    }
-
-
 def _round(
     model: Model, bank: PromptBank, membrane: Membrane, settings: SpmSettings, run: Run, round_: int
 ) -> Callable[[int], Tensor]:
@@ -101,10 +88,10 @@ def _round(
 
     visit = visits(model, bank, settings, run, round_)
 
-    def original(*asked: Tensor) -> tuple[Tensor, ...]:
+    def original(x: Tensor, t: Tensor, *asked: Conditioning) -> tuple[Tensor, ...]:
         membrane.on = False
         with torch.no_grad():
-            answer = predictions(model, *asked)
+            answer = predictions(model, x, t, *asked)
         membrane.on = True
         return answer
 
@@ -116,9 +103,11 @@ def _round(
         if not settings.anchors or not settings.anchor_weight:
             return erasing
         picks = torch.arange(settings.anchors) % len(states)
-        anchors = random_anchors(prompts[picks], run.generator(6, round_, step))
+        named = prompts[picks]
+        drawn = random_anchors(named.tokens, run.generator(6, round_, step))
         if settings.interleaved:
-            anchors[::2] = bank.empty
+            drawn[::2] = bank.empty.tokens
+        anchors = named.with_tokens(drawn)
         (before,) = original(x[picks], t[picks], anchors)
         return erasing + settings.anchor_weight * mean_squares(model.predict(x[picks], t[picks], anchors) - before).mean()
 

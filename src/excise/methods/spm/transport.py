@@ -13,7 +13,7 @@ from excise.concepts import Concept
 from excise.edits.adapter import Transport
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import random_prompts
-from excise.models import Model
+from excise.models import Conditioning, Model
 
 
 def transport(
@@ -26,13 +26,14 @@ def transport(
     cosine      the largest cosine with a plain phrase, as published; never near 0, for all prompts share much
     off         always 1
     """
-    always = Transport.always(*bank.empty.shape[1:])
+    always = Transport.always(*bank.empty.tokens.shape[1:])
     if kind == "off":
         return always
     if kind == "cosine":
-        return replace(always, prompts=model.encode(concept.phrases).float().cpu())
-    others = model.encode(random_prompts(model, concept, 512, generator))
-    weight, bias = discriminant(bank.conditioned.cpu(), torch.cat([bank.empty, bank.masked, others]).unique(dim=0).cpu())
+        return replace(always, prompts=model.encode(concept.phrases).tokens.float().cpu())
+    random = model.encode(random_prompts(model, concept, 512, generator))
+    others = Conditioning.join([bank.empty, bank.masked, random]).tokens.unique(dim=0).cpu()
+    weight, bias = discriminant(bank.conditioned.tokens.cpu(), others)
     return replace(always, weight=weight, bias=bias)
 
 

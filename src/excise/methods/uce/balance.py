@@ -75,12 +75,12 @@ def shown(model: Model, latents: Tensor, attributes: Sequence[str], generator: G
     text = model.encode(attributes)
     errors = torch.zeros(len(latents), len(attributes), dtype=torch.float64)
     for level in range(LEVELS):
-        t = torch.full((len(latents),), int((level + 0.5) / LEVELS * model.schedule.steps))
+        t = torch.full((len(latents),), int((level + 0.5) / LEVELS * model.path.steps))
         noise = torch.randn(latents.shape, generator=generator).to(latents.device, latents.dtype)
-        noisy = model.schedule.add_noise(latents, noise, t)
+        noisy = model.path.noised(latents, noise, t)
         for number in range(len(attributes)):
-            output = model.predict(noisy, t, text[number].expand(len(latents), -1, -1))
-            error = (model.schedule.to_epsilon(output, noisy, t) - noise).cpu().double().square().flatten(1).sum(1)
+            output = model.predict(noisy, t, text[number].expand(len(latents)))
+            error = (model.path.to_noise(output, noisy, t) - noise).cpu().double().square().flatten(1).sum(1)
             errors[:, number] += error
     return torch.bincount(errors.argmin(1), minlength=len(attributes)).double() / len(latents)
 
@@ -88,12 +88,11 @@ def shown(model: Model, latents: Tensor, attributes: Sequence[str], generator: G
 def _pictures(model: Model, edit: WeightEdit | None, prompt: str, count: int, generator: Generator) -> Tensor:
     """Finished latents of a prompt, with an edit on if there is one."""
     seeds = torch.randint(2**31, (count,), generator=generator).tolist()
-    text = model.encode([prompt]).expand(count, -1, -1)
+    text = model.encode([prompt]).expand(count)
     if edit is not None:
         edit.apply(model)
     try:
-        *_, last = model.trajectory(text, model.start_noise(seeds), generators=model.step_noise(seeds))
+        return model.latents(text, seeds, batch=count)
     finally:
         if edit is not None:
             edit.remove(model)
-    return last.latents

@@ -28,7 +28,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: UceSettings, run:
 
     def solve(settings: UceSettings) -> WeightEdit:
         ledger = Ledger.of(model, "uce", concepts, settings, same=_SHARED)
-        return ledger.finish(model, _deltas(model, ledger, ledger.weights(model, select(model.unet, "kv"))), run)
+        return ledger.finish(model, _deltas(model, ledger, ledger.weights(model, select(model, "kv"))), run)
 
     if settings.pushes is not None and (not settings.attributes or len(settings.pushes) != len(concepts)):
         raise ValueError(f"pushes need attributes, and a row for each of the {len(concepts)} concepts")

@@ -1,0 +1,85 @@
+"""Which families of models there are, and what each offers to methods and attacks (no torch here).
+
+A family is one file in this folder, with a class derived from `Model`, and one entry in `FAMILIES`. Nothing outside `models` knows its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from excise.models.names import model_index
+
+if TYPE_CHECKING:
+    from excise.models.model import Model
+
+Offer = Literal["entrances", "attention maps", "U-Net", "token embeddings", "diffusion path"]
+"""What a method or an attack may need of a model beside what all have:
+
+entrances         linear maps that read text and no picture (`Model.entrances`)
+attention maps    layers in which pictures attend to text alone (`Model.attention_maps`)
+U-Net             the published subspaces of a U-Net, such as its cross-attention, and its transformer blocks' layers (`Model.adaptable`)
+token embeddings  one text encoder that embeds tokens, which can be given embeddings of no token (`Model.encode_embedded`)
+diffusion path    noise and picture whose squared factors add up to 1, as DDIM has it
+"""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models.
+
+    name     what lists and errors call it
+    pipeline the diffusers class that `model_index.json` names
+    home     file in this folder, and the class in it
+    offers   what methods and attacks can count on
+    files    whether single `.safetensors` checkpoints can be of it
+    """
+
+    name: str
+    pipeline: str
+    home: tuple[str, str]
+    offers: frozenset[Offer]
+    files: bool = False
+
+    def model(self) -> type[Model]:
+        """Its class; loads torch."""
+        file, name = self.home
+        found: type[Model] = getattr(importlib.import_module(f"{__name__}.{file}"), name)
+        return found
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "Stable Diffusion 1.x and 2.x",
+        pipeline="StableDiffusionPipeline",
+        home=("stable_diffusion", "StableDiffusion"),
+        offers=frozenset({"entrances", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
+        files=True,
+    ),
+)
+
+
+def family_of(where: Path | str) -> Family:
+    """The family of a diffusers folder, a single checkpoint file or a hub id, without loading a weight.
+
+    Raises ValueError for a pipeline that is not supported, or what `model_index` raises.
+    """
+    if isinstance(where, Path) and where.is_file():
+        return next(family for family in FAMILIES if family.files)
+    kind = model_index(where).get("_class_name")
+    found = next((family for family in FAMILIES if family.pipeline == kind), None)
+    if found is None:
+        known = ", ".join(f"{family.pipeline} ({family.name})" for family in FAMILIES)
+        raise ValueError(f"{where} holds a {kind}; supported: {known}")
+    return found
+
+
+def check_offers(where: Path | str, who: str, needs: Sequence[Offer]) -> None:
+    """Raise ValueError if a model is of a family that lacks what a method or an attack needs; `who` is what the error calls it."""
+    family = family_of(where) if needs else None
+    missing = [need for need in needs if family is not None and need not in family.offers]
+    if family is not None and missing:
+        raise ValueError(f"{who} needs {' and '.join(missing)}, which {family.name} does not have")

@@ -1,0 +1,182 @@
+"""The networks of a model: how words are encoded, where they enter, what is predicted. Each family says how its own are asked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from excise.models.conditioning import Conditioning
+from excise.models.entrances import Entrance
+from excise.models.path import Path
+from excise.models.precision import bfloat16_arithmetic
+from excise.models.wrappers import own_layers, own_parameters, unwrapped
+
+
+class Networks(ABC):
+    """A pipeline's networks as the rest of the package sees them; a family's class says what the abstract members are.
+
+    pipeline the diffusers pipeline; its components are shared, not copied
+    mixed    compute the denoiser's predictions in bfloat16, with the weights as they are
+    """
+
+    parts: ClassVar[Mapping[str, str]]
+    """Every network of the pipeline, and its class: {"vae": "diffusers.AutoencoderKL"}."""
+    editable: ClassVar[tuple[str, ...]]
+    """Those that an edit may change, the denoiser first. Their names begin the names of tensors in edit files."""
+
+    def __init__(self, pipeline: Any, *, mixed: bool = False) -> None:
+        self.pipeline = pipeline
+        self.mixed = mixed
+        for part in self.parts:
+            getattr(pipeline, part).eval().requires_grad_(False)
+
+    # What a family says of its networks
+
+    @abstractmethod
+    def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
+        """What the denoiser is told by prompts, one a row, in the model's dtype.
+
+        All have equally many token rows, however long they are; prompts longer than the context are cut (`left_out`).
+        """
+
+    @abstractmethod
+    def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt as `encode` sees it: start and end included, padding left out."""
+
+    @property
+    @abstractmethod
+    def room(self) -> int:
+        """Tokens of a prompt that it reads."""
+
+    @abstractmethod
+    def left_out(self, prompts: Sequence[str]) -> dict[str, str]:
+        """The end that `encode` cuts off each prompt that is longer than that, by prompt, in the order given."""
+
+    @abstractmethod
+    def words(self) -> list[str]:
+        """The words of letters alone that its tokenizer has as one token, sorted."""
+
+    @property
+    @abstractmethod
+    def entrances(self) -> tuple[Entrance, ...]:
+        """Where words enter the denoiser, in network order."""
+
+    @abstractmethod
+    def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """The denoiser's output as the pipeline's sampler takes it, at timesteps as the sampler counts them."""
+
+    def in_subspace(self, name: str, subspace: str) -> bool:
+        """Whether a parameter of the denoiser, by its name in the network, belongs to a subspace that the family knows."""
+        return False
+
+    def attention_maps(self) -> AbstractContextManager[list[Tensor]]:
+        """A list that a forward pass fills: attention probabilities (b, heads, pixels, tokens) of every layer in which pictures attend to
+        text alone, with gradients. Families that offer "attention maps" have it."""
+        raise NotImplementedError
+
+    @property
+    def token_embeddings(self) -> Tensor:
+        """What the text encoder takes its tokens for, (vocabulary, width). Families that offer "token embeddings" have it."""
+        raise NotImplementedError
+
+    def encode_rows(self, ids: Tensor, rows: Tensor) -> Conditioning:
+        """What `encode` would give if the text encoder took tokens for other rows; gradients flow to them, no weight is touched.
+
+        ids  (prompts, tokens) int64, filled up to the context's length: where the prompt ends is read from them
+        rows (prompts, tokens, width), in the place of `token_embeddings[ids]`
+
+        Families that offer "token embeddings" have it.
+        """
+        raise NotImplementedError
+
+    def adaptable(self) -> dict[str, Any]:
+        """The linear layers and convolutions of the transformer blocks, by their names in the denoiser: what adapters are put on."""
+        raise NotImplementedError
+
+    # What follows from that
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that is asked at every step, whatever its class."""
+        return self.components[self.prefix]
+
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        """The networks that an edit may change, out of what was wrapped around them, by the prefix of their tensors in edit files."""
+        return {name: unwrapped(getattr(self.pipeline, name)) for name in self.editable}
+
+    @property
+    def text_encoders(self) -> list[nn.Module]:
+        """The networks that read prompts."""
+        return [network for name, network in self.components.items() if name != self.prefix]
+
+    @property
+    def tokenizer(self) -> Any:
+        """What reads prompts as tokens."""
+        return self.pipeline.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        network: Any = self.denoiser
+        return network.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        network: Any = self.denoiser
+        return network.dtype
+
+    @property
+    def precision(self) -> str:
+        """How it computes, as `load` calls it: float32, float16, bfloat16 or mixed."""
+        return "mixed" if self.mixed else str(self.dtype).removeprefix("torch.")
+
+    @cached_property
+    def path(self) -> Path:
+        """Its noise path."""
+        return Path.of(self.pipeline.scheduler)
+
+    @property
+    def prefix(self) -> str:
+        """What the canonical names of the denoiser's tensors begin with."""
+        return self.editable[0]
+
+    def subspace(self, name: str) -> list[str]:
+        """Canonical names of the denoiser's parameters that a subspace holds, in network order; empty where the family has no such one.
+
+        "kv" is the entrances of the tokens, "full" everything.
+        """
+        if name == "kv":
+            return [entrance.weight for entrance in self.entrances if entrance.reads == "tokens"]
+        parameters = own_parameters(self.denoiser)
+        return [f"{self.prefix}.{own}" for own in parameters if name == "full" or self.in_subspace(own, name)]
+
+    def layers(self, weights: Iterable[str]) -> dict[str, Any]:
+        """The denoiser's layers that have these weights, by the weights' canonical names."""
+        known = own_layers(self.denoiser)
+        return {weight: known[weight.partition(".")[2].rpartition(".")[0]] for weight in weights}
+
+    # Predictions
+
+    def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's raw output, shape of `x` (b, c, h, w): what `path` converts.
+
+        t (b,) timesteps as the sampler counts them: 0-999 int64, or 1000 sigma on straight paths; conditioning of b prompts.
+        """
+        with bfloat16_arithmetic(self.device) if self.mixed else nullcontext():
+            output = self._output(x, t.to(x.device), conditioning)
+        return output.to(x.dtype) if self.mixed else output
+
+    @contextmanager
+    def unrounded(self) -> Iterator[None]:
+        """Predictions in the weights' own dtype inside the block, also of a mixed model: where small differences are what matters."""
+        mixed, self.mixed = self.mixed, False
+        try:
+            yield
+        finally:
+            self.mixed = mixed
