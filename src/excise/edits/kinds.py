@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from excise.edits.adapter import AdapterEdit
-from excise.edits.edit import TENSORS, Edit, read_files
-from excise.edits.manifest import Kind
+from excise.edits.edit import Edit, read_files
+from excise.edits.manifest import TENSORS, Kind
 from excise.edits.weight_edit import WeightEdit
 
 KINDS: dict[Kind, type[Edit]] = {kind.kind: kind for kind in (WeightEdit, AdapterEdit)}
