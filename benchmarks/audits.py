@@ -22,7 +22,7 @@ from excise.attacks.engine import REVISION
 from excise.attacks.verdict import difference, share, standard
 from excise.files import read_json, write_json, write_text
 from excise.jobs.audit import audit
-from excise.jobs.bench_grid import Cell, Gold, grid
+from excise.jobs.bench_grid import Gold, PlannedCell, grid
 from excise.jobs.erase import erase
 from excise.jobs.processes import in_processes
 from excise.models.names import check_never_saw, describe, resolve
@@ -67,7 +67,7 @@ class Plan:
     dtype: str
     gold: Mapping[str, str]
 
-    def __call__(self, cell: Cell, progress: Progress = silent) -> str | None:
+    def __call__(self, cell: PlannedCell, progress: Progress = silent) -> str | None:
         try:
             if not (self.folder("edits", cell) / "edit.json").is_file():
                 self._erase(cell, progress)
@@ -81,11 +81,11 @@ class Plan:
             return f"{type(error).__name__}: {error}"
         return None
 
-    def folder(self, what: str, cell: Cell) -> Path:
+    def folder(self, what: str, cell: PlannedCell) -> Path:
         """Of the cell's "edits" or "audits"."""
         return self.out / what / cell.path(Path()).relative_to("cells").with_suffix("")
 
-    def finished(self, cell: Cell) -> bool:
+    def finished(self, cell: PlannedCell) -> bool:
         """Whether the audit is there, of the edit that is there, with everything that is asked for now."""
         files = self.folder("audits", cell) / "audit.json", self.folder("edits", cell) / "edit.json"
         if not all(file.is_file() for file in files):
@@ -101,19 +101,19 @@ class Plan:
         )
         return of == wanted and manifest["settings"] == cell.about["settings"] and asked.items() <= there.items()
 
-    def compared(self, cell: Cell) -> bool | None:
+    def compared(self, cell: PlannedCell) -> bool | None:
         """Whether the audit that is there has a gold standard; None: there is no audit."""
         file = self.folder("audits", cell) / "audit.json"
         return "gold" in read_json(file)["plain"] if file.is_file() else None
 
-    def _erase(self, cell: Cell, progress: Progress) -> None:
+    def _erase(self, cell: PlannedCell, progress: Progress) -> None:
         erase(
             cell.task.label, model=self.model, method=cell.entrant.method.name, settings=cell.about["settings"],
             out=self.folder("edits", cell), seed=cell.seed, resume=True, evaluate=False, measure=False, dtype=self.dtype,
             progress=progress,
         )  # fmt: skip
 
-    def _check_settings(self, cell: Cell) -> None:
+    def _check_settings(self, cell: PlannedCell) -> None:
         folder, settings = self.folder("edits", cell), cell.about["settings"]
         before = read_json(folder / "edit.json")["settings"]
         changed = [f"{key} {before.get(key)}, now {value}" for key, value in settings.items() if before.get(key) != value]
@@ -161,7 +161,7 @@ def audits(
     _claim(
         out / "audits.json", {"model": model, "dtype": dtype, "seed": seed, "prompts": prompts, "revision": REVISION}, weights
     )
-    errors: dict[Cell, str] = {}
+    errors: dict[PlannedCell, str] = {}
     missing = [cell for cell in cells if not plan.finished(cell)]
     with closing(_made(plan, missing, jobs)) as made:
         for number, (cell, error) in enumerate(made, 1):
@@ -187,7 +187,7 @@ def _claim(path: Path, about: dict[str, Any], weights: dict[str, str]) -> None:
     write_json(path, {"about": {**about, "weights": {**earlier, **weights}}, "rows": [], "cells": []})
 
 
-def _made(plan: Plan, cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, Any]]:
+def _made(plan: Plan, cells: Sequence[PlannedCell], jobs: int) -> Iterator[tuple[PlannedCell, Any]]:
     """Every cell with what went wrong, as they are made."""
     if jobs > 1 and cells:
         yield from in_processes(plan, cells, min(jobs, len(cells)))
@@ -195,7 +195,7 @@ def _made(plan: Plan, cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, 
         yield from ((cell, plan(cell)) for cell in cells)
 
 
-def _write(plan: Plan, cells: Sequence[Cell], errors: Mapping[Cell, str]) -> list[dict[str, Any]]:
+def _write(plan: Plan, cells: Sequence[PlannedCell], errors: Mapping[PlannedCell, str]) -> list[dict[str, Any]]:
     """Both files, from the audits that are whole."""
     done = [cell for cell in cells if cell not in errors and plan.finished(cell)]
     found = {cell: read_json(plan.folder("audits", cell) / "audit.json") for cell in done}
@@ -210,7 +210,7 @@ def _write(plan: Plan, cells: Sequence[Cell], errors: Mapping[Cell, str]) -> lis
     return table
 
 
-def rows(found: Mapping[Cell, Mapping[str, Any]], attacks: Sequence[str]) -> Iterator[dict[str, Any]]:
+def rows(found: Mapping[PlannedCell, Mapping[str, Any]], attacks: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A row per method and attack, that without attack first, from audits."""
     for method in dict.fromkeys(cell.entrant.text for cell in found):
         own = [audit for cell, audit in found.items() if cell.entrant.text == method]

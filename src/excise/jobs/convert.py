@@ -87,13 +87,9 @@ convert = function(ConvertRequest, run)
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """JSON files that are named, or in folders that are; each once."""
-    seen: set[Path] = set()
-    for path in paths:
-        for file in _below(path) if path.is_dir() else (path,):
-            if file.resolve() not in seen:
-                seen.add(file.resolve())
-                yield file
+    """JSON files that are named, or in folders that are; each once, and of a link the file that it points to."""
+    below = (file for path in paths for file in (_below(path) if path.is_dir() else (path,)))
+    return iter(dict.fromkeys(file.resolve() for file in below))
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -102,8 +98,7 @@ def _below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(place) / name for name in sorted(files) if name.endswith(".json") and not name.startswith("."))
-        yield from (path for path in paths if not path.is_symlink())
+        yield from (Path(place) / name for name in sorted(files) if name.endswith(".json") and not name.startswith("."))
 
 
 def _converted(function: Callable[[Content], dict[str, Any]], content: Content, path: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from excise.requests.request import Request
 class ConvertRequest(Request):
     """Rewrite result files of earlier versions in place, in the form that this version reads; no number changes.
 
-    Files of today's form and files of somebody else are left as they are, and so are hidden folders, models and links. Every file is read
-    before the first one is written, and each is written all or nothing.
+    Files of today's form and files of somebody else are left as they are, and so are hidden folders, models and links to folders. Every
+    file is read before the first one is written, and each is written all or nothing.
 
     Returns how many files of each kind there were. Raises FileNotFoundError for a path that is not there, ValueError, naming the file, for
     one that is damaged: then nothing was changed.
