@@ -84,7 +84,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         audits = read(options.folder, options.concepts)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     if missing := [method for method in options.methods or () if method not in audits]:
         parser.error(f"not audited on all of these concepts: {', '.join(missing)}; there are {', '.join(audits)}")

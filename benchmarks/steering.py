@@ -95,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         print("\n".join(table(read(options.audits, options.folders))))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from excise.figures import Figure, Record
+from excise.figures import Figure, ResultRecord
 from excise.results.result_file import Facts, ResultFile
 
 Control = Literal["neutral", "gold"]
@@ -16,7 +16,7 @@ Verdict = Literal["revived", "not revived", "adds nothing", "cannot tell", "no c
 PlainVerdict = Literal["erased", "not erased", "no control"]
 
 
-class Success(Record):
+class Success(ResultRecord):
     """How often a model shows the concept.
 
     pre    prompts that show it without any attack
@@ -46,7 +46,7 @@ class Success(Record):
         return self
 
 
-class Plain(Record):
+class Plain(ResultRecord):
     """What the models show without any attack, and whether the concept is gone there."""
 
     erased: Success
@@ -54,7 +54,7 @@ class Plain(Record):
     verdict: PlainVerdict
 
 
-class Effort(Record):
+class Effort(ResultRecord):
     """How much of what was asked for the budget paid for: tries of every prompt, or training steps.
 
     least_budget, whole_budget  U-Net calls that one step takes, and all of them
@@ -66,7 +66,7 @@ class Effort(Record):
     whole_budget: int | None = None
 
 
-class Round(Record):
+class Round(ResultRecord):
     """Prompts that were tried in one way: how many showed the concept, of how many. `how` says what was set."""
 
     how: Facts
@@ -74,7 +74,7 @@ class Round(Record):
     tried: int
 
 
-class Finding(Record):
+class Finding(ResultRecord):
     """How the best picture of a prompt came about.
 
     prompt what the model was asked, if words made the picture
@@ -87,7 +87,7 @@ class Finding(Record):
     how: Facts
 
 
-class CaseOutcome(Record):
+class CaseOutcome(ResultRecord):
     """What became of one prompt.
 
     pre, success whether it shows the concept without attack, and in the end
@@ -137,7 +137,7 @@ class Outcome(Success):
         return Success.of(self.pre, self.broken + self.untried, self.rate.n)
 
 
-class Compared(Record):
+class Compared(ResultRecord):
     """The erased model beside its controls, under one attack.
 
     above for each control how much more often the erased model shows the concept, with Newcombe's interval
@@ -183,7 +183,7 @@ class AttackResult(ResultFile):
         return self.model_copy(update={"compared": found.model_copy(update={"erased": erased, "controls": controls})})
 
 
-class AuditedEdit(Record):
+class AuditedEdit(ResultRecord):
     """An edit that was audited: its method, what it erases, the hash of its file or of its tensors."""
 
     method: str
@@ -191,7 +191,7 @@ class AuditedEdit(Record):
     sha256: str
 
 
-class AuditSetup(Record):
+class AuditSetup(ResultRecord):
     """Everything that an audit's results depend on, beside the attacks.
 
     base         fingerprint of the base model, in the precision of the audit

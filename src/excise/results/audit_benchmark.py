@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from excise.figures import Figure, Record
+from excise.figures import Figure, ResultRecord
 from excise.results.audit import Control, Success
 from excise.results.result_file import ResultFile
 
 
-class VerdictCount(Record):
+class VerdictCount(ResultRecord):
     """For how many concepts a verdict was given; "not measured" where the attack could not be made."""
 
     verdict: str
     count: int
 
 
-class PooledAttack(Record):
+class PooledAttack(ResultRecord):
     """One attack on one method's erasures, pooled over concepts.
 
     concepts how many are pooled; for the others `notes` says why there is nothing
@@ -36,7 +36,7 @@ class PooledAttack(Record):
     seconds: float | None = None
 
 
-class AuditedErasure(Record):
+class AuditedErasure(ResultRecord):
     """Whether a method's erasure of a concept was audited, or what went wrong."""
 
     method: str
@@ -45,7 +45,7 @@ class AuditedErasure(Record):
     error: str | None = None
 
 
-class BenchmarkSetup(Record):
+class BenchmarkSetup(ResultRecord):
     """What all audits have in common.
 
     weights hashes of the base ("base") and of the gold standards, by concept
