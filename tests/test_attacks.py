@@ -33,7 +33,7 @@ from excise.erasure.training_pictures import generated_latents
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.models.names import resolve
-from excise.results.audit import Control, Effort, Success
+from excise.results.audit import Control, Effort, Outcome, Success
 from pages import outcome
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -195,6 +195,17 @@ class TestContract:
     def test_a_budget_that_is_too_small_is_no_result(self, name: str, shared: Model) -> None:
         found = run(name, shared, AuditedModel("neutral", neutral=True), NEVER, budget=3).outcome
         assert found.untried == COUNT and found.calls <= 3 and not found.rounds
+
+
+@pytest.mark.parametrize("name", ["inversion", "revam", "p4d", "few-shot", "lora"])
+def test_what_diverges_is_still_a_result(name: str, shared: Model) -> None:
+    """A file holds finite numbers only: what an attack says of a row that blew up is left out."""
+    concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
+    plain = PlainPictures.of(shared, subject, concept, Seen(NEVER), COUNT, 0)
+    shown = generated_latents(shared, [case.wanted for case in plain.cases], [case.seed for case in plain.cases], run=Run())
+    chosen = chosen_by(name, {**SMALL[name], "lr": 1e30})
+    found = assault(chosen, shared, subject, concept, plain, Seen(NEVER), shown=shown).outcome
+    assert found.untried == 0 and Outcome.model_validate_json(found.model_dump_json()) == found
 
 
 class TestDriver:

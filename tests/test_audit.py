@@ -407,7 +407,7 @@ def test_words_say_what_the_budget_did_not_pay_for() -> None:
         attack("seeds", untried=3, tries=Effort(paid=2, asked=8)), attack("lora", iterations=Effort(paid=4, asked=4)),
         attack("revam", iterations=Effort(paid=5, asked=9)), neutral=0,
     ))  # fmt: skip
-    assert told[2:5] == [
+    assert told[3:6] == [
         f"{get('seeds').title}: the budget ended before 3 of 24 prompts were tried",
         "RevAm: 5 of 9 iterations, all that the budget paid for",
         f"{get('seeds').title}: 2 of 8 tries of every prompt, all that the budget paid for",
