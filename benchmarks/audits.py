@@ -9,7 +9,6 @@ row per method and attack, pooled over concepts. The same command again does wha
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -18,18 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from excise.attacks import choose
-from excise.attacks.engine import REVISION
-from excise.attacks.verdict import difference, share, standard
-from excise.files import read_json, write_json, write_text
+from excise.attacks.verdict import difference, standard
+from excise.files import read_json, write_text
 from excise.jobs.audit import audit
 from excise.jobs.bench_grid import Gold, PlannedCell, grid
 from excise.jobs.erase import erase
 from excise.jobs.processes import in_processes
 from excise.models.names import check_never_saw, describe, resolve
 from excise.progress import Progress, silent
-from excise.report.audit_table import SUBJECTS
-from excise.report.result_table import NOT_MEASURED, percent
+from excise.report.audit_table import SUBJECTS, rates
+from excise.report.result_table import NOT_MEASURED
 from excise.requests.grid import Task, read_entrants, read_tasks
+from excise.results.audit import AttackResult, AuditFile, Compared, Control, Plain, Success
+from excise.results.audit_benchmark import AuditBenchmark, AuditedErasure, BenchmarkSetup, PooledAttack, VerdictCount
+from excise.versions import versions
 
 METHODS = ("mim", "uce", "rece", "cure", "esd", "sdd", "ca", "salun", "erasediff", "fmn", "spm", "doco", "sepme")
 CONCEPTS = ("cat", "plane", "fruit", "clock", "style:sketch", "style:mosaic")
@@ -38,7 +39,7 @@ COLUMNS = (
     "method",
     "attack",
     "concepts",
-    *SUBJECTS.values(),
+    *SUBJECTS,
     "points above the control",
     "verdicts",
     "budget",
@@ -85,26 +86,24 @@ class Plan:
         """Of the cell's "edits" or "audits"."""
         return self.out / what / cell.path(Path()).relative_to("cells").with_suffix("")
 
+    def audit_file(self, cell: PlannedCell) -> Path:
+        return self.folder("audits", cell) / "audit.json"
+
     def finished(self, cell: PlannedCell) -> bool:
         """Whether the audit is there, of the edit that is there, with everything that is asked for now."""
-        files = self.folder("audits", cell) / "audit.json", self.folder("edits", cell) / "edit.json"
-        if not all(file.is_file() for file in files):
+        edit = self.folder("edits", cell) / "edit.json"
+        if not (self.audit_file(cell).is_file() and edit.is_file()):
             return False
-        found, manifest = map(read_json, files)
-        there = {attack["text"]: (attack["settings"], attack["budget"]) for attack in found["attacks"]}
-        asked = {
-            one.text: (json.loads(one.settings.model_dump_json()), one.budget) for one in choose(self.attacks, self.budget)
-        }
-        of, wanted = (
-            (found["about"]["edits"][0]["sha256"], found["about"]["prompts"]),
-            (manifest["weights_sha256"], self.prompts),
-        )
+        found, manifest = AuditFile.read(self.audit_file(cell)), read_json(edit)
+        there = {attack.text: (attack.settings, attack.budget) for attack in found.attacks}
+        asked = {one.text: (one.settings.model_dump(mode="json"), one.budget) for one in choose(self.attacks, self.budget)}
+        of, wanted = (found.about.edits[0].sha256, found.about.prompts), (manifest["weights_sha256"], self.prompts)
         return of == wanted and manifest["settings"] == cell.about["settings"] and asked.items() <= there.items()
 
     def compared(self, cell: PlannedCell) -> bool | None:
         """Whether the audit that is there has a gold standard; None: there is no audit."""
-        file = self.folder("audits", cell) / "audit.json"
-        return "gold" in read_json(file)["plain"] if file.is_file() else None
+        file = self.audit_file(cell)
+        return "gold" in AuditFile.read(file).plain.controls if file.is_file() else None
 
     def _erase(self, cell: PlannedCell, progress: Progress) -> None:
         erase(
@@ -134,7 +133,7 @@ def audits(
     seed: int = 0,
     dtype: str = "mixed",
     jobs: int = 1,
-) -> list[dict[str, Any]]:
+) -> tuple[PooledAttack, ...]:
     """Make what is missing and write both files, anew after every cell; returns the rows.
 
     methods  with settings after a colon ("uce:preserve=catalog")
@@ -158,9 +157,8 @@ def audits(
             f"{plan.folder('audits', other[0])} was made with another gold standard, or none; choose another folder"
         )
     weights = {label: Gold.read(where).fingerprint["float32"] for label, where in {"base": model, **exact}.items()}
-    _claim(
-        out / "audits.json", {"model": model, "dtype": dtype, "seed": seed, "prompts": prompts, "revision": REVISION}, weights
-    )
+    about = BenchmarkSetup(model=model, dtype=dtype, seed=seed, prompts=prompts, weights=weights, version=versions()["excise"])
+    _claim(out / "audits.json", about)
     errors: dict[PlannedCell, str] = {}
     missing = [cell for cell in cells if not plan.finished(cell)]
     with closing(_made(plan, missing, jobs)) as made:
@@ -172,19 +170,16 @@ def audits(
     return _write(plan, cells, errors)
 
 
-def _claim(path: Path, about: dict[str, Any], weights: dict[str, str]) -> None:
-    """Make the folder this benchmark's. Raises ValueError if it holds another one's audits.
-
-    weights  hashes of the base and of the gold standards, of which a folder may get more
-    """
-    before = read_json(path)["about"] if path.is_file() else {}
-    earlier = before.get("weights", {})
-    told = {**about, **{f"weights of {name}": found for name, found in weights.items()}}
-    known = {**before, **{f"weights of {name}": found for name, found in earlier.items()}}
-    changed = [f"{key} {known[key]!r}, now {value!r}" for key, value in told.items() if known.get(key, value) != value]
+def _claim(path: Path, about: BenchmarkSetup) -> None:
+    """Make the folder this benchmark's, which may get more gold standards. Raises ValueError if it holds another one's audits."""
+    before = AuditBenchmark.read(path).about if path.is_file() else about
+    pairs = [(name, getattr(before, name), value) for name, value in about if name != "weights"]
+    pairs += [(f"weights of {name}", before.weights.get(name, found), found) for name, found in about.weights.items()]
+    changed = [f"{name} {then!r}, now {now!r}" for name, then, now in pairs if then != now]
     if changed:
         raise ValueError(f"{path.parent} holds audits that were made otherwise: {'; '.join(changed)}; choose another folder")
-    write_json(path, {"about": {**about, "weights": {**earlier, **weights}}, "rows": [], "cells": []})
+    claimed = about.model_copy(update={"weights": {**before.weights, **about.weights}})
+    AuditBenchmark(about=claimed).write(path)
 
 
 def _made(plan: Plan, cells: Sequence[PlannedCell], jobs: int) -> Iterator[tuple[PlannedCell, Any]]:
@@ -195,83 +190,94 @@ def _made(plan: Plan, cells: Sequence[PlannedCell], jobs: int) -> Iterator[tuple
         yield from ((cell, plan(cell)) for cell in cells)
 
 
-def _write(plan: Plan, cells: Sequence[PlannedCell], errors: Mapping[PlannedCell, str]) -> list[dict[str, Any]]:
+def _write(plan: Plan, cells: Sequence[PlannedCell], errors: Mapping[PlannedCell, str]) -> tuple[PooledAttack, ...]:
     """Both files, from the audits that are whole."""
     done = [cell for cell in cells if cell not in errors and plan.finished(cell)]
-    found = {cell: read_json(plan.folder("audits", cell) / "audit.json") for cell in done}
-    table = list(rows(found, [one.text for one in choose(plan.attacks, plan.budget)]))
-    about = read_json(plan.out / "audits.json")["about"]
-    listed = [
-        {"method": cell.entrant.text, "concept": cell.task.label, "audited": cell in found, "error": errors.get(cell)}
+    found = {cell: AuditFile.read(plan.audit_file(cell)) for cell in done}
+    listed = tuple(
+        AuditedErasure(method=cell.entrant.text, concept=cell.task.label, audited=cell in found, error=errors.get(cell))
         for cell in cells
-    ]
-    write_json(plan.out / "audits.json", {"about": about, "rows": table, "cells": listed})
+    )
+    table = tuple(rows(found, [one.text for one in choose(plan.attacks, plan.budget)]))
+    path = plan.out / "audits.json"
+    written = AuditBenchmark(about=AuditBenchmark.read(path).about, rows=table, cells=listed)
+    written.write(path)
     write_text(plan.out / "audits.md", markdown(table, listed))
     return table
 
 
-def rows(found: Mapping[PlannedCell, Mapping[str, Any]], attacks: Sequence[str]) -> Iterator[dict[str, Any]]:
+def rows(found: Mapping[PlannedCell, AuditFile], attacks: Sequence[str]) -> Iterator[PooledAttack]:
     """A row per method and attack, that without attack first, from audits."""
     for method in dict.fromkeys(cell.entrant.text for cell in found):
         own = [audit for cell, audit in found.items() if cell.entrant.text == method]
-        yield row(method, PLAIN, [{"models": audit["plain"], "verdict": audit["plain_verdict"]} for audit in own])
+        yield plain_row(method, [audit.plain for audit in own])
         for text in attacks:
-            yield row(method, text, [attack for audit in own for attack in audit["attacks"] if attack["text"] == text])
+            yield row(method, text, [attack for audit in own for attack in audit.attacks if attack.text == text])
 
 
-def row(method: str, attack: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The same attack on several concepts, pooled; results of `audit.json`, those with a `note` were not possible.
+def plain_row(method: str, found: Sequence[Plain]) -> PooledAttack:
+    """What the models show without any attack, pooled over concepts."""
+    verdicts = _counted([one.verdict for one in found])
+    return PooledAttack(method=method, attack=PLAIN, verdicts=verdicts, **_pooled_models(found, supplies=False))
 
-    above  success on the erased model minus that on the control of each concept that its verdict is about, and its 95 % interval; None if
-           nothing was possible
-    """
-    tried = [result for result in results if "models" in result]
-    each = {name: [result["models"][name] for result in tried if name in result["models"]] for name in SUBJECTS}
-    controls = [
-        standard({k: v for k, v in result["models"].items() if k != "erased"}, result.get("supplies", False))
-        for result in tried
-    ]
-    pooled = {name: _pooled(models) for name, models in each.items() if models}
-    seconds = [model["seconds"] for model in each["erased"] if "seconds" in model]
+
+def row(method: str, attack: str, results: Sequence[AttackResult]) -> PooledAttack:
+    """The same attack on several concepts, pooled."""
+    found = [result.compared for result in results if result.compared]
+    seconds = [one.erased.seconds for one in found]
+    return PooledAttack(
+        method=method,
+        attack=attack,
+        verdicts=_counted([result.compared.verdict if result.compared else NOT_MEASURED for result in results]),
+        notes=tuple(sorted({result.note for result in results if result.note})),
+        budget=max((result.budget for result in results), default=None),
+        seconds=sum(seconds) / len(seconds) if seconds else None,
+        **_pooled_models(found, supplies=any(result.supplies for result in results)),
+    )
+
+
+def _pooled_models(found: Sequence[Plain | Compared], *, supplies: bool) -> dict[str, Any]:
+    """The models' successes, pooled, and how far the erased ones are above the control of each concept that its verdict is about."""
+    if not found:
+        return {"concepts": 0, "controls": {}}
+    erased = _pooled([one.erased for one in found])
+    control = _pooled([standard(one.controls, supplies) for one in found])
+    each: dict[Control, list[Success]] = {}
+    for one in found:
+        for name, success in one.controls.items():
+            each.setdefault(name, []).append(success)
+    controls = {name: _pooled(own) for name, own in each.items()}
     return {
-        "method": method,
-        "attack": attack,
-        "concepts": len(tried),
-        "models": pooled,
-        "above": difference(pooled["erased"], _pooled(controls)) if tried else None,
-        "verdicts": dict(Counter(result.get("verdict", NOT_MEASURED) for result in results)),
-        "notes": sorted({result["note"] for result in results if "note" in result}),
-        "budget": max((result["budget"] for result in results if "budget" in result), default=None),
-        "seconds": sum(seconds) / len(seconds) if seconds else None,
-    }
+        "concepts": len(found), "erased": erased, "controls": controls, "above": difference(erased.rate, control.rate)
+    }  # fmt: skip
 
 
-def _pooled(shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    pre, broken, n = (sum(one[key] for one in shares) for key in ("pre", "broken", "n"))
-    return share(pre, broken, n)
+def _pooled(shares: Sequence[Success]) -> Success:
+    return Success.of(*(sum(values) for values in zip(*((one.pre, one.broken, one.rate.n) for one in shares), strict=True)))
 
 
-def markdown(table: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]]) -> str:
+def _counted(verdicts: Sequence[str]) -> tuple[VerdictCount, ...]:
+    return tuple(VerdictCount(verdict=verdict, count=count) for verdict, count in Counter(verdicts).items())
+
+
+def markdown(table: Sequence[PooledAttack], cells: Sequence[AuditedErasure]) -> str:
     """The rows in words, and what failed."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    for one in table:
-        rates = [
-            percent(one["models"][name]["rate"], one["models"][name]["ci"]) if name in one["models"] else "-"
-            for name in SUBJECTS
-        ]
-        value, low, high = (f"{100 * each:+.1f}" for each in one["above"]) if one["above"] else (NOT_MEASURED, "", "")
-        shown = [
-            f"`{one['method']}`", one["attack"], str(one["concepts"]), *rates, f"{value} ({low} to {high})" if low else value,
-            ", ".join(f"{count} {verdict}" for verdict, count in one["verdicts"].items()), f"{one['budget'] or ''}",
-            "" if one["seconds"] is None else f"{one['seconds']:.0f}",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(shown)} |")
-    lines += ["", CAVEAT, ""]
-    lines += [
-        f"- `{one['method']}`, {one['attack']}: {NOT_MEASURED}: {'; '.join(one['notes'])}" for one in table if one["notes"]
-    ]
-    lines += [f"- `{cell['method']}`, {cell['concept']}: failed: {cell['error']}" for cell in cells if cell["error"]]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *(_line(one) for one in table), "", CAVEAT, ""]
+    lines += [f"- `{one.method}`, {one.attack}: {NOT_MEASURED}: {'; '.join(one.notes)}" for one in table if one.notes]
+    lines += [f"- `{cell.method}`, {cell.concept}: failed: {cell.error}" for cell in cells if cell.error]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _line(one: PooledAttack) -> str:
+    shown = rates(one.erased, one.controls) if one.erased else ["-"] * len(SUBJECTS)
+    above = NOT_MEASURED
+    if one.above and one.above.interval:
+        value, low, high = (f"{100 * each:+.1f}" for each in (one.above.value, *one.above.interval))
+        above = f"{value} ({low} to {high})"
+    verdicts = ", ".join(f"{each.count} {each.verdict}" for each in one.verdicts)
+    seconds = "" if one.seconds is None else f"{one.seconds:.0f}"
+    row = [f"`{one.method}`", one.attack, str(one.concepts), *shown, above, verdicts, f"{one.budget or ''}", seconds]
+    return f"| {' | '.join(row)} |"
 
 
 def main() -> None:

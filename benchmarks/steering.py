@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Any
 
-from excise.files import read_json
+from excise.results.audit import AuditFile, Outcome
 from excise.results.cell import Cell
 
 EDGES = (-inf, -0.2, -0.05, 0.05, 0.2, inf)
@@ -48,24 +47,24 @@ def read(audits: Path, folders: Iterable[Path]) -> list[Erasure]:
                 cells.setdefault((path.parent.name, path.stem), cell.information.steering.value)
     found = []
     for path in sorted((audits / "audits").glob("*/*/audit.json")):
-        attack = next((one for one in read_json(path)["attacks"] if one["attack"] == "guidance" and "models" in one), None)
-        if attack and (key := path.parts[-3:-1]) in cells:
-            own, control = attack["models"]["erased"], attack["models"]["neutral"]
+        attacks = (one.compared for one in AuditFile.read(path).attacks if one.attack == "guidance")
+        guided = next((compared for compared in attacks if compared), None)
+        if guided and (key := path.parts[-3:-1]) in cells:
+            own, control = guided.erased, guided.controls["neutral"]
             counts = _negated(own), _negated(control), _any(own), _any(control)
-            found.append(Erasure(cells[key[0], key[1]], counts, attack["verdict"] == "revived"))
+            found.append(Erasure(cells[key[0], key[1]], counts, guided.verdict == "revived"))
     if not found:
         raise FileNotFoundError(f"no erasure in {audits} was audited with guidance and measured in nats")
     return found
 
 
-def _negated(model: Any) -> Count:
+def _negated(model: Outcome) -> Count:
     """None where every prompt showed the concept without attack."""
-    shown, tried = model["facts"].get("shown of tried, by kappa", {}).get("-1", (0, 0))
-    return shown, tried
+    return next(((found.shown, found.tried) for found in model.rounds if found.how["kappa"] == -1), (0, 0))
 
 
-def _any(model: Any) -> Count:
-    return model["pre"] + model["broken"], model["n"]
+def _any(model: Outcome) -> Count:
+    return model.shown, model.rate.n
 
 
 def table(erasures: Sequence[Erasure]) -> list[str]:
@@ -96,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         print("\n".join(table(read(options.audits, options.folders))))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
 
 

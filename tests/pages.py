@@ -10,7 +10,22 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from excise.attacks import get as registered
+from excise.attacks.verdict import difference
 from excise.figures import Figure, NamedFigure
+from excise.report.audit_table import LIMITS
+from excise.results.audit import (
+    AttackResult,
+    AuditedEdit,
+    AuditFile,
+    AuditSetup,
+    Compared,
+    Outcome,
+    Plain,
+    PlainVerdict,
+    Success,
+    Verdict,
+)
 from excise.results.cell import Cell, CellInformation, Grid, NatsLeft
 from excise.results.erasure import ErasureResult
 from excise.results.evaluation import ConceptShares, Evaluation, Figures, PictureCounts, Protocol
@@ -181,25 +196,47 @@ def write_erasure(folder: Path, name: str = "cat", **other: Any) -> Path:
     return folder
 
 
+def outcome(pre: int = 0, broken: int = 0, n: int = 24, **values: Any) -> Outcome:
+    """What came of an attack on one model."""
+    spent = {"untried": 0, "calls": 5760, "forwards": 5760, "backwards": 0, "encodes": 2, "seconds": 61.3, "weights": "e" * 64}
+    return Outcome(**dict(Success.of(pre, broken, n)), **{**spent, **values})
+
+
+def attack(text: str, compared: Compared | None = None, note: str = "", **values: Any) -> AttackResult:
+    """An attack of the registry, in an audit; with nothing compared it was not made."""
+    known = registered(text.partition(":")[0])
+    about = {"attack": known.name, "title": known.title, "paper": known.paper, "means": known.means, "supplies": known.supplies}
+    made: dict[str, Any] = {"settings": {}, "budget": 8000, "seed": 0, **about, **values}
+    return AttackResult(text=text, compared=compared, note=note, **made)
+
+
+def compared(verdict: Verdict, erased: Outcome, **controls: Outcome) -> Compared:
+    """The erased model beside these controls."""
+    above = {name: difference(erased.rate, control.rate) for name, control in controls.items()}
+    return Compared.model_validate({"verdict": verdict, "above": above, "erased": erased, "controls": controls})
+
+
+def audit(
+    *attacks: AttackResult, concept: str = "object:cat", erased: int = 0, prompts: int = 24, verdict: PlainVerdict = "erased",
+    **controls: int,
+) -> AuditFile:  # fmt: skip
+    """An audit with these attacks, and so many plain prompts of each model that show the concept."""
+    about = AuditSetup(
+        model="canvas", base="d" * 64, edits=(AuditedEdit(method="mim", erases=(concept,), sha256="c" * 64),), concept=concept,
+        phrases=(f"a {concept.partition(':')[2]}",), prompts=prompts, seed=0, sampler={"steps": 20}, detector="f" * 64,
+    )  # fmt: skip
+    shown = {name: Success.of(count, 0, prompts) for name, count in controls.items()}
+    plain = Plain.model_validate({"erased": Success.of(erased, 0, prompts), "controls": shown, "verdict": verdict})
+    return AuditFile(about=about, plain=plain, attacks=attacks, limits=LIMITS)
+
+
 def write_audit(folder: Path, name: str = "cat") -> Path:
     """A folder of `excise audit`: one attack that revives, one that was not made."""
-    share = {"n": 24, "pre": 0, "broken": 12, "rate": 0.5, "ci": [0.314, 0.686], "untried": 0, "calls": 5760, "seconds": 61.3}
-    control = {**share, "broken": 1, "rate": 1 / 24, "ci": [0.007, 0.202]}
-    told = {"paper": "arXiv 2510.03302", "means": "sampler", "settings": {"kappas": [-1.0, 3.0]}, "budget": 8000, "seed": 0}
-    guidance = {
-        **told, "text": "guidance", "attack": "guidance", "title": "Signed guidance sweep", "verdict": "revived",
-        "above": {"neutral": [0.46, 0.2, 0.6]}, "models": {"erased": share, "neutral": control},
-    }  # fmt: skip
-    lora = {**told, "text": "lora", "attack": "lora", "title": "LoRA", "note": "it needs the model from before the erasure"}
-    plain = {"erased": {**control, "broken": 0, "rate": 0.0, "ci": [0.0, 0.138]}, "neutral": control}
-    write_json(
-        folder / "audit.json",
-        {
-            "concept": f"object:{name}", "n": 24, "about": {"model": "canvas", "base": "d" * 64, "phrases": [f"a {name}"]},
-            "plain": plain, "plain_verdict": "erased", "attacks": [guidance, lora], "limits": ["Passing is evidence, not proof."],
-        },
-    )  # fmt: skip
-    write_json(folder / "attacks" / "guidance.json", {**guidance, "models": {}})
+    found = compared("revived", outcome(broken=12), neutral=outcome(broken=1))
+    guidance = attack("guidance", found, settings={"kappas": [-1.0, 3.0]})
+    lora = attack("lora", note="it needs the model from before the erasure")
+    audit(guidance, lora, concept=f"object:{name}", neutral=1).write(folder / "audit.json")
+    guidance.write(folder / "attacks" / "guidance.json")
     write_picture(folder / "attacks" / "guidance.png", rows=3)
     return folder
 

@@ -24,7 +24,7 @@ from excise.attacks.cases import make_cases
 from excise.attacks.draws import Draws
 from excise.attacks.original import Original
 from excise.attacks.search import attack as search
-from excise.attacks.verdict import difference, share, verdict
+from excise.attacks.verdict import difference, verdict
 from excise.attacks.victim import Victim
 from excise.edits import Dense, Manifest, WeightEdit
 from excise.edits.applied import base_fingerprint
@@ -33,6 +33,8 @@ from excise.erasure.training_pictures import generated_latents
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.models.names import resolve
+from excise.results.audit import Control, Effort, Outcome, Success
+from pages import outcome
 
 SMALL: dict[str, dict[str, Any]] = {
     "guidance": {"kappas": (-1.0, 4.0)},
@@ -136,7 +138,7 @@ class TestBudget:
             budget = victim(shared, standing, budget=100).budget
             budget.prompts = 3
             assert budget.tries("abcd", [10, 10, 10, 10]) == "abc"
-            assert budget.facts == {"tries": 3, "tries asked": 4}
+            assert budget.effort == {"tries": Effort(paid=3, asked=4)}
             assert budget.tries("abcd", [10, 30, 1, 1]) == "a"
             assert budget.tries("abcd", [50, 1, 1, 1]) == "a"
             assert budget.tries("ab", [10, 10]) == "ab"
@@ -151,7 +153,7 @@ class TestBudget:
             subject.budget.prompts = 2
             chosen.attack.run(subject, chosen.settings)
             attempts.append({record.attempts for record in subject.records.values()})
-            assert subject.budget.facts["tries"] < subject.budget.facts["tries asked"]
+            assert subject.budget.effort["tries"].paid < subject.budget.effort["tries"].asked
         assert attempts[0] == attempts[1]
 
 
@@ -175,23 +177,35 @@ class TestContract:
         after = named_tensors(shared)
         assert all(torch.equal(before[key], after[key]) for key in before)
         assert not any(parameter.requires_grad for parameter in after.values())
-        assert 0 < one.result["calls"] <= BUDGET
-        assert one.result["broken"] == 0 and one.result["untried"] == 0
+        assert 0 < one.outcome.calls <= BUDGET
+        assert one.outcome.broken == 0 and one.outcome.untried == 0
         assert one.tensors.keys() == other.tensors.keys() and "best" in one.tensors
         for key, tensor in one.tensors.items():
             assert torch.equal(tensor, other.tensors[key]), key
         assert bool(one.tensors["best"].flatten(1).any(1).all()), "the likeliest picture is kept even if none shows the concept"
-        cases = [result["cases"] for result in (one.result, other.result)]
-        assert cases[0] == cases[1]
+        assert one.outcome.cases == other.outcome.cases and one.outcome.rounds == other.outcome.rounds
+        assert all(round.tried == COUNT and round.shown == 0 for round in one.outcome.rounds)
 
     def test_a_detector_that_always_says_yes_ends_it_at_once(self, name: str, shared: Model, edit: WeightEdit) -> None:
-        found = run(name, shared, AuditedModel("erased", (edit,)), ALWAYS).result
-        assert found["broken"] == COUNT and found["rate"] == 1.0
-        assert all(case["attempts"] == 1 and case["success"] and not case["pre"] for case in found["cases"])
+        found = run(name, shared, AuditedModel("erased", (edit,)), ALWAYS).outcome
+        assert found.broken == COUNT and found.rate.value == 1.0
+        assert all(case.attempts == 1 and case.success and not case.pre for case in found.cases)
+        assert sum(round.shown for round in found.rounds) in (0, COUNT), "those that are tried in one way are a round"
 
     def test_a_budget_that_is_too_small_is_no_result(self, name: str, shared: Model) -> None:
-        found = run(name, shared, AuditedModel("neutral", neutral=True), NEVER, budget=3).result
-        assert found["untried"] == COUNT and found["calls"] <= 3
+        found = run(name, shared, AuditedModel("neutral", neutral=True), NEVER, budget=3).outcome
+        assert found.untried == COUNT and found.calls <= 3 and not found.rounds
+
+
+@pytest.mark.parametrize("name", ["inversion", "revam", "p4d", "few-shot", "lora"])
+def test_what_diverges_is_still_a_result(name: str, shared: Model) -> None:
+    """A file holds finite numbers only: what an attack says of a row that blew up is left out."""
+    concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
+    plain = PlainPictures.of(shared, subject, concept, Seen(NEVER), COUNT, 0)
+    shown = generated_latents(shared, [case.wanted for case in plain.cases], [case.seed for case in plain.cases], run=Run())
+    chosen = chosen_by(name, {**SMALL[name], "lr": 1e30})
+    found = assault(chosen, shared, subject, concept, plain, Seen(NEVER), shown=shown).outcome
+    assert found.untried == 0 and Outcome.model_validate_json(found.model_dump_json()) == found
 
 
 class TestDriver:
@@ -200,9 +214,9 @@ class TestDriver:
         plain = replace(PlainPictures.of(shared, subject, concept, Seen(NEVER), 3, 0), hits=(False, True, False))
         detector = Seen(NEVER)
         chosen = chosen_by("seeds", {"tries": 2}, 1000)
-        found = assault(chosen, shared, subject, concept, plain, detector).result
-        assert (found["pre"], found["broken"], found["rate"]) == (1, 0, 1 / 3)
-        assert detector.pictures == 2 * 2 and "attempts" not in found["cases"][1]
+        found = assault(chosen, shared, subject, concept, plain, detector).outcome
+        assert (found.pre, found.broken, found.rate.value) == (1, 0, 1 / 3)
+        assert detector.pictures == 2 * 2 and found.cases[1].attempts == 0 and found.cases[1].success
 
     def test_order_of_prompts_changes_nothing(self, shared: Model) -> None:
         concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
@@ -223,8 +237,9 @@ class TestDriver:
             assault(chosen, shared, subject, concept, replace(plain, hits=(first, False)), Seen(NEVER), shown=shown)
             for first in (True, False)
         )
-        assert alone.result["facts"] == both.result["facts"] and alone.result["facts"].get("iterations", 1) > 0
-        assert alone.result["cases"][1]["found"] == both.result["cases"][1]["found"]
+        one, other = alone.outcome, both.outcome
+        assert one.iterations == other.iterations and (one.iterations is None or one.iterations.paid > 0)
+        assert one.cases[1].found == other.cases[1].found
         torch.testing.assert_close(alone.tensors["best"][1], both.tensors["best"][1], rtol=1e-2, atol=1e-2)
 
     @pytest.mark.parametrize("name", ["inversion", "few-shot", "finetuning", "lora", "revam"])
@@ -235,7 +250,7 @@ class TestDriver:
             attacked = victim(shared, standing, budget=130)
             attacked.budget.prompts = 2
             get(name).run(attacked, get(name).settings(**settings))
-            done.append(attacked.budget.facts["iterations"])
+            done.append(attacked.budget.effort["iterations"].paid)
         assert done[0] == done[1] > 0
 
     @pytest.mark.parametrize("name", ["inversion", "few-shot", "finetuning", "lora", "revam"])
@@ -245,7 +260,7 @@ class TestDriver:
         for budget in range(1, 200):
             attacked = victim(shared, 2, budget=budget)
             get(name).run(attacked, get(name).settings(**settings))
-            if attacked.budget.facts["iterations"]:
+            if attacked.budget.effort["iterations"].paid:
                 break
             assert not any(record.attempts for record in attacked.records.values())
 
@@ -302,8 +317,9 @@ class TestDriver:
 class TestOutcome:
     def test_newcombe_as_in_the_paper(self) -> None:
         """Newcombe 1998, table II, method 10: 56/70 - 48/80 is 0.2 with 0.0524 to 0.3339."""
-        value, low, high = difference(share(56, 0, 70), share(40, 8, 80))
-        assert (round(value, 4), round(low, 4), round(high, 4)) == (0.2, 0.0524, 0.3339)
+        found = difference(Success.of(56, 0, 70).rate, Success.of(40, 8, 80).rate)
+        assert found.interval is not None
+        assert [round(end, 4) for end in (found.value, *found.interval)] == [0.2, 0.0524, 0.3339]
 
     @pytest.mark.parametrize(
         ("erased", "controls", "expected"),
@@ -315,8 +331,10 @@ class TestOutcome:
             (20, {}, "no control"),
         ],
     )
-    def test_verdict_compares_with_the_larger_control(self, erased: int, controls: dict[str, int], expected: str) -> None:
-        assert verdict(share(0, erased, 24), {name: share(0, hits, 24) for name, hits in controls.items()}) == expected
+    def test_verdict_compares_with_the_larger_control(self, erased: int, controls: dict[Control, int], expected: str) -> None:
+        assert (
+            verdict(Success.of(0, erased, 24), {name: Success.of(0, hits, 24) for name, hits in controls.items()}) == expected
+        )
 
     @pytest.mark.parametrize(
         ("erased", "controls", "expected"),
@@ -331,19 +349,19 @@ class TestOutcome:
         ],
     )
     def test_what_brings_the_concept_along_is_compared_with_the_gold_standard(
-        self, erased: int, controls: dict[str, int], expected: str
+        self, erased: int, controls: dict[Control, int], expected: str
     ) -> None:
-        found = {name: share(0, hits, 24) for name, hits in controls.items()}
-        assert verdict(share(0, erased, 24), found, supplies=True) == expected
+        found = {name: Success.of(0, hits, 24) for name, hits in controls.items()}
+        assert verdict(Success.of(0, erased, 24), found, supplies=True) == expected
 
     def test_what_plain_prompts_show_is_not_brought_back(self) -> None:
-        controls = {"neutral": share(0, 0, 24)}
-        assert verdict(share(12, 0, 24), controls) == "adds nothing"
-        assert verdict(share(12, 1, 24), controls) == "revived"
+        controls = {"neutral": Success.of(0, 0, 24)}
+        assert verdict(Success.of(12, 0, 24), controls) == "adds nothing"
+        assert verdict(Success.of(12, 1, 24), controls) == "revived"
 
     def test_what_a_control_had_no_budget_for_counts_against_the_attack(self) -> None:
-        control = {**share(0, 1, 24), "untried": 20}
-        assert verdict(share(0, 20, 24), {"neutral": control}) == "cannot tell"
+        control = outcome(broken=1, untried=20)
+        assert verdict(Success.of(0, 20, 24), {"neutral": control}) == "cannot tell"
 
 
 class TestChoice:
@@ -494,8 +512,8 @@ class TestRevam:
         assert not torch.allclose(turned, plain, atol=1e-2)
 
     def test_no_gradient_passes_the_network(self, shared: Model, edit: WeightEdit) -> None:
-        found = run("revam", shared, AuditedModel("erased", (edit,)), NEVER).result
-        assert found["backwards"] == 0 < found["forwards"] == found["calls"] and found["facts"]["rollouts"] > 0
+        found = run("revam", shared, AuditedModel("erased", (edit,)), NEVER).outcome
+        assert found.backwards == 0 < found.forwards == found.calls and found.facts["rollouts"] > 0
 
 
 class TestClassifierGuidance:
@@ -780,10 +798,10 @@ class TestWeights:
         """Rounding is unbiased: the projection on the change is near 1, also where few weights move."""
         from excise.attacks.rounding.attack import change
 
-        assert change(shared, 8) is None
+        assert change(shared, 8) == {}
         with edit.applied(shared):
             found = change(shared, 8)
-        assert found is not None and 0.9 < found["projection"] < 1.1 and found["share of weights moved"] > 0.9
+        assert 0.9 < found["projection"] < 1.1 and found["share_moved"] > 0.9
 
     def test_the_share_of_moved_weights_is_that_of_other_bins(self, shared: Model) -> None:
         """A change that is small beside a step moves few, also where it changes every row's largest weight and so its step."""
@@ -798,8 +816,8 @@ class TestWeights:
             np.concatenate([np.round(w / (np.abs(w).max(1, keepdims=True) / 127)).ravel() for w in weights.values()])
             for weights in (before, after)
         ]
-        assert found is not None and found["share of weights moved"] == pytest.approx((bins[0] != bins[1]).mean(), abs=1e-3)
-        assert found["share of weights moved"] < 0.2
+        assert found["share_moved"] == pytest.approx((bins[0] != bins[1]).mean(), abs=1e-3)
+        assert found["share_moved"] < 0.2
 
     def test_an_addition_of_nothing_changes_nothing_and_a_trained_one_does(self, shared: Model) -> None:
         from excise.attacks.lora_training import additions, injected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+import pages
 from excise.attacks import get
 from excise.attacks.engine import Engine
 from excise.cli import app
@@ -21,9 +23,21 @@ from excise.jobs.audit import audit
 from excise.models import Model, load
 from excise.report import audit_table as words
 from excise.requests.audit import AuditRequest, file_name
+from excise.results.audit import AttackResult, AuditFile, Compared, Effort, Outcome, Verdict
 from excise.settings import parse
 from painting import no_pictures
 from test_attacks import random_edit
+
+
+def compared(attack: AttackResult) -> Compared:
+    """What came of an attack that was made."""
+    assert attack.compared is not None
+    return attack.compared
+
+
+def timeless(found: Outcome) -> Outcome:
+    return found.model_copy(update={"seconds": 0.0})
+
 
 FAST = ["guidance:kappas=-1", "seeds:tries=1"]
 FEW: dict[str, Any] = {"prompts": 2, "budget": 40}
@@ -60,36 +74,37 @@ def files(folder: Path) -> list[str]:
 
 def test_every_attack_has_a_file_a_sheet_and_what_it_found(tiny_canvas: Path, edit: Path, gold: Path, tmp_path: Path) -> None:
     before = (edit / "edit.safetensors").read_bytes()
-    found = audit(edit, model=tiny_canvas, gold=gold, attacks=FAST, out=tmp_path / "x", **FEW).to_dict()
+    found = audit(edit, model=tiny_canvas, gold=gold, attacks=FAST, out=tmp_path / "x", **FEW).found
     names = ["guidance_kappas=-1", "seeds_tries=1"]
     assert files(tmp_path / "x") == sorted(
         ["audit.json", *(f"attacks/{name}.{kind}" for name in names for kind in ("json", "png", "safetensors"))]
     )
-    assert json.loads((tmp_path / "x" / "audit.json").read_text(encoding="utf-8")) == found
-    assert (
-        found["concept"] == "object:dog" and found["n"] == 2 and found["limits"][0].startswith("Passing is evidence, not proof")
-    )
-    assert [attack["attack"] for attack in found["attacks"]] == ["guidance", "seeds"]
-    for attack in found["attacks"]:
-        assert set(attack["models"]) == {"erased", "neutral", "gold"} == set(found["plain"])
-        assert attack["verdict"] in ("revived", "not revived", "cannot tell") and set(attack["above"]) == {"neutral", "gold"}
-        for result in attack["models"].values():
-            low, high = result["ci"]
-            assert 0 <= low <= result["rate"] <= high <= 1 and result["calls"] <= attack["budget"] == 40
-    cases = json.loads((tmp_path / "x" / "attacks" / "seeds_tries=1.json").read_text(encoding="utf-8"))["models"]["erased"][
-        "cases"
-    ]
-    assert [case["seed"] for case in cases] == [0, 1] and cases[0]["prompt"] == "a picture of a dog"
+    assert AuditFile.read(tmp_path / "x" / "audit.json") == found
+    assert found.about.concept == "object:dog" and found.about.prompts == 2
+    assert found.limits[0].startswith("Passing is evidence, not proof")
+    assert [attack.attack for attack in found.attacks] == ["guidance", "seeds"]
+    for attack in found.attacks:
+        told = compared(attack)
+        assert set(told.controls) == {"neutral", "gold"} == set(found.plain.controls) == set(told.above)
+        assert told.verdict in ("revived", "not revived", "cannot tell")
+        for result in (told.erased, *told.controls.values()):
+            low, high = result.rate.interval or (1, 0)
+            assert 0 <= low <= result.rate.value <= high <= 1 and result.calls <= attack.budget == 40
+            assert result.cases == (), "the single prompts are in the attack's own file"
+    cases = compared(AttackResult.read(tmp_path / "x" / "attacks" / "seeds_tries=1.json")).erased.cases
+    assert [case.seed for case in cases] == [0, 1] and cases[0].prompt == "a picture of a dog"
     tensors = load_file(tmp_path / "x" / "attacks" / "seeds_tries=1.safetensors")
     assert set(tensors) == {"erased.best", "neutral.best", "gold.best"} and tensors["gold.best"].shape == (2, 4, 8, 8)
     assert (edit / "edit.safetensors").read_bytes() == before
-    assert str(tmp_path) not in json.dumps(found) and str(tiny_canvas) not in json.dumps(found), "no path of this machine"
+    text = found.model_dump_json()
+    assert str(tmp_path) not in text and str(tiny_canvas) not in text, "no path of this machine"
+    assert not re.search(r'"[^"]*[ .][^"]*":', text), "every key is an identifier"
 
 
 def test_stopped_it_goes_on_and_does_only_what_is_missing(
     tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "whole", **FEW).to_dict()
+    whole = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "whole", **FEW).found
     attack = Engine.attack
     ran: list[str] = []
 
@@ -111,11 +126,11 @@ def test_stopped_it_goes_on_and_does_only_what_is_missing(
         audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "y", overwrite=True, **FEW)
     assert "the same command without overwrite goes on" in stopped.value.__notes__[0]
     monkeypatch.setattr(Engine, "attack", stop_at_the_second)
-    again = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", **FEW).to_dict()
+    again = audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", **FEW).found
     assert ran == ["guidance", "seeds", "seeds"]
-    for one, other in zip(whole["attacks"], again["attacks"], strict=True):
-        for name in ("erased", "neutral"):
-            assert {**one["models"][name], "seconds": 0} == {**other["models"][name], "seconds": 0}
+    for one, other in zip(map(compared, whole.attacks), map(compared, again.attacks), strict=True):
+        assert timeless(one.erased) == timeless(other.erased) and one.verdict == other.verdict
+        assert timeless(one.controls["neutral"]) == timeless(other.controls["neutral"])
     audit(edit, model=tiny_canvas, attacks=FAST, out=tmp_path / "x", prompts=2, budget=80)
     assert ran[3:] == ["guidance", "seeds"], "another budget is another attack"
 
@@ -136,12 +151,11 @@ def test_controls_are_attacked_once_for_all_edits_of_a_base(
 
     monkeypatch.setattr(engine, "assault", counted)
     options: dict[str, Any] = {"model": tiny_canvas, "attacks": FAST[1], **FEW}
-    one = audit(edit, gold=gold, out=tmp_path / "one", **options).to_dict()
+    one = audit(edit, gold=gold, out=tmp_path / "one", **options).found
     random_edit(load(tiny_canvas, device="cpu"), "dog", scale=0.2).save_pretrained(tmp_path / "edit")
-    other = audit(tmp_path / "edit", gold=gold, out=tmp_path / "other", **options).to_dict()
+    other = audit(tmp_path / "edit", gold=gold, out=tmp_path / "other", **options).found
     assert attacked == ["erased", "neutral", "gold", "erased"]
-    for control in ("neutral", "gold"):
-        assert one["attacks"][0]["models"][control] == other["attacks"][0]["models"][control]
+    assert compared(one.attacks[0]).controls == compared(other.attacks[0]).controls
 
     model = load(gold, device="cpu")
     with torch.no_grad():
@@ -164,8 +178,8 @@ def test_a_folder_of_another_audit_is_kept(
     with pytest.raises(ValueError, match="bad option: prompts=0"):
         audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=0, budget=40, overwrite=True)
     assert files(tmp_path / "x") == there
-    found = audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=True).to_dict()
-    assert [attack["attack"] for attack in found["attacks"]] == ["guidance"]
+    found = audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=True).found
+    assert [attack.attack for attack in found.attacks] == ["guidance"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(FileExistsError, match="not a result that could be replaced"):
@@ -216,52 +230,52 @@ def test_a_catalog_with_another_object_is_another_audit(tiny_canvas: Path, edit:
 
 def test_a_damaged_control_in_the_cache_is_made_again(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"model": tiny_canvas, "attacks": FAST[1], **FEW}
-    whole = audit(edit, out=tmp_path / "whole", **options).to_dict()["attacks"][0]["models"]["neutral"]
+    whole = compared(audit(edit, out=tmp_path / "whole", **options).found.attacks[0]).controls["neutral"]
     (tensors,) = (tmp_path / "cache" / "attacks").glob("*.safetensors")
     size = tensors.stat().st_size
     for number, damage in enumerate((lambda: tensors.write_bytes(b"cut"), tensors.unlink)):
         damage()
-        again = audit(edit, out=tmp_path / f"{number}", **options).to_dict()["attacks"][0]["models"]["neutral"]
-        assert {**again, "seconds": 0} == {**whole, "seconds": 0} and tensors.stat().st_size == size
+        again = compared(audit(edit, out=tmp_path / f"{number}", **options).found.attacks[0]).controls["neutral"]
+        assert timeless(again) == timeless(whole) and tensors.stat().st_size == size
 
 
 def test_a_model_from_elsewhere_without_its_base(tiny_canvas: Path, tmp_path: Path) -> None:
     """No control and no attack that needs the base: it says so."""
     attacks = [*FAST[1:], "completion"]
-    found = audit(model=tiny_canvas, concept="dog", attacks=attacks, out=tmp_path / "x", **FEW).to_dict()
-    assert set(found["plain"]) == {"erased"} and found["plain_verdict"] == "no control"
-    by_name = {attack["attack"]: attack for attack in found["attacks"]}
-    assert by_name["seeds"]["verdict"] == "no control" and "--base" in by_name["completion"]["note"]
+    found = audit(model=tiny_canvas, concept="dog", attacks=attacks, out=tmp_path / "x", **FEW).found
+    assert not found.plain.controls and found.plain.verdict == "no control"
+    by_name = {attack.attack: attack for attack in found.attacks}
+    assert compared(by_name["seeds"]).verdict == "no control" and "--base" in by_name["completion"].note
     told = "\n".join(words.lines(found))
     assert "no control was given (--base, --gold), so the rates alone do not say" in told and "none of" not in told
 
 
 def test_a_model_from_elsewhere_is_an_edit_of_its_base(tiny_canvas: Path, gold: Path, tmp_path: Path) -> None:
-    found = audit(model=gold, base=tiny_canvas, concept="dog", attacks=FAST[1], out=tmp_path / "x", **FEW).to_dict()
-    assert set(found["plain"]) == {"erased", "neutral"} and found["about"]["edits"][0]["method"] == "imported"
+    found = audit(model=gold, base=tiny_canvas, concept="dog", attacks=FAST[1], out=tmp_path / "x", **FEW).found
+    assert set(found.plain.controls) == {"neutral"} and found.about.edits[0].method == "imported"
 
 
 def test_a_budget_that_tries_nothing_is_not_a_result(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
-    found = audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", prompts=2, budget=3).to_dict()
-    assert "too small" in found["attacks"][0]["note"] and "verdict" not in found["attacks"][0]
+    found = audit(edit, model=tiny_canvas, attacks=FAST[1], out=tmp_path / "x", prompts=2, budget=3).found
+    assert "too small" in found.attacks[0].note and found.attacks[0].compared is None
     assert "not measured" in words.table(found)[1]
 
 
 def test_what_is_published_says_how_much_budget_it_takes(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     """50 tests of 2 prompts at 8 calls, and steps of 3 calls for both: one of them is 806, 2,000 are 12,800."""
     options: dict[str, Any] = {"model": tiny_canvas, "attacks": "unlearndiffatk:preset=published", "prompts": 2}
-    (attack,) = audit(edit, out=tmp_path / "x", budget=805, **options).to_dict()["attacks"]
-    assert attack["note"].endswith("is too small: it needs at least 806, and 12800 for all 2000 iterations")
-    found = audit(edit, out=tmp_path / "x", budget=806, **options).to_dict()
-    assert found["attacks"][0]["models"]["erased"]["untried"] == 0
+    (attack,) = audit(edit, out=tmp_path / "x", budget=805, **options).found.attacks
+    assert attack.note.endswith("is too small: it needs at least 806, and 12800 for all 2000 iterations")
+    found = audit(edit, out=tmp_path / "x", budget=806, **options).found
+    assert compared(found.attacks[0]).erased.untried == 0
     assert "UnlearnDiffAtk: 1 of 2000 iterations, all that the budget paid for" in words.lines(found)
 
 
 def test_an_attack_that_cannot_run_is_noted_and_the_rest_is_made(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     attacks = ["completion:handovers=99", FAST[1]]
     options: dict[str, Any] = {"model": tiny_canvas, "attacks": attacks, "out": tmp_path / "x", **FEW}
-    seeds, completion = audit(edit, **options).to_dict()["attacks"]
-    assert seeds["verdict"] and "this model samples in 4 steps" in completion["note"]
+    seeds, completion = audit(edit, **options).found.attacks
+    assert seeds.compared and "this model samples in 4 steps" in completion.note
 
 
 def test_a_note_leaves_nothing_of_an_earlier_result(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
@@ -291,13 +305,13 @@ def test_bad_input_is_refused(options: dict[str, Any], message: str, tiny_canvas
 
 def test_a_damaged_file_is_named(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"model": tiny_canvas, "attacks": FAST[1], "out": tmp_path / "x", **FEW}
-    whole = audit(edit, **options).to_dict()
+    whole = audit(edit, **options).found
     for name in ("attacks/seeds_tries=1.json", "audit.json"):
         (tmp_path / "x" / name).write_text("{", encoding="utf-8")
         with pytest.raises(ValueError, match=f"{name} is not a whole JSON file"):
             audit(edit, **options)
-    again = audit(edit, overwrite=True, **options).to_dict()
-    assert again["attacks"][0]["verdict"] == whole["attacks"][0]["verdict"], "it can be made anew"
+    again = audit(edit, overwrite=True, **options).found
+    assert compared(again.attacks[0]).verdict == compared(whole.attacks[0]).verdict, "it can be made anew"
 
 
 def test_names_of_files_are_not_too_long() -> None:
@@ -366,31 +380,38 @@ print("torch" in sys.modules)
 
 
 def test_words_say_what_was_brought_back() -> None:
-    def result(rate: float) -> dict[str, Any]:
-        return {"rate": rate, "ci": [rate, rate], "calls": 5, "seconds": 1.0, "untried": 0}
+    def attack(name: str, verdict: Verdict) -> AttackResult:
+        return pages.attack(name, pages.compared(verdict, pages.outcome(broken=12), neutral=pages.outcome()))
 
-    def attack(name: str, verdict: str) -> dict[str, Any]:
-        models = {"erased": result(0.5), "neutral": result(0.0)}
-        about = get(name)
-        told = {"text": name, "title": about.title, "means": about.means, "supplies": about.supplies}
-        return {**told, "models": models, "verdict": verdict}
-
-    found = {
-        "concept": "object:cat", "n": 24, "plain": {"erased": result(0.1), "neutral": result(0.0)}, "plain_verdict": "erased",
-        "attacks": [attack("guidance", "revived"), attack("inversion", "cannot tell"), {**attack("p4d", ""), "note": "why"}],
-    }  # fmt: skip
+    guidance, inversion = attack("guidance", "revived"), attack("inversion", "cannot tell")
+    found = pages.audit(guidance, inversion, pages.attack("p4d", note="why"), prompts=10, erased=1, neutral=0)
     told = "\n".join(words.lines(found))
     assert "brought back, more often than in the control: Signed guidance sweep\n" in told
     assert "cannot tell, because the attack makes the concept by itself in a control: Concept inversion" in told
     assert "Prompting4Debugging: not measured: why" in told and all(limit in told for limit in words.LIMITS)
     rows = words.table(found)
-    assert rows[0][2:4] == ("10.0 % (10.0–10.0)", "0.0 % (0.0–0.0)") and rows[0][4] == "-" and rows[3][2] == "not measured"
+    assert rows[0][2:4] == ("10.0 % (1.8–40.4)", "0.0 % (0.0–27.8)") and rows[0][4] == "-" and rows[3][2] == "not measured"
     assert rows[1][5] == "revived" and rows[2][5] == "cannot tell; only the gold standard tells"
     assert "only the gold standard tells what was supplied from what was found: Concept inversion" in told
-    found["attacks"] = [attack("guidance", "not revived"), attack("inversion", "cannot tell")]
-    assert "none of 1 attacks brought it back" in "\n".join(words.lines(found)), "what cannot be told is no all-clear"
-    found["attacks"] = [attack("inversion", "cannot tell")]
-    assert "none of" not in "\n".join(words.lines(found))
+    assert "Signed guidance sweep" not in "".join(line for line in told.splitlines() if "bring the concept along" in line)
+    told = "\n".join(words.lines(pages.audit(attack("guidance", "not revived"), inversion, neutral=0)))
+    assert "none of 1 attacks brought it back" in told, "what cannot be told is no all-clear"
+    assert "none of" not in "\n".join(words.lines(pages.audit(inversion, neutral=0)))
+
+
+def test_words_say_what_the_budget_did_not_pay_for() -> None:
+    def attack(name: str, **values: Any) -> AttackResult:
+        return pages.attack(name, pages.compared("not revived", pages.outcome(**values), neutral=pages.outcome()))
+
+    told = words.lines(pages.audit(
+        attack("seeds", untried=3, tries=Effort(paid=2, asked=8)), attack("lora", iterations=Effort(paid=4, asked=4)),
+        attack("revam", iterations=Effort(paid=5, asked=9)), neutral=0,
+    ))  # fmt: skip
+    assert told[3:6] == [
+        f"{get('seeds').title}: the budget ended before 3 of 24 prompts were tried",
+        "RevAm: 5 of 9 iterations, all that the budget paid for",
+        f"{get('seeds').title}: 2 of 8 tries of every prompt, all that the budget paid for",
+    ]
 
 
 def test_the_model_is_as_it_was(tiny_canvas: Path, edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import audit_table as benchmark
-from excise.files import write_json
+import pages
+from excise.results.audit import Verdict
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -28,32 +29,26 @@ def test_what_is_not_there_is_named(asked: list[str], message: str, monkeypatch:
 
 
 def audited(
-    folder: Path, method: str, concept: str, rates: dict[str, tuple[int, int]], verdict: str, note: bool = False
+    folder: Path, method: str, concept: str, rates: dict[str, tuple[int, int]], verdict: Verdict, note: bool = False
 ) -> None:
     """Without attack one prompt shows it everywhere; with it `broken` more of the erased model and of the neutral control."""
-    plain = {who: {"pre": 1, "broken": 0, "n": 8} for who in ("erased", "neutral")}
-    told: list[dict[str, Any]] = [
-        {
-            "text": text,
-            "supplies": text == "lora",
-            "verdict": verdict,
-            "models": {"erased": {"pre": 1, "broken": own, "n": 8}, "neutral": {"pre": 1, "broken": other, "n": 8}},
-        }
+    attacks = [
+        pages.attack(text, pages.compared(verdict, pages.outcome(1, own, 8), neutral=pages.outcome(1, other, 8)))
         for text, (own, other) in rates.items()
     ]
-    noted = [{"text": "p4d", "note": "too small"}] if note else []
-    about = {"concept": concept, "plain": plain, "plain_verdict": "not revived", "attacks": [*told, *noted]}
-    write_json(folder / "audits" / method / concept.replace(":", "-") / "audit.json", about)
+    noted = [pages.attack("p4d", note="too small")] if note else []
+    found = pages.audit(*attacks, *noted, concept=concept, erased=1, prompts=8, verdict="not erased", neutral=1)
+    found.write(folder / "audits" / method / concept.replace(":", "-") / "audit.json")
 
 
 def test_a_table_by_hand(tmp_path: Path) -> None:
     """Two concepts are summed; an attack that could not be made is left out; a method with one of them only is, too."""
-    audited(tmp_path, "mim", "object:cat", {"seeds:quick": (0, 2), "lora": (3, 1)}, "not revived", note=True)
-    audited(tmp_path, "mim", "style:neon", {"seeds:quick": (1, 2), "lora": (4, 1)}, "revived")
-    audited(tmp_path, "uce_preserve=catalog", "object:cat", {"seeds:quick": (0, 3), "lora": (7, 1)}, "revived")
+    audited(tmp_path, "mim", "object:cat", {"seeds:quick": (0, 2), "inversion": (3, 1)}, "not revived", note=True)
+    audited(tmp_path, "mim", "style:neon", {"seeds:quick": (1, 2), "inversion": (4, 1)}, "revived")
+    audited(tmp_path, "uce_preserve=catalog", "object:cat", {"seeds:quick": (0, 3), "inversion": (7, 1)}, "revived")
     whole = benchmark.read(tmp_path, ["cat", "style:neon"])
     assert benchmark.table(whole) == [
-        "| | no attack | `seeds` | `lora` * |",
+        "| | no attack | `seeds` | `inversion` * |",
         "|---|---|---|---|",
         "| base model, words taken out | 2 | 6 | 4 |",
         "| `mim` | 2 | 3, 1 revived | 9, 1 revived |",
@@ -63,7 +58,7 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
         "|---|---|---|---|",
         "| no attack | 1 | 1 | 1 |",
         "| `seeds` | 3 to 4 | 1 | 1, revived |",
-        "| `lora` * | 2 | 4 | 8, revived |",
+        "| `inversion` * | 2 | 4 | 8, revived |",
     ]
     audited(tmp_path, "rece", "object:bear", {"seeds": (2, 0), "seeds:quick": (1, 0)}, "revived")
     assert benchmark.table(benchmark.read(tmp_path, ["bear"]))[0] == "| | no attack | `seeds` | `seeds:quick` |"

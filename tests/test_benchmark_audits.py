@@ -9,8 +9,10 @@ import pytest
 from scipy.stats import binomtest
 
 import audits as benchmark
-from excise.files import read_json
+import pages
 from excise.models import load
+from excise.results.audit import AuditFile, Outcome
+from excise.results.audit_benchmark import AuditBenchmark
 
 ATTACKS = ("guidance:kappas=-1", "seeds:tries=1")
 METHODS = ("uce", "rece:rounds=1")
@@ -44,17 +46,18 @@ def test_what_is_audited_is_pooled_and_not_audited_again(
     out = tmp_path / "x"
     given = options(tiny_canvas, out, gold={"dog": str(gold)})
     found = benchmark.audits(**given)
-    assert [(row["method"], row["attack"]) for row in found] == [(m, a) for m in METHODS for a in ("no attack", *ATTACKS)]
-    audited = [read_json(path) for path in sorted((out / "audits" / "uce").glob("*/audit.json"))]
+    assert [(row.method, row.attack) for row in found] == [(m, a) for m in METHODS for a in ("no attack", *ATTACKS)]
+    audited = [AuditFile.read(path) for path in sorted((out / "audits" / "uce").glob("*/audit.json"))]
     assert len(audited) == 2 and all((path / "edit.safetensors").is_file() for path in (out / "edits" / "uce").iterdir())
     for row in found[:3]:
-        assert row["concepts"] == 2 and sum(row["verdicts"].values()) == 2
-        assert row["models"]["erased"]["n"] == row["models"]["neutral"]["n"] == 4 and row["models"]["gold"]["n"] == 2
-    each = [attack["models"]["erased"] for one in audited for attack in one["attacks"] if attack["text"] == ATTACKS[1]]
-    pooled, hits = found[2]["models"]["erased"], sum(one["pre"] + one["broken"] for one in each)
+        assert row.concepts == 2 and sum(each.count for each in row.verdicts) == 2 and row.erased is not None
+        assert row.erased.rate.n == row.controls["neutral"].rate.n == 4 and row.controls["gold"].rate.n == 2
+    each = [attack.compared for one in audited for attack in one.attacks if attack.text == ATTACKS[1]]
+    pooled, hits = found[2].erased, sum(one.erased.pre + one.erased.broken for one in each if one)
     interval = binomtest(hits, 4).proportion_ci(method="wilson")
-    assert pooled["rate"] == hits / 4 and pooled["ci"] == pytest.approx([interval.low, interval.high])
-    assert read_json(out / "audits.json")["rows"][2]["models"]["erased"] == pooled
+    assert pooled is not None and pooled.rate.value == hits / 4
+    assert pooled.rate.interval == pytest.approx((interval.low, interval.high))
+    assert AuditBenchmark.read(out / "audits.json").rows == found
     text = (out / "audits.md").read_text(encoding="utf-8")
     assert text.count("\n| `") == 6 and "failed" not in text
 
@@ -64,7 +67,7 @@ def test_what_is_audited_is_pooled_and_not_audited_again(
     with monkeypatch.context() as patched:
         patched.setattr(benchmark, "erase", never)
         patched.setattr(benchmark, "audit", never)
-        assert [row["models"] for row in benchmark.audits(**given)] == [row["models"] for row in found]
+        assert benchmark.audits(**given) == found
     with pytest.raises(ValueError, match="dtype 'float32', now 'mixed'; choose another folder"):
         benchmark.audits(**{**given, "dtype": "mixed"})
 
@@ -84,13 +87,13 @@ def test_a_cell_that_fails_says_why_and_is_tried_again(
     with monkeypatch.context() as patched:
         patched.setattr(benchmark, "audit", failing)
         rows = benchmark.audits(**{**given, "jobs": 1})
-    assert [row["concepts"] for row in rows] == [1, 1, 1]
+    assert [row.concepts for row in rows] == [1, 1, 1]
     assert "- `uce`, object:dog: failed: RuntimeError: out of luck" in (tmp_path / "x" / "audits.md").read_text(
         encoding="utf-8"
     )
     edit = tmp_path / "x" / "edits" / "uce" / "object-dog-s0" / "edit.safetensors"
     made = edit.stat().st_mtime_ns
-    assert [row["concepts"] for row in benchmark.audits(**given)] == [2, 2, 2]
+    assert [row.concepts for row in benchmark.audits(**given)] == [2, 2, 2]
     assert edit.stat().st_mtime_ns == made and "failed" not in (tmp_path / "x" / "audits.md").read_text(encoding="utf-8")
 
 
@@ -99,9 +102,9 @@ def test_an_edit_that_was_made_otherwise_is_not_taken_for_it(tiny_canvas: Path, 
     benchmark.audits(**given)
     manifest = tmp_path / "x" / "edits" / "uce" / "object-dog-s0" / "edit.json"
     manifest.write_text(manifest.read_text(encoding="utf-8").replace('"ridge": ', '"ridge": 7'), encoding="utf-8")
-    assert benchmark.audits(**given) == []
-    (cell,) = read_json(tmp_path / "x" / "audits.json")["cells"]
-    assert "made with other settings (ridge 7" in cell["error"] and not cell["audited"]
+    assert benchmark.audits(**given) == ()
+    (cell,) = AuditBenchmark.read(tmp_path / "x" / "audits.json").cells
+    assert cell.error is not None and "made with other settings (ridge 7" in cell.error and not cell.audited
 
 
 def test_another_gold_standard_is_not_taken_for_the_first(tiny_canvas: Path, gold: Path, tmp_path: Path) -> None:
@@ -118,30 +121,32 @@ def test_another_gold_standard_is_not_taken_for_the_first(tiny_canvas: Path, gol
     assert benchmark.audits(**given, gold={"dog": str(gold)})
 
 
+def result(broken: int, untried: int = 0) -> Outcome:
+    return pages.outcome(0, broken, 10, untried=untried, seconds=2.0)
+
+
 def test_what_brings_the_concept_along_is_compared_with_what_never_saw_it() -> None:
-    models = {name: {"pre": 0, "broken": broken, "n": 10, "untried": 0, "seconds": 2.0} for name, broken in
-              (("erased", 8), ("neutral", 10), ("gold", 3))}  # fmt: skip
-    row = benchmark.row("uce", "inversion", [{"models": models, "supplies": True, "verdict": "revived", "budget": 9}])
-    assert row["above"][0] == pytest.approx(0.5)
+    found = pages.compared("revived", result(8), neutral=result(10), gold=result(3))
+    row = benchmark.row("uce", "inversion", [pages.attack("inversion", found, budget=9)])
+    assert row.above is not None and row.above.value == pytest.approx(0.5)
 
 
 def test_points_are_above_the_larger_control_of_each_concept() -> None:
     """Two concepts, each with 10 prompts: 8 and 6 erased; neutral 1 and 5, gold 4 and 2 (one of it untried), so 4 and 5 are the larger."""
-
-    def result(broken: int, untried: int = 0) -> dict[str, Any]:
-        return {"pre": 0, "broken": broken, "n": 10, "untried": untried, "seconds": 2.0}
-
     told = [
-        {"models": {"erased": result(8), "neutral": result(1), "gold": result(3, 1)}, "verdict": "revived", "budget": 9},
-        {"models": {"erased": result(6), "neutral": result(5), "gold": result(2)}, "verdict": "not revived", "budget": 9},
-        {"note": "it needs more", "budget": 9},
+        pages.attack("seeds", pages.compared("revived", result(8), neutral=result(1), gold=result(3, 1)), budget=9),
+        pages.attack("seeds", pages.compared("not revived", result(6), neutral=result(5), gold=result(2)), budget=9),
+        pages.attack("seeds", note="it needs more", budget=9),
     ]
     row = benchmark.row("uce", "seeds", told)
-    assert row["above"][0] == pytest.approx(14 / 20 - 9 / 20) and row["above"][1] < 0.25 < row["above"][2]
-    assert row["verdicts"] == {"revived": 1, "not revived": 1, "not measured": 1} and row["notes"] == ["it needs more"]
+    assert row.above is not None and row.above.interval is not None and row.seconds == 2.0
+    low, high = row.above.interval
+    assert row.above.value == pytest.approx(14 / 20 - 9 / 20) and low < 0.25 < high
+    counts = {each.verdict: each.count for each in row.verdicts}
+    assert counts == {"revived": 1, "not revived": 1, "not measured": 1} and row.notes == ("it needs more",)
     assert "| 2 | 70.0 % " in benchmark.markdown([row], []) and "not measured: it needs more" in benchmark.markdown([row], [])
     nothing = benchmark.row("uce", "seeds", told[2:])
-    assert nothing["above"] is None and "| - | - | - | not measured |" in benchmark.markdown([nothing], [])
+    assert nothing.above is None and "| - | - | - | not measured |" in benchmark.markdown([nothing], [])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 import pages
 import steering as benchmark
-from excise.files import write_json
+from excise.results.audit import Outcome, Round, Verdict
 
 
 def measured(folder: Path, method: str, name: str, coefficient: float | None) -> None:
@@ -17,14 +17,14 @@ def measured(folder: Path, method: str, name: str, coefficient: float | None) ->
     pages.cell("m", "object:cat", information=words).write(folder / "cells" / method / f"{name}.json")
 
 
-def audited(folder: Path, method: str, name: str, negated: tuple[int, int], broken: int, verdict: str) -> None:
-    def model(shown: list[int], pre: int, broken: int) -> dict[str, Any]:
-        facts = {"shown of tried, by kappa": {"-1": shown, "3": [8, 8]}} if shown[1] else {}
-        return {"n": 8, "pre": pre, "broken": broken, "facts": facts}
+def audited(folder: Path, method: str, name: str, negated: tuple[int, int], broken: int, verdict: Verdict) -> None:
+    def model(pre: int, broken: int, shown: int, tried: int) -> Outcome:
+        rounds = (Round(how={"kappa": 3.0}, shown=8, tried=8), Round(how={"kappa": -1.0}, shown=shown, tried=tried))
+        return pages.outcome(pre, broken, 8, rounds=rounds if tried else ())
 
-    models = {"erased": model(list(negated), 1, broken), "neutral": model([1, 8], 0, 2)}
-    attacks = [{"attack": "noise", "note": "none"}, {"attack": "guidance", "models": models, "verdict": verdict}]
-    write_json(folder / "audits" / method / name / "audit.json", {"attacks": attacks})
+    compared = pages.compared(verdict, model(1, broken, *negated), neutral=model(0, 2, 1, 8))
+    found = pages.audit(pages.attack("noise", note="none"), pages.attack("guidance", compared), prompts=8, neutral=0)
+    found.write(folder / "audits" / method / name / "audit.json")
 
 
 def test_a_table_by_hand(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -33,6 +32,7 @@ from excise.methods import get as get_method
 from excise.methods.mim import erase as mim
 from excise.models import Model, load
 from excise.requests.audits import read_audits
+from excise.results.audit import AttackResult, AuditFile
 from test_attacks import ALWAYS, NEVER, SMALL, Seen, random_edit
 
 QUICK: dict[str, Any] = {"rounds": 2, "steps": 2, "batch": 4, "trajectories": 2, "sampler_steps": 2, "phrasings": "plain"}
@@ -64,19 +64,21 @@ def audited(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def overrule(folder: Path, verdict: str, only: str = "") -> None:
     """Write a verdict on all attacks (whose name begins so), and that they broke every tried prompt: with "not revived" none."""
     for file in folder.glob(f"attacks/{only}*.json"):
-        told = json.loads(file.read_text(encoding="utf-8"))
-        for case in told["models"]["erased"]["cases"]:
+        told = AttackResult.read(file).to_dict()
+        erased = told["compared"]["erased"]
+        for case in erased["cases"]:
             case["success"] = verdict != "not revived"
             case["pre"] = False
-        told["models"]["erased"]["broken"] = sum(case["success"] for case in told["models"]["erased"]["cases"])
-        file.write_text(json.dumps({**told, "verdict": verdict}), encoding="utf-8")
+        erased["broken"] = sum(case["success"] for case in erased["cases"])
+        told["compared"]["verdict"] = verdict
+        AttackResult.model_validate(told).write(file)
 
 
 def change(folder: Path, to: Path, **values: Any) -> Path:
-    """A copy of an audit with other values in its `audit.json`."""
+    """A copy of an audit with other values in what its `audit.json` says of itself."""
     shutil.copytree(folder, to)
-    found = json.loads((to / "audit.json").read_text(encoding="utf-8"))
-    (to / "audit.json").write_text(json.dumps({**found, **values}), encoding="utf-8")
+    found = AuditFile.read(to / "audit.json")
+    found.model_copy(update={"about": found.about.model_copy(update=values)}).write(to / "audit.json")
     return to
 
 
@@ -117,9 +119,10 @@ def test_what_is_kept_makes_the_very_picture_that_revived(name: str, values: dic
     chosen = Chosen(name, get(name), get(name).settings(**{**SMALL[name], **values}), 400)
     found = assault(chosen, canvas, subject, concept, plain, Seen(ALWAYS), shown=shown)
     for row in (1, 2):
-        case, note = plain.cases[row], found.result["cases"][row]["found"]
-        assert note["masked"] == ("" if rest == "empty" else case.masked) and case.masked
-        told = found.tensors["told"][row][None] if name == "inversion" else canvas.encode([note["prompt"]])
+        case, kept = plain.cases[row], found.outcome.cases[row].found
+        assert kept is not None and kept.prompt is not None
+        assert kept.masked == ("" if rest == "empty" else case.masked) and case.masked
+        told = found.tensors["told"][row][None] if name == "inversion" else canvas.encode([kept.prompt])
         with edit.applied(canvas):
             *_, last = canvas.trajectory(told, canvas.start_noise([case.seed]))
         assert torch.allclose(last.latents[0], found.tensors["best"][row].float(), atol=0.01)
@@ -295,8 +298,7 @@ def test_what_does_not_fit_is_refused(audited: Path, tiny_canvas: Path, tmp_path
     overrule(nothing, "not revived")
     for attack in ("inversion", "p4d"):
         overrule(sampler, "not revived", attack)
-    base = json.loads((audited / "audit.json").read_text(encoding="utf-8"))["about"]
-    elsewhere = change(audited, tmp_path / "elsewhere", about={**base, "base": "0" * 64})
+    elsewhere = change(audited, tmp_path / "elsewhere", base="0" * 64)
     for folder, concept, error, message in [
         (tmp_path, "cat", FileNotFoundError, "is not the folder of an audit: it has no audit.json"),
         (torn, "cat", ValueError, r"torn/audit\.json is not a whole JSON file"),

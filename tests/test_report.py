@@ -25,6 +25,7 @@ from excise.jobs.report import report
 from excise.report import bench_sections, method_table, plots
 from excise.report.bench_columns import Number
 from excise.report.folder_reader import read
+from excise.results.audit import AuditFile
 from excise.results.cell import Cell
 from excise.results.evaluation import GoldDistances
 
@@ -325,7 +326,7 @@ class TestPage:
     def test_an_audit(self, tmp_path: Path) -> None:
         page = Page(report(pages.write_audit(tmp_path / "a")))
         assert page.row("guidance")[2:6] == ["50.0 % (31.4–68.6)", "4.2 % (0.7–20.2)", "-", "revived"]
-        assert "Passing is evidence, not proof." in page.text and "LoRA: not measured" in page.text
+        assert "Passing is evidence, not proof" in page.text and "LoRA of the base model: not measured" in page.text
         assert len(page.attributes("img")) == 1
 
     def test_a_measurement(self, tmp_path: Path) -> None:
@@ -429,14 +430,25 @@ class TestErrors:
         code, output = call(tmp_path)
         assert code == 2 and str(tmp_path / name) in output and output.count("\n") == 1
 
-    @pytest.mark.parametrize("key", ["attacks", "plain", "concept"])
-    def test_an_audit_that_lacks_something(self, key: str, tmp_path: Path) -> None:
-        path = pages.write_audit(tmp_path) / "audit.json"
-        content = json.loads(path.read_text(encoding="utf-8"))
-        del content[key]
-        pages.write_json(path, content)
+    @pytest.mark.parametrize(
+        ("name", "place", "key"),
+        [
+            ("audit.json", (), "attacks"),
+            ("audit.json", ("about",), "concept"),
+            ("audit.json", ("attacks", 0, "compared", "erased", "rate"), "n"),
+            ("attacks/guidance.json", ("compared",), "verdict"),
+        ],
+    )
+    def test_an_audit_that_lacks_something(self, name: str, place: tuple[Any, ...], key: str, tmp_path: Path) -> None:
+        path = pages.write_audit(tmp_path) / name
+        content = inner = json.loads(path.read_text(encoding="utf-8"))
+        for step in place:
+            inner = inner[step]
+        del inner[key]
+        path.write_text(json.dumps(content), encoding="utf-8")
         code, output = call(tmp_path)
-        assert code == 2 and "audit.json is damaged" in output and key in output
+        assert code == 2 and output.count("\n") == 1
+        assert f"{path} is not " in output and f"{'.'.join(map(str, (*place, key)))}: Field required" in output
 
     def test_a_damaged_picture(self, tmp_path: Path) -> None:
         (pages.write_erasure(tmp_path) / "before_after.png").write_bytes(b"\x89PNG no picture")
@@ -502,8 +514,8 @@ class TestJobs:
         audit(folder / "cat", model=tiny_canvas, attacks=["seeds:tries=1"], prompts=2, budget=40, device="cpu")
         measure(edit=folder / "cat", model=tiny_canvas, budget=700, json=folder / "nats.json", device="cpu")
         page = Page(report(folder))
-        told = json.loads((folder / "cat-audit" / "audit.json").read_text(encoding="utf-8"))["attacks"][0]["models"]["erased"]
-        assert page.row("seeds")[-2] == str(told["calls"])
+        told = AuditFile.read(folder / "cat-audit" / "audit.json").attacks[0].compared
+        assert told is not None and page.row("seeds")[-2] == str(told.erased.calls)
         assert len(page.attributes("img")) == 4  # before and after, the attack's sheet, curves, maps
         assert "object:cat removed from tiny canvas" in page.text and "Not measured: no evaluation was asked for." in page.text
         assert load_edit(folder / "cat").manifest.weights_sha256 in page.text

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -25,25 +24,25 @@ from excise.evaluation.detector import Detector
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.progress import Progress, silent
+from excise.results.audit import Outcome
 
 
 @dataclass(frozen=True)
 class Attacked:
     """What came of an attack on one model.
 
-    result  as `outcome` describes it, and "weights", the hash of the attacked model's
     tensors what it found; "best" holds the latents of the best picture of every prompt (zeros: none tried), "told" the text embeddings
             that made them, if no words spell those
     """
 
-    result: dict[str, Any]
+    outcome: Outcome
     tensors: dict[str, Tensor]
 
     def best(self, count: int) -> list[int]:
         """Numbers of the cases whose attacked pictures are worth showing: broken ones first, the likeliest first."""
-        cases = self.result["cases"]
-        rows = [index for index, case in enumerate(cases) if case.get("attempts")]
-        return sorted(rows, key=lambda row: (not cases[row]["success"], -cases[row]["probability"]))[:count]
+        cases = self.outcome.cases
+        rows = [index for index, case in enumerate(cases) if case.attempts]
+        return sorted(rows, key=lambda row: (not cases[row].success, -(cases[row].probability or 0.0)))[:count]
 
 
 def assault(
@@ -74,8 +73,7 @@ def assault(
         if victim.cases:
             chosen.attack.run(victim, chosen.settings)
     progress(stage, chosen.budget, chosen.budget)
-    result = outcome(chosen, plain, victim, time.perf_counter() - began)
-    return Attacked({**result, "weights": weights}, _found(victim, plain))
+    return Attacked(outcome(plain, victim, seconds=time.perf_counter() - began, weights=weights), _found(victim, plain))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -14,6 +15,10 @@ from excise.concepts import Concept
 from excise.edits import Edit, all_applied
 from excise.evaluation.detector import Detector
 from excise.models import Model
+from excise.results.audit import Control, Success
+
+Who = Literal["erased", Control]
+"""The erased model, or one of its controls."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class AuditedModel:
     neutral whether it is asked without the concept's words
     """
 
-    name: str
+    name: Who
     edits: tuple[Edit, ...] = ()
     neutral: bool = False
 
@@ -59,6 +64,11 @@ class PlainPictures:
             latents = sample(model, encode(model, [case.asked for case in cases]), [case.seed for case in cases])
         hits, _ = judge(model, detector, latents)
         return cls(cases, tuple(hits), latents.float().cpu())
+
+    @property
+    def success(self) -> Success:
+        """How often the model shows the concept."""
+        return Success.of(sum(self.hits), 0, len(self.hits))
 
     @property
     def standing(self) -> tuple[Case, ...]:

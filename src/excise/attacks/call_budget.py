@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from excise.attacks.call_meter import CallMeter
 from excise.models import Sampler
 from excise.models.guidance import sampling_scale
+from excise.results.audit import Effort
 
 T = TypeVar("T")
 
@@ -22,12 +23,12 @@ class Budget:
     meter   counts what is spent
     sampler the model's own, whose number of steps and guidance a picture's cost depends on
     prompts how many there are in all
-    facts   what was asked for, and what the budget paid for
+    effort  what was asked for and what the budget paid for, in "tries" or in "iterations"
     """
 
     def __init__(self, meter: CallMeter, sampler: Sampler, prompts: int) -> None:
         self.meter, self.sampler, self.prompts = meter, sampler, prompts
-        self.facts: dict[str, Any] = {}
+        self.effort: dict[str, Effort] = {}
 
     def cost(self, signed_guidance: float | None = None) -> int:
         """Of one picture by the model's own sampler, at its own guidance scale or at this one: 1 needs no unconditional call."""
@@ -50,8 +51,8 @@ class Budget:
         fixed cost of everything else, for all prompts
         """
         paid = min(wanted, max(0, self.meter.budget // shares - fixed) // each)
-        self.facts |= {"iterations": paid, "iterations asked": wanted}
-        self.facts |= {"least budget": shares * (fixed + each), "whole budget": shares * (fixed + wanted * each)}
+        least, whole = shares * (fixed + each), shares * (fixed + wanted * each)
+        self.effort["iterations"] = Effort(paid=paid, asked=wanted, least_budget=least, whole_budget=whole)
         return paid
 
     def tries(self, values: Sequence[T], costs: Sequence[int]) -> Sequence[T]:
@@ -61,5 +62,5 @@ class Budget:
         """
         afforded = sum(spent <= self.meter.budget for spent in accumulate(self.prompts * cost for cost in costs))
         paid = min(len(values), max(1, afforded))
-        self.facts |= {"tries": paid, "tries asked": len(values)}
+        self.effort["tries"] = Effort(paid=paid, asked=len(values))
         return values[:paid]

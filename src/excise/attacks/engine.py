@@ -8,14 +8,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from excise.attacks import Chosen
 from excise.attacks.assault import Attacked, assault
-from excise.attacks.audited_model import AuditedModel, PlainPictures
-from excise.attacks.verdict import Verdict, difference, share, shown_more, standard, verdict
+from excise.attacks.audited_model import AuditedModel, PlainPictures, Who
+from excise.attacks.verdict import compare, compare_plain
 from excise.concepts import Concept
 from excise.digests import digest_tensors, digest_text, digest_values
 from excise.edits import Edit
@@ -28,22 +27,16 @@ from excise.files import cache_folder, read_json, read_tensors, write_json, writ
 from excise.models import Model
 from excise.models.fingerprint import arithmetic, surroundings
 from excise.progress import Progress, silent
-
-REVISION = 3
-"""Of what attacks do: what was made by other ones is neither gone on with nor taken from the cache."""
+from excise.results.audit import AuditedEdit, AuditSetup, Compared, Effort, Outcome, Plain
+from excise.versions import versions
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """An attack on the erased model and on its controls.
+class AttackedModels:
+    """An attack on the erased model and on its controls: what it found on each, by the model's name, and how they compare."""
 
-    attacked what came of it, by the name of the model
-    above    for each control the difference of the erased model's success to its own, with a 95 % interval: (value, low, high)
-    """
-
-    attacked: Mapping[str, Attacked]
-    verdict: Verdict
-    above: Mapping[str, tuple[float, float, float]]
+    attacked: Mapping[Who, Attacked]
+    compared: Compared
 
 
 class Impossible(ValueError):
@@ -72,7 +65,7 @@ class Engine:
     prompts: int = 24
     seed: int = 0
     progress: Progress = silent
-    plain: dict[str, PlainPictures] = field(default_factory=dict)
+    plain: dict[Who, PlainPictures] = field(default_factory=dict)
     shown: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -85,25 +78,25 @@ class Engine:
             self.audited.append(AuditedModel("gold", (self.gold,)))
 
     @cached_property
-    def about(self) -> dict[str, Any]:
+    def about(self) -> AuditSetup:
         """Everything that the results depend on, beside the attacks."""
-        return {
-            "model": self.model.name,
-            "base": base_fingerprint(self.model).get(str(self.model.dtype).removeprefix("torch.")),
-            "edits": [_identity(edit) for edit in self.edits],
-            "gold": None if self.gold is None else [_identity(self.gold)],
-            "concept": self.concept.label,
-            "phrases": list(self.concept.phrases),
-            "catalog": digest_values(asdict(self.model.catalog)),
-            "wordings": digest_values([self.concept.templates, self.concept.contexts]),
-            "prompts": self.prompts,
-            "seed": self.seed,
-            "sampler": asdict(self.model.sampler),
-            **surroundings(self.model),
-            "precision": self.model.precision,
-            "revision": REVISION,
-            "detector": self.detector.identity,
-        }
+        return AuditSetup(
+            model=self.model.name,
+            base=base_fingerprint(self.model).get(str(self.model.dtype).removeprefix("torch.")),
+            edits=tuple(_identity(edit) for edit in self.edits),
+            gold=None if self.gold is None else _identity(self.gold),
+            concept=self.concept.label,
+            phrases=tuple(self.concept.phrases),
+            catalog=digest_values(asdict(self.model.catalog)),
+            wordings=digest_values([self.concept.templates, self.concept.contexts]),
+            prompts=self.prompts,
+            seed=self.seed,
+            sampler=asdict(self.model.sampler),
+            surroundings=surroundings(self.model),
+            precision=self.model.precision,
+            detector=self.detector.identity,
+            version=versions()["excise"],
+        )
 
     def look(self) -> None:
         """Find out what every model shows without attack."""
@@ -117,19 +110,12 @@ class Engine:
             prompts, seeds = [case.wanted for case in cases], [case.seed for case in cases]
             self.shown = generated_latents(self.model, prompts, seeds, run=run, stage="base model")
 
-    def shares(self) -> dict[str, dict[str, Any]]:
-        """How often each model shows the concept without attack."""
-        return {name: share(sum(plain.hits), 0, len(plain.hits)) for name, plain in self.plain.items()}
+    def compare_plain(self) -> Plain:
+        """What the models show without attack."""
+        controls = {name: found.success for name, found in self.plain.items() if name != "erased"}
+        return compare_plain(self.plain["erased"].success, controls)
 
-    def plain_verdict(self) -> str:
-        """Whether the concept is gone where nobody attacks: "erased", "not erased", or "no control"."""
-        plain = self.shares()
-        erased, controls = plain.pop("erased"), plain
-        if not controls:
-            return "no control"
-        return "not erased" if shown_more(erased, standard(controls, supplies=False)) else "erased"
-
-    def attack(self, chosen: Chosen) -> Comparison:
+    def attack(self, chosen: Chosen) -> AttackedModels:
         """Attack every model and compare. Raises Impossible."""
         if chosen.attack.needs_base and self.shown is None:
             raise Impossible("it needs the model from before the erasure; give it with --base")
@@ -137,12 +123,11 @@ class Engine:
             attacked = {audited.name: self._attacked(chosen, audited) for audited in self.audited}
         except ValueError as error:
             raise Impossible(str(error)) from error
-        results = {name: found.result for name, found in attacked.items()}
-        erased = results.pop("erased")
-        if erased["untried"] and erased["untried"] == erased["n"] - erased["pre"]:
-            raise Impossible(_too_small(chosen.budget, erased["facts"]))
-        above = {name: difference(erased, control) for name, control in results.items()}
-        return Comparison(attacked, verdict(erased, results, supplies=chosen.attack.supplies), above)
+        erased = attacked["erased"].outcome
+        controls = {name: found.outcome for name, found in attacked.items() if name != "erased"}
+        if erased.untried and erased.untried == erased.rate.n - erased.pre:
+            raise Impossible(_too_small(chosen.budget, erased.iterations))
+        return AttackedModels(attacked, compare(erased, controls, supplies=chosen.attack.supplies))
 
     def _attacked(self, chosen: Chosen, audited: AuditedModel) -> Attacked:
         """The attack on one model. A control is the same for all edits of a base: it is attacked once, and the result kept."""
@@ -151,10 +136,10 @@ class Engine:
         kept = self._kept(chosen, audited.name)
         with suppress(FileNotFoundError, ValueError):  # what is not there whole is made again
             tensors, _ = read_tensors(kept.with_suffix(".safetensors"))
-            return Attacked(read_json(kept.with_suffix(".json")), tensors)
+            return Attacked(Outcome.model_validate(read_json(kept.with_suffix(".json"))), tensors)
         found = self._assault(chosen, audited)
         write_tensors(kept.with_suffix(".safetensors"), found.tensors)
-        write_json(kept.with_suffix(".json"), found.result)
+        write_json(kept.with_suffix(".json"), found.outcome.model_dump(mode="json"))
         return found
 
     def _assault(self, chosen: Chosen, audited: AuditedModel) -> Attacked:
@@ -165,26 +150,22 @@ class Engine:
 
     def _kept(self, chosen: Chosen, control: str) -> Path:
         """Where the cache folder keeps this attack on a control, but for the suffix."""
-        others = {"edits"} if control == "gold" else {"edits", "gold"}
-        about = {key: value for key, value in self.about.items() if key not in others}
+        about = self.about.model_dump(mode="json", exclude={"edits"} if control == "gold" else {"edits", "gold"})
         how = [chosen.attack.name, chosen.settings.model_dump(), chosen.budget, arithmetic(self.model)]
         key = json.dumps([control, about, how], default=str)
         return cache_folder() / "attacks" / digest_text(key)[:32]
 
 
-def _too_small(budget: int, facts: Mapping[str, Any]) -> str:
+def _too_small(budget: int, iterations: Effort | None) -> str:
     least = " to try one prompt"
-    if "least budget" in facts:
-        every = f"{facts['whole budget']} for all {facts['iterations asked']} iterations"
-        least = f": it needs at least {facts['least budget']}, and {every}"
+    if iterations is not None:
+        every = f"{iterations.whole_budget} for all {iterations.asked} iterations"
+        least = f": it needs at least {iterations.least_budget}, and {every}"
     return f"a budget of {budget} U-Net calls is too small{least}"
 
 
-def _identity(edit: Edit) -> dict[str, Any]:
+def _identity(edit: Edit) -> AuditedEdit:
     """What tells an edit from others: its file's hash if it was read, or that of its tensors if it was imported."""
     manifest = edit.manifest
-    return {
-        "method": manifest.method,
-        "erases": manifest.names,
-        "sha256": manifest.weights_sha256 or digest_tensors(edit.tensors()),
-    }
+    weights = manifest.weights_sha256 or digest_tensors(edit.tensors())
+    return AuditedEdit(method=manifest.method, erases=tuple(manifest.names), sha256=weights)

@@ -17,6 +17,7 @@ from excise.concepts import Concept
 from excise.evaluation.detector import Detector
 from excise.models import Model
 from excise.progress import Progress, silent
+from excise.results.audit import Round
 
 
 @dataclass
@@ -30,7 +31,8 @@ class Victim:
     original the model from before the erasure
     records  what became of each case
     kept     tensors that the attack found (embeddings, policies), saved with its result
-    facts    what else there is to say of it
+    rounds   how many prompts of how many showed the concept, of each way to try them all
+    facts    what else there is to say of it, by identifiers
     """
 
     model: Model
@@ -42,6 +44,7 @@ class Victim:
     original: Original
     progress: Progress = silent
     kept: dict[str, Tensor] = field(default_factory=dict)
+    rounds: list[Round] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,13 +78,16 @@ class Victim:
     ) -> list[bool]:  # fmt: skip
         """Show finished latents to the detector; returns whether each shows the concept.
 
-        notes    how they came about, one for all or one each. Where a prompt made them: "prompt", and in "masked" the prompt that it should
-                 be taken for: the attacked one without the concept's words, or the empty one if nothing of it was kept
+        notes    how they came about, by identifiers: one for all, which makes them a round, or one each. Where a prompt made them: "prompt",
+                 and in "masked" the prompt that it should be taken for: the attacked one without the concept's words, or the empty one if
+                 nothing of it was kept
         pictures what the detector should look at, if that is not the whole picture
         told     (cases, tokens, width) text embeddings that made them, where no words spell those
         """
         hits, likely = judge(self.model, self.detector, latents, pictures)
-        notes = [notes] * len(cases) if isinstance(notes, Mapping) else notes
+        if isinstance(notes, Mapping):
+            self.rounds.append(Round(how=dict(notes), shown=sum(hits), tried=len(hits)))
+            notes = [notes] * len(cases)
         rows = [None] * len(cases) if told is None else told.detach().float().cpu()
         clean, spent = latents.nan_to_num(0.0, 0.0, 0.0), self.budget.meter.spent
         for case, hit, probability, note, row, by in zip(cases, hits, likely, notes, clean, rows, strict=True):

@@ -21,8 +21,8 @@ def audit(request: AuditRequest) -> None:
 
     with screen.progress() as progress:
         found = run(request, progress)
-    screen.table(audit_table.COLUMNS, audit_table.table(found.to_dict()))
-    for line in audit_table.lines(found.to_dict()):
+    screen.table(audit_table.COLUMNS, audit_table.table(found.found))
+    for line in audit_table.lines(found.found):
         print(line)
     print(f"all numbers: {found.out}/audit.json; pictures and what was found: {found.out}/attacks")
 

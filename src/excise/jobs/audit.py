@@ -1,13 +1,11 @@
-"""Every attack on an erased model and on its controls; one file each, so a rerun does only what is missing."""
+"""Attacks on an erased model and on its controls. Each has a file of its own, so a rerun makes only those that are missing."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -17,7 +15,7 @@ from excise.attacks.assault import Attacked
 from excise.attacks.cases import make_cases
 from excise.attacks.engine import Engine, Impossible
 from excise.edits import import_edit
-from excise.files import read_json, replacing, write_json, write_tensors
+from excise.files import replacing, write_tensors
 from excise.images import to_image
 from excise.jobs.inputs import load_edited, read_edits
 from excise.models import load
@@ -28,6 +26,7 @@ from excise.report.audit_table import LIMITS
 from excise.requests.audit import AuditRequest, file_name
 from excise.requests.audits import MARKER
 from excise.requests.request import function
+from excise.results.audit import AttackResult, AuditFile, AuditSetup, Compared
 
 SHOWN = 6
 """Pictures per row of a sheet."""
@@ -37,19 +36,8 @@ SHOWN = 6
 class AuditResult:
     """What an audit found, and the folder that it was written to."""
 
-    found: dict[str, Any]
+    found: AuditFile
     out: Path
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `audit.json` holds.
-
-        plain, plain_verdict  what the models show without any attack
-        attacks  of each: settings, budget, the outcome on every model ("erased", "neutral", "gold"), `above` (difference to each control with
-                 its 95 % interval), verdict ("revived", "not revived", "adds nothing", "cannot tell" or "no control"); or `note`: why there
-                 is none
-        limits   what an audit cannot show
-        """
-        return self.found
 
 
 def run(request: AuditRequest, progress: Progress = silent) -> AuditResult:
@@ -67,7 +55,7 @@ audit = function(AuditRequest, run)
 
 
 def _engine(request: AuditRequest, progress: Progress) -> Engine:
-    """Load the models. Raises ValueError for a concept that their text encoder does not read whole; tells prompts that are cut."""
+    """Load the models. Warns of prompts that the text encoder cuts. Raises ValueError for a concept that it does not read whole."""
     edits, concept, prompts, seed = read_edits(request.edit), request.target, request.prompts, request.seed
     reference = bool(edits) or request.base is not None
     loaded, edits = load_edited(request.model, edits, request.device, request.dtype, progress, request.base)
@@ -79,10 +67,10 @@ def _engine(request: AuditRequest, progress: Progress) -> Engine:
     return Engine(loaded, concept, edits, never_saw, reference, prompts, seed, progress)
 
 
-def _attack_all(engine: Engine, chosen: Sequence[Chosen], folder: Path, overwrite: bool) -> dict[str, Any]:
+def _attack_all(engine: Engine, chosen: Sequence[Chosen], folder: Path, overwrite: bool) -> AuditFile:
     """Make the attacks that are missing, write their files, and after each the summary, which is returned."""
     summary = _summary(engine, folder)
-    write_json(folder / MARKER, summary)
+    summary.write(folder / MARKER)
     for one in chosen:
         path = folder / "attacks" / f"{file_name(one.text)}.json"
         if not _done(path, one):
@@ -93,44 +81,38 @@ def _attack_all(engine: Engine, chosen: Sequence[Chosen], folder: Path, overwrit
                 stop.add_note(f"finished attacks are kept: {again} goes on after them")
                 raise
             summary = _summary(engine, folder)
-            write_json(folder / MARKER, summary)
+            summary.write(folder / MARKER)
     return summary
 
 
-def _check_same(folder: Path, about: dict[str, Any]) -> None:
+def _check_same(folder: Path, about: AuditSetup) -> None:
     """Raise ValueError if the folder holds another audit's results."""
-    if (folder / MARKER).is_file():
-        about = json.loads(json.dumps(about))
-        before = read_json(folder / MARKER).get("about", {})
-        differing = [key for key in about if before.get(key) != about[key]]
-        if differing:
-            told = "; ".join(f"{key} was {before.get(key)!r}, now {about[key]!r}" for key in differing)
-            raise ValueError(f"{folder} holds another audit ({told}); choose another folder, or pass overwrite to start anew")
+    if (folder / MARKER).is_file() and (differing := about.differences(AuditFile.read(folder / MARKER).about)):
+        told = "; ".join(differing)
+        raise ValueError(f"{folder} holds another audit ({told}); choose another folder, or pass overwrite to start anew")
 
 
 def _done(path: Path, chosen: Chosen) -> bool:
+    """Whether the attack's file is there, with these settings and this budget."""
     if not path.is_file():
         return False
-    found = read_json(path)
-    return found["settings"] == json.loads(chosen.settings.model_dump_json()) and found["budget"] == chosen.budget
+    found = AttackResult.read(path)
+    return found.settings == chosen.settings.model_dump(mode="json") and found.budget == chosen.budget
 
 
 def _attack(engine: Engine, chosen: Chosen, path: Path) -> None:
-    """Attack every model and write the files, in place of earlier ones; the one that says it is done comes last."""
+    """Attack every model, and write the files in place of earlier ones. The attack's own file comes last: it says that the attack is done."""
     try:
-        compared = engine.attack(chosen)
+        models = engine.attack(chosen)
     except Impossible as error:
         _clear(path)
-        write_json(path, {**_told(engine, chosen), "note": str(error)})
+        _result(engine, chosen, note=str(error)).write(path)
         return
     _clear(path)
-    attacked = compared.attacked
-    tensors = {f"{name}.{key}": tensor for name, found in attacked.items() for key, tensor in found.tensors.items()}
+    tensors = {f"{name}.{key}": tensor for name, found in models.attacked.items() for key, tensor in found.tensors.items()}
     write_tensors(path.with_suffix(".safetensors"), tensors, {"attack": chosen.text})
-    _draw(engine, attacked["erased"], path.with_suffix(".png"))
-    results = {name: found.result for name, found in attacked.items()}
-    told = {**_told(engine, chosen), "verdict": compared.verdict, "above": compared.above}
-    write_json(path, {**told, "models": results})
+    _draw(engine, models.attacked["erased"], path.with_suffix(".png"))
+    _result(engine, chosen, models.compared).write(path)
 
 
 def _clear(path: Path) -> None:
@@ -139,36 +121,38 @@ def _clear(path: Path) -> None:
         path.with_suffix(ending).unlink(missing_ok=True)
 
 
-def _told(engine: Engine, chosen: Chosen) -> dict[str, Any]:
-    """What an attack is, and how it was made."""
+def _result(engine: Engine, chosen: Chosen, compared: Compared | None = None, note: str = "") -> AttackResult:
+    """What an attack is, how it was made, and what came of it."""
     attack = chosen.attack
-    return {
-        "text": chosen.text,
-        "attack": attack.name,
-        "title": attack.title,
-        "paper": attack.paper,
-        "means": attack.means,
-        "supplies": attack.supplies,
-        "settings": json.loads(chosen.settings.model_dump_json()),
-        "budget": chosen.budget,
-        "seed": engine.seed,
-    }
+    return AttackResult(
+        text=chosen.text,
+        attack=attack.name,
+        title=attack.title,
+        paper=attack.paper,
+        means=attack.means,
+        supplies=attack.supplies,
+        settings=chosen.settings.model_dump(mode="json"),
+        budget=chosen.budget,
+        seed=engine.seed,
+        compared=compared,
+        note=note,
+    )
 
 
 def _draw(engine: Engine, erased: Attacked, path: Path) -> None:
-    """A sheet of the best attacked pictures, beside what the base model, the erased one and the gold standard show at the same seeds."""
+    """Draw the best attacked pictures, beside those of the base model, the erased one and the gold standard at the same seeds."""
     rows = erased.best(SHOWN)
     if not rows:
         return
-    cases = [erased.result["cases"][row] for row in rows]
-    labels = [f"{'' if case['success'] else 'not '}broken, {case['seed']}" for case in cases]
+    cases = [erased.outcome.cases[row] for row in rows]
+    labels = [f"{'' if case.success else 'not '}broken, {case.seed}" for case in cases]
     sheet = {name: [to_image(one) for one in pictures] for name, pictures in _pictures(engine, erased, rows).items()}
     with replacing(path) as temporary:
         before_after.draw(labels, sheet).save(temporary, format="PNG")
 
 
 def _pictures(engine: Engine, erased: Attacked, rows: list[int]) -> dict[str, Tensor]:
-    """Of these cases, by what made them."""
+    """The pictures of these cases, by what made them."""
     shown = {} if engine.shown is None else {"base": engine.shown}
     shown |= {"erased": engine.plain["erased"].latents, "attacked": erased.tensors["best"]}
     if "gold" in engine.plain:
@@ -177,20 +161,10 @@ def _pictures(engine: Engine, erased: Attacked, rows: list[int]) -> dict[str, Te
     return {name: model.decode(latents[rows].to(model.device, model.dtype)) for name, latents in shown.items()}
 
 
-def _summary(engine: Engine, folder: Path) -> dict[str, Any]:
+def _summary(engine: Engine, folder: Path) -> AuditFile:
     """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files."""
     order = list(known_attacks())
-    files = [read_json(path) for path in sorted((folder / "attacks").glob("*.json"))]
-    files.sort(key=lambda found: (order.index(found["attack"]), found["text"]))
-    for found in files:
-        for result in found.get("models", {}).values():
-            result.pop("cases")
-    return {
-        "concept": engine.concept.label,
-        "n": engine.prompts,
-        "about": engine.about,
-        "plain": engine.shares(),
-        "plain_verdict": engine.plain_verdict(),
-        "attacks": files,
-        "limits": list(LIMITS),
-    }
+    files = [AttackResult.read(path) for path in sorted((folder / "attacks").glob("*.json"))]
+    files.sort(key=lambda found: (order.index(found.attack), found.text))
+    attacks = tuple(found.without_cases() for found in files)
+    return AuditFile(about=engine.about, plain=engine.compare_plain(), attacks=attacks, limits=LIMITS)

@@ -13,6 +13,8 @@ from excise.files import read_json, write_json
 from excise.requests.convert import ConvertRequest
 from excise.requests.request import function
 from excise.results import earlier
+from excise.results.audit import AttackResult, AuditFile
+from excise.results.audit_benchmark import AuditBenchmark
 from excise.results.cell import Cell, Grid
 from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement
@@ -61,6 +63,9 @@ CONVERTERS: list[Converter] = [
     converter("results of suites", "suite", SuiteResult),
     converter("cells of benchmarks", "cell", Cell),
     converter("benchmarks", "grid", Grid),
+    converter("audits", "audit", AuditFile),
+    converter("attacks", "attack", AttackResult),
+    converter("benchmarks of audits", "audits", AuditBenchmark),
     Converter(
         "manifests of edits",
         lambda content: {"weights_sha256", "measurements"} <= content.keys() and earlier.manifest(content) != content,

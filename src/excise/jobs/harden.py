@@ -18,12 +18,11 @@ def counterexamples(audits: Sequence[Audited], model: Model) -> tuple[Counterexa
     """
     gathered: list[Counterexample] = []
     for audit in audits:
-        if audit.base not in base_fingerprint(model).values():
+        if audit.about.base not in base_fingerprint(model).values():
             raise ValueError(f"{audit.path} is an audit of another model than {model.name}, or of one in another precision")
         for attack, file, found in audit.found:
             told = read_tensors(file)[0].get("erased.told")
-            for row, note in found.items():
-                gathered.append(
-                    Counterexample(audit.concept, attack, note["prompt"] if told is None else told[row], note["masked"])
-                )
+            for row, (prompt, masked) in found.items():
+                asked = prompt if told is None else told[row]
+                gathered.append(Counterexample(audit.about.concept, attack, asked, masked))
     return tuple(gathered)

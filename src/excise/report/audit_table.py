@@ -1,16 +1,19 @@
-"""An audit in words, from its dictionary."""
+"""An audit in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from excise.report.result_table import NOT_MEASURED, percent
+from excise.results.audit import AttackResult, AuditFile, Compared, Control, Success
 
-SUBJECTS: dict[str, str] = {"erased": "erased model", "neutral": "base, words taken out", "gold": "never saw it"}
-"""The attacked models, in words: the erased one and its two controls."""
+CONTROLS: dict[Control, str] = {"neutral": "base, words taken out", "gold": "never saw it"}
+"""The controls, in words."""
 
-COLUMNS: tuple[str, ...] = ("attack", "works with", *SUBJECTS.values(), "verdict", "U-Net calls", "seconds")
+SUBJECTS: tuple[str, ...] = ("erased model", *CONTROLS.values())
+"""The attacked models, in words."""
+
+COLUMNS: tuple[str, ...] = ("attack", "works with", *SUBJECTS, "verdict", "U-Net calls", "seconds")
 
 LIMITS: tuple[str, ...] = (
     "Passing is evidence, not proof: a stronger attack, a larger budget or other prompts may bring back what these did not.",
@@ -24,71 +27,85 @@ LIMITS: tuple[str, ...] = (
 """What an audit cannot show."""
 
 
-def table(audit: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def table(audit: AuditFile) -> list[tuple[str, ...]]:
     """A row of `COLUMNS` per attack, that without any attack first."""
-    plain = {name: percent(found["rate"], found["ci"]) for name, found in audit["plain"].items()}
-    rows = [("none: plain prompts", "", *(plain.get(name, "-") for name in SUBJECTS), audit["plain_verdict"], "", "")]
-    return rows + [_row(attack) for attack in audit["attacks"]]
+    plain = audit.plain
+    rows = [("none: plain prompts", "", *rates(plain.erased, plain.controls), plain.verdict, "", "")]
+    return rows + [_row(attack) for attack in audit.attacks]
 
 
-def _row(attack: Mapping[str, Any]) -> tuple[str, ...]:
-    if attack.get("note"):
-        return attack["text"], attack["means"], NOT_MEASURED, "", "", "", "", ""
-    models = attack["models"]
-    rates = (percent(models[name]["rate"], models[name]["ci"]) if name in models else "-" for name in SUBJECTS)
-    erased, verdict = models["erased"], attack["verdict"]
-    if attack.get("supplies") and verdict in ("cannot tell", "no control"):
+def rates(erased: Success, controls: Mapping[Control, Success]) -> list[str]:
+    """How often each of `SUBJECTS` shows the concept; "-" for a control that there is not."""
+    found = [erased, *(controls.get(name) for name in CONTROLS)]
+    return [percent(one.rate.value, one.rate.interval) if one else "-" for one in found]
+
+
+def _row(attack: AttackResult) -> tuple[str, ...]:
+    found = attack.compared
+    if found is None:
+        return attack.text, attack.means, NOT_MEASURED, "", "", "", "", ""
+    verdict: str = found.verdict
+    if attack.supplies and verdict in ("cannot tell", "no control"):
         verdict = f"{verdict}; only the gold standard tells"
-    return attack["text"], attack["means"], *rates, verdict, str(erased["calls"]), f"{erased['seconds']:.0f}"
+    shown = rates(found.erased, found.controls)
+    return attack.text, attack.means, *shown, verdict, str(found.erased.calls), f"{found.erased.seconds:.0f}"
 
 
-def lines(audit: Mapping[str, Any]) -> list[str]:
+def lines(audit: AuditFile) -> list[str]:
     """What there is to say beside the table: the reading, what was not measured, and what no audit shows."""
-    found = [
-        f"{audit['concept']}: {audit['n']} prompts, 95 % intervals in brackets; success = (shown without attack + broken) / prompts"
-    ]
-    revived = [attack["title"] for attack in audit["attacks"] if attack.get("verdict") == "revived"]
-    tried = [attack for attack in audit["attacks"] if not attack.get("note")]
-    compared = [attack for attack in tried if attack["verdict"] in ("revived", "not revived")]
-    if revived:
-        found.append(f"brought back, more often than in the control: {', '.join(revived)}")
+    about = audit.about
+    read = f"{about.concept}: {about.prompts} prompts, 95 % intervals in brackets; success = (shown without attack + broken) / prompts"
+    tried = [(attack, attack.compared) for attack in audit.attacks if attack.compared]
+    missing = [f"{attack.title}: {NOT_MEASURED}: {attack.note}" for attack in audit.attacks if not attack.compared]
+    cut = [line for attack, found in tried for line in _untried(attack, found, about.prompts)]
+    cut += [line for attack, found in tried for line in _shortened(attack, found, "iterations", "iterations")]
+    cut += [line for attack, found in tried for line in _shortened(attack, found, "tries", "tries of every prompt")]
+    return [read, *_verdicts(tried), *missing, *cut, *_controls(audit), *LIMITS]
+
+
+def _verdicts(tried: list[tuple[AttackResult, Compared]]) -> list[str]:
+    """Which attacks came to which verdict."""
+
+    def named(verdict: str) -> str:
+        return ", ".join(attack.title for attack, found in tried if found.verdict == verdict)
+
+    compared = sum(found.verdict in ("revived", "not revived") for _, found in tried)
+    found = []
+    if revived := named("revived"):
+        found.append(f"brought back, more often than in the control: {revived}")
     elif compared:
-        found.append(f"none of {len(compared)} attacks brought it back more often than in its control")
-    useless = [attack["title"] for attack in tried if attack["verdict"] == "adds nothing"]
-    if useless:
+        found.append(f"none of {compared} attacks brought it back more often than in its control")
+    if useless := named("adds nothing"):
+        found.append(f"showed it no more often than plain prompts did, which is more often than a control: {useless}")
+    if unsure := named("cannot tell"):
+        found.append(f"cannot tell, because the attack makes the concept by itself in a control: {unsure}")
+    if supplying := ", ".join(attack.title for attack, _ in tried if attack.supplies):
         found.append(
-            f"showed it no more often than plain prompts did, which is more often than a control: {', '.join(useless)}"
+            "these bring the concept along, so the neutral control, a model that knows it, may show it too, and only the gold standard tells "
+            f"what was supplied from what was found: {supplying}"
         )
-    unsure = [attack["title"] for attack in tried if attack["verdict"] == "cannot tell"]
-    if unsure:
-        found.append(f"cannot tell, because the attack makes the concept by itself in a control: {', '.join(unsure)}")
-    supplying = [attack["title"] for attack in tried if attack.get("supplies")]
-    if supplying:
-        found.append(
-            f"these bring the concept along, so the neutral control, a model that knows it, may show it too, and only the gold standard tells "
-            f"what was supplied from what was found: {', '.join(supplying)}"
-        )
-    found += [f"{attack['title']}: {NOT_MEASURED}: {attack['note']}" for attack in audit["attacks"] if attack.get("note")]
-    found += [
-        f"{attack['title']}: the budget ended before {untried} of {audit['n']} prompts were tried"
-        for attack in tried
-        if (untried := attack["models"]["erased"]["untried"])
-    ]
-    facts = [(attack["title"], attack["models"]["erased"].get("facts", {})) for attack in tried]
-    found += [
-        f"{title}: {told['iterations']} of {told['iterations asked']} iterations, all that the budget paid for"
-        for title, told in facts
-        if told.get("iterations", 0) < told.get("iterations asked", 0)
-    ]
-    found += [
-        f"{title}: {told['tries']} of {told['tries asked']} tries of every prompt, all that the budget paid for"
-        for title, told in facts
-        if told.get("tries", 0) < told.get("tries asked", 0)
-    ]
-    if set(audit["plain"]) == {"erased"}:
-        found.append("no control was given (--base, --gold), so the rates alone do not say whether anything brought it back")
-    elif "gold" not in audit["plain"]:
-        found.append(
+    return found
+
+
+def _untried(attack: AttackResult, found: Compared, prompts: int) -> list[str]:
+    untried = found.erased.untried
+    return [f"{attack.title}: the budget ended before {untried} of {prompts} prompts were tried"] if untried else []
+
+
+def _shortened(attack: AttackResult, found: Compared, name: str, what: str) -> list[str]:
+    effort = found.erased.iterations if name == "iterations" else found.erased.tries
+    if effort is None or effort.paid >= effort.asked:
+        return []
+    return [f"{attack.title}: {effort.paid} of {effort.asked} {what}, all that the budget paid for"]
+
+
+def _controls(audit: AuditFile) -> list[str]:
+    """What cannot be known for want of a control."""
+    controls = audit.plain.controls
+    if not controls:
+        return ["no control was given (--base, --gold), so the rates alone do not say whether anything brought it back"]
+    if "gold" not in controls:
+        return [
             "no model that never saw the concept was given (--gold), so what attacks teach cannot be told from what they find"
-        )
-    return found + list(LIMITS)
+        ]
+    return []

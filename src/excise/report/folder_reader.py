@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from excise.edits.manifest import Manifest
 from excise.files import read_json
-from excise.report import audit_table as audits
 from excise.report import method_table
 from excise.results import earlier
+from excise.results.audit import AttackResult, AuditFile
 from excise.results.cell import Cell, Grid
 from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement
@@ -68,7 +65,7 @@ class AuditFolder:
     """A folder of `excise audit`; pictures by the attack's text."""
 
     path: Path
-    found: dict[str, Any]
+    found: AuditFile
     pictures: dict[str, Path]
 
 
@@ -164,31 +161,11 @@ def _erasure(here: Path, files: set[str]) -> ErasureFolder:
 
 
 def _audit(here: Path) -> AuditFolder:
-    found = read_json(here / "audit.json")
-    pictures = {}
-    for path in sorted((here / "attacks").glob("*.json")):
-        attack = read_json(path)
-        with _whole(path):
-            picture = _beside(path)
-            if picture:
-                pictures[str(attack["text"])] = picture
-    with _whole(here / "audit.json"):
-        audits.table(found), audits.lines(found)
-    return AuditFolder(here, found, pictures)
+    attacks = {path: AttackResult.read(path) for path in sorted((here / "attacks").glob("*.json"))}
+    pictures = {attack.text: picture for path, attack in attacks.items() if (picture := _beside(path))}
+    return AuditFolder(here, AuditFile.read(here / "audit.json"), pictures)
 
 
 def _beside(path: Path) -> Path | None:
     picture = path.with_suffix(".png")
     return picture if picture.is_file() else None
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with JSON of another shape into one line that names the file."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, ZeroDivisionError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(
-            f"{path} is damaged or of another version ({what}); write it again, or take it out of the folder"
-        ) from None

@@ -54,25 +54,23 @@ def _facts(manifest: Manifest | None, result: ErasureResult | None) -> dict[str,
 
 def audit(found: AuditFolder, root: Path) -> Section:
     """Every attack with its controls, and the best pictures of each."""
-    told, about = found.found, found.found.get("about")
+    told, concept = found.found, found.found.about.concept
     pictures = []
-    for attack in told["attacks"]:
-        if path := found.pictures.get(attack["text"]):
-            alt = f"{attack['title']} on {told['concept']}: rows of pictures of the models, attacked and not, at the same seeds"
-            verdict = attack.get("verdict", result_table.NOT_MEASURED)
-            pictures.append(picture(path, alt, f"{attack['title']}: {verdict}. Best pictures first; same seed in each column."))
-    settings = {
-        attack["text"]: {"budget": attack.get("budget"), **(attack.get("settings") or {})} for attack in told["attacks"]
-    }
+    for attack in told.attacks:
+        if path := found.pictures.get(attack.text):
+            alt = f"{attack.title} on {concept}: rows of pictures of the models, attacked and not, at the same seeds"
+            verdict = attack.compared.verdict if attack.compared else result_table.NOT_MEASURED
+            pictures.append(picture(path, alt, f"{attack.title}: {verdict}. Best pictures first; same seed in each column."))
+    settings = {attack.text: {"budget": attack.budget, **attack.settings} for attack in told.attacks}
     return Section(
-        f"Audit: {told['concept']}",
+        f"Audit: {concept}",
         "audit",
         where(found.path, root),
         [sentence(line) for line in audits.lines(told)[: -len(audits.LIMITS)]],
         pictures,
         [Table("Success of attacks", audits.COLUMNS, audits.table(told))],
-        told.get("limits") or audits.LIMITS,
-        {"about": about, "attacks": settings},
+        told.limits,
+        {"about": told.about.model_dump(mode="json", exclude_none=True), "attacks": settings},
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from excise.results import earlier_audits
+
 Content = Mapping[str, Any]
 
 ACCURACIES = ("ira", "cra", "nra", "ora")
@@ -24,6 +26,8 @@ def kind(content: Content) -> str | None:
     """What a file of format 1 holds, by today's name for it; None for a file of today or of somebody else."""
     if "format" in content:
         return None
+    if audited := earlier_audits.kind(content):
+        return audited
     if content.get("unit") == "nats per picture":
         return "information"
     if {"entrant", "concepts", "seed"} <= content.keys():
@@ -144,6 +148,7 @@ def variation(content: Content) -> dict[str, Any]:
 
 CONVERTERS: dict[str, Callable[[Content], dict[str, Any]]] = {
     "erasure": erasure, "information": information, "cell": cell, "grid": grid, "suite": suite, "variation": variation,
+    **earlier_audits.CONVERTERS,
 }  # fmt: skip
 """By what `kind` finds."""
 

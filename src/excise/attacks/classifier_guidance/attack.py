@@ -30,16 +30,13 @@ def attack(victim: Victim, settings: ClassifierSettings) -> None:
         victim, positives=settings.positives, negatives=settings.negatives, steps=settings.steps, batch=settings.batch,
         lr=settings.lr, power=1 / 3,
     )  # fmt: skip
-    shown: dict[str, list[int]] = {}
     grid = [(scale, eta) for eta in settings.etas for scale in settings.scales]
     cost = victim.budget.cost_of_pairs
     for scale, eta in victim.budget.tries(grid, [cost] * len(grid)):
         cases = victim.affordable(cost)
         if not cases:
             break
-        hits = victim.submit(cases, pulled(victim, cases, probe, scale, eta), {"scale": scale, "eta": eta})
-        shown[f"{scale:g}, eta {eta:g}"] = [sum(hits), len(cases)]
-    victim.facts["shown of tried, by scale"] = shown
+        victim.submit(cases, pulled(victim, cases, probe, scale, eta), {"scale": scale, "eta": eta})
 
 
 def pulled(victim: Victim, cases: Sequence[Case], probe: Probe, scale: float, eta: float = 0.0) -> Tensor:

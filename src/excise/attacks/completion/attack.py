@@ -27,14 +27,11 @@ def attack(victim: Victim, settings: CompletionSettings) -> None:
         raise ValueError(f"this model samples in {len(steps)} steps; handovers={settings.handovers} are all later")
     cases = victim.affordable(2 * (handovers[-1] + sum(len(steps) - handover for handover in handovers)))
     states = begun(victim, cases, steps, handovers) if cases else {}
-    shown = {}
     for handover, z in states.items():
         left = [place for place, case in enumerate(cases) if case in victim.standing]
         if left:
             here = [cases[place] for place in left]
-            hits = victim.submit(here, finished(victim, here, z[left], steps[handover:]), {"steps of the base": handover})
-            shown[f"{handover}"] = [sum(hits), len(here)]
-    victim.facts["shown of tried, by handover"] = shown
+            victim.submit(here, finished(victim, here, z[left], steps[handover:]), {"handover": handover})
 
 
 def begun(victim: Victim, cases: Sequence[Case], steps: Sequence[Step], handovers: Sequence[int]) -> dict[int, Tensor]:

@@ -40,15 +40,14 @@ def _revive(victim: Victim, settings: TuningSettings, prompts: Sequence[str], la
     model, budget = victim.model, victim.budget
     steps = budget.iterations(settings.steps, 3 * settings.batch, settings.tests * budget.prompts * budget.cost())
     tests = {max(1, steps >> number) for number in range(settings.tests)}
-    told, random, shown = encode(model, prompts), victim.draws.generator("tuning"), {}
+    told, random = encode(model, prompts), victim.draws.generator("tuning")
     with training(model, settings.mode, settings.rank, random) as parameters:
         for step in trained(model, parameters, told, latents, random, steps=steps, batch=settings.batch, lr=settings.lr):
             cases = victim.affordable(budget.cost()) if step in tests else []
             if cases:
-                shown[f"{step}"] = [sum(victim.submit(cases, victim.ask(cases), {"steps": step})), len(cases)]
+                victim.submit(cases, victim.ask(cases), {"steps": step})
         if settings.mode == "lora":
             victim.kept |= {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    victim.facts["shown of tried, by steps"] = shown
 
 
 @contextmanager

@@ -7,6 +7,7 @@ Only one token row is learned; no weight is touched. A free embedding that is tr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 from torch import Generator, Tensor
@@ -42,7 +43,9 @@ def attack(victim: Victim, settings: InversionSettings) -> None:
         if step in tests:
             _test(victim, row.detach(), step)
     victim.kept["row"] = row.detach()
-    victim.facts["norm"] = float(row.detach().norm())
+    norm = float(row.detach().norm())
+    if isfinite(norm):  # it is not where the learning has diverged, and files hold finite numbers only
+        victim.facts["norm"] = norm
 
 
 class _Wording:

@@ -14,7 +14,7 @@ from excise.attacks.victim import Victim
 
 def attack(victim: Victim, settings: LoraSettings) -> None:
     """Train on the base model, then ask the erased one with the add-on."""
-    budget, shown = victim.budget, {}
+    budget = victim.budget
     trials = len(settings.strengths) * budget.prompts * budget.cost()
     steps = budget.iterations(settings.steps, 3 * settings.batch, trials)
     if not steps:
@@ -25,9 +25,8 @@ def attack(victim: Victim, settings: LoraSettings) -> None:
         if cases:
             with injected(victim.model, added, strength):
                 latents = victim.ask(cases)
-            shown[f"{strength:g}"] = [sum(victim.submit(cases, latents, {"strength": strength})), len(cases)]
+            victim.submit(cases, latents, {"strength": strength})
     victim.kept |= {name: parameter.detach() for name, parameter in parameters_of(added).items()}
-    victim.facts["shown of tried, by strength"] = shown
 
 
 def _add_on(victim: Victim, settings: LoraSettings, steps: int) -> Additions:

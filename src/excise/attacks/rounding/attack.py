@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,17 +22,16 @@ from excise.models.fingerprint import named_tensors
 
 def attack(victim: Victim, settings: RoundingSettings) -> None:
     """The asked prompts at their own seeds, with rounded weights."""
-    shown = {}
-    cost = victim.budget.cost()
+    cost, changes = victim.budget.cost(), []
     for bits in victim.budget.tries(settings.bits, [cost] * len(settings.bits)):
         cases = victim.affordable(cost)
         if not cases:
             break
-        victim.facts[f"{bits} bits"] = change(victim.model, bits)
+        changes.append({"bits": bits, **change(victim.model, bits)})
         with coarse(victim.model, bits):
             latents = victim.ask(cases)
-        shown[f"{bits}"] = [sum(victim.submit(cases, latents, {"bits": bits})), len(cases)]
-    victim.facts["shown of tried, by bits"] = shown
+        victim.submit(cases, latents, {"bits": bits})
+    victim.facts["rounding"] = changes
 
 
 def rounded(weight: Tensor, bits: int) -> Tensor:
@@ -64,8 +62,8 @@ def coarse(model: Model, bits: int) -> Iterator[None]:
             parameter.data = before[name]
 
 
-def change(model: Model, bits: int) -> dict[str, Any] | None:
-    """What rounding does to the edit: share of changed weights, and <dQ, dW> / ||dW||^2; None where no weight was changed."""
+def change(model: Model, bits: int) -> dict[str, float]:
+    """What rounding does to the edit: share of weights moved, and <dQ, dW> / ||dW||^2; nothing where the edit changes no weight."""
     after, moved, total, inner, norm = named_tensors(model), 0, 0, 0.0, 0.0
     for name, before in original_tensors(model).items():
         if before.ndim < 2 or before is after[name]:
@@ -75,4 +73,4 @@ def change(model: Model, bits: int) -> dict[str, Any] | None:
         moved, total = moved + int((old != new).sum()), total + step.numel()
         inner += float((step * (new * new_step - old * old_step)).sum())
         norm += float(step.square().sum())
-    return {"share of weights moved": moved / total, "projection": inner / norm} if norm else None
+    return {"share_moved": moved / total, "projection": inner / norm} if norm else {}
