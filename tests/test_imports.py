@@ -56,6 +56,7 @@ right = {
     ("export", edit, "--to", "x.safetensors"): ("--rank", "4"),
     ("restore", edit, "--concept", "cat", "--out", "x"): (),
     ("report", edit): ("--out", "x.html"),
+    ("convert", edit): (),
     ("suite", "run", "i2p", *on, "--out", "x"): ("--set", "prompts=prompts.csv"),
     ("canvas", "train", "vae", "--work", "x"): ("--steps", "1"),
     ("canvas", "render", "--font", "font.ttf"): (),
@@ -83,6 +84,7 @@ call(2, "diff", model, "nowhere/at/all", "--out", "x")
 call(2, "export", edit, "--to", "x.pt")
 call(2, "restore", model, "--concept", "cat", "--out", "x")
 call(2, "report", "nowhere")
+call(2, "convert", "nowhere")
 call(2, "suite", "run", "i3p", "--out", "x")
 call(2, "canvas", "train", "vea", "--work", "x")
 call(2, "canvas", "draw", "--out", "x", "--without", "zeppelin")

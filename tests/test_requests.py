@@ -33,7 +33,21 @@ from excise.requests.request import Request, function
 from excise.requests.sources import read_yaml, resolve
 from excise.settings import parse
 
-VERBS = ("apply", "audit", "bench", "diff", "erase", "evaluate", "export", "generate", "measure", "report", "restore", "vary")
+VERBS = (
+    "apply",
+    "audit",
+    "bench",
+    "convert",
+    "diff",
+    "erase",
+    "evaluate",
+    "export",
+    "generate",
+    "measure",
+    "report",
+    "restore",
+    "vary",
+)
 READ_ONLY = {"list", "info", "suite list", "suite table"}
 
 
