@@ -302,7 +302,7 @@ class TestApply:
         model = excise.load(folder)
         with excise.load_edit(tmp_path / "cat").applied(model):
             for name, tensor in edited.unet.state_dict().items():
-                assert torch.equal(tensor, model.unet.state_dict()[name])
+                assert torch.equal(tensor, model.denoiser.state_dict()[name])
         ours, theirs = _picture(plain), _picture(edited)
         excise.load_edit(tmp_path / "cat").apply(plain)
         assert torch.allclose(_picture(plain), theirs, atol=1e-4)
@@ -592,7 +592,7 @@ def test_a_config_with_a_wrong_value_is_refused(tiny_canvas: Path, tmp_path: Pat
     config = model / "text_encoder" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text(encoding="utf-8")), "hidden_size": "x"}), encoding="utf-8")
     code, _, err = run("generate", "a cat", "--model", model, "--out", tmp_path / "x.png")
-    assert code == 2 and "could not be read as a Stable Diffusion model" in err
+    assert code == 2 and "could not be read as Stable Diffusion 1.x and 2.x" in err
 
 
 def test_a_classifier_that_is_missing_is_noticed_before_the_erasure(
