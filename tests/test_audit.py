@@ -23,7 +23,7 @@ from excise.jobs.audit import audit
 from excise.models import Model, load
 from excise.report import audit_table as words
 from excise.requests.audit import AuditRequest, file_name
-from excise.results.audit import AttackResult, AuditFile, Compared, Effort, Outcome, Verdict
+from excise.results.audit_result import AttackResult, AuditFile, Compared, Effort, Outcome, Verdict
 from excise.settings import parse
 from painting import no_pictures
 from test_attacks import random_edit

@@ -9,7 +9,7 @@ import pytest
 
 import audit_table as benchmark
 import pages
-from excise.results.audit import Verdict
+from excise.results.audit_result import Verdict
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 import audits as benchmark
 import pages
 from excise.models import load
-from excise.results.audit import AuditFile, Outcome
 from excise.results.audit_benchmark import AuditBenchmark
+from excise.results.audit_result import AuditFile, Outcome
 
 ATTACKS = ("guidance:kappas=-1", "seeds:tries=1")
 METHODS = ("uce", "rece:rounds=1")

@@ -9,7 +9,7 @@ import pytest
 
 import pages
 import steering as benchmark
-from excise.results.audit import Outcome, Round, Verdict
+from excise.results.audit_result import Outcome, Round, Verdict
 
 
 def measured(folder: Path, method: str, name: str, coefficient: float | None) -> None:

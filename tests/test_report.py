@@ -25,7 +25,7 @@ from excise.jobs.report import report
 from excise.report import bench_sections, method_table, plots
 from excise.report.bench_columns import Number
 from excise.report.folder_reader import read
-from excise.results.audit import AuditFile
+from excise.results.audit_result import AuditFile
 from excise.results.cell import Cell
 from excise.results.evaluation import GoldDistances
 
