@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from excise.cli import app
+from excise.edits import load_edit
 from excise.edits.manifest import Manifest
 from excise.jobs.convert import convert
+from excise.models import Model
 from excise.report import bench_table
 from excise.report.folder_reader import read
 from excise.results.cell import Cell, Grid
@@ -20,6 +22,7 @@ from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement
 from excise.results.suite_result import SuiteResult
 from excise.results.variation import Variation
+from painting import no_change
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmark"
 
@@ -293,6 +296,21 @@ class TestFiles:
     def test_a_path_that_is_not_there(self, tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["convert", str(tmp_path / "nowhere")])
         assert result.exit_code == 2 and "no such file or folder" in result.stderr and result.stderr.count("\n") == 1
+
+    def test_an_edit_of_an_earlier_version_is_used_as_it_is(self, canvas: Model, tmp_path: Path) -> None:
+        """Only its figures wait for the conversion: they are named where they would be shown."""
+        edit = no_change(canvas).with_measurements(MANIFEST["measurements"])
+        edit.save_pretrained(tmp_path / "e")
+        tensors = (tmp_path / "e" / "edit.safetensors").read_bytes()
+        with load_edit(tmp_path / "e").applied(canvas):
+            shown = CliRunner().invoke(app, ["info", str(tmp_path / "e")])
+        assert shown.exit_code == 0 and "what was measured is not shown" in shown.stdout and "excise convert" in shown.stdout
+        assert convert(tmp_path / "e") == {"manifests of edits": 1}
+        shown = CliRunner().invoke(app, ["info", str(tmp_path / "e")])
+        assert shown.exit_code == 0 and "75.0 % (50.0–87.5)" in shown.stdout, shown.stdout
+        assert (tmp_path / "e" / "edit.safetensors").read_bytes() == tensors and load_edit(
+            tmp_path / "e"
+        ).manifest.seed == edit.manifest.seed
 
     @pytest.mark.parametrize("content", [RESULT, MEASUREMENT, VARIATION, SUITE])
     def test_the_report_of_an_earlier_version_says_how_to_go_on(self, content: dict[str, Any], tmp_path: Path) -> None:
