@@ -89,7 +89,7 @@ def test_another_noise_of_the_sampler_s_steps_is_not_mixed_up(
     assert made == [0, 0]
 
 
-@pytest.mark.parametrize("what", ["excise.versions.versions", "torch.get_num_threads"])
+@pytest.mark.parametrize("what", ["excise.models.fingerprint.versions", "torch.get_num_threads"])
 def test_what_was_rounded_otherwise_is_not_mixed_up(
     what: str, canvas: Model, judge: Classifier, made: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
