@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from excise.results.audit import AuditFile, Compared, Control, Plain, Success
+from excise.results.audit_result import AuditFile, Compared, Control, Plain, Success
 
 CONTROLS: dict[Control, str] = {"neutral": "base model, words taken out", "gold": "the model that never saw it"}
 PLAIN = "no attack"

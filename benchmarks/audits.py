@@ -28,8 +28,8 @@ from excise.progress import Progress, silent
 from excise.report.audit_table import SUBJECTS, rates
 from excise.report.result_table import NOT_MEASURED
 from excise.requests.grid import Task, read_entrants, read_tasks
-from excise.results.audit import AttackResult, AuditFile, Compared, Control, Plain, Success
 from excise.results.audit_benchmark import AuditBenchmark, AuditedErasure, BenchmarkSetup, PooledAttack, VerdictCount
+from excise.results.audit_result import AttackResult, AuditFile, Compared, Control, Plain, Success
 from excise.versions import versions
 
 METHODS = ("mim", "uce", "rece", "cure", "esd", "sdd", "ca", "salun", "erasediff", "fmn", "spm", "doco", "sepme")

@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import inf
 from pathlib import Path
 
-from excise.results.audit import AuditFile, Outcome
+from excise.results.audit_result import AuditFile, Outcome
 from excise.results.cell import Cell
 
 EDGES = (-inf, -0.2, -0.05, 0.05, 0.2, inf)

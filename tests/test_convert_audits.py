@@ -10,8 +10,8 @@ import pytest
 
 from excise.files import write_json
 from excise.jobs.convert import convert
-from excise.results.audit import AttackResult, AuditFile, Effort, Outcome
 from excise.results.audit_benchmark import AuditBenchmark
+from excise.results.audit_result import AttackResult, AuditFile, Effort, Outcome
 
 BENCHMARK = Path(__file__).parents[1] / "docs" / "benchmark"
 

@@ -32,7 +32,7 @@ from excise.methods import get as get_method
 from excise.methods.mim import erase as mim
 from excise.models import Model, load
 from excise.requests.audits import read_audits
-from excise.results.audit import AttackResult, AuditFile
+from excise.results.audit_result import AttackResult, AuditFile
 from test_attacks import ALWAYS, NEVER, SMALL, Seen, random_edit
 
 QUICK: dict[str, Any] = {"rounds": 2, "steps": 2, "batch": 4, "trajectories": 2, "sampler_steps": 2, "phrasings": "plain"}

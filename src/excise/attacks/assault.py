@@ -24,7 +24,7 @@ from excise.evaluation.detector import Detector
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.progress import Progress, silent
-from excise.results.audit import Outcome
+from excise.results.audit_result import Outcome
 
 
 @dataclass(frozen=True)

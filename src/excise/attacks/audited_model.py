@@ -15,7 +15,7 @@ from excise.concepts import Concept
 from excise.edits import Edit, all_applied
 from excise.evaluation.detector import Detector
 from excise.models import Model
-from excise.results.audit import Control, Success
+from excise.results.audit_result import Control, Success
 
 Who = Literal["erased", Control]
 """The erased model, or one of its controls."""

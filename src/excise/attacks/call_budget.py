@@ -9,7 +9,7 @@ from typing import TypeVar
 from excise.attacks.call_meter import CallMeter
 from excise.models import Sampler
 from excise.models.guidance import sampling_scale
-from excise.results.audit import Effort
+from excise.results.audit_result import Effort
 
 T = TypeVar("T")
 

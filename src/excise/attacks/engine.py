@@ -27,7 +27,7 @@ from excise.files import cache_folder, read_json, read_tensors, write_json, writ
 from excise.models import Model
 from excise.models.fingerprint import arithmetic, surroundings
 from excise.progress import Progress, silent
-from excise.results.audit import AuditedEdit, AuditSetup, Compared, Effort, Outcome, Plain
+from excise.results.audit_result import AuditedEdit, AuditSetup, Compared, Effort, Outcome, Plain
 from excise.versions import versions
 
 

@@ -9,7 +9,7 @@ from excise.attacks.audited_model import PlainPictures
 from excise.attacks.cases import Case, Record
 from excise.attacks.victim import Victim
 from excise.figures import Figure
-from excise.results.audit import CaseOutcome, Compared, Control, Finding, Outcome, Plain, Success, Verdict
+from excise.results.audit_result import CaseOutcome, Compared, Control, Finding, Outcome, Plain, Success, Verdict
 
 SATURATED = 0.5
 """In a control that shows the concept this often, the attack makes the concept by itself, whatever the model is (ours)."""

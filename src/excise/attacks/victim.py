@@ -17,7 +17,7 @@ from excise.concepts import Concept
 from excise.evaluation.detector import Detector
 from excise.models import Model
 from excise.progress import Progress, silent
-from excise.results.audit import Round
+from excise.results.audit_result import Round
 
 
 @dataclass

@@ -26,7 +26,7 @@ from excise.report.audit_table import LIMITS
 from excise.requests.audit import AuditRequest, file_name
 from excise.requests.audits import MARKER
 from excise.requests.request import function
-from excise.results.audit import AttackResult, AuditFile, AuditSetup, Compared
+from excise.results.audit_result import AttackResult, AuditFile, AuditSetup, Compared
 
 SHOWN = 6
 """Pictures per row of a sheet."""

@@ -13,8 +13,8 @@ from excise.files import read_json, write_json
 from excise.requests.convert import ConvertRequest
 from excise.requests.request import function
 from excise.results import earlier
-from excise.results.audit import AttackResult, AuditFile
 from excise.results.audit_benchmark import AuditBenchmark
+from excise.results.audit_result import AttackResult, AuditFile
 from excise.results.cell import Cell, Grid
 from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from excise.report.result_table import NOT_MEASURED, percent
-from excise.results.audit import AttackResult, AuditFile, Compared, Control, Success
+from excise.results.audit_result import AttackResult, AuditFile, Compared, Control, Success
 
 CONTROLS: dict[Control, str] = {"neutral": "base, words taken out", "gold": "never saw it"}
 """The controls, in words."""

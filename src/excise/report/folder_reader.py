@@ -10,7 +10,7 @@ from excise.edits.manifest import Manifest
 from excise.files import read_json
 from excise.report import method_table
 from excise.results import earlier
-from excise.results.audit import AttackResult, AuditFile
+from excise.results.audit_result import AttackResult, AuditFile
 from excise.results.cell import Cell, Grid
 from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement

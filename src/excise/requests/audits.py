@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excise.concepts import Concept
-from excise.results.audit import AttackResult, AuditFile, AuditSetup
+from excise.results.audit_result import AttackResult, AuditFile, AuditSetup
 
 MARKER = "audit.json"
 """The file that makes a folder an audit."""

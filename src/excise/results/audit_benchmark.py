@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from excise.figures import Figure, ResultRecord
-from excise.results.audit import Control, Success
+from excise.results.audit_result import Control, Success
 from excise.results.result_file import ResultFile
 
 

@@ -14,7 +14,7 @@ from excise.attacks import get as registered
 from excise.attacks.verdict import difference
 from excise.figures import Figure, NamedFigure
 from excise.report.audit_table import LIMITS
-from excise.results.audit import (
+from excise.results.audit_result import (
     AttackResult,
     AuditedEdit,
     AuditFile,
