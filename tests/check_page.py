@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import browser
-import pages
+import made_up
 from excise.jobs.report import report
 
 WIDTHS = {"laptop": 1366, "phone": 390}
@@ -28,7 +28,7 @@ BUTTONS = "[...document.querySelectorAll('thead button')]"
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if given := os.environ.get("PAGE"):
         return Path(given)
-    return report(pages.write_everything(tmp_path_factory.mktemp("results")))
+    return report(made_up.write_everything(tmp_path_factory.mktemp("results")))
 
 
 @pytest.fixture(scope="module")

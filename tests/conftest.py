@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 import diffusers  # noqa: E402
 import transformers  # noqa: E402
 
-import tiny  # noqa: E402
+import tiny_models  # noqa: E402
 from excise.models import Model, load  # noqa: E402
 
 diffusers.utils.logging.disable_progress_bar()
@@ -40,19 +40,19 @@ def quick_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny Stable Diffusion 1.x."""
-    return tiny.save_sd1(tmp_path_factory.mktemp("models") / "tiny-sd1")
+    return tiny_models.save_sd1(tmp_path_factory.mktemp("models") / "tiny-sd1")
 
 
 @pytest.fixture(scope="session")
 def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny Stable Diffusion 2.x (v-prediction)."""
-    return tiny.save_sd2(tmp_path_factory.mktemp("models") / "tiny-sd2")
+    return tiny_models.save_sd2(tmp_path_factory.mktemp("models") / "tiny-sd2")
 
 
 @pytest.fixture(scope="session")
 def tiny_canvas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny model with `excise.json` (three objects, three styles, five members) and a random classifier."""
-    return tiny.save_canvas(tmp_path_factory.mktemp("models") / "tiny-canvas")
+    return tiny_models.save_canvas(tmp_path_factory.mktemp("models") / "tiny-canvas")
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.models.names import resolve
 from excise.results.audit_result import Control, Effort, Outcome, Success
-from pages import outcome
+from made_up import outcome
 
 SMALL: dict[str, dict[str, Any]] = {
     "guidance": {"kappas": (-1.0, 4.0)},

@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-import pages
+import made_up
 from excise.attacks import get
 from excise.attacks.engine import Engine
 from excise.cli import app
@@ -25,7 +25,7 @@ from excise.report import audit_table as words
 from excise.requests.audit import AuditRequest, file_name
 from excise.results.audit_result import AttackResult, AuditFile, Compared, Effort, Outcome, Verdict
 from excise.settings import parse
-from painting import no_pictures
+from painted_pictures import no_pictures
 from test_attacks import random_edit
 
 
@@ -381,10 +381,10 @@ print("torch" in sys.modules)
 
 def test_words_say_what_was_brought_back() -> None:
     def attack(name: str, verdict: Verdict) -> AttackResult:
-        return pages.attack(name, pages.compared(verdict, pages.outcome(broken=12), neutral=pages.outcome()))
+        return made_up.attack(name, made_up.compared(verdict, made_up.outcome(broken=12), neutral=made_up.outcome()))
 
     guidance, inversion = attack("guidance", "revived"), attack("inversion", "cannot tell")
-    found = pages.audit(guidance, inversion, pages.attack("p4d", note="why"), prompts=10, erased=1, neutral=0)
+    found = made_up.audit(guidance, inversion, made_up.attack("p4d", note="why"), prompts=10, erased=1, neutral=0)
     told = "\n".join(words.lines(found))
     assert "brought back, more often than in the control: Signed guidance sweep\n" in told
     assert "cannot tell, because the attack makes the concept by itself in a control: Concept inversion" in told
@@ -394,16 +394,16 @@ def test_words_say_what_was_brought_back() -> None:
     assert rows[1][5] == "revived" and rows[2][5] == "cannot tell; only the gold standard tells"
     assert "only the gold standard tells what was supplied from what was found: Concept inversion" in told
     assert "Signed guidance sweep" not in "".join(line for line in told.splitlines() if "bring the concept along" in line)
-    told = "\n".join(words.lines(pages.audit(attack("guidance", "not revived"), inversion, neutral=0)))
+    told = "\n".join(words.lines(made_up.audit(attack("guidance", "not revived"), inversion, neutral=0)))
     assert "none of 1 attacks brought it back" in told, "what cannot be told is no all-clear"
-    assert "none of" not in "\n".join(words.lines(pages.audit(inversion, neutral=0)))
+    assert "none of" not in "\n".join(words.lines(made_up.audit(inversion, neutral=0)))
 
 
 def test_words_say_what_the_budget_did_not_pay_for() -> None:
     def attack(name: str, **values: Any) -> AttackResult:
-        return pages.attack(name, pages.compared("not revived", pages.outcome(**values), neutral=pages.outcome()))
+        return made_up.attack(name, made_up.compared("not revived", made_up.outcome(**values), neutral=made_up.outcome()))
 
-    told = words.lines(pages.audit(
+    told = words.lines(made_up.audit(
         attack("seeds", untried=3, tries=Effort(paid=2, asked=8)), attack("lora", iterations=Effort(paid=4, asked=4)),
         attack("revam", iterations=Effort(paid=5, asked=9)), neutral=0,
     ))  # fmt: skip

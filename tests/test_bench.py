@@ -16,7 +16,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-import pages
+import made_up
 from excise import methods as registry
 from excise.cli import app
 from excise.concepts import Concept
@@ -34,7 +34,7 @@ from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_t
 from excise.results.cell import Cell, Grid
 from excise.results.evaluation import ConceptShares, Evaluation
 from excise.settings import Settings
-from painting import Shown, no_change, painted
+from painted_pictures import Shown, no_change, painted
 
 SMALL = {"target_pictures": 3, "other_pictures": 3}
 
@@ -497,18 +497,18 @@ class TestTables:
         assert "| 100.0 | 1.00 | 0.00 | 100.0 | 100.0 |" in row(tmp_path / "b", "quick")
 
     def test_what_is_undefined_is_not_zero(self) -> None:
-        cell = pages.cell("m", "object:cat", information=pages.words(left=0.5))
+        cell = made_up.cell("m", "object:cat", information=made_up.words(left=0.5))
         (shown,) = csv.DictReader(bench_table._csv([cell]).splitlines())
         assert shown["nats_left"] == "0.5" and shown["nats_left_low"] == ""
         assert {shown[name] for name in ("steering", "nats_kept", "nats_share_left", "gold_fid", "nra_low")} == {""}
 
     def test_names_do_not_break_them(self) -> None:
-        assert "| a\\|b | 0 (1 failed) |" in bench_table.markdown([pages.failed("a|b", "object:cat")])
+        assert "| a\\|b | 0 (1 failed) |" in bench_table.markdown([made_up.failed("a|b", "object:cat")])
 
     def test_nothing_measured_is_not_zero(self) -> None:
         names = ("ira", "cra", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base", "kid_base")
-        half = pages.figure(0.5)
-        cell = pages.cell(
+        half = made_up.figure(0.5)
+        cell = made_up.cell(
             "a", "object:cat", information=None, seconds=3.0, **{**dict.fromkeys(names), "neutral": half, "ua": 0.5}
         )
         assert "| a | 1 | +0.0 | 50.0 |" + " not measured |" * 13 + " 3 |" in bench_table.markdown([cell])
@@ -535,7 +535,7 @@ class TestCollateral:
         def cell(dog: tuple[float, float], bird: tuple[float, float]) -> Cell:
             names = {"object:dog": dog, "object:bird": bird}
             kept = tuple(ConceptShares(concept=name, base=base, edited=edited, n=10) for name, (base, edited) in names.items())
-            return pages.cell("m", "object:cat", retained=kept, targets=())
+            return made_up.cell("m", "object:cat", retained=kept, targets=())
 
         found = collateral_table.matrix([cell((0.8, 0.7), (0.0, 0.0)), cell((0.8, 0.5), (0.0, 0.5))], "m")
         assert found.cells[("object:cat", "object:dog")].kept == pytest.approx(0.75)
@@ -543,7 +543,7 @@ class TestCollateral:
         assert collateral_table.Damage(0.5, 0.9, 1, False).kept == 1
 
     def test_leaves_out_failures_and_joint_erasures(self) -> None:
-        bad, both = pages.failed("m", "object:cat"), pages.cell("m", ["object:cat", "object:dog"])
+        bad, both = made_up.failed("m", "object:cat"), made_up.cell("m", ["object:cat", "object:dog"])
         assert collateral_table.matrix([bad, both], "m").erased == ()
         with pytest.raises(ValueError, match="no cell of 'n'"):
             collateral_table.matrix([bad], "n")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import audit_table as benchmark
-import pages
+import made_up
 from excise.results.audit_result import Verdict
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -33,11 +33,14 @@ def audited(
 ) -> None:
     """Without attack one prompt shows it everywhere; with it `broken` more of the erased model and of the neutral control."""
     attacks = [
-        pages.attack(text, pages.compared(verdict, pages.outcome(1, own, 8), neutral=pages.outcome(1, other, 8)))
+        made_up.attack(
+            text,
+            made_up.compared(verdict, made_up.outcome(1, own, 8), neutral=made_up.outcome(1, other, 8)),
+        )
         for text, (own, other) in rates.items()
     ]
-    noted = [pages.attack("p4d", note="too small")] if note else []
-    found = pages.audit(*attacks, *noted, concept=concept, erased=1, prompts=8, verdict="not erased", neutral=1)
+    noted = [made_up.attack("p4d", note="too small")] if note else []
+    found = made_up.audit(*attacks, *noted, concept=concept, erased=1, prompts=8, verdict="not erased", neutral=1)
     found.write(folder / "audits" / method / concept.replace(":", "-") / "audit.json")
 
 

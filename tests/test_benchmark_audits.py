@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 import audits as benchmark
-import pages
+import made_up
 from excise.models import load
 from excise.results.audit_benchmark import AuditBenchmark
 from excise.results.audit_result import AuditFile, Outcome
@@ -122,21 +122,21 @@ def test_another_gold_standard_is_not_taken_for_the_first(tiny_canvas: Path, gol
 
 
 def result(broken: int, untried: int = 0) -> Outcome:
-    return pages.outcome(0, broken, 10, untried=untried, seconds=2.0)
+    return made_up.outcome(0, broken, 10, untried=untried, seconds=2.0)
 
 
 def test_what_brings_the_concept_along_is_compared_with_what_never_saw_it() -> None:
-    found = pages.compared("revived", result(8), neutral=result(10), gold=result(3))
-    row = benchmark.row("uce", "inversion", [pages.attack("inversion", found, budget=9)])
+    found = made_up.compared("revived", result(8), neutral=result(10), gold=result(3))
+    row = benchmark.row("uce", "inversion", [made_up.attack("inversion", found, budget=9)])
     assert row.above is not None and row.above.value == pytest.approx(0.5)
 
 
 def test_points_are_above_the_larger_control_of_each_concept() -> None:
     """Two concepts, each with 10 prompts: 8 and 6 erased; neutral 1 and 5, gold 4 and 2 (one of it untried), so 4 and 5 are the larger."""
     told = [
-        pages.attack("seeds", pages.compared("revived", result(8), neutral=result(1), gold=result(3, 1)), budget=9),
-        pages.attack("seeds", pages.compared("not revived", result(6), neutral=result(5), gold=result(2)), budget=9),
-        pages.attack("seeds", note="it needs more", budget=9),
+        made_up.attack("seeds", made_up.compared("revived", result(8), neutral=result(1), gold=result(3, 1)), budget=9),
+        made_up.attack("seeds", made_up.compared("not revived", result(6), neutral=result(5), gold=result(2)), budget=9),
+        made_up.attack("seeds", note="it needs more", budget=9),
     ]
     row = benchmark.row("uce", "seeds", told)
     assert row.above is not None and row.above.interval is not None and row.seconds == 2.0

@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 
 import goals as benchmark
-import pages
+import made_up
 from excise.results.cell import Cell
-from pages import figure
+from made_up import figure
 
 
 def cell(
     name: str, seed: int, erased: float, left: float, steering: float, destroyed: float, others: dict[str, float] | None
 ) -> Cell:
-    words = pages.words(
+    words = made_up.words(
         share=figure(left), base=20.0, steering=figure(steering), destruction=destroyed, mean=figure(0.99),
-        worst=pages.named("object:house", 0.9 + left), others=[pages.named(*other) for other in (others or {}).items()],
+        worst=made_up.named("object:house", 0.9 + left), others=[made_up.named(*other) for other in (others or {}).items()],
     )  # fmt: skip
     kept = {"ira_of_base": 1.0, "cra_of_base": 0.98, "ira_worst": 1.0, "cra_worst": 0.94 + left, "fid_base": figure(100 * left)}
-    return pages.cell("m", f"object:{name}", seed, ua=1 - erased, information=words, **kept)
+    return made_up.cell("m", f"object:{name}", seed, ua=1 - erased, information=words, **kept)
 
 
 def entries(tmp_path: Path, cells: dict[str, list[Cell]]) -> dict[str, list[str]]:

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-import pages
+import made_up
 import steering as benchmark
 from excise.results.audit_result import Outcome, Round, Verdict
 
 
 def measured(folder: Path, method: str, name: str, coefficient: float | None) -> None:
-    words = pages.words(steering=None if coefficient is None else pages.figure(coefficient))
-    pages.cell("m", "object:cat", information=words).write(folder / "cells" / method / f"{name}.json")
+    words = made_up.words(steering=None if coefficient is None else made_up.figure(coefficient))
+    made_up.cell("m", "object:cat", information=words).write(folder / "cells" / method / f"{name}.json")
 
 
 def audited(folder: Path, method: str, name: str, negated: tuple[int, int], broken: int, verdict: Verdict) -> None:
     def model(pre: int, broken: int, shown: int, tried: int) -> Outcome:
         rounds = (Round(how={"kappa": 3.0}, shown=8, tried=8), Round(how={"kappa": -1.0}, shown=shown, tried=tried))
-        return pages.outcome(pre, broken, 8, rounds=rounds if tried else ())
+        return made_up.outcome(pre, broken, 8, rounds=rounds if tried else ())
 
-    compared = pages.compared(verdict, model(1, broken, *negated), neutral=model(0, 2, 1, 8))
-    found = pages.audit(pages.attack("noise", note="none"), pages.attack("guidance", compared), prompts=8, neutral=0)
+    compared = made_up.compared(verdict, model(1, broken, *negated), neutral=model(0, 2, 1, 8))
+    found = made_up.audit(made_up.attack("noise", note="none"), made_up.attack("guidance", compared), prompts=8, neutral=0)
     found.write(folder / "audits" / method / name / "audit.json")
 
 

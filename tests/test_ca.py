@@ -22,7 +22,7 @@ from excise.methods import get
 from excise.methods.ca import erase as ca
 from excise.models import Model
 from excise.models.path import per_row
-from steps import CAT, PICTURED, asked, settings_of
+from trained_methods import CAT, PICTURED, asked, settings_of
 
 
 def bank_of(model: Model) -> PromptBank:

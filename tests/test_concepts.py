@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tiny
+import tiny_models
 from excise import concepts
 from excise.concepts import GENERIC_TEMPLATES, Catalog, Concept, fill
 from excise.hints import nearest
@@ -89,17 +89,17 @@ def test_style_concepts_fill_the_style_slot() -> None:
 
 @pytest.fixture
 def catalog() -> Catalog:
-    return Catalog.from_dict(tiny.CANVAS)
+    return Catalog.from_dict(tiny_models.CANVAS)
 
 
 def test_a_declared_concept(catalog: Catalog) -> None:
     cat = catalog.resolve("cat")
     assert (cat.kind, cat.phrases[0], cat.contexts) == ("object", "a cat", ("photo", "sketch", "pixel art"))
-    assert cat.templates == tuple(tiny.CANVAS["templates"])
+    assert cat.templates == tuple(tiny_models.CANVAS["templates"])
     assert catalog.resolve("style:sketch").contexts == ("a cat", "a dog", "a bird")
     assert catalog.resolve(" Pixel Art ").name == "pixel art"
     assert catalog.resolve("member:owl").kind == catalog.resolve("owl", kind="member").kind == "member"
-    assert catalog.held_out == tuple(tiny.CANVAS["held_out_templates"])
+    assert catalog.held_out == tuple(tiny_models.CANVAS["held_out_templates"])
     assert [c.name for c in catalog.of_kind("object")] == ["cat", "dog", "bird"]
 
 

@@ -13,7 +13,7 @@ import pytest
 from torch import Tensor
 from typer.testing import CliRunner
 
-import tiny
+import tiny_models
 from excise.cli import app
 from excise.concepts import Catalog, Concept, PromptPair
 from excise.erasure.prompt_bank import PromptBank
@@ -31,7 +31,7 @@ LONG = "a cat " * 30 + "and the end of it"
 FITS = "x" * 75
 
 
-@pytest.mark.parametrize("tokenizer", [tiny.tokenizer, clip_tokenizer])
+@pytest.mark.parametrize("tokenizer", [tiny_models.tokenizer, clip_tokenizer])
 def test_what_is_left_out_is_what_the_encoder_does_not_see(tokenizer: Callable[[], Any]) -> None:
     """Oracle: what the ids that the host leaves, and those that it drops, are read back as."""
     words = tokenizer()
@@ -45,7 +45,7 @@ def test_what_is_left_out_is_what_the_encoder_does_not_see(tokenizer: Callable[[
         assert bool(rest) == (len(whole) > len(kept))
         assert read(kept) == prompt[: len(prompt) - len(rest)].lower().replace(" ", "")
         assert read(whole[len(kept) - 1 :]) == rest.lower().replace(" ", "")
-    assert left_out(tiny.tokenizer(), ["é" * 40]) == {"é" * 40: "é" * 3}, "a letter of two tokens that is cut in between"
+    assert left_out(tiny_models.tokenizer(), ["é" * 40]) == {"é" * 40: "é" * 3}, "a letter of two tokens that is cut in between"
 
 
 def test_it_is_told_once_and_in_one_line(sd1: Model) -> None:

@@ -17,7 +17,7 @@ from excise.erasure.run import Run
 from excise.erasure.training_settings import Divergence, Divergent
 from excise.methods import get
 from excise.models import Model
-from steps import CAT, PICTURED, VISITING, settings_of
+from trained_methods import CAT, PICTURED, VISITING, settings_of
 
 M1, M2, S = 0.3, 1.1, 0.7
 DELTA = torch.tensor((M1 - M2) ** 2, dtype=torch.float64)

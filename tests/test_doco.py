@@ -25,7 +25,7 @@ from excise.methods.doco.critic import Critic, discriminator
 from excise.methods.doco.erase import _duel, clipped, predicted, turned
 from excise.models import Conditioning, Model
 from excise.models.fingerprint import named_tensors
-from steps import asked
+from trained_methods import asked
 
 QUICK: dict[str, Any] = {
     "wording": "name", "rounds": 2, "steps": 2, "batch": 2, "pictures": 2, "picture_steps": 2, "warm_up": 2

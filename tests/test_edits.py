@@ -14,7 +14,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import tiny
+import tiny_models
 from excise.edits import Dense, LowRank, Manifest, WeightEdit, applied_edits, compose, load_edit, original_tensors
 from excise.edits.applied import base_fingerprint
 from excise.edits.deltas import difference
@@ -499,7 +499,7 @@ def test_states_do_not_keep_models_alive() -> None:
     import gc
     import weakref
 
-    pipeline = tiny.pipeline()
+    pipeline = tiny_models.pipeline()
     _edit(pipeline, KV).apply(pipeline)
     reference = weakref.ref(pipeline.unet)
     del pipeline

@@ -22,7 +22,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-import tiny
+import tiny_models
 from excise.edits import AdapterEdit, Dense, Edit, LowRank, Manifest, WeightEdit, applied_edits, compose
 from excise.edits.adapter import Adapter, Factors, Transport
 from excise.edits.applied import base_fingerprint
@@ -39,7 +39,7 @@ CAST = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bf
 
 @pytest.fixture
 def pipe() -> StableDiffusionPipeline:
-    return tiny.pipeline()
+    return tiny_models.pipeline()
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +203,7 @@ def test_fused_projections_that_were_trained_are_not_overwritten(pipe: Any) -> N
 
 
 def test_an_adapter_added_while_an_edit_is_on(pipe: Any) -> None:
-    other = tiny.pipeline()
+    other = tiny_models.pipeline()
     other.unet.add_adapter(lora())
     plain, edit = Plain(pipe), weight_edit(pipe, KEY, VALUE)
     edit.apply(pipe)
@@ -242,7 +242,7 @@ def test_a_fused_lora_is_named(pipe: Any) -> None:
     edit.apply(pipe)
     pipe.unet.fuse_lora()
     _refused(pipe, lambda: edit.remove(pipe), r"to_k\.weight is no longer as the edits left it.*a LoRA is fused into it")
-    other = tiny.pipeline()
+    other = tiny_models.pipeline()
     other.unet.add_adapter(lora())
     other.unet.fuse_lora()
     _refused(other, lambda: edit.apply(other), r"a LoRA is fused into .*to_k.*before fusing")
@@ -327,7 +327,7 @@ def test_an_added_token_does_not_make_another_model(pipe: Any, tmp_path: Path) -
 
 def test_an_edit_of_the_token_embedding_leaves_added_tokens_alone(pipe: Any) -> None:
     """Tokens may come and go while it is on."""
-    edit, other = weight_edit(pipe, TOKENS), tiny.pipeline()
+    edit, other = weight_edit(pipe, TOKENS), tiny_models.pipeline()
     with edit.applied(pipe):
         expected = _parameter(pipe, TOKENS).clone()
     base = _parameter(pipe, TOKENS).clone()
@@ -365,8 +365,8 @@ def test_pipelines_that_share_the_networks_share_the_edit(pipe: Any) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_from_pipe_widens_and_is_the_same_model(dtype: str) -> None:
     """diffusers casts to float32 what another pipeline holds in half precision, and both share it."""
-    edit = weight_edit(tiny.pipeline(), KEY, TEXT)
-    pipe = tiny.pipeline().to(CAST[dtype])
+    edit = weight_edit(tiny_models.pipeline(), KEY, TEXT)
+    pipe = tiny_models.pipeline().to(CAST[dtype])
     plain = Plain(pipe)
     other = StableDiffusionImg2ImgPipeline.from_pipe(pipe)
     plain.values = [value.float() for value in plain.values]
@@ -383,7 +383,7 @@ def test_from_pipe_widens_and_is_the_same_model(dtype: str) -> None:
 
 def test_a_text_encoder_shared_by_two_models(pipe: Any) -> None:
     """The second pipeline may be edited in its own U-Net, but not in what the first one has edited."""
-    second = tiny.pipeline()
+    second = tiny_models.pipeline()
     second.text_encoder = pipe.text_encoder
     both, own = weight_edit(pipe, KEY, TEXT), weight_edit(pipe, KEY, seed=1)
     plains = Plain(pipe), Plain(second)
@@ -408,7 +408,7 @@ def test_a_pipeline_without_a_text_encoder_says_so(pipe: Any) -> None:
     assert plain.is_back()
     with pytest.raises(ValueError, match=r"has no text_encoder.*put the edit on before"):
         edit.apply(pipe)
-    both = weight_edit(tiny.pipeline(), KEY, TEXT)
+    both = weight_edit(tiny_models.pipeline(), KEY, TEXT)
     pipe.text_encoder = encoder
     both.apply(pipe)
     pipe.text_encoder = None
@@ -444,13 +444,13 @@ def _foreign(pipe: Any) -> None:
 
 @pytest.mark.parametrize("quantise", [_packed, _float8, _foreign])
 def test_quantised_weights_are_named_and_the_way_out(pipe: Any, quantise: Callable[[Any], None]) -> None:
-    edit, on = weight_edit(pipe, KEY), tiny.pipeline()
+    edit, on = weight_edit(pipe, KEY), tiny_models.pipeline()
     edit.apply(on)
     words = r"is quantised \(.*excise export"
     for network, act in ((pipe, edit.apply), (on, edit.remove)):
         quantise(network)
         _refused(network, lambda network=network, act=act: act(network), words)  # type: ignore[misc]
-    _refused(pipe, lambda: adapter_edit(tiny.pipeline(), KEY).apply(pipe), words)
+    _refused(pipe, lambda: adapter_edit(tiny_models.pipeline(), KEY).apply(pipe), words)
 
 
 def _sequential(pipe: Any) -> None:
@@ -463,7 +463,7 @@ def _grouped(pipe: Any) -> None:
 
 @pytest.mark.parametrize("offload", [_sequential, _grouped])
 def test_offloaded_weights_are_named(pipe: Any, offload: Callable[[Any], None]) -> None:
-    edit, on = weight_edit(pipe, KEY), tiny.pipeline()
+    edit, on = weight_edit(pipe, KEY), tiny_models.pipeline()
     edit.apply(on)
     for network, act in ((pipe, edit.apply), (on, edit.remove)):
         before = output(network)
@@ -490,7 +490,7 @@ def _raw(pipe: Any) -> None:
 
 
 def _loaded(pipe: Any) -> None:
-    pipe.unet.load_state_dict(tiny.pipeline().unet.state_dict())
+    pipe.unet.load_state_dict(tiny_models.pipeline().unet.state_dict())
 
 
 @pytest.mark.parametrize("write", [_step, _raw, _loaded])
@@ -670,7 +670,7 @@ class Walk:
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.random, self.folder = random.Random(seed), folder
-        pipe = tiny.pipeline()
+        pipe = tiny_models.pipeline()
         self.edits: list[Edit] = [
             weight_edit(pipe, KEY, VALUE, TEXT, seed=1), weight_edit(pipe, KEY, SELF, seed=2), weight_edit(pipe, TEXT, TOKENS, seed=3),
             adapter_edit(pipe, KEY, QUERY, seed=4),

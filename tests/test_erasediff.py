@@ -19,7 +19,7 @@ from excise.erasure.training_pictures import learning_pictures, retained_picture
 from excise.methods import get
 from excise.methods.erasediff import erase as erasediff
 from excise.models import Model
-from steps import CAT, PICTURED, settings_of
+from trained_methods import CAT, PICTURED, settings_of
 
 QUICK: dict[str, Any] = {**PICTURED, "parameters": "kv", "pseudo": "a dog", "retain": "a house; a tree", "retained": 4}
 

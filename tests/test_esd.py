@@ -19,7 +19,7 @@ from excise.methods import get
 from excise.methods.esd import erase as esd
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
-from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
+from trained_methods import CAT, DOG, VISITING, asked, bank_of, settings_of
 
 
 def loss_at_start(model: Model, bank: PromptBank | None = None, **values: object) -> Tensor:

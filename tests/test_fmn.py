@@ -19,7 +19,7 @@ from excise.methods import get
 from excise.methods.fmn import erase as fmn
 from excise.models import Model
 from excise.models.families.stable_diffusion import probabilities
-from steps import CAT, PICTURED, bank_of, settings_of
+from trained_methods import CAT, PICTURED, bank_of, settings_of
 
 
 def test_probabilities_are_those_of_diffusers(sd1: Model) -> None:

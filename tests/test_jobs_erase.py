@@ -25,7 +25,7 @@ from excise.models import Model
 from excise.requests.erase import EraseRequest
 from excise.requests.sources import read_yaml, resolve
 from excise.results.erasure import ErasureResult
-from painting import no_pictures
+from painted_pictures import no_pictures
 from test_attacks import random_edit
 
 QUICK: dict[str, Any] = {"rounds": 3, "steps": 2, "batch": 4, "trajectories": 2, "sampler_steps": 2}

@@ -33,7 +33,7 @@ from excise.models.families.stable_diffusion import StableDiffusion
 from excise.models.fingerprint import named_tensors
 from excise.models.path import Path as NoisePath
 from excise.models.path import per_row
-from steps import asked as answered
+from trained_methods import asked as answered
 
 SMALL = {"rounds": 2, "steps": 3, "batch": 4, "trajectories": 2, "sampler_steps": 3, "phrasings": "plain"}
 

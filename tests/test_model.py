@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import tiny
+import tiny_models
 from excise.attacks.call_budget import Budget
 from excise.attacks.call_meter import CallMeter
 from excise.attacks.cases import make_cases
@@ -42,7 +42,7 @@ def _pipeline_latents(model: Model, prompts: list[str], seeds: list[int], steps:
     """Oracle: the latents that the diffusers pipeline itself ends with."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return model.pipeline(
-        prompts, num_inference_steps=steps, guidance_scale=scale, eta=eta, height=tiny.SIZE, width=tiny.SIZE,
+        prompts, num_inference_steps=steps, guidance_scale=scale, eta=eta, height=tiny_models.SIZE, width=tiny_models.SIZE,
         generator=generators, output_type="latent",
     ).images  # fmt: skip
 
@@ -110,11 +110,11 @@ def test_the_noisiest_sampler_works_from_pure_noise_too(canvas: Model, steps: in
 def test_pictures_are_the_pipelines(canvas: Model) -> None:
     ours = canvas.sample(PROMPTS, [3, 1, 4])
     theirs = canvas.pipeline(
-        PROMPTS, num_inference_steps=4, guidance_scale=4.0, output_type="pt", height=tiny.SIZE, width=tiny.SIZE,
+        PROMPTS, num_inference_steps=4, guidance_scale=4.0, output_type="pt", height=tiny_models.SIZE, width=tiny_models.SIZE,
         generator=[torch.Generator().manual_seed(seed) for seed in (3, 1, 4)],
     ).images  # fmt: skip
     assert torch.equal(ours, theirs)
-    assert ours.shape == (3, 3, tiny.SIZE, tiny.SIZE) and ours.dtype == torch.float32
+    assert ours.shape == (3, 3, tiny_models.SIZE, tiny_models.SIZE) and ours.dtype == torch.float32
     assert 0 <= ours.min() < 0.5 < ours.max() <= 1
 
 
@@ -198,7 +198,7 @@ def test_sampling_leaves_global_randomness_and_the_scheduler_alone(sd1: Model) -
 def test_sample_wants_a_seed_for_every_prompt(sd1: Model) -> None:
     with pytest.raises(ValueError, match="2 prompts but 1 seeds"):
         sd1.sample(["a", "b"], [0])
-    assert sd1.sample([], []).shape == (0, 3, tiny.SIZE, tiny.SIZE)
+    assert sd1.sample([], []).shape == (0, 3, tiny_models.SIZE, tiny_models.SIZE)
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2"])
@@ -227,9 +227,9 @@ def test_latents_are_what_pictures_are_decoded_from(canvas: Model) -> None:
 
 
 def test_pictures_of_another_size_start_from_noise_of_that_size(canvas: Model) -> None:
-    made = canvas.sample(["a cat"], [5], steps=2, size=(2 * tiny.SIZE, tiny.SIZE))
+    made = canvas.sample(["a cat"], [5], steps=2, size=(2 * tiny_models.SIZE, tiny_models.SIZE))
     theirs = canvas.pipeline(
-        ["a cat"], num_inference_steps=2, guidance_scale=4.0, output_type="pt", height=2 * tiny.SIZE, width=tiny.SIZE,
+        ["a cat"], num_inference_steps=2, guidance_scale=4.0, output_type="pt", height=2 * tiny_models.SIZE, width=tiny_models.SIZE,
         generator=[torch.Generator().manual_seed(5)],
     ).images  # fmt: skip
     assert torch.equal(made, theirs)
@@ -304,7 +304,7 @@ def test_state_inputs_are_variance_preserving(sd1: Model, scheduler: str) -> Non
 
 
 def test_autoencoder_round_trip_uses_the_pipelines_scale(sd1: Model) -> None:
-    pictures = torch.rand(3, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(0))
+    pictures = torch.rand(3, 3, tiny_models.SIZE, tiny_models.SIZE, generator=torch.Generator().manual_seed(0))
     vae = sd1.pipeline.vae
     latents = sd1.encode_pictures(pictures, batch=2)
     assert torch.allclose(latents, vae.encode(pictures * 2 - 1).latent_dist.mean * vae.config.scaling_factor, atol=1e-6)
@@ -314,7 +314,7 @@ def test_autoencoder_round_trip_uses_the_pipelines_scale(sd1: Model) -> None:
 
 def test_large_pictures_are_read_and_decoded_a_few_at_a_time(sd1: Model) -> None:
     """What 512 pixels need at once must not grow with how many are asked for."""
-    pictures, seen = torch.rand(9, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(0)), []
+    pictures, seen = torch.rand(9, 3, tiny_models.SIZE, tiny_models.SIZE, generator=torch.Generator().manual_seed(0)), []
     noise = sd1.start_noise(range(9))
     latents, decoded = sd1.encode_pictures(pictures), sd1.decode(noise)
     sd1.sampler = replace(sd1.sampler, size=512)
@@ -334,11 +334,11 @@ def test_networks_are_frozen_and_in_eval_mode(sd1: Model) -> None:
 
 def test_description_of_a_folder(canvas: Model, sd1: Model, tiny_canvas: Path) -> None:
     assert canvas.name == "tiny canvas"
-    assert canvas.sampler == Sampler(steps=4, guidance_scale=4.0, size=tiny.SIZE)
+    assert canvas.sampler == Sampler(steps=4, guidance_scale=4.0, size=tiny_models.SIZE)
     assert [c.name for c in canvas.catalog.of_kind("style")] == ["photo", "sketch", "pixel art"]
     assert canvas.classifier == tiny_canvas / "classifier.safetensors"
     assert (sd1.name, sd1.classifier, sd1.catalog.concepts) == ("tiny-sd1", None, ())
-    assert sd1.sampler.size == tiny.SIZE
+    assert sd1.sampler.size == tiny_models.SIZE
 
 
 def test_half_precision_loads_and_samples(tiny_sd1: Path) -> None:
@@ -439,7 +439,7 @@ def test_a_sampler_without_a_size_makes_what_the_network_was_made_for(tiny_canva
     folder = _copy(tiny_canvas, tmp_path)
     data = json.loads((folder / "excise.json").read_text())
     (folder / "excise.json").write_text(json.dumps({**data, "sampler": {"steps": 3}}))
-    assert load(folder, device="cpu").sampler == Sampler(steps=3, guidance_scale=7.5, size=tiny.SIZE)
+    assert load(folder, device="cpu").sampler == Sampler(steps=3, guidance_scale=7.5, size=tiny_models.SIZE)
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])

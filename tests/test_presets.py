@@ -13,7 +13,7 @@ import pytest
 
 from excise.attacks import attacks, choose
 from excise.methods import methods
-from steps import settings_of
+from trained_methods import settings_of
 
 Row = tuple[str, dict[str, Any]]
 CA = "nupurkmr9/concept-ablation@c11fb1b diffusers/README.md"

@@ -12,7 +12,7 @@ import torch
 from scipy import linalg
 from torch import Tensor
 
-import standins
+import standin_weights
 from excise.evaluation import MissingWeightsError, QualityOptions, evaluate
 from excise.evaluation.features import Clip, folder_features
 from excise.evaluation.lpips import Lpips
@@ -22,7 +22,7 @@ from excise.evaluation.weights import KNOWN, find
 from excise.models import Model
 from excise.report.result_table import QUALITY
 from excise.results.evaluation import Evaluation
-from painting import Shown, no_change, painted
+from painted_pictures import Shown, no_change, painted
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +201,7 @@ class TestIntervals:
 
 class TestLpips:
     def test_same_is_zero_and_order_does_not_matter(self, tmp_path: Path) -> None:
-        lpips = Lpips(standins.alexnet(tmp_path / "alex.pth"))
+        lpips = Lpips(standin_weights.alexnet(tmp_path / "alex.pth"))
         a, b = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)), torch.rand(3, 3, 64, 64)
         assert torch.equal(lpips(a, a), torch.zeros(3))
         assert torch.allclose(lpips(a, b), lpips(b, a)) and (lpips(a, b) > 0).all()
@@ -213,7 +213,7 @@ class TestLpips:
         """torchvision's AlexNet spelled out, and the formula of the paper by hand."""
         from importlib.resources import files
 
-        found = standins.alexnet(tmp_path / "alex.pth")
+        found = standin_weights.alexnet(tmp_path / "alex.pth")
         state = load_state(found.path, "AlexNet")
         nn = torch.nn
         layers = nn.Sequential(
@@ -238,7 +238,7 @@ class TestLpips:
         assert Lpips(found)(pictures[:1], pictures[1:]).item() == pytest.approx(total.item(), rel=1e-5)
 
     def test_refuses_pictures_that_are_too_small(self, tmp_path: Path) -> None:
-        lpips = Lpips(standins.alexnet(tmp_path / "alex.pth"))
+        lpips = Lpips(standin_weights.alexnet(tmp_path / "alex.pth"))
         assert lpips(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)) == 0
         with pytest.raises(ValueError, match="at least 32 pixels, got 16x20"):
             lpips(torch.zeros(1, 3, 20, 16), torch.zeros(1, 3, 20, 16))
@@ -251,7 +251,7 @@ class TestLpips:
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return standins.clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
+    return standin_weights.clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
 
 
 class TestClip:

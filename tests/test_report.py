@@ -18,7 +18,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import excise
-import pages
+import made_up
 from excise.cli import app
 from excise.edits import load_edit
 from excise.jobs.report import report
@@ -85,7 +85,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
-    folder = pages.write_everything(tmp_path_factory.mktemp("results"))
+    folder = made_up.write_everything(tmp_path_factory.mktemp("results"))
     return folder, Page(report(folder))
 
 
@@ -98,7 +98,7 @@ class TestMethods:
     """The table of methods against numbers worked by hand."""
 
     def test_a_single_cell_is_shown_with_its_own_intervals(self) -> None:
-        row = method_table.row([pages.cell("m", "object:cat", ua=0.9, kept=0.5)], "m")
+        row = method_table.row([made_up.cell("m", "object:cat", ua=0.9, kept=0.5)], "m")
         assert row.numbers["ua"].value == 0.9 and row.numbers["ua"].ends == pytest.approx((0.87, 0.92))
         left = row.numbers["left"]
         assert left.value == pytest.approx(0.1 - 0.02)
@@ -110,9 +110,9 @@ class TestMethods:
     def test_seeds_of_a_concept_count_once(self) -> None:
         """0.9 and 0.7 of cat, 0.6 of dog: cat is 0.8, the mean 0.7, and not 0.733."""
         cells = [
-            pages.cell("m", "object:cat", 0, ua=0.9),
-            pages.cell("m", "object:cat", 1, ua=0.7),
-            pages.cell("m", "object:dog", ua=0.6),
+            made_up.cell("m", "object:cat", 0, ua=0.9),
+            made_up.cell("m", "object:cat", 1, ua=0.7),
+            made_up.cell("m", "object:dog", ua=0.6),
         ]
         found = method_table.row(cells, "m").numbers["ua"]
         assert found.value == pytest.approx(0.7)
@@ -123,20 +123,20 @@ class TestMethods:
     def test_few_concepts_have_students_interval(self) -> None:
         """Their percentiles would be 0.5 and 0.9 at most, and hold the true mean three times in four."""
         values = [0.5, 0.6, 0.9]
-        cells = [pages.cell("m", f"object:{name}", ua=ua) for name, ua in zip("abc", values, strict=True)]
+        cells = [made_up.cell("m", f"object:{name}", ua=ua) for name, ua in zip("abc", values, strict=True)]
         found = method_table.row(cells, "m").numbers["ua"]
         low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
         assert found.ends == pytest.approx((low, high))
 
     def test_concepts_alike_leave_chance_within_them(self) -> None:
         """Four concepts, each 0.9 with -0.03 and +0.02: their spread is none, the mean's half as wide."""
-        cells = [pages.cell("m", f"object:{name}", ua=0.9) for name in "abcd"]
+        cells = [made_up.cell("m", f"object:{name}", ua=0.9) for name in "abcd"]
         assert method_table.row(cells, "m").numbers["ua"].ends == pytest.approx((0.9 - 0.015, 0.9 + 0.01))
 
     def test_ratios_have_the_interval_of_what_is_divided(self) -> None:
         """All four keep everything: 1.0, with -0.05 of IRA 0.8; a mean without any width would claim certainty from few pictures."""
         cells = [
-            pages.cell("m", f"object:{name}", ira=pages.figure(0.8, 0.04, 0.04), ira_of_base=1.0, cra_of_base=1.0)
+            made_up.cell("m", f"object:{name}", ira=made_up.figure(0.8, 0.04, 0.04), ira_of_base=1.0, cra_of_base=1.0)
             for name in "abcd"
         ]
         assert method_table.row(cells, "m").numbers["ira_of_base"].ends == pytest.approx((0.95, 1.0))
@@ -145,7 +145,9 @@ class TestMethods:
         """The kept concepts' pictures are the same in every cell of a seed: four cells know no more than one, two seeds a little."""
 
         def nats(name: str, seed: int) -> Cell:
-            return pages.cell("m", f"object:{name}", seed, information=pages.words(mean=pages.figure(0.9, 0.04, 0.03, 12)))
+            return made_up.cell(
+                "m", f"object:{name}", seed, information=made_up.words(mean=made_up.figure(0.9, 0.04, 0.03, 12))
+            )
 
         def ends(cells: list[Cell]) -> Any:
             return method_table.row(cells, "m").numbers["nats_kept"].ends
@@ -161,47 +163,49 @@ class TestMethods:
         assert 0.925 < np.mean([each is not None and each[0] < 0 < each[1] for each in ends]) < 0.985
 
     def test_the_legend_names_every_marker_though_the_first_method_failed(self) -> None:
-        figure = plots.overview(method_table.groups([pages.failed("a", "object:cat"), pages.cell("b", "object:cat")])[0])
+        figure = plots.overview(method_table.groups([made_up.failed("a", "object:cat"), made_up.cell("b", "object:cat")])[0])
         assert [text.get_text() for text in figure.legends[0].get_texts()] == [name for *_, name in plots.KEPT.values()]
 
     def test_the_worst_is_the_smallest_of_any_cell(self) -> None:
-        cells = [pages.cell("m", "object:cat", kept=0.9), pages.cell("m", "object:dog", kept=0.4)]
+        cells = [made_up.cell("m", "object:cat", kept=0.9), made_up.cell("m", "object:dog", kept=0.4)]
         found = method_table.row(cells, "m").numbers["worst"]
         assert found.value == pytest.approx(0.2) and found.note == "object:cat, erasing object:dog"
 
     def test_failed_cells_are_counted_and_nothing_else(self) -> None:
-        failed = pages.failed("m", "object:dog")
-        good = pages.cell("m", "object:cat")
+        failed = made_up.failed("m", "object:dog")
+        good = made_up.cell("m", "object:cat")
         assert method_table.row([good, failed], "m").note == "1 erasure, 1 failed"
         assert method_table.row([good, failed], "m").numbers == method_table.row([good], "m").numbers
 
     def test_the_leaders_are_of_those_with_the_most_erasures(self) -> None:
         """ "one" has a single easy erasure; of the others, with two each, "near" leaves less and "far" keeps more."""
         cells = [
-            pages.cell("one", "object:cat", ua=0.98, kept=1.0),
-            *(pages.cell("near", f"object:{name}", ua=0.97, kept=0.5) for name in ("cat", "dog")),
-            *(pages.cell("far", f"object:{name}", ua=0.5, kept=0.9) for name in ("cat", "dog")),
+            made_up.cell("one", "object:cat", ua=0.98, kept=1.0),
+            *(made_up.cell("near", f"object:{name}", ua=0.97, kept=0.5) for name in ("cat", "dog")),
+            *(made_up.cell("far", f"object:{name}", ua=0.5, kept=0.9) for name in ("cat", "dog")),
         ]
         gone, kept = bench_sections._leaders(method_table.groups(cells)[0])
         assert "removal: near," in gone and "best: far," in kept
         assert bench_sections._leaders(method_table.groups(cells[:3])[0]) == [], "no choice"
 
     def test_what_was_not_measured_is_not_there(self) -> None:
-        cell = pages.cell("m", "object:cat", fid_base=None, information=pages.words())
+        cell = made_up.cell("m", "object:cat", fid_base=None, information=made_up.words())
         numbers = method_table.row([cell], "m").numbers
         assert not {"fid_base", "steering", "nats_left", "nats_kept", "peak_mb"} & numbers.keys() and "destruction" in numbers
-        assert "destruction" not in method_table.row([pages.cell("m", "object:cat", information=None)], "m").numbers
+        assert "destruction" not in method_table.row([made_up.cell("m", "object:cat", information=None)], "m").numbers
 
     def test_information_is_read_where_the_benchmark_puts_it(self) -> None:
-        told = pages.words(
-            share=pages.figure(0.02, 0.01, 0.01), steering=pages.figure(-0.4, 0.1, 0.1), worst=pages.named("object:dog", 0.7)
+        told = made_up.words(
+            share=made_up.figure(0.02, 0.01, 0.01),
+            steering=made_up.figure(-0.4, 0.1, 0.1),
+            worst=made_up.named("object:dog", 0.7),
         )
-        numbers = method_table.row([pages.cell("m", "object:cat", information=told)], "m").numbers
+        numbers = method_table.row([made_up.cell("m", "object:cat", information=told)], "m").numbers
         assert numbers["nats_left"] == Number(0.02, (0.01, 0.03)) and numbers["steering"].value == -0.4
         assert numbers["nats_kept_worst"] == Number(0.7, None, "object:dog"), "a minimum has no interval"
 
     def test_groups_by_kind_and_published_rows_of_that_kind_only(self) -> None:
-        cells = [pages.cell("m", "object:cat"), pages.cell("m", "style:sketch")]
+        cells = [made_up.cell("m", "object:cat"), made_up.cell("m", "style:sketch")]
         everything, objects, styles = method_table.groups(cells)
         assert [group.title for group in (everything, objects, styles)] == ["all concepts", "objects", "styles"]
         assert everything.published == ()
@@ -212,14 +216,14 @@ class TestMethods:
         assert "SAeUron" not in [row.name for row in objects.published]  # no figure for objects
 
     def test_the_base_model_is_measured_not_copied(self) -> None:
-        base = method_table.groups([pages.cell("m", "object:cat", ua=0.9)])[0].base
+        base = method_table.groups([made_up.cell("m", "object:cat", ua=0.9)])[0].base
         assert base.numbers["ua"].value == pytest.approx(0.04) and base.numbers["left"].value == pytest.approx(0.96 - 0.02)
         assert base.numbers["ira_of_base"].value == 1 and "seconds" not in base.numbers
 
     def test_another_method_changes_no_row(self) -> None:
-        cells = [pages.cell("m", "object:cat", ua=0.9), pages.cell("m", "object:dog", ua=0.8)]
+        cells = [made_up.cell("m", "object:cat", ua=0.9), made_up.cell("m", "object:dog", ua=0.8)]
         alone = method_table.groups(cells)[0].rows[0]
-        assert method_table.groups([*cells, pages.cell("other", "object:cat", ua=0.1)])[0].rows[0] == alone
+        assert method_table.groups([*cells, made_up.cell("other", "object:cat", ua=0.1)])[0].rows[0] == alone
 
 
 class TestPage:
@@ -242,19 +246,19 @@ class TestPage:
 
     def test_hostile_names_are_text(self, everything: tuple[Path, Page]) -> None:
         _, page = everything
-        assert all(name in page.text for name in pages.HOSTILE)
+        assert all(name in page.text for name in made_up.HOSTILE)
         assert not [name for _, found in page.tags for name in found if name.startswith("on")]
         assert "49" not in [text for text, _ in page.rows[1]] and "{{7*7}}" in page.text
         titles = [found["aria-label"] for found in page.attributes("div") if "aria-label" in found]
-        assert any(pages.HOSTILE[2] in title for title in titles)  # also inside attributes
+        assert any(made_up.HOSTILE[2] in title for title in titles)  # also inside attributes
 
     def test_a_hostile_folder_is_text(self, tmp_path: Path) -> None:
-        folder = pages.write_erasure(tmp_path / "<b onload=alert(1)>{{7*7}}" / "x")
+        folder = made_up.write_erasure(tmp_path / "<b onload=alert(1)>{{7*7}}" / "x")
         page = Page(report(folder.parent))
         assert "<b onload=alert(1)>{{7*7}}" in page.text and not page.attributes("b")
 
     def test_an_audit_below_a_folder_called_attacks_is_found(self, tmp_path: Path) -> None:
-        pages.write_audit(tmp_path / "attacks" / "cat-audit", "cat")
+        made_up.write_audit(tmp_path / "attacks" / "cat-audit", "cat")
         assert "guidance" in Page(report(tmp_path)).text
 
     def test_every_picture_is_described(self, everything: tuple[Path, Page]) -> None:
@@ -267,7 +271,7 @@ class TestPage:
 
     def test_the_table_of_methods(self, tmp_path: Path) -> None:
         folder = tmp_path / "b"
-        made = pages.cell("mim", "object:cat", ua=0.975, seconds=12.34, information=None)
+        made = made_up.cell("mim", "object:cat", ua=0.975, seconds=12.34, information=None)
         made.write(folder / "cells" / "m" / "c.json")
         page = Page(report(folder))
         assert page.row("mim")[:2] == ["mim1 erasure", "97.594.5–99.5"] and "12.3" in page.row("mim")
@@ -283,9 +287,9 @@ class TestPage:
             ("mim", "object:cat", 0, 0.6), ("mim", "object:cat", 1, 2.0), ("mim", "object:dog", 0, 5.0),
             ("retrained", "object:cat", 0, 1.6), ("retrained", "object:cat", 1, 1.0),
         ):  # fmt: skip
-            near, far = (GoldDistances(target=share, fid=pages.figure(1.0)) for share in (0.1, 0.5))
+            near, far = (GoldDistances(target=share, fid=made_up.figure(1.0)) for share in (0.1, 0.5))
             gold = near.model_copy(update={"base": far}) if concept == "object:cat" else None
-            made = pages.cell(entrant, concept, seed, gold=gold, information=pages.words(left=left, base=20.0))
+            made = made_up.cell(entrant, concept, seed, gold=gold, information=made_up.words(left=left, base=20.0))
             made.write(tmp_path / "cells" / entrant / f"{concept[7:]}-s{seed}.json")
         rows = method_table.groups(read(tmp_path).benches[0].cells)[0]
         by_name = {row.name: row.numbers for row in (*rows.rows, rows.base)}
@@ -296,41 +300,41 @@ class TestPage:
         assert "1.00" in Page(report(tmp_path)).row("mim")
 
     def test_what_one_cell_lacks_is_a_dash(self, tmp_path: Path) -> None:
-        for name, fid in (("mim", pages.figure(3.25)), ("uce", None)):
-            pages.cell(name, "object:cat", fid_base=fid).write(tmp_path / "cells" / name / "c.json")
+        for name, fid in (("mim", made_up.figure(3.25)), ("uce", None)):
+            made_up.cell(name, "object:cat", fid_base=fid).write(tmp_path / "cells" / name / "c.json")
         page = Page(report(tmp_path))
         head = page.row("method")
         place = next(i for i, text in enumerate(head) if text.startswith("FID"))
         assert page.row("mim")[place] == "3.25" and page.row("uce")[place] == "–"
 
     def test_the_collateral_matrix(self, tmp_path: Path) -> None:
-        pages.cell("mim", "object:cat", ua=0.76, kept=0.5).write(tmp_path / "cells" / "m" / "c.json")
+        made_up.cell("mim", "object:cat", ua=0.76, kept=0.5).write(tmp_path / "cells" / "m" / "c.json")
         page = Page(report(tmp_path))
         row = next(
-            row for row in page.rows if row[0][0] == "object:cat" and "style" in row[1][1] and len(row) == 1 + len(pages.KEPT)
+            row for row in page.rows if row[0][0] == "object:cat" and "style" in row[1][1] and len(row) == 1 + len(made_up.KEPT)
         )
         assert [text for text, _ in row] == ["object:cat", "25", "25", "50", "50", "50"]  # 24 of 96 % of its own pictures: 25
         assert row[1][1]["class"] == "framed" and "framed" not in row[2][1].get("class", "")
         assert row[2][1]["style"] == "--v:0.250" and "shown in 80 % of 24 pictures before, 20 % after" in row[2][1]["title"]
 
     def test_an_erasure_in_words(self, tmp_path: Path) -> None:
-        text = Page(report(pages.write_erasure(tmp_path / "e"))).text
+        text = Page(report(made_up.write_erasure(tmp_path / "e"))).text
         assert "the base model shows it in 96.0 % of pictures, the edited model in 5.0 %" in text
         assert "b" * 64 in text and "c" * 64 in text  # fingerprints of the base and of the edit's file
 
     def test_an_erasure_that_was_not_measured_says_so(self, tmp_path: Path) -> None:
-        folder = pages.write_erasure(tmp_path / "e", evaluation=None, note="no evaluation was asked for")
+        folder = made_up.write_erasure(tmp_path / "e", evaluation=None, note="no evaluation was asked for")
         page = Page(report(folder))
         assert "Not measured: no evaluation was asked for." in page.text and "0.0 %" not in page.text
 
     def test_an_audit(self, tmp_path: Path) -> None:
-        page = Page(report(pages.write_audit(tmp_path / "a")))
+        page = Page(report(made_up.write_audit(tmp_path / "a")))
         assert page.row("guidance")[2:6] == ["50.0 % (31.4–68.6)", "4.2 % (0.7–20.2)", "-", "revived"]
         assert "Passing is evidence, not proof" in page.text and "LoRA of the base model: not measured" in page.text
         assert len(page.attributes("img")) == 1
 
     def test_a_measurement(self, tmp_path: Path) -> None:
-        pages.write_measurement(tmp_path / "nats.json")
+        made_up.write_measurement(tmp_path / "nats.json")
         page = Page(report(tmp_path))
         assert page.row("object:cat")[1:3] == ["12.30 (11.07–13.53)", "0.18 (0.16–0.20)"]
         assert {path.name for path in (tmp_path / "report-figures").iterdir()} == {
@@ -338,15 +342,15 @@ class TestPage:
         }
 
     def test_a_concept_asked_for_otherwise(self, tmp_path: Path) -> None:
-        pages.write_variation(tmp_path / "asked.json")
+        made_up.write_variation(tmp_path / "asked.json")
         page = Page(report(tmp_path))
         assert page.row("guidance: 10")[1:] == ["98.0 (49.0–99.0)", "20.0 (10.0–60.0)", "5.0 (2.5–52.5)", "+15.0"]
         assert "most is left by guidance 10: +15.0 points, 64 pictures" in page.text.lower()
         assert "+3.7 points in the mean of 3 ways" in page.text
 
     def test_the_same_files_give_the_same_page(self, tmp_path: Path) -> None:
-        pages.write_bench(tmp_path, ("mim",), ("object:cat",))
-        pages.write_measurement(tmp_path / "nats.json")
+        made_up.write_bench(tmp_path, ("mim",), ("object:cat",))
+        made_up.write_measurement(tmp_path / "nats.json")
         first, again = report(tmp_path).read_bytes(), report(tmp_path).read_bytes()
         assert first == again
 
@@ -371,8 +375,8 @@ class TestFolder:
         assert len(found.benches[0].cells) == 49
 
     def test_other_files_models_and_links_are_left_alone(self, tmp_path: Path) -> None:
-        pages.write_erasure(tmp_path / "e")
-        pages.write_json(tmp_path / "e" / "notes.json", ["anything"])
+        made_up.write_erasure(tmp_path / "e")
+        made_up.write_json(tmp_path / "e" / "notes.json", ["anything"])
         (tmp_path / "model").mkdir()
         (tmp_path / "model" / "model_index.json").write_text("{not json", encoding="utf-8")
         (tmp_path / ".hidden").mkdir()
@@ -381,7 +385,7 @@ class TestFolder:
         assert len(read(tmp_path).erasures) == 1
 
     def test_out_elsewhere(self, tmp_path: Path) -> None:
-        pages.write_measurement(tmp_path / "r" / "nats.json")
+        made_up.write_measurement(tmp_path / "r" / "nats.json")
         before = set((tmp_path / "r").iterdir())
         assert report(tmp_path / "r", out=tmp_path / "o" / "cat.html") == tmp_path / "o" / "cat.html"
         assert (tmp_path / "o" / "cat-figures" / "maps-nats.png").is_file() and set((tmp_path / "r").iterdir()) == before
@@ -407,7 +411,7 @@ class TestErrors:
         ],
     )
     def test_a_damaged_cell(self, damage: str, words: str, tmp_path: Path) -> None:
-        pages.write_bench(tmp_path, ("mim",), ("object:cat", "object:dog"), sheets=False)
+        made_up.write_bench(tmp_path, ("mim",), ("object:cat", "object:dog"), sheets=False)
         page = report(tmp_path)
         before = page.read_bytes()
         path = tmp_path / "cells" / "m00" / "c00-s0.json"
@@ -421,10 +425,10 @@ class TestErrors:
     )
     @pytest.mark.parametrize("keep", [0.5, 0.0])
     def test_other_damaged_files(self, name: str, keep: float, tmp_path: Path) -> None:
-        pages.write_erasure(tmp_path)
-        pages.write_audit(tmp_path)
-        pages.write_measurement(tmp_path / "nats.json")
-        pages.write_variation(tmp_path / "asked.json")
+        made_up.write_erasure(tmp_path)
+        made_up.write_audit(tmp_path)
+        made_up.write_measurement(tmp_path / "nats.json")
+        made_up.write_variation(tmp_path / "asked.json")
         text = (tmp_path / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text[: int(keep * len(text))], encoding="utf-8")
         code, output = call(tmp_path)
@@ -440,7 +444,7 @@ class TestErrors:
         ],
     )
     def test_an_audit_that_lacks_something(self, name: str, place: tuple[Any, ...], key: str, tmp_path: Path) -> None:
-        path = pages.write_audit(tmp_path) / name
+        path = made_up.write_audit(tmp_path) / name
         content = inner = json.loads(path.read_text(encoding="utf-8"))
         for step in place:
             inner = inner[step]
@@ -451,19 +455,19 @@ class TestErrors:
         assert f"{path} is not " in output and f"{'.'.join(map(str, (*place, key)))}: Field required" in output
 
     def test_a_damaged_picture(self, tmp_path: Path) -> None:
-        (pages.write_erasure(tmp_path) / "before_after.png").write_bytes(b"\x89PNG no picture")
+        (made_up.write_erasure(tmp_path) / "before_after.png").write_bytes(b"\x89PNG no picture")
         code, output = call(tmp_path)
         assert code == 2 and "before_after.png is not a picture that can be read" in output
 
     def test_no_folder_a_file_and_nothing(self, tmp_path: Path) -> None:
         assert call(tmp_path / "missing") == (2, f"excise: error: no such folder: {tmp_path / 'missing'}\n")
-        file = pages.write_json(tmp_path / "x.json", {})
+        file = made_up.write_json(tmp_path / "x.json", {})
         assert call(file)[0] == 2 and "is a file; give the folder" in call(file)[1]
         code, output = call(tmp_path)
         assert code == 2 and "nothing to report in" in output and "excise bench" in output
 
     def test_what_is_no_report_is_not_replaced(self, tmp_path: Path) -> None:
-        pages.write_erasure(tmp_path / "e")
+        made_up.write_erasure(tmp_path / "e")
         mine = tmp_path / "mine.html"
         mine.write_text("<p>my page</p>", encoding="utf-8")
         code, output = call(tmp_path / "e", "--out", mine)
@@ -522,9 +526,9 @@ class TestJobs:
 
 
 def test_it_loads_no_torch(tmp_path: Path) -> None:
-    pages.write_bench(tmp_path / "b", ("mim", "uce"), ("object:cat",))
-    pages.write_measurement(tmp_path / "nats.json")
-    pages.write_audit(tmp_path / "a")
+    made_up.write_bench(tmp_path / "b", ("mim", "uce"), ("object:cat",))
+    made_up.write_measurement(tmp_path / "nats.json")
+    made_up.write_audit(tmp_path / "a")
     code = (
         "import sys; from typer.testing import CliRunner; from excise.cli import app\n"
         "result = CliRunner().invoke(app, ['report', sys.argv[1]]); assert result.exit_code == 0, result.output\n"

@@ -18,7 +18,7 @@ from excise.erasure.training_pictures import Learning, learning_pictures, retain
 from excise.methods import get
 from excise.methods.salun import erase as salun
 from excise.models import Model
-from steps import CAT, PICTURED, bank_of, settings_of
+from trained_methods import CAT, PICTURED, bank_of, settings_of
 
 QUICK: dict[str, Any] = {**PICTURED, "parameters": "kv", "pseudo": "a dog", "retain": "a house", "retained": 3, "batch": 2}
 

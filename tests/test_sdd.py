@@ -19,7 +19,7 @@ from excise.methods import get
 from excise.methods.sdd import erase as sdd
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
-from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
+from trained_methods import CAT, DOG, VISITING, asked, bank_of, settings_of
 
 
 def erase(model: Model, *concepts: Concept, run: Run | None = None, **values: Any) -> WeightEdit:

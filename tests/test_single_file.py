@@ -16,7 +16,7 @@ from diffusers.loaders import single_file_utils
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-import tiny
+import tiny_models
 from excise.models import load, single_file
 from excise.models.clip import clip_tokenizer
 from original_layout import original_checkpoint
@@ -25,7 +25,7 @@ from original_layout import original_checkpoint
 def _four_blocks(folder: Path, second: bool) -> Path:
     """A tiny pipeline with the four blocks of the original layout, and its single file `model.safetensors` beside its config."""
     width = 64 if second else 32
-    pipeline = tiny.pipeline(width=width, linear=second)
+    pipeline = tiny_models.pipeline(width=width, linear=second)
     torch.manual_seed(4)
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=4, out_channels=4, block_out_channels=(4, 4, 8, 8), norm_num_groups=4,
@@ -129,7 +129,7 @@ def _marked(checkpoint: Path, to: Path, *markers: str) -> Path:
 def test_marked_checkpoints_are_sampled_as_they_were_trained(checkpoint: Path, tmp_path: Path, scheduler: str) -> None:
     """Oracle: diffusers' own pipeline of the same weights with the schedule written out."""
     config = Path(shutil.copytree(checkpoint, tmp_path / "config"))
-    getattr(diffusers, scheduler).from_config(tiny.pipeline().scheduler.config).save_pretrained(config / "scheduler")
+    getattr(diffusers, scheduler).from_config(tiny_models.pipeline().scheduler.config).save_pretrained(config / "scheduler")
     index = json.loads((config / "model_index.json").read_text())
     (config / "model_index.json").write_text(json.dumps({**index, "scheduler": ["diffusers", scheduler]}))
     file = _marked(checkpoint, tmp_path / "marked.safetensors", "v_pred", "ztsnr")
@@ -197,7 +197,7 @@ def test_what_decides_the_prediction(
     def read(path: Path, config: Path, dtype: torch.dtype, tokenizer: Any) -> Any:
         assert (config / "model_index.json").is_file() and config.name == {768: "sd1", 1024: "sd2"}[width]
         pads.append(tokenizer.pad_token)
-        pipeline = tiny.pipeline()
+        pipeline = tiny_models.pipeline()
         pipeline.unet.register_to_config(sample_size=64)
         return pipeline
 
@@ -264,8 +264,8 @@ def test_the_tokenizer_is_clips() -> None:
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_asking_a_trained_network_tells_what_it_predicts(prediction: str) -> None:
     """A U-Net trained for a moment on flat pictures: the noise, or the velocity."""
-    unet = tiny.pipeline().unet
-    scheduler = DDIMScheduler.from_config(tiny.pipeline().scheduler.config)
+    unet = tiny_models.pipeline().unet
+    scheduler = DDIMScheduler.from_config(tiny_models.pipeline().scheduler.config)
     optimizer = torch.optim.Adam(unet.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(100):

@@ -30,7 +30,7 @@ from excise.methods import get
 from excise.methods.spm import erase as spm
 from excise.methods.spm.transport import discriminant, transport
 from excise.models import Model
-from steps import CAT, DOG, VISITING, asked, bank_of, settings_of
+from trained_methods import CAT, DOG, VISITING, asked, bank_of, settings_of
 
 QUICK: dict[str, Any] = {**VISITING, "anchors": 2, "lr": 0.01}
 

@@ -12,7 +12,7 @@ from excise.erasure.run import Run
 from excise.erasure.states import stopped_states, visits, within_bin
 from excise.erasure.trainable import Trainable
 from excise.models import Model
-from steps import CAT, DOG, VISITING, bank_of, settings_of
+from trained_methods import CAT, DOG, VISITING, bank_of, settings_of
 
 
 def test_a_stopped_sampler_is_on_the_path_of_the_whole_one(sd1: Model) -> None:

@@ -35,7 +35,7 @@ from excise.progress import silent
 from excise.report import suite_table as report
 from excise.results.origin import EditIdentity
 from excise.results.suite_result import Metrics, SeedSpan, SuiteFigures, SuiteResult, SuiteTimings
-from standins import Session, onnx, picture, vit
+from standin_weights import Session, onnx, picture, vit
 
 
 @pytest.fixture(autouse=True)

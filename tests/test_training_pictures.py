@@ -18,7 +18,7 @@ from excise.evaluation.prompt_grid import questions
 from excise.images import to_image
 from excise.methods import get
 from excise.models import Model
-from steps import CAT, DOG, PICTURED, bank_of, settings_of
+from trained_methods import CAT, DOG, PICTURED, bank_of, settings_of
 
 PROMPTS = ["a cat", "a dog", "a cat", "a bird", "a dog"]
 SEEDS = [1, 2, 3, 4, 5]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-import tiny
+import tiny_models
 from excise.evaluation.lpips import CONVOLUTIONS
 from excise.evaluation.suites.nudenet_profiles import CLASSES
 from excise.evaluation.suites.unlearncanvas.vision_transformer import VisionTransformer
@@ -37,7 +37,7 @@ def clip(folder: Path) -> Path:
     """A tiny CLIP with random weights."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-    words = tiny.tokenizer()
+    words = tiny_models.tokenizer()
     text = {
         "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 2,
         "max_position_embeddings": 77, "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import tiny
+import tiny_models
 from excise.concepts import Catalog
 from excise.evaluation import evaluate
 from excise.evaluation.protocol import VARIANTS
@@ -20,7 +20,7 @@ from excise.models import Model
 from excise.resampling import macro_interval
 from excise.results.evaluation import ConceptShares, Evaluation, Figures, PictureCounts
 from excise.statistics import wilson
-from painting import Painter, Shown, no_change, painted
+from painted_pictures import Painter, Shown, no_change, painted
 
 PICTURES = {"target_pictures": 6, "other_pictures": 3}
 """With three objects and three styles: two pictures of a target per style, one of every other pair."""
@@ -277,12 +277,12 @@ class TestSeeds:
 
 class TestRefused:
     def test_a_class_that_the_judge_does_not_know(self, canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        heads = {**tiny.HEADS, "object": ["cat", "dog", "swan", "other"]}
+        heads = {**tiny_models.HEADS, "object": ["cat", "dog", "swan", "other"]}
         with pytest.raises(ValueError, match=r"does not know object:bird; its head 'object' has cat, dog, swan, other"):
             figures(painted(canvas, monkeypatch, heads), "cat")
 
     def test_a_head_that_the_judge_does_not_have(self, canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        heads = {"object": tiny.HEADS["object"], "style": tiny.HEADS["style"]}
+        heads = {"object": tiny_models.HEADS["object"], "style": tiny_models.HEADS["style"]}
         with pytest.raises(ValueError, match="no head 'member'"):
             figures(painted(canvas, monkeypatch, heads), "tabby")
 

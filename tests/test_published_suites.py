@@ -17,7 +17,7 @@ from excise.jobs.suite import suite
 from excise.report import folder_reader
 from excise.results.cell import Cell
 from excise.results.suite_result import SuiteResult
-from standins import vit
+from standin_weights import vit
 
 SUBSET = {"styles": "Monet Van_Gogh Seed_Images", "objects": "Cats Dogs", "seeds": "188", "steps": 2, "size": 16}
 GOGH = "style:Van Gogh"

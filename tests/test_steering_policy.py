@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from excise.attacks.revam import RevamSettings, steering_policy
-from modes import STEPS, Erased, flow, hit_rate, learned, noise, steered, swept, velocities
+from gaussian_modes import STEPS, Erased, flow, hit_rate, learned, noise, steered, swept, velocities
 
 N = 4000
 SETTINGS = RevamSettings(prompts=8, group=8, iterations=150)

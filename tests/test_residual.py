@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from exact import Change, ExactModel
+from exact_model import Change, ExactModel
 from excise.edits import Dense, Manifest, WeightEdit
 from excise.edits.applied import applied_edits, base_fingerprint
 from excise.information import PictureSet, make_pictures, measure, read_pictures

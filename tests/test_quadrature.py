@@ -9,9 +9,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
+from exact_denoisers import GaussianToy
 from excise.information.quadrature import LOC, SCALE, Law, fit_law, logistic_nodes, stratified_uniforms
 from excise.models import Path
-from toys import GaussianToy
 
 SD = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 CANVAS = DDIMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", rescale_betas_zero_snr=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import tiny
+import tiny_models
 from excise.edits.applied import base_fingerprint
 from excise.models import load
 
@@ -22,7 +22,7 @@ STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "t
 def half(tmp_path: Path) -> Path:
     """As diffusers itself writes it."""
     folder = tmp_path / "half"
-    tiny.pipeline().to(torch.float16).save_pretrained(folder, variant="fp16")
+    tiny_models.pipeline().to(torch.float16).save_pretrained(folder, variant="fp16")
     assert {path.name for path in folder.glob("*/*.safetensors")} == {f"{stem}.fp16.safetensors" for stem in STEMS.values()}
     return folder
 
@@ -33,7 +33,7 @@ def _weights(model: Any) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_half_precision_alone_loads_in_what_was_asked_for(half: Path, dtype: str) -> None:
-    found, expected = load(half, device="cpu", dtype=dtype), tiny.pipeline().to(torch.float16)
+    found, expected = load(half, device="cpu", dtype=dtype), tiny_models.pipeline().to(torch.float16)
     assert found.precision == dtype
     stored = {f"{part}.{name}": t for part in STEMS for name, t in getattr(expected, part).state_dict().items()}
     weights = _weights(found)
@@ -58,7 +58,7 @@ def test_mixed_folders_load_and_plain_weights_win(half: Path, tiny_sd1: Path, pa
 
 def test_parts_in_several_files_load(tmp_path: Path) -> None:
     """As diffusers itself parts them."""
-    pipeline = tiny.pipeline().to(torch.float16)
+    pipeline = tiny_models.pipeline().to(torch.float16)
     pipeline.save_pretrained(tmp_path / "whole", variant="fp16")
     shutil.copytree(tmp_path / "whole", tmp_path / "parted")
     for part in STEMS:

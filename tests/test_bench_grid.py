@@ -21,7 +21,7 @@ from excise.report.method_table import groups
 from excise.requests.grid import Entrant, Task, read_entrants, read_tasks
 from excise.results.cell import CellInformation
 from excise.results.information import ConceptReading, Forms, Measurement, Reading
-from pages import SETTINGS, figure
+from made_up import SETTINGS, figure
 
 OPTIONS = {"methods": ["uce"], "target_pictures": 3, "other_pictures": 3, "quality": False, "device": "cpu"}
 

@@ -20,7 +20,7 @@ from excise.models.fingerprint import named_tensors
 from excise.report import information_table
 from excise.results.cell import CellInformation
 from excise.results.information import Collateral, ConceptReading, Forms, Measurement, Reading
-from pages import SETTINGS
+from made_up import SETTINGS
 
 SMALL = ["--budget", "2500", "--device", "cpu"]
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import tiny
+import tiny_models
 from excise.evaluation.classifier import Classifier
 from excise.evaluation.picture_cache import Item, Judge, Thumbnails, answer, read
 from excise.models import Model, load
-from painting import no_change
+from painted_pictures import no_change
 
 ITEMS = [Item("a picture of a cat", 0), Item("a picture of a dog", 1), Item("a picture of a cat", 2)]
 
@@ -89,7 +89,7 @@ def test_another_noise_of_the_sampler_s_steps_is_not_mixed_up(
     assert made == [0, 0]
 
 
-@pytest.mark.parametrize("what", ["excise.versions.versions", "torch.get_num_threads"])
+@pytest.mark.parametrize("what", ["excise.models.fingerprint.versions", "torch.get_num_threads"])
 def test_what_was_rounded_otherwise_is_not_mixed_up(
     what: str, canvas: Model, judge: Classifier, made: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +184,7 @@ def test_what_the_host_notes_for_itself_does_not_matter(sd1: Model, tiny_sd1: Pa
 
 def test_another_classifier_is_not_mixed_up(canvas: Model, judge: Classifier, made: list[int]) -> None:
     answer(canvas, ITEMS[:1], judge)
-    other = Classifier(tiny.HEADS, tiny.SIZE).eval()
+    other = Classifier(tiny_models.HEADS, tiny_models.SIZE).eval()
     other.load_state_dict(judge.state_dict())
     assert other.identity == judge.identity
     other.names["object"] = [*other.names["object"][::-1]]

@@ -17,7 +17,7 @@ from excise.methods import get
 from excise.methods.mim.metric import Metric, Steepest, inverse, moment, root
 from excise.models import Conditioning, Model, load
 from excise.models.families.stable_diffusion import StableDiffusion
-from steps import CAT, settings_of
+from trained_methods import CAT, settings_of
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from exact_denoisers import BinaryToy, GaussianToy, gaussian_denoiser, noised
 from excise.information import estimators as est
 from excise.information.quadrature import logistic_nodes, stratified_uniforms
 from excise.models import Path
-from toys import BinaryToy, GaussianToy, gaussian_denoiser, noised
 
 N, K = 4000, 24
 

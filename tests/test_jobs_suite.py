@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import excise
-import standins
+import standin_weights
 from excise.cli import app
 from excise.evaluation import MissingWeightsError
 from excise.evaluation.suites import get
@@ -31,8 +31,8 @@ from excise.jobs.suite import make_answers, suite
 from excise.models import Model, load
 from excise.progress import silent
 from excise.results.suite_result import SeedSpan, SuiteResult
-from painting import no_change, no_pictures
-from standins import Session, classifier, picture, vit
+from painted_pictures import no_change, no_pictures
+from standin_weights import Session, classifier, picture, vit
 
 PROMPTS = (
     "case_number,prompt,evaluation_seed,evaluation_guidance\n0,Old stone church.,69922,7.5\n1,A church at night.,36416,5\n"
@@ -63,7 +63,7 @@ def edit(tiny_sd1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return standins.clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
+    return standin_weights.clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
 
 
 @pytest.fixture
@@ -353,7 +353,7 @@ class TestCoco:
         (tmp_path / "real").mkdir()
         for i in range(5):
             Image.new("RGB", (30, 20), (40 * i, 0, 99)).save(tmp_path / "real" / f"{i}.jpg")
-        standins.alexnet(tmp_path / "alex.pth")
+        standin_weights.alexnet(tmp_path / "alex.pth")
         settings = {
             "prompts": tmp_path / "coco.csv", "features": "clip", "real": tmp_path / "real", "lpips": True, "steps": 2, "size": 32,
         }  # fmt: skip

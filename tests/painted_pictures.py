@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import tiny
+import tiny_models
 from excise.edits import WeightEdit, applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
@@ -54,7 +54,7 @@ class Painter:
         see = self.edited if changed else self.base
         self.made += [(prompt, seed, changed) for prompt, seed in zip(prompts, seeds, strict=True)]
         colours = [_colour(see(asked(prompt), prompt, seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
-        return torch.tensor(colours).view(-1, 3, 1, 1).expand(-1, 3, tiny.SIZE, tiny.SIZE).clone()
+        return torch.tensor(colours).view(-1, 3, 1, 1).expand(-1, 3, tiny_models.SIZE, tiny_models.SIZE).clone()
 
     def prompts(self, changed: bool = False) -> set[tuple[str, int]]:
         return {(prompt, seed) for prompt, seed, edit in self.made if edit == changed}
@@ -66,9 +66,9 @@ class Reader(Classifier):
     def features(self, pictures: Tensor) -> Tensor:
         return torch.nn.functional.pad(pictures.mean((2, 3)), (0, self.num_features - 3))
 
-    def __init__(self, heads: Mapping[str, list[str]] = tiny.HEADS) -> None:
-        super().__init__(heads, tiny.SIZE)
-        for channel, (question, names) in enumerate(tiny.HEADS.items()):
+    def __init__(self, heads: Mapping[str, list[str]] = tiny_models.HEADS) -> None:
+        super().__init__(heads, tiny_models.SIZE)
+        for channel, (question, names) in enumerate(tiny_models.HEADS.items()):
             if question not in heads:
                 continue
             head = self.heads[question]
@@ -85,7 +85,7 @@ def asked(prompt: str) -> Shown:
     """What a prompt of the tiny canvas asks for: its words, by question; "other" and the first style where it does not say."""
     shown = {"object": "other", "member": "lamp", "style": "photo"}
     text = f" {prompt} "
-    for concept in tiny.CANVAS["concepts"]:
+    for concept in tiny_models.CANVAS["concepts"]:
         if f" {concept['name']} " in text:
             shown[concept["kind"]] = concept["name"]
             if concept["kind"] == "member":
@@ -94,12 +94,12 @@ def asked(prompt: str) -> Shown:
 
 
 def _colour(shown: Shown) -> list[float]:
-    return [tiny.HEADS[question].index(shown[question]) / 255 for question in QUESTIONS]
+    return [tiny_models.HEADS[question].index(shown[question]) / 255 for question in QUESTIONS]
 
 
-def painted(model: Model, monkeypatch: pytest.MonkeyPatch, heads: Mapping[str, list[str]] = tiny.HEADS) -> Painter:
+def painted(model: Model, monkeypatch: pytest.MonkeyPatch, heads: Mapping[str, list[str]] = tiny_models.HEADS) -> Painter:
     """Let the model paint and its classifier read."""
-    assert list(tiny.HEADS) == list(QUESTIONS)
+    assert list(tiny_models.HEADS) == list(QUESTIONS)
     painter = Painter(model)
     reader = Reader(heads)
     monkeypatch.setattr(model, "sample", painter)
