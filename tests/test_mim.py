@@ -214,7 +214,7 @@ def test_a_round_goes_on_with_the_concepts_that_the_last_one_had_no_turn_for(sd1
 def test_exclude_weighs_the_evidence_at_many_noise_levels(sd1: Model, target: str, how: str, levels: int) -> None:
     """One in each equal part of the schedule; the states of a sampler are those it visits."""
     bank = PromptBank.of_pairs(sd1, [[PromptPair("a cat", "it")]])
-    with Trainable(sd1, subspaces.select(sd1.unet, "kv")) as trainable:
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         states = mim._collect(sd1, bank, trainable, _settings(target=target, states=how, sampler_steps=3), Run(), 0)
     for picture in states.picture.unique():
         t = states.t[states.picture == picture].sort().values

@@ -237,18 +237,20 @@ def test_pictures_of_another_size_start_from_noise_of_that_size(canvas: Model) -
 
 def test_a_straight_path_is_sampled_as_its_scheduler_means_it(sd1: Model) -> None:
     """Oracle: Euler's steps along dz/dsigma = output by hand, from pure noise at sigma 1 to 0; shifted levels are no whole numbers."""
-    sd1.pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    sd1.pipeline.scheduler = scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     sd1.__dict__.pop("path", None)
     assert sd1.path.prediction == "flow"
     states, text = list(sd1.trajectory(["a cat"], [0], steps=4, guidance_scale=1.0)), sd1.encode(["a cat"])
     z = sd1.start_noise([0])
-    sigmas = [3 * s / (1 + 2 * s) for s in torch.linspace(1, 0.001, 4).tolist()] + [0.0]
-
+    scheduler.set_timesteps(4)
+    sigmas = scheduler.sigmas.tolist()
+    assert sigmas[0] == 1 and sigmas[-1] == 0 and not (1000 * sigmas[1]).is_integer()
     for state, here, there in zip(states, sigmas, sigmas[1:], strict=False):
         assert torch.allclose(state.latents, z, atol=1e-4) and torch.equal(state.input, state.latents)
-        assert state.timestep == pytest.approx(1000 * here, rel=1e-3)
+        assert state.timestep == pytest.approx(1000 * here, rel=1e-6)
         with torch.no_grad():
             z = z + (there - here) * sd1.predict(z, torch.tensor([1000 * here]), text)
+    assert torch.allclose(states[-1].latents, z, atol=1e-4)
     assert sd1.timesteps(4).tolist() == pytest.approx([state.timestep for state in states[:-1]])
 
 

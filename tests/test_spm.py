@@ -163,7 +163,7 @@ def test_the_empty_prompt_of_guidance_may_have_the_prompt_s_strength(sd1: Model,
     edit = AdapterEdit.of_parts(parts, edit.manifest)
     transport = edit.parts["object:cat"].transport
     own = replace(transport, empty=None)
-    empty, cat, dog = sd1.encode([""]), sd1.encode(["a cat"]), sd1.encode(["a dog"])
+    empty, cat, dog = (sd1.encode([text]).tokens for text in ("", "a cat", "a dog"))
     strength, alone = float(own(dog)), float(own(empty))
     assert 0.05 < strength < 0.95 and abs(strength - alone) > 0.01
     assert transport(torch.cat([empty, empty, dog, cat])).tolist() == pytest.approx([strength, 1, strength, 1], abs=1e-5)
@@ -173,7 +173,7 @@ def test_the_empty_prompt_of_guidance_may_have_the_prompt_s_strength(sd1: Model,
         assert torch.allclose(transport(batch), own(batch), atol=1e-6), "no guided pass"
 
     def guided(steps: int = 2) -> Tensor:
-        *_, last = sd1.trajectory(dog, x, steps=steps, guidance_scale=4.0)
+        *_, last = sd1.trajectory(["a dog"], [0], starts=x, steps=steps, guidance_scale=4.0)
         return last.latents
 
     layers = sd1.adaptable()
@@ -339,10 +339,10 @@ def test_the_loss_and_its_gradient_written_out(sd1: Model) -> None:
     membrane, base = moved(sd1), visits(sd1, bank_of(sd1), settings, Run(), 0)(0)
     written = Written(sd1, membrane)
     on, off, states = written.on, written.off, written.visited(settings)
-    x, t, cat = states.latents, states.t, sd1.encode(["a cat"]).expand(2, -1, -1)
+    x, t, cat = states.latents, states.t, sd1.encode(["a cat"]).tokens.expand(2, -1, -1)
     assert not torch.allclose(x, base.latents, atol=1e-2), "the student's own states"
 
-    nothing, own = off(x, t, sd1.encode(["", ""])), off(x, t, cat)
+    nothing, own = off(x, t, sd1.encode(["", ""]).tokens), off(x, t, cat)
     erasing = (on(x, t, cat) - (nothing - 0.7 * (own - nothing))).square().mean()
     anchors = spm.random_anchors(cat[[0, 1, 0]], Run().generator(6, 0, 0))
     x, t = x[[0, 1, 0]], t[[0, 1, 0]]
@@ -362,7 +362,7 @@ def test_the_paper_s_preset_has_the_released_loss_and_its_gradient(sd1: Model) -
     membrane = moved(sd1)
     written = Written(sd1, membrane)
     states = written.visited(settings)
-    x, t, empty, cat = states.latents, int(states.t), sd1.encode([""]), sd1.encode(["a cat"])
+    x, t, empty, cat = states.latents, int(states.t), sd1.encode([""]).tokens, sd1.encode(["a cat"]).tokens
 
     def predicted(network: Any, latents: Tensor, text: Tensor) -> Tensor:
         assert len(text) == 2 * len(latents)
