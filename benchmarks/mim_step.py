@@ -101,7 +101,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
         def teacher() -> Tensor:
             with trainable.untrained():
-                return settled(_targets(model, bank, priors, states, settings))
+                return settled(_targets(model, bank, priors, states, settings, torch.Generator()))
 
         def student() -> Tensor:
             (_student(model, bank, states, every, settings) - target).square().mean().backward()

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from excise import load
 from excise.erasure.prompt_bank import PromptBank
-from excise.erasure.states import States, forgetting_set, forward_states
+from excise.erasure.states import States, forgetting_set, forward_states, from_noise
 from excise.erasure.targets import posterior
 from excise.methods.mim import MimSettings
 from excise.methods.mim.erase import _ask, _prior
@@ -34,11 +34,13 @@ def errors(name: str, pictures: int) -> dict[int, tuple[float, float]]:
     rows = bank.draw(pictures, random)
     clean = forgetting_set(model, bank, rows, random, steps=settings.sampler_steps, guidance_scale=settings.guidance_scale)
     states = forward_states(model, clean, rows, FINEST, random)
-    rest, told = (_ask(model, states, text) for text in (bank.masked, bank.conditioned))
+    paths = from_noise(model, states, random)
+    rest, told = (_ask(model, paths, text) for text in (bank.masked, bank.conditioned))
 
     def shown(part: Tensor) -> Tensor:
-        priors = torch.full((len(part),), _prior(model, concept), dtype=torch.float64)
-        return posterior(model, states.part(part), rest[part], told[part], priors)
+        rows = torch.cat([torch.arange(pictures), pictures + part])
+        priors = torch.full((len(rows),), _prior(model, concept), dtype=torch.float64)
+        return posterior(model, paths.part(rows), rest[rows], told[rows], priors)[pictures:]
 
     whole, found = shown(torch.arange(len(states))), {}
     for levels in LEVELS:

@@ -215,9 +215,9 @@ def test_excluding_asks_for_the_prior_of_an_artefacts_own_concept(canvas: Model,
     seen: list[tuple[list[int], list[float]]] = []
     targets = mim._targets
 
-    def watched(model: Any, bank: PromptBank, priors: Tensor, states: Any, settings: Any) -> Tensor:
+    def watched(model: Any, bank: PromptBank, priors: Tensor, states: Any, *rest: Any) -> Tensor:
         seen.append((bank.owner[states.row].tolist(), priors[bank.owner[states.row]].tolist()))
-        return targets(model, bank, priors, states, settings)
+        return targets(model, bank, priors, states, *rest)
 
     monkeypatch.setattr(mim, "_targets", watched)
     found = tuple(Counterexample(concept.label, "p4d", "xq", "") for concept in concepts)

@@ -198,6 +198,17 @@ def test_going_on_is_noising_in_two_steps(prediction: str) -> None:
         assert variance[i].item() == pytest.approx(cov[0, 0] - cov[0, 1] ** 2 / cov[1, 1], rel=1e-7)
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "flow"])
+def test_the_way_back_from_pure_noise_is_noising(prediction: str) -> None:
+    """Pure noise says nothing of z_early: alpha x0 + sigma e. A flow has a timestep of it, from where the way back is the same."""
+    path, early = _path(prediction), torch.tensor([120, 990])
+    keep, picture, variance = path.back_from_noise(early)
+    assert not keep.any() and torch.equal(picture, path.alpha(early))
+    assert torch.allclose(variance, path.sigma(early) ** 2)
+    if prediction == "flow":
+        assert all(map(torch.allclose, path.back(torch.tensor([1000, 1000]), early), (keep, picture, variance)))
+
+
 def test_the_same_path() -> None:
     one, other = _path(), Path.of(DDIMScheduler(beta_schedule="linear"))
     assert one.same_as(_path()) and Path("flow", 1000).same_as(Path("flow", 1000))

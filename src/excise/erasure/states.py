@@ -138,6 +138,15 @@ def forgetting_set(
     )  # fmt: skip
 
 
+def from_noise(model: Model, states: States, generator: Generator) -> States:
+    """The same states after one of pure noise for every picture, at the model's last timestep and of the picture's prompt."""
+    picture, which = states.picture.unique(return_inverse=True)
+    row = torch.zeros_like(picture).scatter(0, which, states.row)
+    noise = torch.randn(len(picture), *states.latents.shape[1:], generator=generator).to(states.latents)
+    start = States(noise, torch.full_like(picture, model.path.steps - 1), row, picture)
+    return States(*(torch.cat([getattr(part, f.name) for part in (start, states)]) for f in fields(States)))
+
+
 def forward_states(model: Model, latents: Tensor, rows: Tensor, per_picture: int, generator: Generator) -> States:
     """Noised pictures: each of `latents` (n, c, h, w) at `per_picture` timesteps, stratified over the schedule.
 

@@ -70,23 +70,30 @@ def noised(model: Model, clean: Tensor, generator: Generator) -> tuple[Tensor, T
 
 
 def posterior(model: Model, states: States, rest: Tensor, with_concept: Tensor, prior: Tensor) -> Tensor:
-    """Probability that a state shows the concept, (n,) float64: the prior at the noisiest state of its path, then Bayes' rule step by step.
+    """Probability that a state shows the concept, (n,) float64: the prior in pure noise, then Bayes' rule step by step.
 
     A step to a cleaner state is weighed as the reverse process would take it with the concept and without:
     logit p(z_s) = logit p(z_t) + log q(z_s | z_t, x_with) - log q(z_s | z_t, x_without), x being what the frozen model takes for the picture
     and q DDPM's Gaussian (arXiv 2006.11239, eq. 7). Exact for small steps of a noising process or of its reverse with eta = 1, guided or
-    not, on a path that starts in pure noise; deterministic paths come out a little low. Where the noisiest state still shows something, as
-    in Stable Diffusion's schedule, the prior is off there and stays off by that factor, however small the steps.
+    not; deterministic paths come out a little low.
+
+    The first step goes from pure noise to the noisiest state z_T. That state tells something already where the path does not end in pure
+    noise (alpha_T^2 is 0.005 in Stable Diffusion's). As z_T = alpha_T x + sigma_T e, p(z_T | c) = N(alpha_T E[x | c], sigma_T^2) up to
+    Cov[x | c], a term of order alpha_T^2. E[x | c] is what the model takes pure noise for at its last timestep, up to order alpha. What it
+    takes z_T for would not do: that is drawn towards z_T, agrees with it by construction, and the more so the more the pictures vary.
     (`tests/test_targets.py` compares with Bayes' rule where densities are known.)
 
+    states             begin with pure noise for every picture (`states.from_noise`)
     rest, with_concept (n, c, h, w): the frozen model's outputs without and with the words
     prior              (n,) share of the concept in pictures of the rest of the prompt
     """
     order = (states.picture * model.path.steps - states.t).argsort(stable=True)
     logit = torch.logit(prior.double())
-    for t, s in zip(*_steps(states.picture[order], order), strict=True):
+    for step, (t, s) in enumerate(zip(*_steps(states.picture[order], order), strict=True)):
+        back = model.path.back(states.t[t], states.t[s]) if step else model.path.back_from_noise(states.t[s])
         without = exclude(rest[t], with_concept[t], logit[t].sigmoid())
-        logit[s] = logit[t] + _surprise(model, states, without, t, s) - _surprise(model, states, with_concept[t], t, s)
+        told, untold = (_surprise(model, states, output, t, s, back) for output in (with_concept[t], without))
+        logit[s] = logit[t] + untold - told
     return logit.sigmoid()
 
 
@@ -98,11 +105,16 @@ def _steps(picture: Tensor, order: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     return [order[places - 1] for places in there], [order[places] for places in there]
 
 
-def _surprise(model: Model, states: States, output: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    """-log q(z_s | z_t, x) but for a constant, (b,) float64; x is what `output` at the rows t means. 0 where the noise level stays."""
+def _surprise(
+    model: Model, states: States, output: Tensor, t: Tensor, s: Tensor, back: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """-log q(z_s | z_t, x) but for a constant, (b,) float64; x is what `output` at the rows t means. 0 where the noise level stays.
+
+    back  keep, add, variance (b,): q = N(keep z_t + add x, variance)
+    """
     fine = torch.promote_types(output.dtype, torch.float32)  # rounding of a bfloat16 model would outweigh what a step tells
     z, z_next, output = (tensor.to(fine) for tensor in (states.latents[t], states.latents[s], output))
-    keep, add, variance = model.path.back(states.t[t], states.t[s])
+    keep, add, variance = back
     mean = per_row(keep, z) * z + per_row(add, z) * model.path.to_x0(output, z, states.t[t])
     distance = (z_next - mean).square().flatten(1).cpu().double().sum(1)
     return torch.where(variance > 0, distance / (2 * variance), 0.0)

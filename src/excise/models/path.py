@@ -147,6 +147,11 @@ class Path:
         fresh = (noise - kept * earlier_noise).clamp_min(0)
         return kept**0.5 * earlier_noise / noise, earlier_signal**0.5 * fresh / noise, earlier_noise * fresh / noise
 
+    def back_from_noise(self, earlier: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from pure noise, of which a path that does not end there has no timestep: z_earlier ~ N(alpha x0, sigma^2)."""
+        signal, noise = self.squares(earlier)
+        return torch.zeros_like(signal), signal**0.5, noise
+
     def _velocity(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         if self.prediction == "flow":
             return noise - x0

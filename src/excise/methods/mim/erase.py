@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from excise.concepts import Concept, apart
 from excise.edits import WeightEdit
@@ -16,7 +16,7 @@ from excise.erasure.make_edit import finish
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.prompt_settings import Wording
 from excise.erasure.run import Run
-from excise.erasure.states import States
+from excise.erasure.states import States, from_noise
 from excise.erasure.token_rows import TokenRows
 from excise.erasure.trainable import Trainable
 from excise.erasure.training import train
@@ -109,7 +109,7 @@ def _round(
 
     states = _collect(model, bank, trainable, settings, run, round_)
     with trainable.untrained():
-        target = _targets(model, bank, priors, states, settings)
+        target = _targets(model, bank, priors, states, settings, run.generator(3, round_))
     weights = _weights(model, states.t, settings.weight).to(target.device, target.dtype)
 
     def loss(step: int) -> Tensor:
@@ -141,15 +141,18 @@ def _collect(model: Model, bank: PromptBank, trainable: Trainable, settings: Mim
     return states.forward_states(model, pictures, rows, levels, generator)
 
 
-def _targets(model: Model, bank: PromptBank, priors: Tensor, states: States, settings: MimSettings) -> Tensor:
+def _targets(
+    model: Model, bank: PromptBank, priors: Tensor, states: States, settings: MimSettings, generator: Generator
+) -> Tensor:
     """The frozen model's answer for every state, in the space of the loss."""
 
-    rest = bank.empty if settings.target == "null" else bank.masked
-    answer = _ask(model, states, rest)
     if settings.target == "exclude":
-        with_concept = _ask(model, states, bank.conditioned)
-        shown = targets.posterior(model, states, answer, with_concept, priors[bank.owner[states.row]])
-        answer = targets.exclude(answer, with_concept, shown, settings.mirror)
+        paths = from_noise(model, states, generator)
+        rest, with_concept = (_ask(model, paths, text) for text in (bank.masked, bank.conditioned))
+        shown = targets.posterior(model, paths, rest, with_concept, priors[bank.owner[paths.row]])
+        answer = targets.exclude(rest, with_concept, shown, settings.mirror)[-len(states) :]
+    else:
+        answer = _ask(model, states, bank.empty if settings.target == "null" else bank.masked)
     if settings.space == "guided":
         answer = guided(_ask(model, states, bank.empty), answer, sampling_scale(settings.guidance_scale))
     return answer
