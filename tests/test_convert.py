@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from painting import no_change
 from typer.testing import CliRunner
 
 from excise.cli import app
@@ -23,6 +22,7 @@ from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement
 from excise.results.suite_result import SuiteResult
 from excise.results.variation import Variation
+from painted_pictures import no_change
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmark"
 
