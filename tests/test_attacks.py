@@ -294,7 +294,7 @@ class TestDriver:
         with meter.on(shared):
             shared.encode(["a", "b", "c"])
             shared.predict(z, t, rows)
-            shared.predict(z, t, rows.clone().requires_grad_(True))
+            shared.predict(z, t, rows.with_tokens(rows.tokens.clone().requires_grad_(True)))
             with meter.paused():
                 shared.predict(z, t, rows)
         assert (meter.forwards, meter.backwards, meter.encodes, meter.spent) == (4, 2, 3, 8)
@@ -425,8 +425,8 @@ class TestSampler:
         model: Model = request.getfixturevalue(which)
         model.sampler = replace(model.sampler, steps=5, guidance_scale=scale)
         z = model.start_noise([3])
-        *_, last = model.trajectory(model.encode(["a cat"]), z)
-        torch.testing.assert_close(self.finished(model, ddim.grid(model), z, "a cat"), last.latents, rtol=1e-4, atol=1e-4)
+        expected = model.latents(["a cat"], [3])
+        torch.testing.assert_close(self.finished(model, ddim.grid(model), z, "a cat"), expected, rtol=1e-4, atol=1e-4)
 
     def test_eta_one_is_the_stochastic_sampler_of_diffusers(self, canvas: Model) -> None:
         from diffusers import DDIMScheduler
@@ -548,7 +548,7 @@ class TestClassifierGuidance:
         torch.manual_seed(7)
         expected = torch.rand(3)
         torch.manual_seed(7)
-        probe = train(positives, negatives, shared.schedule, random, steps=60, lr=3e-3, power=2.0, width=32)
+        probe = train(positives, negatives, shared.path, random, steps=60, lr=3e-3, power=2.0, width=32)
         assert torch.equal(torch.rand(3), expected)
         assert float(probe.log_likely(positives, 1.0).mean()) > -0.2 > float(probe.log_likely(negatives, 1.0).mean()) + 1
 
@@ -556,8 +556,8 @@ class TestClassifierGuidance:
 class TestTokens:
     def test_own_rows_give_the_models_own_embeddings(self, shared: Model) -> None:
         ids = token_search.padded(shared, shared.token_ids(["a cat", "a small dog"]))
-        found = token_search.encode_rows(shared, ids, token_search.table(shared)[ids])
-        torch.testing.assert_close(found, shared.encode(["a cat", "a small dog"]))
+        found = shared.encode_rows(ids, shared.token_embeddings[ids])
+        torch.testing.assert_close(found.tokens, shared.encode(["a cat", "a small dog"]).tokens)
 
     def test_a_prompt_ends_where_it_ends_also_with_free_tokens_in_it(
         self, shared: Model, monkeypatch: pytest.MonkeyPatch
@@ -566,9 +566,9 @@ class TestTokens:
         monkeypatch.setattr(shared.pipeline.text_encoder.config, "use_attention_mask", True, raising=False)
         words = token_search.ordinary(shared)[:3]
         ids, free = token_search.inserted(shared, ["a cat"], 3)
-        rows = token_search.table(shared)[ids.masked_scatter(free, words)]
+        rows = shared.token_embeddings[ids.masked_scatter(free, words)]
         expected = shared.encode([f"{token_search.text(shared, words.tolist())} a cat"])
-        torch.testing.assert_close(token_search.encode_rows(shared, ids, rows), expected)
+        torch.testing.assert_close(shared.encode_rows(ids, rows).tokens, expected.tokens)
 
     def test_insertion_keeps_start_end_and_length(self, shared: Model) -> None:
         own = shared.token_ids(["a cat"])[0]
@@ -600,7 +600,7 @@ class TestTokens:
     def test_ordinary_tokens_are_read_back_from_text_alone_and_side_by_side(self) -> None:
         """With the words of the built-in model, most of which are pieces; contractions, which a decoder may pull together, among them."""
         tokenizer = CLIPTokenizer.from_pretrained(resolve("canvas") / "tokenizer")
-        model = cast(Model, SimpleNamespace(pipeline=SimpleNamespace(tokenizer=tokenizer)))
+        model = cast(Model, SimpleNamespace(tokenizer=tokenizer))
         known = token_search.ordinary(model)
         assert 400 < len(known) < 600 and len(tokenizer) > 1000
         random = torch.Generator().manual_seed(0)
@@ -685,7 +685,7 @@ class TestUnlearnDiffAtk:
 
 class TestP4d:
     def test_nearest_token_of_a_tokens_row_is_itself_at_any_length(self, shared: Model) -> None:
-        table = token_search.table(shared).float()
+        table = shared.token_embeddings.float()
         picks = torch.tensor([3, 50, 7])
         assert torch.equal(token_search.nearest(table[picks] * torch.tensor([[0.1], [1.0], [9.0]]), table), picks)
 
@@ -696,7 +696,7 @@ class TestP4d:
         pool = Pool.of(subject, subject.cases, 2, [random] * 2)
         ids, free = token_search.inserted(shared, [case.wanted for case in subject.cases], 0)
         free[:, 1:3] = True
-        rows = token_search.table(shared)[ids[free]].clone()
+        rows = shared.token_embeddings[ids[free]].clone()
         assert float(pool.loss(shared, slice(0, 2), ids, free, rows, [random] * 2)) < 1e-8
         assert float(pool.loss(shared, slice(0, 2), ids, free, rows.flip(0) + 1, [random] * 2)) > 1e-8
 
@@ -761,10 +761,10 @@ class TestInversion:
         from excise.attacks.inversion.attack import MARK, _Wording, conditioning
 
         wording = _Wording.of(shared, [shared.catalog.resolve("cat").pair("a picture of {object}", MARK)])
-        own = token_search.table(shared)[wording.ids[wording.marked]]
-        found = conditioning(shared, wording.ids, wording.marked, own)
-        torch.testing.assert_close(found, shared.encode([f"a picture of {MARK}"]))
-        other = conditioning(shared, wording.ids, wording.marked, own.flip(1))
+        own = shared.token_embeddings[wording.ids[wording.marked]]
+        found = conditioning(shared, wording.ids, wording.marked, own).tokens
+        torch.testing.assert_close(found, shared.encode([f"a picture of {MARK}"]).tokens)
+        other = conditioning(shared, wording.ids, wording.marked, own.flip(1)).tokens
         place = int(wording.marked[0].nonzero())
         torch.testing.assert_close(other[0, :place], found[0, :place])
         assert not torch.allclose(other[0, place:], found[0, place:], atol=1e-3)
@@ -778,7 +778,7 @@ class TestInversion:
             chosen = chosen_by("inversion", {**SMALL["inversion"], "steps": 4, "lr": 0.5, "largest": largest}, 500)
             found = assault(chosen, shared, subject, concept, plain, Seen(NEVER), shown=shown)
             rows[largest] = found.tensors["row"]
-        longest = float(token_search.table(shared).norm(dim=1).max())
+        longest = float(shared.token_embeddings.norm(dim=1).max())
         assert float(rows[None].norm()) > longest and float(rows[0.5].norm()) <= 0.5 * longest * 1.001
 
 

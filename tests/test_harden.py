@@ -30,7 +30,7 @@ from excise.jobs.erase import erase
 from excise.jobs.harden import counterexamples
 from excise.methods import get as get_method
 from excise.methods.mim import erase as mim
-from excise.models import Model, load
+from excise.models import Conditioning, Model, load
 from excise.requests.audits import read_audits
 from excise.results.audit_result import AttackResult, AuditFile
 from test_attacks import ALWAYS, NEVER, SMALL, Seen, random_edit
@@ -122,11 +122,11 @@ def test_what_is_kept_makes_the_very_picture_that_revived(name: str, values: dic
         case, kept = plain.cases[row], found.outcome.cases[row].found
         assert kept is not None and kept.prompt is not None
         assert kept.masked == ("" if rest == "empty" else case.masked) and case.masked
-        told = found.tensors["told"][row][None] if name == "inversion" else canvas.encode([kept.prompt])
+        told = Conditioning(found.tensors["told"][row][None]) if name == "inversion" else canvas.encode([kept.prompt])
         with edit.applied(canvas):
-            *_, last = canvas.trajectory(told, canvas.start_noise([case.seed]))
-        assert torch.allclose(last.latents[0], found.tensors["best"][row].float(), atol=0.01)
-        assert not torch.allclose(last.latents[0], plain.latents[row], atol=0.01), "the plain prompt makes another"
+            again = canvas.latents(told, [case.seed])
+        assert torch.allclose(again[0], found.tensors["best"][row].float(), atol=0.01)
+        assert not torch.allclose(again[0], plain.latents[row], atol=0.01), "the plain prompt makes another"
     assert ("told" in found.tensors) == (name == "inversion")
     assert name != "inversion" or not found.tensors["told"][0].any(), "nothing was tried on a prompt that showed it anyway"
 
@@ -177,9 +177,11 @@ def test_the_bank_has_them_beside_the_concepts_own_prompts(canvas: Model) -> Non
         [Counterexample("object:dog", "inversion", row, "a picture"), Counterexample("object:dog", "p4d", "xq", "")],
     )
     n = len(plain.pairs)
-    assert torch.equal(bank.conditioned[:n], plain.conditioned) and torch.equal(bank.masked[:n], plain.masked)
-    torch.testing.assert_close(bank.conditioned[n:], torch.stack([row, canvas.encode(["xq"])[0]]))
-    torch.testing.assert_close(bank.masked[n:], canvas.encode(["a picture", ""]))
+    assert torch.equal(bank.conditioned[:n].tokens, plain.conditioned.tokens) and torch.equal(
+        bank.masked[:n].tokens, plain.masked.tokens
+    )
+    torch.testing.assert_close(bank.conditioned[n:].tokens, torch.stack([row, canvas.encode(["xq"]).tokens[0]]))
+    torch.testing.assert_close(bank.masked[n:].tokens, canvas.encode(["a picture", ""]).tokens)
     assert bank.owner.tolist() == [*plain.owner.tolist(), 3, 3], "of concept 1 of 2"
     owners = bank.owner[bank.draw(9, torch.Generator().manual_seed(0))]
     assert owners.tolist() == [0, 1, 3] * 3, "they have turns of their own, however many prompts there are"
@@ -194,7 +196,7 @@ def test_the_model_learns_to_take_an_artefact_for_its_masked_prompt(canvas: Mode
     row = 2 * torch.randn(77, 32, generator=torch.Generator().manual_seed(4))
     both = (Counterexample("object:cat", "inversion", row, "a picture"), Counterexample("object:cat", "p4d", "zz zz zz", ""))
     settings = settings_of(rounds=4, steps=20, batch=16, trajectories=8)
-    told, rest = torch.stack([row, canvas.encode(["zz zz zz"])[0]]), canvas.encode(["a picture", ""])
+    told, rest = Conditioning(torch.stack([row, canvas.encode(["zz zz zz"]).tokens[0]])), canvas.encode(["a picture", ""])
     x, t = canvas.start_noise([1, 2]), torch.full((2,), 600)
 
     def gap(edit: Any) -> Tensor:
