@@ -153,7 +153,6 @@ PLAIN = ("evaluation", "information", "erasure", "edits")
 LATER = {
     ("evaluation/features.py", "torch_fidelity"): "an extra",
     ("evaluation/suites/nudenet.py", "onnxruntime"): "an extra",
-    ("erasure/run.py", "excise.randomness"): "a run is described before torch is needed",
 }
 """What a function imports -> why it does not stand at the top of the file."""
 

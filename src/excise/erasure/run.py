@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from torch import Generator
 
 from excise.erasure.counterexamples import Counterexample
 from excise.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from torch import Generator
+from excise.randomness import numbered_stream
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,4 @@ class Run:
 
     def generator(self, *stream: int) -> Generator:
         """A CPU generator that depends on the seed and on the stream's numbers alone."""
-        from excise.randomness import numbered_stream
-
         return numbered_stream(self.seed, *stream)
