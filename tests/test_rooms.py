@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import excise
@@ -44,6 +45,16 @@ def room(module: str) -> str:
     if len(parts) == 1:
         return ""
     return parts[1] if parts[1] in (*ROOMS, "canvas") else "ground"
+
+
+def test_files_that_documents_name_are_there() -> None:
+    """`methods/esd/erase.py` below the package, `tests/test_rooms.py` and the like from the top."""
+    top = PACKAGE.parents[1]
+    named = re.compile(r"`(?:src/excise/)?((?:\w+/)+\w+\.py)")
+    documents = [*top.glob("*.md"), *top.glob("docs/*.md")]
+    told = {(path.name, name) for path in documents for name in named.findall(path.read_text(encoding="utf-8"))}
+    missing = sorted(pair for pair in told if not ((top / pair[1]).is_file() or (PACKAGE / pair[1]).is_file()))
+    assert told and not [pair for pair in missing if "NAME" not in pair[1]]
 
 
 def test_every_folder_is_a_room() -> None:
