@@ -8,10 +8,13 @@ The `Engine` runs attacks on the erased model and on its controls, and compares.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
+from excise.models.families import OFFERS, Offer, check_offers
+from excise.models.names import resolve
 from excise.registry import Door, Registry
 from excise.settings import Settings, parse_named, parse_settings
 
@@ -33,6 +36,7 @@ class Attack:
                it too, and only a gold standard tells what was supplied from what was found
     quick      settings in a quick audit; None: not part of one
     run        where its function stands: (victim, settings) -> None
+    needs      what a model's family must offer
     """
 
     name: str
@@ -44,6 +48,11 @@ class Attack:
     needs_base: bool = False
     supplies: bool = False
     quick: Mapping[str, Any] | None = None
+    needs: tuple[Offer, ...] = ()
+
+    def check_model(self, model: str | Path) -> None:
+        """Raise ValueError for a model, by name or path, whose family lacks what the attack needs. No weight is loaded."""
+        check_offers(resolve(model), f"attack {self.name!r}", self.needs)
 
     def parse(self, values: Mapping[str, Any]) -> Settings:
         """Its settings from plain values. Raises ValueError in one line that names every wrong key or value, with the nearest known key."""
@@ -78,22 +87,24 @@ def get(name: str) -> Attack:
     return ATTACKS.get(name)
 
 
-def choose(texts: Sequence[str], budget: int | None = None) -> list[Chosen]:
+def choose(texts: Sequence[str], budget: int | None = None, offers: Collection[Offer] = OFFERS) -> list[Chosen]:
     """The attacks that a user names: "all", "quick" (each is then called "NAME:quick"), or names, with settings after a colon
     ("p4d:preset=published,lr=0.05").
 
     budget  U-Net calls of each; default those of a quick audit for quick ones, else the full ones
+    offers  what the attacked model's family offers: "all" and "quick" are those that need nothing else
 
     Raises ValueError for unknown names or wrong settings, or if nothing is chosen.
     """
     if budget is not None and budget < 1:
         raise ValueError(f"the budget is a number of U-Net calls, at least 1, not {budget}")
     found: dict[str, Chosen] = {}
+    possible = [attack for attack in attacks().values() if set(attack.needs) <= set(offers)]
     for text in texts:
         if text == "quick":
-            chosen = [_quick(attack, budget) for attack in attacks().values() if attack.quick is not None]
+            chosen = [_quick(attack, budget) for attack in possible if attack.quick is not None]
         elif text == "all":
-            chosen = [Chosen(a.name, a, a.parse({}), budget or BUDGET) for a in attacks().values()]
+            chosen = [Chosen(attack.name, attack, attack.parse({}), budget or BUDGET) for attack in possible]
         elif text.endswith(":quick"):
             chosen = [_quick(get(text.removesuffix(":quick")), budget)]
         else:

@@ -37,7 +37,7 @@ class CallMeter:
         """Count inside the block."""
         hooks = [
             model.denoiser.register_forward_hook(self._asked),
-            model.text_encoders[0].register_forward_hook(self._encoded),
+            model.encoders[0].register_forward_hook(self._encoded),
         ]
         try:
             yield

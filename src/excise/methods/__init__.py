@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
 from excise.models.context import check_read
+from excise.models.families import Offer, check_offers
+from excise.models.names import resolve
 from excise.registry import Registry
 from excise.settings import Settings, parse_settings
 
@@ -29,6 +32,7 @@ class Method:
     settings what can be set
     run      where its function stands
     hardens  whether it also erases what showed a concept in an audit (`Run.counterexamples`)
+    needs    what a model's family must offer
     """
 
     name: str
@@ -37,6 +41,11 @@ class Method:
     settings: type[Settings]
     run: Callable[..., Edit]
     hardens: bool = False
+    needs: tuple[Offer, ...] = ()
+
+    def check_model(self, model: str | Path) -> None:
+        """Raise ValueError for a model, by name or path, whose family lacks what the method needs. No weight is loaded."""
+        check_offers(resolve(model), f"method {self.name!r}", self.needs)
 
     def parse(self, values: Mapping[str, Any]) -> Settings:
         """Its settings from plain values. Raises ValueError in one line that names every wrong key or value, with the nearest known key."""

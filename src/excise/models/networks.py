@@ -112,7 +112,7 @@ class Networks(ABC):
         return {name: unwrapped(getattr(self.pipeline, name)) for name in self.editable}
 
     @property
-    def text_encoders(self) -> list[nn.Module]:
+    def encoders(self) -> list[nn.Module]:
         """The networks that read prompts."""
         return [network for name, network in self.components.items() if name != self.prefix]
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from excise.attacks import Chosen, choose
 from excise.concepts import Concept
 from excise.files import check_ours, fitting
+from excise.models.families import family_of
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.requests.audits import MARKER
 from excise.requests.edits import erased_concepts, read_manifests
@@ -74,7 +75,7 @@ class AuditRequest(Request):
     @cached_property
     def chosen(self) -> list[Chosen]:
         """The attacks."""
-        return choose(self.attacks, self.budget)
+        return choose(self.attacks, self.budget, family_of(resolve(self.model)).offers)
 
     @cached_property
     def target(self) -> Concept:
@@ -106,6 +107,8 @@ class AuditRequest(Request):
         if self.edit and self.base is not None:
             raise ValueError("give edits, or a base for a model that was erased elsewhere, not both")
         resolve(self.model)
+        for chosen in self.chosen:
+            chosen.attack.check_model(self.model)
         read_manifests(self.edit)
         _ = self.target
         check_ours(self.folder, MARKER)

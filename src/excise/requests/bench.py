@@ -122,6 +122,8 @@ class BenchRequest(Request):
         if self.runner == "ray" and find_spec("ray") is None:
             raise ValueError("the runner needs Ray: pip install 'excise[cluster]'")
         self._check_names()
+        for entrant in self.entrants:
+            entrant.method.check_model(self.model)
         self._check_suite()
         _ = self.exact
         check_ours(self.out, GRID)  # cells are added to a grid's folder, to nothing else

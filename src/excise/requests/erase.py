@@ -108,6 +108,7 @@ class EraseRequest(Request):
         if self.resume and self.out is None:
             raise ValueError("resume needs out: the checkpoint lies beside the result's folder")
         _ = self.targets, self.parsed, self.audits
+        self.chosen.check_model(self.model)
         if self.workplace is not None:
             self.workplace.check(resume=self.resume, overwrite=self.overwrite)
         check_new_file(self.json_file, self.overwrite)

@@ -44,4 +44,5 @@ ATTACK = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.classifier_guidance.attack", "attack"),
+    needs=("diffusion path",),
 )

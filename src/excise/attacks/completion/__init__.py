@@ -36,4 +36,5 @@ ATTACK = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.completion.attack", "attack"),
+    needs=("diffusion path",),
 )

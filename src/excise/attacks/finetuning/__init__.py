@@ -49,6 +49,7 @@ UNRELATED = Attack(
     means="weights",
     needs_base=True,
     run=Door("excise.attacks.finetuning.attack", "unrelated"),
+    needs=("U-Net",),
 )
 
 
@@ -61,4 +62,5 @@ FEW_SHOT = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.finetuning.attack", "few_shot"),
+    needs=("U-Net",),
 )

@@ -30,4 +30,5 @@ ATTACK = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.image_to_image.attack", "attack"),
+    needs=("diffusion path",),
 )

@@ -27,4 +27,5 @@ ATTACK = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.inpainting.attack", "attack"),
+    needs=("diffusion path",),
 )

@@ -38,4 +38,5 @@ ATTACK = Attack(
     supplies=True,
     quick={"steps": 150},
     run=Door("excise.attacks.inversion.attack", "attack"),
+    needs=("token embeddings",),
 )

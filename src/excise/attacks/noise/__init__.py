@@ -27,4 +27,5 @@ ATTACK = Attack(
     means="sampler",
     quick={"etas": (1.0, 1.34, 1.68, 1.85), "boosts": (1.0,)},
     run=Door("excise.attacks.noise.attack", "attack"),
+    needs=("diffusion path",),
 )

@@ -44,4 +44,5 @@ ATTACK = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.p4d.attack", "attack"),
+    needs=("token embeddings",),
 )

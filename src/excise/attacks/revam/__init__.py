@@ -51,4 +51,5 @@ ATTACK = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.revam.attack", "attack"),
+    needs=("diffusion path",),
 )

@@ -44,6 +44,7 @@ GENETIC = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.ring_a_bell.attack", "genetic"),
+    needs=("token embeddings",),
 )
 
 
@@ -56,4 +57,5 @@ GRADIENT = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.ring_a_bell.attack", "gradient"),
+    needs=("token embeddings",),
 )

@@ -42,5 +42,10 @@ class CaSettings(Anchored, Divergent):
 
 
 METHOD = Method(
-    "ca", title="Concept Ablation", paper="arXiv 2303.13516", settings=CaSettings, run=Door("excise.methods.ca.erase", "erase")
+    "ca",
+    title="Concept Ablation",
+    paper="arXiv 2303.13516",
+    settings=CaSettings,
+    run=Door("excise.methods.ca.erase", "erase"),
+    needs=("entrances",),
 )

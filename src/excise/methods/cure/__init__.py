@@ -44,5 +44,10 @@ class CureSettings(Settings):
 
 
 METHOD = Method(
-    "cure", title="CURE", paper="arXiv 2505.12677", settings=CureSettings, run=Door("excise.methods.cure.erase", "erase")
+    "cure",
+    title="CURE",
+    paper="arXiv 2505.12677",
+    settings=CureSettings,
+    run=Door("excise.methods.cure.erase", "erase"),
+    needs=("entrances",),
 )

@@ -46,5 +46,10 @@ class DocoSettings(Anchored):
 
 
 METHOD = Method(
-    "doco", title="DoCo", paper="arXiv 2405.15304", settings=DocoSettings, run=Door("excise.methods.doco.erase", "erase")
+    "doco",
+    title="DoCo",
+    paper="arXiv 2405.15304",
+    settings=DocoSettings,
+    run=Door("excise.methods.doco.erase", "erase"),
+    needs=("entrances",),
 )

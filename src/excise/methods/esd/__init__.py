@@ -51,5 +51,10 @@ class EsdSettings(Visiting, Divergent):
 
 
 METHOD = Method(
-    "esd", title="ESD", paper="arXiv 2303.07345", settings=EsdSettings, run=Door("excise.methods.esd.erase", "erase")
+    "esd",
+    title="ESD",
+    paper="arXiv 2303.07345",
+    settings=EsdSettings,
+    run=Door("excise.methods.esd.erase", "erase"),
+    needs=("U-Net",),
 )

@@ -27,5 +27,10 @@ class FmnSettings(Pictured):
 
 
 METHOD = Method(
-    "fmn", title="Forget-Me-Not", paper="arXiv 2303.17591", settings=FmnSettings, run=Door("excise.methods.fmn.erase", "erase")
+    "fmn",
+    title="Forget-Me-Not",
+    paper="arXiv 2303.17591",
+    settings=FmnSettings,
+    run=Door("excise.methods.fmn.erase", "erase"),
+    needs=("attention maps",),
 )

@@ -89,4 +89,5 @@ METHOD = Method(
     settings=MimSettings,
     hardens=True,
     run=Door("excise.methods.mim.erase", "erase"),
+    needs=("entrances",),
 )

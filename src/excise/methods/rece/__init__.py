@@ -46,5 +46,10 @@ class ReceSettings(Redirecting):
 
 
 METHOD = Method(
-    "rece", title="RECE", paper="arXiv 2407.12383", settings=ReceSettings, run=Door("excise.methods.rece.erase", "erase")
+    "rece",
+    title="RECE",
+    paper="arXiv 2407.12383",
+    settings=ReceSettings,
+    run=Door("excise.methods.rece.erase", "erase"),
+    needs=("entrances",),
 )

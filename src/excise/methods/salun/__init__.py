@@ -31,5 +31,10 @@ class SalUnSettings(Relabelling):
 
 
 METHOD = Method(
-    "salun", title="SalUn", paper="arXiv 2310.12508", settings=SalUnSettings, run=Door("excise.methods.salun.erase", "erase")
+    "salun",
+    title="SalUn",
+    paper="arXiv 2310.12508",
+    settings=SalUnSettings,
+    run=Door("excise.methods.salun.erase", "erase"),
+    needs=("U-Net",),
 )

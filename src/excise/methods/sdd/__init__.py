@@ -37,5 +37,10 @@ class SddSettings(Visiting):
 
 
 METHOD = Method(
-    "sdd", title="SDD", paper="arXiv 2307.05977", settings=SddSettings, run=Door("excise.methods.sdd.erase", "erase")
+    "sdd",
+    title="SDD",
+    paper="arXiv 2307.05977",
+    settings=SddSettings,
+    run=Door("excise.methods.sdd.erase", "erase"),
+    needs=("U-Net",),
 )

@@ -54,5 +54,10 @@ class SepmeSettings(Pictured):
 
 
 METHOD = Method(
-    "sepme", title="SepME", paper="arXiv 2402.05947", settings=SepmeSettings, run=Door("excise.methods.sepme.erase", "erase")
+    "sepme",
+    title="SepME",
+    paper="arXiv 2402.05947",
+    settings=SepmeSettings,
+    run=Door("excise.methods.sepme.erase", "erase"),
+    needs=("entrances",),
 )

@@ -43,5 +43,10 @@ class SpmSettings(Visiting):
 
 
 METHOD = Method(
-    "spm", title="SPM", paper="arXiv 2312.16145", settings=SpmSettings, run=Door("excise.methods.spm.erase", "erase")
+    "spm",
+    title="SPM",
+    paper="arXiv 2312.16145",
+    settings=SpmSettings,
+    run=Door("excise.methods.spm.erase", "erase"),
+    needs=("U-Net",),
 )

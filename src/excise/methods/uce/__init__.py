@@ -67,5 +67,10 @@ class UceSettings(Redirecting):
 
 
 METHOD = Method(
-    "uce", title="UCE", paper="arXiv 2308.14761", settings=UceSettings, run=Door("excise.methods.uce.erase", "erase")
+    "uce",
+    title="UCE",
+    paper="arXiv 2308.14761",
+    settings=UceSettings,
+    run=Door("excise.methods.uce.erase", "erase"),
+    needs=("entrances",),
 )

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from excise.models.names import model_index
 
@@ -25,6 +25,8 @@ U-Net             the published subspaces of a U-Net, such as its cross-attentio
 token embeddings  one text encoder that embeds tokens, which can be given embeddings of no token (`Model.encode_embedded`)
 diffusion path    noise and picture whose squared factors add up to 1, as DDIM has it
 """
+
+OFFERS: tuple[Offer, ...] = get_args(Offer)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def family_of(where: Path | str) -> Family:
 
 def check_offers(where: Path | str, who: str, needs: Sequence[Offer]) -> None:
     """Raise ValueError if a model is of a family that lacks what a method or an attack needs; `who` is what the error calls it."""
-    family = family_of(where) if needs else None
-    missing = [need for need in needs if family is not None and need not in family.offers]
-    if family is not None and missing:
+    family = family_of(where)
+    missing = [need for need in needs if need not in family.offers]
+    if missing:
         raise ValueError(f"{who} needs {' and '.join(missing)}, which {family.name} does not have")
