@@ -30,7 +30,8 @@ from excise.files import write_json
 from excise.methods.mim import MimSettings
 from excise.methods.mim.erase import _student, _targets
 from excise.methods.mim.metric import Steepest
-from excise.models import Model
+from excise.models import Conditioning, Model
+from excise.models.families.stable_diffusion import StableDiffusion
 from timing import machine, timed
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "mim_step.json"
@@ -56,14 +57,14 @@ def build(device: str, mixed: bool) -> Model:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return Model(pipeline.to(device), name="random SD 1.x", mixed=mixed)
+    return StableDiffusion(pipeline.to(device), name="random SD 1.x", mixed=mixed)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds and peak memory of every part of a step, of the bare network's, and their ratio."""
     model = build(args.device, args.dtype == "mixed")
     settings = MimSettings(batch=args.batch)
-    text = torch.randn(3, TOKENS, WIDTH, device=model.device)
+    text = Conditioning(torch.randn(3, TOKENS, WIDTH, device=model.device))
     pair = PromptPair("a picture of a cat", "a picture")
     bank = PromptBank((pair,), torch.zeros(1, dtype=torch.int64), text[:1], text[1:2], text[2:])
     latents = torch.randn(args.batch, *model.latent_shape, device=model.device)
@@ -89,7 +90,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         parameters = list(trainable.parameters.values())
         inverse = torch.eye(WIDTH, device=model.device)
         optimizer = Steepest(parameters, settings.lr, inverse, [True] * len(parameters))
-        conditioned = bank.conditioned.expand(args.batch, -1, -1)
+        conditioned = bank.conditioned.expand(args.batch)
 
         def bare_teacher() -> Tensor:
             with torch.no_grad():

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import excise
 from excise.attacks import attacks, choose
+from excise.cli import app
 from excise.erasure.subspaces import select
 from excise.methods import methods
 from excise.models import Model, families, load
@@ -116,6 +118,13 @@ def test_all_attacks_are_those_that_the_family_can_be_attacked_by(toy: str) -> N
     assert chosen == {attack.name for attack in attacks().values() if not attack.needs}
     assert {"seeds", "guidance", "rounding"} <= chosen and "p4d" not in chosen
     assert len(choose(["all"])) == len(attacks())
+
+
+def test_the_lists_say_what_goes_with_a_model(toy: str) -> None:
+    for what, here, not_here in (("methods", "uce", "fmn"), ("attacks", "seeds", "p4d")):
+        shown = CliRunner().invoke(app, ["list", what, "--model", toy], env={"COLUMNS": "300"})
+        rows = {line.split()[0]: line.split()[-1] for line in shown.output.splitlines() if line.strip()}
+        assert (shown.exit_code, rows[here], rows[not_here]) == (0, "yes", "no"), shown.output
 
 
 # Entrances

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from excise.cli.command import Command
 from excise.edits.manifest import MANIFEST, Manifest
 from excise.methods import methods
 from excise.models.built_in import BUILT_IN
+from excise.models.families import FAMILIES, Family, Offer, family_of
 from excise.models.names import INDEX, describe, model_index, resolve
 from excise.requests.show import InfoRequest, ListRequest
 
@@ -28,10 +29,11 @@ INFO_EXAMPLES = """
 
 def list_(request: ListRequest) -> None:
     """Print the list that is asked for."""
-    if request.what == "concepts":
-        _concepts(request.model)
+    shows = {"methods": _methods, "attacks": _attacks, "concepts": _concepts}
+    if request.what == "models":
+        _models()
     else:
-        {"methods": _methods, "attacks": _attacks, "models": _models}[request.what]()
+        shows[request.what](request.model)
 
 
 def info(request: InfoRequest) -> None:
@@ -45,16 +47,24 @@ def info(request: InfoRequest) -> None:
         raise ValueError(f"{where} is neither an edit (no {MANIFEST}) nor a model (no {INDEX})")
 
 
-def _methods() -> None:
-    screen.table(("method", "title", "paper"), [(m.name, m.title, m.paper) for m in methods().values()])
+def _methods(model: str) -> None:
+    family = family_of(resolve(model))
+    rows = [(m.name, m.title, m.paper, ", ".join(m.needs), _can(family, m.needs)) for m in methods().values()]
+    screen.table(("method", "title", "paper", "needs of a model", f"on {describe(resolve(model)).name}"), rows)
 
 
-def _attacks() -> None:
+def _attacks(model: str) -> None:
+    family = family_of(resolve(model))
     rows = [
-        (a.name, a.title, a.paper, f"{BUDGET:,}", "-" if a.quick is None else f"{QUICK_BUDGET:,}") for a in attacks().values()
+        (a.name, a.title, a.paper, f"{BUDGET:,}", "-" if a.quick is None else f"{QUICK_BUDGET:,}", _can(family, a.needs))
+        for a in attacks().values()
     ]
-    screen.table(("attack", "title", "paper", "U-Net calls", "in a quick audit"), rows)
+    screen.table(("attack", "title", "paper", "U-Net calls", "in a quick audit", f"on {describe(resolve(model)).name}"), rows)
     print("U-Net calls are of one attack on one model; excise audit --budget sets another number for all")
+
+
+def _can(family: Family, needs: Sequence[Offer]) -> str:
+    return "yes" if family.offers >= set(needs) else "no"
 
 
 def _models() -> None:
@@ -66,7 +76,8 @@ def _models() -> None:
             (name, f"{len(about.catalog.concepts)} concepts{never}" if about.catalog.concepts else "not in this installation")
         )
     screen.table(("model", "what"), rows)
-    print("also: any diffusers folder, .safetensors checkpoint or hub id (owner/name) of Stable Diffusion 1.x and 2.x")
+    known = ", ".join(family.name for family in FAMILIES)
+    print(f"also: any diffusers folder, .safetensors checkpoint or hub id (owner/name) of {known}")
 
 
 def _concepts(model: str) -> None:

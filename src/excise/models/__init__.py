@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from excise.models.conditioning import Conditioning
     from excise.models.entrances import Entrance
     from excise.models.loading import load
-    from excise.models.model import Model, Sampler, SamplingState
+    from excise.models.model import Model
     from excise.models.path import Path
+    from excise.models.sampling import Sampler, SamplingState
 
 _HOMES = {
-    "Conditioning": "conditioning", "Entrance": "entrances", "Model": "model", "Path": "path", "Sampler": "model",
-    "SamplingState": "model", "load": "loading",
+    "Conditioning": "conditioning", "Entrance": "entrances", "Model": "model", "Path": "path", "Sampler": "sampling",
+    "SamplingState": "sampling", "load": "loading",
 }  # fmt: skip
 
 __all__ = ["Conditioning", "Entrance", "Model", "Path", "Sampler", "SamplingState", "load"]

@@ -14,8 +14,9 @@ from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
 
 from excise.models.families import Family, family_of
-from excise.models.model import Model, Sampler
+from excise.models.model import Model
 from excise.models.names import describe, resolve
+from excise.models.sampling import Sampler
 from excise.models.single_file import load_checkpoint
 
 

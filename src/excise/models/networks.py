@@ -30,6 +30,9 @@ class Networks(ABC):
     editable: ClassVar[tuple[str, ...]]
     """Those that an edit may change, the denoiser first. Their names begin the names of tensors in edit files."""
 
+    left_out_parts: ClassVar[Mapping[str, Any]] = {}
+    """What a pipeline is told when it is loaded, to leave out what nobody here uses."""
+
     def __init__(self, pipeline: Any, *, mixed: bool = False) -> None:
         self.pipeline = pipeline
         self.mixed = mixed
@@ -37,6 +40,11 @@ class Networks(ABC):
             getattr(pipeline, part).eval().requires_grad_(False)
 
     # What a family says of its networks
+
+    @staticmethod
+    @abstractmethod
+    def check_words(pipeline: Any, model: object) -> None:
+        """Raise ValueError for a tokenizer that is not its text encoder's, or that lost its vocabulary: hosts read what is left of one."""
 
     @abstractmethod
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:

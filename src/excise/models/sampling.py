@@ -1,0 +1,225 @@
+"""How a model's own sampler runs: from noise, or from a noised picture, step by step to finished latents."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import diffusers
+import torch
+from torch import Tensor
+
+from excise.models.conditioning import Conditioning
+from excise.models.guidance import guided, sampling_scale
+from excise.models.networks import Networks
+from excise.randomness import start_stream, step_stream
+
+Told = Sequence[str] | Conditioning
+"""Prompts, or what `Networks.encode` makes of them."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How pictures are made by default: steps, classifier-free guidance scale (1 or less = off), picture edge in pixels."""
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    size: int = 512
+
+
+@dataclass(frozen=True)
+class SamplingState:
+    """Where a sampler is.
+
+    index    steps done
+    timestep as the sampler counts it, -1 when it is finished
+    latents  (b, c, h, w) before the step, in the sampler's own scale
+    input    (b, c, h, w) what the network is given: alpha x + sigma e, whatever the sampler's scale
+    """
+
+    index: int
+    timestep: int | float
+    latents: Tensor
+    input: Tensor
+
+
+class Sampling(TypedDict, total=False):
+    """How a sampler runs, where it is not the model's own way; see `Sampled.trajectory`."""
+
+    steps: int | None
+    guidance_scale: float | None
+    signed: bool
+    unconditional: Conditioning | None
+    eta: float
+    skip: int
+    size: tuple[int, int] | None
+
+
+class Sampled(Networks):
+    """Networks with the pipeline's sampler.
+
+    sampler its default settings
+    """
+
+    def __init__(self, pipeline: Any, *, sampler: Sampler | None = None, mixed: bool = False) -> None:
+        super().__init__(pipeline, mixed=mixed)
+        self.sampler = sampler or Sampler(size=self.own_size(pipeline))
+
+    @staticmethod
+    @abstractmethod
+    def own_size(pipeline: Any) -> int:
+        """Edge in pixels of the pictures that a pipeline's networks were made for."""
+
+    @property
+    def grain(self) -> int:
+        """Pixels of a picture's edge for one number of its latents'."""
+        return self.pipeline.vae_scale_factor
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the latents of a default picture."""
+        edge = self.sampler.size // self.grain
+        return self.pipeline.vae.config.latent_channels, edge, edge
+
+    def batch(self, most: int) -> int:
+        """Pictures to make, read or predict at once without gradients: `most`, of large ones as many as have a million pixels (ours)."""
+        return min(most, max(1, 2**20 // self.sampler.size**2))
+
+    def start_noise(self, seeds: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
+        """Standard normal latents, one CPU generator per picture, so that a picture depends on its own seed alone.
+
+        size (height, width) of the pictures in pixels, multiples of `grain`; default the sampler's
+        """
+        shape = self.latent_shape if size is None else (self.latent_shape[0], *(edge // self.grain for edge in size))
+        noise = [torch.randn(shape, generator=start_stream(seed)) for seed in seeds]
+        return torch.stack(noise).to(self.device, self.dtype)
+
+    @staticmethod
+    def step_noise(seeds: Sequence[int]) -> list[torch.Generator]:
+        """Generators of the noise that a stochastic sampler adds, one per picture; with the seed itself the start noise would come again."""
+        return [step_stream(seed) for seed in seeds]
+
+    @torch.no_grad()
+    def trajectory(
+        self,
+        prompts: Told,
+        seeds: Sequence[int],
+        *,
+        starts: Tensor | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        signed: bool = False,
+        unconditional: Conditioning | None = None,
+        eta: float = 0.0,
+        skip: int = 0,
+        size: tuple[int, int] | None = None,
+    ) -> Iterator[SamplingState]:
+        """Run the model's sampler and yield every state; the last one holds the finished latents (timestep -1).
+
+        prompts        one for each picture
+        seeds          one for each picture: of the noise that it starts from, and of what samplers add that draw noise
+        starts         (b, c, h, w) latents to start from in place of that noise: standard normal, or, after `skip` steps, a state's
+        steps          of the sampler; default the model's
+        guidance_scale default the model's; 1 or less is off, as in diffusers (`guidance.sampling_scale`)
+        signed         take the scale at its word, also below 1: 0 is the empty prompt, less leads away from the prompt
+        unconditional  what guidance leads away from, 1 prompt or b; default the empty prompt
+        eta            noise of samplers that have it as a number (DDIM): 0 none, 1 as much as DDPM
+        skip           number of steps to leave out (image to image)
+        size           (height, width) of the pictures in pixels; default the sampler's
+
+        Raises ValueError if there are not as many seeds as prompts.
+        """
+        check_seeds(prompts, seeds)
+        conditioning = prompts if isinstance(prompts, Conditioning) else self.encode(prompts)
+        latents = self.start_noise(seeds, size) if starts is None else starts
+        scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
+        scale = scale if signed else sampling_scale(scale)
+        scheduler = self._scheduler(steps or self.sampler.steps, self.device)
+        b = len(latents)
+        twice = scale != 1.0
+        if twice:
+            unconditional = self.encode([""]) if unconditional is None else unconditional
+            conditioning = Conditioning.join([unconditional.expand(b), conditioning])
+        extra = self._step_options(scheduler, self.step_noise(seeds), eta)
+        if skip == 0:
+            latents = latents * getattr(scheduler, "init_noise_sigma", 1.0)
+        elif hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(skip)
+        for index, t in enumerate(scheduler.timesteps[skip:], skip):
+            x = _network_input(scheduler, latents, t)
+            yield SamplingState(index, self._timestep(t), latents, x)
+            times = t.expand(2 * b if twice else b).to(self.device)
+            output = self.predict(torch.cat([x, x]) if twice else x, times, conditioning)
+            if twice:
+                without, with_ = output.chunk(2)
+                output = guided(without, with_, scale)
+            latents = scheduler.step(output, t, latents, **extra).prev_sample
+        yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
+
+    def timesteps(self, steps: int) -> Tensor:
+        """The distinct timesteps that the sampler comes to, in order: some samplers come to one twice, or take more than `steps` steps."""
+        return torch.tensor(list(dict.fromkeys(self._timestep(t) for t in self._scheduler(steps).timesteps)))
+
+    def partway(self, pictures: Tensor, noise: Tensor, *, strength: float, steps: int | None = None) -> tuple[Tensor, int]:
+        """What the sampler starts from to go on from noised pictures (image to image), and how many steps it then skips.
+
+        pictures, noise (n, c, h, w), clean latents and what is put on them
+        strength        share of the sampler's steps that are made
+        """
+        scheduler = self._scheduler(steps or self.sampler.steps)
+        count = len(scheduler.timesteps)  # some samplers make more than they are asked for
+        skip = count - max(1, round(strength * count))
+        t = scheduler.timesteps[skip]
+        times = torch.tensor([self._timestep(t)]).expand(len(noise))
+        latents = self.path.noised(pictures, noise, times)
+        if skip:  # from the first step on the trajectory scales by itself
+            latents = latents / _network_input(scheduler, torch.ones(1), t).to(latents)
+        return latents, skip
+
+    @contextmanager
+    def sampled_by(self, scheduler: str | None) -> Iterator[None]:
+        """Another sampler inside the block, by the name of its diffusers class, on the model's own path; None: its own."""
+        before = self.pipeline.scheduler
+        if scheduler is not None:
+            self.pipeline.scheduler = getattr(diffusers, scheduler).from_config(before.config)
+        try:
+            yield
+        finally:
+            self.pipeline.scheduler = before
+
+    def _scheduler(self, steps: int, device: torch.device | None = None) -> Any:
+        """The pipeline's scheduler, made ready for a number of steps."""
+        scheduler = copy.deepcopy(self.pipeline.scheduler)
+        scheduler.set_timesteps(steps, device=device)
+        return scheduler
+
+    def _timestep(self, t: Tensor) -> int | float:
+        return float(t) if self.path.prediction == "flow" else int(t)
+
+    def _step_options(self, scheduler: Any, generators: list[torch.Generator], eta: float) -> dict[str, Any]:
+        takes = inspect.signature(scheduler.step).parameters
+        options: dict[str, Any] = {}
+        if "eta" in takes:
+            silent = (
+                self.path.alpha(torch.tensor([self.path.steps - 1]))[0] == 0
+            )  # then the first step would be NaN: a rounding
+            options["eta"] = min(eta, 1 - 1e-6) if silent else eta  # error under DDIM's square root
+        if "generator" in takes:
+            options["generator"] = generators
+        return options
+
+
+def check_seeds(prompts: Told, seeds: Sequence[int]) -> None:
+    """Raise ValueError if there are not as many seeds as prompts."""
+    if len(prompts) != len(seeds):
+        raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each picture needs its own")
+
+
+def _network_input(scheduler: Any, latents: Tensor, t: Tensor) -> Tensor:
+    """What the network is given for latents in the sampler's own scale; samplers of straight paths have none."""
+    return scheduler.scale_model_input(latents, t) if hasattr(scheduler, "scale_model_input") else latents
