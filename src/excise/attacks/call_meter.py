@@ -1,4 +1,4 @@
-"""Counting what an attack spends, where nothing can be forgotten: in the networks themselves."""
+"""Counts what an attack spends. It counts in the networks themselves, so that nothing can be forgotten."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from excise.models import Model
 class CallMeter:
     """U-Net calls of an attack: one for every latent that passes the denoiser, two more where gradients are taken through it.
 
-    budget  most calls; a pass that goes over it raises RuntimeError, so attacks plan ahead with `left`
-    tick    told (calls spent, budget) after every pass
+    budget  how many calls there may be. A pass that goes over it raises RuntimeError, so attacks plan ahead with `left`
+    tick    is told (calls spent, budget) after every pass
     encodes prompts that passed the text encoder (not part of the budget)
     """
 

@@ -18,9 +18,10 @@ from excise.models.guidance import guided, sampling_scale
 class Step:
     """One step of a sampler.
 
-    index    steps done
-    t        timestep 0–999
-    abar     alpha^2 at t, and `previous` where the step leads; 1 at the end of most schedules
+    index    how many steps come before it
+    t        timestep that it starts from, 0–999
+    abar     alpha^2 at t
+    previous alpha^2 where the step leads; 1 at the end of most schedules
     """
 
     index: int
@@ -30,8 +31,7 @@ class Step:
 
 
 def grid(model: Model, steps: int | None = None) -> list[Step]:
-    """The steps that the DDIM sampler of diffusers takes with this model's schedule; default the model's number of them."""
-
+    """The steps of diffusers' DDIM sampler on this model's noise path; by default as many as the model takes."""
     scheduler = DDIMScheduler.from_config(model.pipeline.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(steps or model.sampler.steps)
     abar, _ = model.path.squares(torch.arange(model.path.steps))
@@ -44,7 +44,11 @@ def grid(model: Model, steps: int | None = None) -> list[Step]:
 
 
 def both(model: Model, z: Tensor, t: int, unconditional: Conditioning, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
-    """The network's output without and with the prompt, in one pass; z (b, c, h, w), unconditional of 1 prompt or b."""
+    """The network's output without and with the prompt, in one pass.
+
+    z             (b, c, h, w) noised latents
+    unconditional the empty prompt, 1 or b times; conditioning: b prompts
+    """
     prompts = Conditioning.join([unconditional.expand(len(z)), conditioning])
     without, with_ = model.predict(torch.cat([z, z]), torch.full((2 * len(z),), t), prompts).chunk(2)
     return without, with_
@@ -53,7 +57,10 @@ def both(model: Model, z: Tensor, t: int, unconditional: Conditioning, condition
 def move(
     model: Model, output: Tensor, z: Tensor, step: Step, *, eta: float = 0.0, boost: float = 1.0, noise: Tensor | None = None
 ) -> Tensor:
-    """The latents after one step, from the network's (guided) output; noise (b, c, h, w) if eta > 0."""
+    """The latents after one step, from the network's guided output.
+
+    eta, boost how much noise the step adds (`advance`); with eta > 0 give `noise`, (b, c, h, w)
+    """
     t = torch.tensor([step.t])
     path = model.path
     return advance(path.to_x0(output, z, t), path.to_noise(output, z, t), step, eta=eta, boost=boost, noise=noise)
@@ -62,9 +69,10 @@ def move(
 def advance(
     x: Tensor, epsilon: Tensor, step: Step, *, eta: float = 0.0, boost: float = 1.0, noise: Tensor | None = None
 ) -> Tensor:
-    """sqrt(previous) x + sqrt(|1 - previous - eta^2 s^2|) epsilon + boost eta s noise; eta = boost = 1 is DDPM, eta = 0 deterministic.
+    """The latents after one step: sqrt(previous) x + sqrt(|1 - previous - eta^2 s^2|) epsilon + boost eta s noise.
 
     x, epsilon (b, c, h, w), the clean latents and the noise that the network sees in the current ones
+    eta, boost 0 makes the step deterministic; both 1 make it DDPM's
     s^2        variance of the true posterior, (1 - previous) / (1 - abar) (1 - abar / previous)
     """
     variance = (1 - step.previous) / (1 - step.abar) * (1 - step.abar / step.previous)
@@ -76,10 +84,11 @@ def finish(
     model: Model, z: Tensor, steps: Sequence[Step], empty: Conditioning, asked: Conditioning,
     *, change: Callable[[Tensor, Step], Tensor] = lambda z, step: z,
 ) -> Tensor:  # fmt: skip
-    """The latents after these steps with the model's own guidance; z (b, c, h, w) as they are before the first of them.
+    """The latents after these steps, with the model's own guidance.
 
-    empty  the empty prompt, and asked, b prompts
-    change what is done to the latents after every step
+    z            (b, c, h, w) latents before the first of the steps
+    empty, asked the empty prompt, and b prompts
+    change       what is done to the latents after every step
     """
     scale = sampling_scale(model.sampler.guidance_scale)
     for step in steps:
@@ -90,5 +99,5 @@ def finish(
 
 
 def noised(x: Tensor, noise: Tensor, abar: float) -> Tensor:
-    """Clean latents with noise at the level alpha^2 = abar."""
+    """Clean latents, noised to the level alpha^2 = abar."""
     return math.sqrt(abar) * x + math.sqrt(1 - abar) * noise

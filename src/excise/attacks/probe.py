@@ -11,9 +11,10 @@ from excise.models import Path
 
 
 class Probe(nn.Module):
-    """Latents (b, c, h, w) at noise level t -> logit (b,): two linear embeddings, of the latents and of [alpha, sigma], and two layers.
+    """Noised latents (b, c, h, w) and their alpha^2 (b,) -> logit (b,).
 
-    The shape is that of the latent classifier of arXiv 2505.17013. It lives on the CPU in float32.
+    Two linear embeddings, of the latents and of [alpha, sigma], are added; two layers follow. The shape is that of the latent classifier
+    of arXiv 2505.17013. It lives on the CPU in float32.
     """
 
     def __init__(self, size: int, width: int = 1024) -> None:
@@ -36,10 +37,10 @@ def train(
     positives: Tensor, negatives: Tensor, path: Path, generator: Generator,
     *, steps: int, lr: float, power: float, batch: int = 64, width: int = 1024,
 ) -> Probe:  # fmt: skip
-    """A probe of "like the positives", which weigh as much as the negatives.
+    """Train a probe to tell the positives from the negatives; both weigh the same in all.
 
     positives, negatives (n, c, h, w) clean latents
-    power                t = 999 u^power with uniform u: below 1 sees more noise (published: 1/3), above 1 less
+    power                t = 999 u^power with uniform u: below 1 the probe sees more noise (published: 1/3), above 1 less
     """
     x = torch.cat([positives, negatives]).float().cpu()
     y = torch.cat([torch.ones(len(positives)), torch.zeros(len(negatives))])
@@ -61,7 +62,7 @@ def train(
 
 
 def of_concept(victim: Victim, *, positives: int, negatives: int, steps: int, batch: int, lr: float, power: float) -> Probe:
-    """A probe of the victim's concept; what the attacker makes with the base model is not part of the budget."""
+    """A probe of the victim's concept. Pictures that the attacker makes with the base model are not part of the budget."""
     _, shown = victim.original.concept_pictures(positives)
     _, others = victim.original.other_pictures(negatives)
     path, generator = victim.model.path, victim.draws.generator("probe")

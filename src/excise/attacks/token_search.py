@@ -14,7 +14,7 @@ from excise.models import Model
 
 
 def padded(model: Model, ids: Sequence[Sequence[int]]) -> Tensor:
-    """Token ids with start and end, filled up to the context's length, (prompts, tokens) int64.
+    """Token ids filled up to the context's length, (prompts, tokens) int64; `ids` have their start and end.
 
     Raises ValueError for a prompt that is too long.
     """
@@ -27,9 +27,11 @@ def padded(model: Model, ids: Sequence[Sequence[int]]) -> Tensor:
 
 
 def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-    """Prompts with room for `count` free tokens: padded ids, and which are free, (prompts, tokens) bool.
+    """Prompts with room for `count` free tokens: padded ids, and which of them are free, both (prompts, tokens).
 
-    places  how many of the prompt's own tokens stand before each free one; default all free ones come first
+    places for each free token, how many of the prompt's own tokens stand before it; by default none
+
+    A prompt that leaves too little room is cut.
     """
     places = [0] * count if places is None else places
     ids, free = [], []
@@ -53,29 +55,29 @@ def inserted(model: Model, prompts: Sequence[str], count: int, places: Sequence[
 
 
 def text(model: Model, ids: Sequence[int]) -> str:
-    """The words that token ids spell, start, end and padding left out; `ordinary` ones are the same ids when it is read again."""
+    """The words that token ids spell, without start, end and padding. Read again, `ordinary` tokens give the same ids."""
     return _texts(model.tokenizer, [ids])[0]
 
 
 def _texts(tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[str]:
-    """Words of each row; spaces stay where they are, for "do n't" and "don't" are other tokens."""
+    """The words of each row. Spaces are not tidied: "do n't" and "don't" are different tokens."""
     special = set(tokenizer.all_special_ids)
     words = [[int(i) for i in row if int(i) not in special] for row in rows]
     return [word.strip() for word in tokenizer.batch_decode(words, clean_up_tokenization_spaces=False)]
 
 
 def ordinary(model: Model) -> Tensor:
-    """Ids of the tokens that a prompt may be made of, (n,) int64: those whose text is read as themselves, alone and side by side.
+    """Ids of the tokens that a prompt may be made of, (n,) int64: those whose text is read as these tokens, alone and side by side.
 
-    Published attacks search the whole vocabulary and then test what the found tokens' text is read as, which mostly is another prompt
-    (docs/audit.md has how often). Here what is tested is what was optimised.
+    Published attacks search the whole vocabulary. They spell the tokens that they find, and test how that text is read: mostly as other
+    tokens (docs/audit.md says how often). Here, what is tested is what was optimised.
     """
     return torch.tensor(_readable(model.tokenizer))
 
 
 @lru_cache(maxsize=4)
 def _readable(tokenizer: Any) -> tuple[int, ...]:
-    """No marks, no pieces of words (read alone, they are whole words), no pieces of characters."""
+    """What `ordinary` gives. Pieces of words are left out, for alone they are read as whole words; so are pieces of characters."""
     special = set(tokenizer.all_special_ids)
     ids = [i for i in range(len(tokenizer)) if i not in special]
     read = tokenizer(_texts(tokenizer, [[i] for i in ids])).input_ids
@@ -83,7 +85,10 @@ def _readable(tokenizer: Any) -> tuple[int, ...]:
 
 
 def gaps(model: Model, words: Sequence[int]) -> list[int]:
-    """Where readable tokens may stand in a prompt of these without changing them: how many come before, 0 and all of them among these."""
+    """Places where other tokens may stand in a prompt of these words without changing how the words are read.
+
+    A place is the number of words' tokens before it; the start and the end are always among them.
+    """
     tokenizer, inner = model.tokenizer, range(1, len(words))
     heads, tails = (
         _texts(tokenizer, rows) for rows in ([words[:place] for place in inner], [words[place:] for place in inner])
@@ -93,5 +98,5 @@ def gaps(model: Model, words: Sequence[int]) -> list[int]:
 
 
 def nearest(rows: Tensor, table: Tensor) -> Tensor:
-    """Index of the table's row with the largest cosine to each row, (n,) int64 on the CPU."""
+    """For each row, the index of the table's row with the largest cosine to it, (n,) int64 on the CPU."""
     return (normalize(rows, dim=1) @ normalize(table, dim=1).T).argmax(1).cpu()

@@ -16,9 +16,10 @@ _TRAINING = {"positives": 500, "negatives": 5000, "steps": 70 * 5500 // 8, "batc
 
 
 class ClassifierSettings(Settings):
-    """Published: 500 pictures of the concept and 5,000 others, 70 epochs in batches of 8, 25 scales; the combined probe has noise too.
+    """Defaults are ours, for small budgets.
 
-    (The authors draw 7 noises for every picture in advance; here each step draws its own.)
+    `published` trains on 500 pictures of the concept and 5,000 others, for 70 epochs in batches of 8, and tries 25 scales. `combined` adds
+    noise while sampling. The authors draw 7 noises for every picture before the training; here every step draws its own.
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -27,7 +28,9 @@ class ClassifierSettings(Settings):
     }
 
     scales: Several[float] = (5.0, 25.0, 53.0, 109.0, 193.0)
+    """s, how strongly the classifier pulls, in the order in which they are tried."""
     etas: Several[float] = (0.0,)
+    """How much fresh noise a step adds, as a factor of DDPM's. All scales are tried with one before the next."""
     positives: int = Field(64, ge=2, description="pictures of the concept to train with")
     negatives: int = Field(128, ge=2, description="pictures without it")
     steps: int = Field(600, ge=1, description="training steps of the classifier")

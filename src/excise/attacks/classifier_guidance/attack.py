@@ -1,7 +1,7 @@
 """Classifier guidance: pull the sampler to where a classifier of noised latents sees the concept (arXiv 2505.17013).
 
-epsilon <- epsilon - s sqrt(1 - abar) grad log p(concept | z_t, t). The classifier is trained on the base model's pictures; the
-erased model only has to know what such pictures look like.
+A step changes epsilon to epsilon - s sqrt(1 - abar) grad log p(concept | z_t, t). The classifier is trained on the base model's
+pictures; the erased model only has to know what such pictures look like.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FAINT = 1e-3
 
 
 def attack(victim: Victim, settings: ClassifierSettings) -> None:
-    """The asked prompts from their own noise, once for every scale and eta, best of all as published."""
+    """Ask the prompts from their own noise, once for every scale and eta. The best of all counts, as published."""
     probe = probes.of_concept(
         victim, positives=settings.positives, negatives=settings.negatives, steps=settings.steps, batch=settings.batch,
         lr=settings.lr, power=1 / 3,
@@ -60,7 +60,7 @@ def pulled(victim: Victim, cases: Sequence[Case], probe: Probe, scale: float, et
 
 
 def gradient(probe: Probe, z: Tensor, abar: float) -> Tensor:
-    """grad log p(concept | z) with respect to the latents, shape of z."""
+    """Gradient of log p(concept | z) with respect to the latents, of the shape of z."""
     with torch.enable_grad():
         moved = z.detach().float().cpu().requires_grad_(True)
         (found,) = torch.autograd.grad(probe.log_likely(moved, abar).sum(), moved)

@@ -12,12 +12,12 @@ from excise.settings import Settings, Several
 
 
 class CompletionSettings(Settings):
-    """Published: of 50 steps the first 1, 2 or 3 (the authors' code), or 5 or 10 (their paper). Default ours, for 20 steps."""
+    """The default is ours, for 20 steps. Of 50 steps, the authors' code hands over after 1, 2 or 3, and their paper after 5 or 10."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"code": {"handovers": (1, 2, 3)}, "paper": {"handovers": (5, 10)}}
 
     handovers: Several[int] = (1, 2, 4)
-    """Steps of the base model before the erased one goes on, fewest first."""
+    """Steps that the base model takes before the erased one goes on, fewest first."""
 
     @field_validator("handovers")
     @classmethod

@@ -1,6 +1,6 @@
 """Diffusion completion: the base model takes the first steps, the erased one finishes (arXiv 2505.17013).
 
-An erasure that only bends the way there lets the rest of the way be as it was.
+An erasure may bend only the first part of the way. Then the rest of the way is as it was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from excise.models import Conditioning, Model
 
 
 def attack(victim: Victim, settings: CompletionSettings) -> None:
-    """From the noise of the prompt's own seed; the base model is asked with the concept's words."""
+    """Start from the noise of each prompt's own seed. The base model is asked with the concept's words."""
     steps = ddim.grid(victim.model)
     handovers = [handover for handover in settings.handovers if handover <= len(steps)]
     if not handovers:
@@ -46,7 +46,7 @@ def begun(victim: Victim, cases: Sequence[Case], steps: Sequence[Step], handover
 
 
 def finished(victim: Victim, cases: Sequence[Case], z: Tensor, steps: Sequence[Step]) -> Tensor:
-    """The rest of the way, by the model under attack and its own prompt."""
+    """Finished latents, (cases, c, h, w): the model under attack goes the rest of the way, with its own prompt."""
     empty, asked = victim.model.encode([""]), encode(victim.model, [case.asked for case in cases])
     return _continued(victim.model, z, steps, empty, asked)
 

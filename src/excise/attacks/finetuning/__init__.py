@@ -12,6 +12,8 @@ from excise.settings import Settings
 
 
 class TuningSettings(Settings):
+    """Defaults are ours, for small budgets."""
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {"lora": {"mode": "lora"}}
 
     mode: Literal["full", "lora"] = Field(
@@ -25,18 +27,22 @@ class TuningSettings(Settings):
     tests: int = Field(
         4,
         ge=1,
-        description="how often the prompts are tried: at the end, before that after half as many steps, ...",
+        description="how often the prompts are tried: at the end, before that after half as many steps, and so on",
     )
 
 
 class FewShotSettings(TuningSettings):
+    """Defaults are ours. `memora` has the published settings."""
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "memora": {"mode": "lora", "rank": 4, "lr": 1e-4, "batch": 4, "steps": 10, "pictures": 4, "tests": 1}
     }
 
     mode: Literal["full", "lora"] = "lora"
     steps: int = Field(80, ge=1, description="training steps, fewer if the budget ends before")
-    lr: float = Field(1e-3, gt=0, description="rate of AdamW; at the published 1e-4 the canvas learns nothing in 80 steps")
+    lr: float = Field(
+        1e-3, gt=0, description="rate of AdamW (ours: at the published 1e-4 the built-in model learns nothing in 80 steps)"
+    )
     batch: int = Field(4, ge=1, description="noised pictures per step")
     pictures: int = Field(4, ge=1, description="pictures of the concept, made by the base model")
 

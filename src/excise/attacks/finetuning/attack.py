@@ -1,8 +1,8 @@
 """Fine-tuning revival: train the erased model a little, on pictures that have nothing to do with the concept, or on a few that show it.
 
 Unrelated pictures bring erased concepts back in SD 1.4 and 2.1 (arXiv 2410.08074). A few steps of LoRA on few pictures of the
-concept tell short-term from long-term forgetting (MemoRa, arXiv 2510.03263); how fast a concept is learned that was never
-known, the gold standard tells. The weights are put back afterwards.
+concept tell short-term from long-term forgetting (MemoRa, arXiv 2510.03263). The gold standard tells how fast a model learns a
+concept that it never knew. The weights are put back afterwards.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from excise.models import Model
 
 
 def unrelated(victim: Victim, settings: TuningSettings) -> None:
-    """On pictures of other concepts."""
+    """Train on pictures of other concepts."""
     prompts, latents = victim.original.other_pictures(settings.pictures, neutral=False)
     _revive(victim, settings, prompts, latents)
 
 
 def few_shot(victim: Victim, settings: FewShotSettings) -> None:
-    """On a few pictures of the concept, named by its own words (in the neutral control too: there they are learned, and not asked)."""
+    """Train on a few pictures of the concept, named by its own words. The neutral control learns these words too, but is asked without."""
     contexts, latents = victim.original.concept_pictures(settings.pictures)
     concept = victim.concept
     prompts = [concept.pair(concept.templates[0], concept.phrases[0], context).prompt for context in contexts]
@@ -36,7 +36,7 @@ def few_shot(victim: Victim, settings: FewShotSettings) -> None:
 
 
 def _revive(victim: Victim, settings: TuningSettings, prompts: Sequence[str], latents: Tensor) -> None:
-    """Train, and try the prompts on the way."""
+    """Train, and try the prompts several times on the way."""
     model, budget = victim.model, victim.budget
     steps = budget.iterations(settings.steps, 3 * settings.batch, settings.tests * budget.prompts * budget.cost())
     tests = {max(1, steps >> number) for number in range(settings.tests)}
@@ -52,7 +52,7 @@ def _revive(victim: Victim, settings: TuningSettings, prompts: Sequence[str], la
 
 @contextmanager
 def training(model: Model, mode: str, rank: int, random: Generator) -> Iterator[dict[str, nn.Parameter]]:
-    """What is trained, by name; the network computes with it inside the block, and as before after it."""
+    """Gives what is trained, by name. The network computes with it inside the block, and as before after it."""
     if mode == "full":
         with Trainable(model, select(model, "full")) as trainable:
             yield trainable.parameters

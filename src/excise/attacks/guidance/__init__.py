@@ -12,8 +12,10 @@ _ALL = (-1.0, -2.0, 3.0, -4.0, -0.5, 8.0, -8.0, 2.0, 5.0, -3.0, -1.5, 12.0, 0.5,
 
 
 class GuidanceSettings(Settings):
+    """Defaults are ours."""
+
     kappas: Several[float] = _ALL
-    """Multiples of the model's own guidance scale, in the order in which they are tried (ours)."""
+    """Factors of the model's own guidance scale, in the order in which they are tried."""
 
 
 ATTACK = Attack(

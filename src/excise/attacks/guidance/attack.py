@@ -1,7 +1,8 @@
 """Signed guidance sweep: turn the guidance up, down and round (the one-scalar form of RevAm, arXiv 2510.03302).
 
-An erasure that redirects, v_erased = u - eta (v - u), is undone exactly by guiding with kappa = -1 / eta; one that weakens, u +
-lam (v - u), by kappa = 1 / lam; one after which the words say nothing, v_erased = u, is left as it is by every kappa.
+With u and v the base model's predictions without and with the prompt, kappa = -1 / eta exactly undoes an erasure that redirects,
+v_erased = u - eta (v - u). kappa = 1 / lam undoes one that weakens, v_erased = u + lam (v - u). No kappa changes one after which
+the words say nothing, v_erased = u.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from excise.models.guidance import sampling_scale
 
 
 def attack(victim: Victim, settings: GuidanceSettings) -> None:
-    """The asked prompts at their own seeds, once for every kappa."""
+    """Ask the prompts at their own seeds, once for every kappa."""
     scale = sampling_scale(victim.model.sampler.guidance_scale)
     costs = [victim.budget.cost(kappa * scale) for kappa in settings.kappas]
     for kappa, cost in victim.budget.tries(list(zip(settings.kappas, costs, strict=True)), costs):

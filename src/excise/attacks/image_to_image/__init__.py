@@ -10,8 +10,10 @@ from excise.settings import Settings, Several
 
 
 class ImageSettings(Settings):
+    """Defaults are ours."""
+
     strengths: Several[float] = (0.95, 0.9, 0.8, 0.7)
-    """Shares of the sampler's steps that the erased model makes, in the order in which they are tried (ours)."""
+    """Shares of the sampler's steps that the erased model takes, in the order in which they are tried."""
 
     @field_validator("strengths")
     @classmethod

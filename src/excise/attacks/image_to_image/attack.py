@@ -1,6 +1,6 @@
 """Image to image: give the erased model a noised picture of the concept and let it finish (strengths as in SDEdit, arXiv 2108.01073).
 
-Little noise leaves the picture as it is, with any model: the strengths that count are those at which the neutral control fails.
+With little noise any model leaves the picture as it is. So the strengths that count are those at which the neutral control fails.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from excise.attacks.victim import Victim
 
 
 def attack(victim: Victim, settings: ImageSettings) -> None:
-    """From the base model's picture of the same prompt with the concept's words, same seed."""
-
+    """Start from the base model's picture of the same prompt with the concept's words, at the same seed."""
     model, steps = victim.model, ddim.grid(victim.model)
     empty = model.encode([""])
     counts = [max(1, round(strength * len(steps))) for strength in settings.strengths]

@@ -1,7 +1,7 @@
 """Inpainting: cut the middle out of a picture of the concept and let the erased model fill it (arXiv 2505.17013).
 
-Only the filled part is shown to the detector. What is around it gives much away: the authors find 60-70 % for every method, so read the
-difference to the controls, which see the same pictures.
+Only the filled part is shown to the detector. What is around it gives much away: the authors find 60-70 % for every method. So read the
+difference to the controls, which get the same pictures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from excise.attacks.victim import Victim
 
 
 def attack(victim: Victim, settings: InpaintingSettings) -> None:
-    """Blended diffusion, so that any U-Net can do it: after every step what is known is put back, noised to that step's level."""
+    """Fill by blended diffusion, which any denoiser can do: after every step what is known is put back, noised to that step's level."""
 
     hole = middle(victim.model.latent_shape[-2:], settings.share)
     cost = victim.budget.cost_of_pairs

@@ -12,7 +12,10 @@ from excise.settings import Settings
 
 
 class InversionSettings(Settings):
-    """Published: batch 4 x 4 accumulated; the rate is the base rate times that. Defaults ours: shorter, for small budgets."""
+    """Defaults are ours: shorter, for small budgets.
+
+    The authors of `cce` add up the gradients of 4 batches of 4, and their rate is a base rate times 16; here that is one batch of 16.
+    """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "cce": {"steps": 5000, "batch": 16, "lr": 0.08, "pictures": 25, "init": "art"},

@@ -1,7 +1,7 @@
 """Concept inversion: learn a word for the concept on the erased model itself, by textual inversion (CCE, arXiv 2308.01508).
 
 Only one token row is learned; no weight is touched. A free embedding that is trained on pictures of the concept may also
-*teach* it: the controls show how far, above all a model that never saw the concept.
+*teach* the concept. The controls show how far it does, above all a model that never saw the concept.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def start(model: Model, settings: InversionSettings) -> Tensor:
 
 
 def _loss(model: Model, x: Tensor, wordings: Sequence[_Wording], row: Tensor, random: Generator) -> Tensor:
-    """Mean squared error of what the network predicts of noised pictures, described with the row."""
+    """Mean squared error of the network's output on noised pictures that are described with the row."""
     chosen = [int(torch.randint(len(wording.ids), (1,), generator=random)) for wording in wordings]
     ids = torch.stack([wording.ids[choice] for wording, choice in zip(wordings, chosen, strict=True)])
     marked = torch.stack([wording.marked[choice] for wording, choice in zip(wordings, chosen, strict=True)])

@@ -1,7 +1,7 @@
-"""LoRA revival: an add-on that was made for the base model, and knows nothing of the concept, put on the erased one.
+"""LoRA revival: put an add-on of the base model, which knows nothing of the concept, on the erased model.
 
-Add-ons for style or quality are shared by the thousand; what one of them pulls towards the base model may undo an erasure. No
-published rate is known; the add-on here is trained by the attacker on unrelated pictures.
+Add-ons for style or quality are shared by the thousand. One that pulls towards the base model may undo an erasure. No published
+success rate is known. Here the attacker trains the add-on on unrelated pictures.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def attack(victim: Victim, settings: LoraSettings) -> None:
 
 
 def _add_on(victim: Victim, settings: LoraSettings, steps: int) -> Additions:
-    """Trained on the base model's pictures of other concepts."""
+    """The add-on, trained on the base model's pictures of other concepts."""
     model, random = victim.model, victim.draws.generator("lora")
     prompts, latents = victim.original.other_pictures(settings.pictures, neutral=False)
     with victim.original.acting():

@@ -12,11 +12,14 @@ ETAS = (1.0, 1.17, 1.34, 1.51, 1.68, 1.85)
 
 
 class NoiseSettings(Settings):
+    """Defaults are the published grid."""
+
     presets: ClassVar[dict[str, dict[str, Any]]] = {"published": {"etas": ETAS, "boosts": (1.0, 1.02, 1.03, 1.04)}}
 
     etas: Several[float] = ETAS
+    """How much fresh noise a step adds, as a factor of DDPM's."""
     boosts: Several[float] = (1.0, 1.02, 1.03, 1.04)
-    """v; every eta is tried with the first before the next."""
+    """v, a factor of the added noise alone. Every eta is tried with one before the next."""
 
 
 ATTACK = Attack(

@@ -1,6 +1,6 @@
 """Noise-based probe: DDIM with more noise than it should have shakes a sampler off the path that an erasure bent (arXiv 2505.17013).
 
-x_{t-1} = sqrt(abar_prev) x0 + sqrt(|1 - abar_prev - eta^2 sigma_t^2|) e + v eta sigma_t n, without any training. (One of the
+A step is x_{t-1} = sqrt(abar_prev) x0 + sqrt(|1 - abar_prev - eta^2 sigma_t^2|) e + v eta sigma_t n. Nothing is trained. (One of the
 authors' notebooks writes eta sigma_t^2 under the root; their code squares eta, as here.)
 """
 
@@ -20,7 +20,7 @@ from excise.models.guidance import guided, sampling_scale
 
 
 def attack(victim: Victim, settings: NoiseSettings) -> None:
-    """The asked prompts from the same start noise, once for every eta and v, best of all as published."""
+    """Ask the prompts from the same start noise, once for every eta and v. The best of all counts, as published."""
     grid = [(eta, boost) for boost in settings.boosts for eta in settings.etas]
     cost = victim.budget.cost_of_pairs
     for eta, boost in victim.budget.tries(grid, [cost] * len(grid)):

@@ -12,7 +12,10 @@ from excise.settings import Settings, Several
 
 
 class P4dSettings(Settings):
-    """Published: 3,000 iterations with a test every 50, of which the one whose picture is most like the base's counts; here every test."""
+    """`published` has 3,000 iterations with a test every 50.
+
+    The authors count one test alone: the one whose picture is most like the base model's. Here every test counts.
+    """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {"iterations": 3000, "tests": 60},
@@ -21,10 +24,12 @@ class P4dSettings(Settings):
     }
 
     variants: Several[Literal["n", "k"]] = ("n", "k")
-    """Both share the budget; success of either counts (P4D-UNION)."""
+    """Which are run. Both share the budget, and success of either counts (P4D-UNION)."""
     tokens: int = Field(16, ge=1, description="N: free tokens, which replace the prompt")
     every: int = Field(
-        3, ge=1, description="K: the prompt's own tokens between two free ones, more where a word would be split"
+        3,
+        ge=1,
+        description="K: how many of the prompt's own tokens stand between two free ones; more where a word would be split",
     )
     iterations: int = Field(3000, ge=1, description="steps per prompt and variant, fewer if the budget ends before")
     tests: int = Field(4, ge=1, description="how often, at equal distances, the projected tokens are tried")

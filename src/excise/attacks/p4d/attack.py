@@ -1,7 +1,7 @@
 """P4D: prompts with which the erased model predicts what the base model predicts of the concept's prompt (arXiv 2309.06135).
 
-|| f_base(z_t, t, E(p)) - f_erased(z_t, t, E(p*)) ||^2 over states on the way to the base model's picture. Token rows are
-continuous; each step projects them to the nearest tokens, takes the gradient there and applies it to the continuous rows (PEZ).
+It minimises || f_base(z_t, t, E(p)) - f_erased(z_t, t, E(p*)) ||^2 over states on the way to the base model's picture. Token rows
+are continuous. Each step projects them to the nearest tokens, takes the gradient there and applies it to the continuous rows (PEZ).
 P4D-N learns a whole prompt of N tokens, P4D-K one token before the prompt and one after every K of its own. The base model's
 predictions are made once, for a pool of states per prompt.
 """
@@ -23,7 +23,7 @@ from excise.models import Model
 
 
 def attack(victim: Victim, settings: P4dSettings) -> None:
-    """All prompts side by side, one variant after the other."""
+    """Attack all prompts side by side, with one variant after the other."""
     budget = victim.budget
     fixed = budget.prompts * (settings.states + settings.tests * budget.cost())
     iterations = budget.iterations(settings.iterations, 3 * budget.prompts, fixed, shares=len(settings.variants))
@@ -105,7 +105,7 @@ def _free(model: Model, settings: P4dSettings, variant: str, cases: Sequence[Cas
 
 
 def _test(victim: Victim, cases: Sequence[Case], ids: Tensor, variant: str, iteration: int) -> None:
-    """Ask those that stand with their tokens, ids (cases, tokens)."""
+    """Ask the cases that stand, each with its own tokens; ids (cases, tokens)."""
     here = victim.affordable(victim.budget.cost())
     if not here:
         return

@@ -12,7 +12,7 @@ from excise.settings import Settings, parted
 
 
 class RevamSettings(Settings):
-    """No setting of the paper is known: all are ours. `dancegrpo` has those of a published sibling where they mean the same."""
+    """All defaults are ours, for the paper gives none. `dancegrpo` has those of a published sibling, where they mean the same."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"dancegrpo": {"group": 12, "iterations": 300, "clip": 1e-4, "beta": 0.0}}
 

@@ -1,9 +1,9 @@
 """RevAm: reinforcement learning of how to steer the sampler, with weights and prompt as they are (arXiv 2510.03302; reconstructed).
 
-At every step the prediction with the prompt is rescaled by rho and turned by phi towards the guidance direction of the erased
-model, before guidance; a table of two numbers per step is learned by GRPO from rewards of finished pictures. The rewards: a
-probe of latents, the pointwise information that the base model finds in the concept's words, and fidelity, without which the
-probe is fooled by pictures that are none. The detector that decides about success is no reward. The one-scalar form,
+At every step, before guidance, the prediction with the prompt is rescaled by rho and turned by phi towards the guidance direction
+of the erased model. GRPO learns a table of two numbers per step from rewards of finished pictures. There are three rewards: a
+probe of latents; the pointwise information that the base model finds in the concept's words; and fidelity, for without it the
+probe is fooled by latents that are no pictures. The detector that decides about success is no reward. The one-scalar form,
 `guidance`, is cheaper and often stronger.
 """
 
@@ -27,7 +27,7 @@ from excise.models.guidance import guided, sampling_scale
 
 
 def attack(victim: Victim, settings: RevamSettings) -> None:
-    """Learn the table on other seeds of the prompts; try its mean on them."""
+    """Learn the table on other seeds of the prompts, and try its mean on the prompts' own."""
     model, budget, steps = victim.model, victim.budget, ddim.grid(victim.model)
     active = math.ceil((1 - settings.frozen) * len(steps))
     rewards = Rewards(victim, settings)
@@ -60,7 +60,7 @@ def attack(victim: Victim, settings: RevamSettings) -> None:
 def sample(
     victim: Victim, cases: Sequence[Case], starts: Tensor, actions: Tensor, steps: Sequence[Step], settings: RevamSettings
 ) -> Tensor:
-    """Finished latents with the prediction steered at the first steps, (cases, c, h, w); actions (cases, active, 2)."""
+    """Finished latents, (cases, c, h, w), with the prediction steered at the first steps; actions (cases, steered steps, 2)."""
     model, scale = victim.model, sampling_scale(victim.model.sampler.guidance_scale)
     empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
     rho, phi = steering_policy.bounded(actions, settings.largest_rho)
@@ -83,7 +83,7 @@ def _random(victim: Victim, like: Tensor, step: Step) -> Tensor:
 
 
 class Rewards:
-    """What is thought of finished latents: (3, n) log p of the probe, information in the words, fidelity; larger is better."""
+    """Rewards of finished latents, (3, n): log p of the probe, information in the words, fidelity. Larger is better."""
 
     LEVELS = (0.3, 0.6)
     """Timesteps, as shares of all, at which information is asked for (ours)."""
@@ -105,7 +105,7 @@ class Rewards:
         return torch.stack([self.probe.log_likely(latents, 1.0), self.information(cases, latents, generator), -strange.cpu()])
 
     def information(self, cases: Sequence[Case], x: Tensor, generator: Generator) -> Tensor:
-        """Squared error of the base model without the concept's words minus that with them, (n,): the same noise for all."""
+        """How much smaller the base model's squared error is with the concept's words than without, (n,). All get the same noise."""
         model, total = self.victim.model, torch.zeros(len(x))
         prompts = [case.masked for case in cases] + [case.wanted for case in cases]
         with self.victim.original.acting(), torch.no_grad():

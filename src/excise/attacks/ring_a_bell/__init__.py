@@ -12,7 +12,10 @@ from excise.settings import Settings
 
 
 class RingABellSettings(Settings):
-    """Published: population 200, 3,000 generations; 16, 38 or 77 tokens; eta 3 for nudity, 5 to 5.5 for violence."""
+    """Population and generations are ours, for small budgets.
+
+    The authors take a population of 200, 3,000 generations, and 16, 38 or 77 tokens. Their eta is 3 for nudity, and 5 to 5.5 for violence.
+    """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "nudity": {"population": 200, "generations": 3000, "eta": 3.0},
@@ -28,6 +31,8 @@ class RingABellSettings(Settings):
 
 
 class GradientSettings(Settings):
+    """Defaults of the search by gradients are ours."""
+
     tokens: int = Field(16, ge=1, description="K: length of the prompt that is found")
     eta: float = Field(3.0, description="how much of the concept's direction is added")
     steps: int = Field(200, ge=0, description="steps of AdamW on the continuous rows")

@@ -1,9 +1,9 @@
 """Ring-A-Bell: tokens whose text embedding is that of a prompt plus the concept's direction (arXiv 2310.10012).
 
-c = mean_i [E(p_i with the concept) - E(p_i without)], the whole last hidden state; find tokens that minimise || E(p') - E(p) -
-eta c ||^2. Only the text encoder of the base model is asked; the erased model sees the found prompt alone. By a genetic
-algorithm as published, or by gradients on projected tokens (PEZ; ours). The authors' loop also mutates the survivors, so its
-best may get lost; here one elite is left untouched.
+The direction is c = mean_i [E(p_i with the concept) - E(p_i without)], of the whole last hidden state. The tokens minimise
+|| E(p') - E(p) - eta c ||^2. Only the text encoder of the base model is asked; the erased model sees the found prompt alone. The
+search is the published genetic algorithm, or goes by gradients on projected tokens (PEZ; ours). The authors' loop also mutates the
+survivors, so it may lose its best one; here the best one is left untouched.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from excise.models import Model
 
 
 def genetic(victim: Victim, settings: RingABellSettings) -> None:
-    """A population for every prompt."""
+    """Search with a population for every prompt."""
     cases = victim.affordable(victim.budget.cost())
     if not cases:
         return
@@ -38,7 +38,7 @@ def genetic(victim: Victim, settings: RingABellSettings) -> None:
 
 
 def gradient(victim: Victim, settings: GradientSettings) -> None:
-    """Continuous rows for all prompts side by side, projected at every step."""
+    """Search by gradients, for all prompts side by side."""
     cases = victim.affordable(victim.budget.cost())
     if not cases:
         return
@@ -84,7 +84,10 @@ def targets(victim: Victim, cases: Sequence[Case], eta: float) -> Tensor:
 
 
 def distance(model: Model, tokens: Tensor, goal: Tensor, rows: Tensor | None = None) -> Tensor:
-    """|| E(p') - goal ||^2 over all positions, (n,); tokens (n, K), goal (1 or n, tokens, width), rows (n, K, width) in their place."""
+    """|| E(p') - goal ||^2 over all positions, (n,).
+
+    tokens (n, K); goal (1 or n, tokens, width); rows: (n, K, width) in the place of the tokens' own
+    """
     ids, free = prompts(model, tokens)
     table = model.token_embeddings.float()
     told = table[ids] if rows is None else table[ids].masked_scatter(free[..., None], rows)
@@ -109,7 +112,7 @@ def evolved(
     random: Generator,
     tick: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """The tokens that come closest to the goal, (K,); `tick` is told the generations done."""
+    """The tokens that come closest to the goal, (K,). After each generation, `tick` is told how many are done."""
     known, count = token_search.ordinary(model), _fitting(model, settings.tokens)
     people = known[torch.randint(len(known), (settings.population, count), generator=random)]
     fitness = distance(model, people, goal[None]).cpu()
@@ -123,7 +126,7 @@ def evolved(
 
 
 def _crossed(parents: Tensor, settings: RingABellSettings, random: Generator) -> Tensor:
-    """The parents, and two children of each of as many random pairs as it takes, crossed at one point or like them."""
+    """The parents, and two children of each of as many random pairs as it takes. Children are crossed at one point, or like their parents."""
     n, count = parents.shape
     pairs = (settings.population - n + 1) // 2
     one, other = (parents[torch.randint(n, (pairs,), generator=random)] for _ in range(2))

@@ -10,8 +10,10 @@ from excise.settings import Settings, Several
 
 
 class RoundingSettings(Settings):
+    """Defaults are the published bits."""
+
     bits: Several[int] = (8, 4)
-    """Bits per weight, in the order in which they are tried: rows of every matrix share a scale, from their largest weight."""
+    """Bits per weight, in the order in which they are tried. The weights of a row share a scale, which its largest one sets."""
 
     @field_validator("bits")
     @classmethod

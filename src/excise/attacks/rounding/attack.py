@@ -1,8 +1,8 @@
 """Rounding revival: weights in 8 or 4 bits. In language models that restores what was unlearned (arXiv 2410.16454).
 
 No study of it for pictures is known. Rounding is unbiased over spread-out weights, so it hides an update in noise and does not
-revert it; the two numbers that tell are reported: the share of weights whose bin the erasure changed, and the projection of the
-rounded change on the change.
+revert it. Two numbers tell, and are reported: the share of weights that the erasure moved to another bin, and the projection of
+the rounded change on the change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from excise.models.fingerprint import named_tensors
 
 
 def attack(victim: Victim, settings: RoundingSettings) -> None:
-    """The asked prompts at their own seeds, with rounded weights."""
+    """Ask the prompts at their own seeds, with rounded weights."""
     cost, changes = victim.budget.cost(), []
     for bits in victim.budget.tries(settings.bits, [cost] * len(settings.bits)):
         cases = victim.affordable(cost)
@@ -35,7 +35,7 @@ def attack(victim: Victim, settings: RoundingSettings) -> None:
 
 
 def rounded(weight: Tensor, bits: int) -> Tensor:
-    """Rows of a matrix or convolution to the nearest multiples of their largest weight / (2^(bits - 1) - 1)."""
+    """Round each row of a matrix or convolution to the nearest multiples of its largest weight / (2^(bits - 1) - 1)."""
     numbers, step = bins(weight, bits)
     return (numbers * step).view_as(weight).to(weight.dtype)
 
@@ -63,7 +63,7 @@ def coarse(model: Model, bits: int) -> Iterator[None]:
 
 
 def change(model: Model, bits: int) -> dict[str, float]:
-    """What rounding does to the edit: share of weights moved, and <dQ, dW> / ||dW||^2; nothing where the edit changes no weight."""
+    """What rounding does to the edit: share of weights moved to another bin, and <dQ, dW> / ||dW||^2. Empty where no weight was changed."""
     after, moved, total, inner, norm = named_tensors(model), 0, 0, 0.0, 0.0
     for name, before in original_tensors(model).items():
         if before.ndim < 2 or before is after[name]:

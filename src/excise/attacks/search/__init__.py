@@ -10,11 +10,17 @@ from excise.settings import Settings
 
 
 class SeedSettings(Settings):
+    """The default is the published number of tries."""
+
     tries: int = Field(40, ge=1, description="other seeds per prompt")
 
 
 class WordSettings(Settings):
-    tries: int = Field(40, ge=1, description="other prompts per prompt: by turns other wordings and random words before it")
+    """The number of tries is the published one."""
+
+    tries: int = Field(
+        40, ge=1, description="other prompts for every prompt: in turn another wording, and random words before the prompt"
+    )
     tokens: int = Field(5, ge=1, description="random tokens, fewer where the prompt leaves no room")
 
 

@@ -1,4 +1,4 @@
-"""Search: other seeds, other wordings, random words. The base rate: what anybody gets who asks often enough.
+"""Search: other seeds, other wordings, random words. This is the base rate: what anybody gets who asks often enough.
 
 Baselines of UnlearnDiffAtk (arXiv 2310.11868) are 40 seeds, and 40 draws of random tokens before the prompt.
 """
@@ -20,7 +20,7 @@ SHIFT = 10_000
 
 
 def seeds(victim: Victim, settings: SeedSettings) -> None:
-    """The asked prompts again, at other seeds."""
+    """Ask the prompts again, at other seeds."""
     cost = victim.budget.cost()
     for number in victim.budget.tries(range(1, settings.tries + 1), [cost] * settings.tries):
         cases = victim.affordable(cost)
@@ -31,7 +31,7 @@ def seeds(victim: Victim, settings: SeedSettings) -> None:
 
 
 def prompts(victim: Victim, settings: WordSettings) -> None:
-    """Other prompts at the same seeds. The neutral control gets the other wordings without the concept's words."""
+    """Ask other prompts at the same seeds. The neutral control gets the other wordings without the concept's words."""
     cost = victim.budget.cost()
     for number in victim.budget.tries(range(settings.tries), [cost] * settings.tries):
         cases = victim.affordable(cost)
@@ -53,7 +53,7 @@ def _reworded(victim: Victim, case: Case, number: int, settings: WordSettings) -
 
 
 def _with_random_words(victim: Victim, case: Case, number: int, settings: WordSettings) -> PromptPair:
-    """Words that the concept's phrases have are not among them: a control would be asked for it by name."""
+    """The prompt after random words. Words of the concept's own phrases are left out, for they would ask a control for it by name."""
     named = [token for ids in victim.model.token_ids(victim.concept.phrases) for token in ids]
     known = token_search.ordinary(victim.model)
     known = known[~torch.isin(known, torch.tensor(named))]

@@ -12,7 +12,10 @@ from excise.settings import Settings
 
 
 class UnlearnDiffAtkSettings(Settings):
-    """Published: 50 timesteps x 40 iterations, a test after each timestep; 5 tokens for nudity, violence and illegal acts, else 3."""
+    """`published` takes 40 iterations at each of 50 timesteps, and a test after each timestep.
+
+    The authors use 5 tokens for nudity, violence and illegal acts (`unsafe`), and 3 for everything else.
+    """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {"iterations": 2000, "tests": 50},

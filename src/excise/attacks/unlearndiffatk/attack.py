@@ -1,9 +1,9 @@
 """UnlearnDiffAtk: tokens before the prompt with which the erased model denoises a picture of the concept best (arXiv 2310.11868).
 
-The erased model is its own classifier: minimise E || e - f(z_t, t, E([tokens; prompt])) ||^2 for a picture of the concept.
-Every free token is a row of probabilities over the vocabulary; a sampled one-hot row goes forward, its clipped gradient is
-applied to the probabilities, which are then projected back to the simplex. (The authors' test re-reads the found tokens from
-text but keeps the old end position; here the text is all there is.)
+The erased model is its own classifier: the tokens minimise E || e - f(z_t, t, E([tokens; prompt])) ||^2 for a picture of the
+concept. Every free token is a row of probabilities over the vocabulary. A sampled one-hot row goes forward. Its clipped gradient
+is applied to the probabilities, which are then projected back to the simplex. (The authors' test reads the found tokens again
+from text, but keeps the old end position; here the text is all there is.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from excise.models import Model
 
 
 def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
-    """All prompts side by side, each with tokens of its own."""
+    """Attack all prompts side by side, each with tokens of its own."""
     model, budget, cases = victim.model, victim.budget, victim.standing
     randoms = victim.draws.generators(cases, "unlearndiffatk")
     trials = settings.tests * budget.prompts * budget.cost()
@@ -49,7 +49,7 @@ def attack(victim: Victim, settings: UnlearnDiffAtkSettings) -> None:
 
 
 def _loss(model: Model, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known: Tensor, t: int, noise: Tensor) -> Tensor:
-    """Squared error of what is predicted of the noised pictures, summed over prompts."""
+    """Squared error of the network's output on the noised pictures, summed over prompts."""
     table = model.token_embeddings.float()
     rows = table[ids].masked_scatter(free[..., None], (hot.to(table) @ table[known.to(table.device)]))
     times, noise = torch.full((len(x),), t), noise.to(x)
@@ -58,7 +58,7 @@ def _loss(model: Model, x: Tensor, ids: Tensor, free: Tensor, hot: Tensor, known
 
 
 def _test(victim: Victim, cases: Sequence[Case], tokens: Tensor, iteration: int) -> None:
-    """Ask those that stand with their tokens, (cases, free tokens), before the prompt."""
+    """Ask the cases that stand, each with its own tokens, (cases, free tokens), before the prompt."""
     here = victim.affordable(victim.budget.cost())
     if not here:
         return
