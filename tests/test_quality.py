@@ -315,7 +315,7 @@ class TestInAnEvaluation:
 
     def test_not_asked_for(self, model: Model) -> None:
         found = self.measured(model, quality=False)
-        assert [getattr(found, name) for name in QUALITY] == [None] * 7 and found.protocol.quality is None
+        assert [getattr(found, name) for name in QUALITY] == [None] * len(QUALITY) and found.protocol.quality is None
 
     def test_pictures_are_made_once(self, canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         painter = painted(canvas, monkeypatch)
