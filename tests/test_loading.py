@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -94,3 +95,22 @@ def test_damage_is_named_as_in_other_folders(half: Path) -> None:
     save_file(tensors, weights, {"format": "pt"})
     with pytest.raises(ValueError, match=r"unet lacks conv_in\.bias"):
         load(half, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "shard", ["evil.bin", "model.pt", "../outside/o.safetensors", "/outside/o.safetensors", "a\\b.safetensors", "", 7, None]
+)
+@pytest.mark.parametrize("part", list(STEMS))
+def test_a_list_of_shards_names_nothing_but_weights_beside_it(part: str, shard: Any, tiny_sd1: Path, tmp_path: Path) -> None:
+    """A loader opens whatever such a list names: a pickle, or a file elsewhere."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_sd1, folder)
+    whole = folder / part / f"{STEMS[part]}.safetensors"
+    names = load_file(whole).keys()
+    index = whole.with_name(f"{whole.name}.index.json")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, shard)}))
+    for present in (True, False):  # also where weights in one file lie beside the list
+        if not present:
+            whole.unlink()
+        with pytest.raises(ValueError, match=r"index\.json names .*; a shard must be a \.safetensors file in the same folder"):
+            load(folder, device="cpu")

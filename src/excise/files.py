@@ -195,6 +195,21 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return data
 
 
+def check_shards(folder: Path) -> None:
+    """Raise ValueError unless every list of shards (`*.index*.json`) in a folder names `.safetensors` files of this folder alone.
+
+    A loader opens what such a list names: with a path in it, or another ending, it would read a file elsewhere or a pickle.
+    """
+    for index in sorted(Path(folder).glob("*.index*.json")):
+        shards = read_json(index).get("weight_map")
+        names = list(shards.values()) if isinstance(shards, dict) else []
+        if not names:
+            raise ValueError(f"{index} is not a list of shards: it has no weight_map")
+        for name in names:
+            if not isinstance(name, str) or Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+                raise ValueError(f"{index} names {str(name)[:200]!r}; a shard must be a .safetensors file in the same folder")
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file atomically; tensors may be views of each other and on any device.
 

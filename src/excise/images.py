@@ -1,4 +1,4 @@
-"""Picture files and tensors."""
+"""Pictures as tensors."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
+
+from excise.picture_files import open_picture
 
 
 def read_picture(file: Path, size: int) -> Tensor:
-    """A picture file as (3, size, size) in 0–1, cropped to a square. Raises ValueError if it cannot be read."""
-    try:
-        with Image.open(file) as picture:
-            square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{file} is not a picture that can be read ({error})") from None
+    """A picture file as (3, size, size) in 0–1, cropped to a square. Raises what `open_picture` does."""
+    square = ImageOps.fit(open_picture(file), (size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255).permute(2, 0, 1)
 
 

@@ -13,7 +13,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from excise.evaluation.state_files import load_state
 from excise.evaluation.weights import FoundWeights, find
-from excise.files import PICTURE_ENDINGS
+from excise.files import PICTURE_ENDINGS, check_shards
 from excise.images import read_picture
 from excise.models.context import left_out
 
@@ -59,6 +59,7 @@ class Clip:
 
     def __init__(self, found: FoundWeights) -> None:
         try:
+            check_shards(found.path)
             options: dict[str, Any] = {"local_files_only": True}
             self.model = CLIPModel.from_pretrained(found.path, use_safetensors=True, **options).eval()
             self.processor = CLIPImageProcessorPil.from_pretrained(found.path, **options)

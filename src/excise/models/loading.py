@@ -13,6 +13,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
 
+from excise.files import check_shards
 from excise.models.families import Family, family_of
 from excise.models.model import Model
 from excise.models.names import describe, resolve
@@ -149,10 +150,20 @@ def _any_there(where: Path | str, names: Sequence[str]) -> bool:
 def _check_safe(where: Path | str, kind: type[Model]) -> None:
     """Raise ValueError unless a folder holds its weights as safetensors; loads none of them."""
     if isinstance(where, str):
+        _check_hub_shards(where, kind)
         return  # diffusers is told to take nothing but safetensors from the hub
     for part in kind.parts:
         if not any(_any_there(where, names) for names in _files(kind, part).values()):
             raise ValueError(f"{where / part} has no .safetensors weights; pickle files are never loaded: convert them first")
+        check_shards(where / part)
+
+
+def _check_hub_shards(where: str, kind: type[Model]) -> None:
+    """Raise ValueError if a model on the hub lists shards that are not plain .safetensors files."""
+    for part in kind.parts:
+        for _, index in _files(kind, part).values():
+            with suppress(EntryNotFoundError):
+                check_shards(Path(hf_hub_download(where, index)).parent)
 
 
 def _check_weights(pipeline: Any, kind: type[Model], model: str | Path) -> None:

@@ -141,15 +141,15 @@ class Drawer:
 
 def picture(path: Path, alt: str, caption: str = "") -> Picture:
     """A picture file as WebP, a fraction of a PNG's size. Raises ValueError if it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
+    from excise.picture_files import open_picture
 
-    packed = io.BytesIO()
     try:
-        with Image.open(path) as found:
-            found.convert("RGB").save(packed, "WEBP", quality=75)
-            width, height = found.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is not a picture that can be read ({error}); write it again, or remove it") from None
+        found = open_picture(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; write it again, or remove it") from None
+    packed = io.BytesIO()
+    found.save(packed, "WEBP", quality=75)
+    width, height = found.size
     return Picture(_address("webp", packed.getvalue()), width, height, alt, caption)
 
 

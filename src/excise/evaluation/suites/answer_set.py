@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from excise.digests import digest_file, digest_values
@@ -24,6 +24,7 @@ from excise.evaluation.suites.prompt_file import PromptItem
 from excise.files import cache_folder, replacing, vacant, write_json
 from excise.models import Model
 from excise.models.context import tell_cut
+from excise.picture_files import open_picture
 from excise.progress import Progress
 
 MANIFEST = "manifest.json"
@@ -49,11 +50,7 @@ class Answered:
 
     def open(self) -> Image.Image:
         """The picture in RGB. Raises ValueError if it cannot be read."""
-        try:
-            with Image.open(self.file) as image:
-                return image.convert("RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{self.file} is not a picture: {error}") from None
+        return open_picture(self.file)
 
 
 class AnswerSet:

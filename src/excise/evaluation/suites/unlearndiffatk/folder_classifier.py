@@ -11,6 +11,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from excise.evaluation.suites.annotations import Annotation
 from excise.evaluation.weights import FoundWeights
+from excise.files import check_shards
 
 
 class FolderClassifier:
@@ -24,6 +25,7 @@ class FolderClassifier:
     def __init__(self, found: FoundWeights, classes: int, keep: int = 5) -> None:
         options: dict[str, Any] = {"local_files_only": True}
         try:
+            check_shards(found.path)
             self.model = AutoModelForImageClassification.from_pretrained(found.path, use_safetensors=True, **options).eval()
             self.processor = AutoImageProcessor.from_pretrained(found.path, **options)
         except (OSError, ValueError, ImportError) as error:
