@@ -8,7 +8,7 @@ OUT ?= out/cat
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check-page format clean
+.PHONY: demo test test-fast check-page format clean
 
 demo: .venv/installed
 	$(BIN)/excise erase cat --out $(OUT) --overwrite
@@ -19,6 +19,10 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+# A part of every room in less than a minute on two cores: what to run after every change (tests/fast.py).
+test-fast: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m fast -n 2
 
 # The report page in headless Chromium. Apart from `test`, which needs no system package.
 check-page: .venv/installed-dev

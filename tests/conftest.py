@@ -24,11 +24,24 @@ import transformers  # noqa: E402
 
 import tiny_models  # noqa: E402
 from excise.models import Model, load  # noqa: E402
+from fast import FILES, is_fast  # noqa: E402
 
 diffusers.utils.logging.disable_progress_bar()
 diffusers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Fast tests alone: the other files need not even be imported."""
+    others = collection_path.name.startswith("test_") and collection_path.name not in FILES
+    return True if config.option.markexpr == "fast" and others else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_fast(item.nodeid):
+            item.add_marker(pytest.mark.fast)
 
 
 @pytest.fixture(autouse=True)

@@ -98,4 +98,4 @@ def learned(model: Erased, settings: RevamSettings, seed: int, *, fidelity: bool
     search = steering_policy.optimise(STEPS, rewards, settings, random)
     policy = list(itertools.islice(search, settings.iterations))[-1]
     z = noise(2000, seed + 1)
-    return hit_rate(steered(model, policy.mean.detach().expand(len(z)), z, settings, direction))
+    return hit_rate(steered(model, policy.mean.detach().expand(len(z), -1, -1), z, settings, direction))

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import excise
+from fast import FAST, is_fast
 
 PACKAGE = Path(excise.__file__).parent
 ROOMS = (
@@ -105,3 +106,15 @@ def test_no_two_files_import_each_other() -> None:
         if module not in index:
             visit(module)
     assert not circles, "\n".join(" <-> ".join(circle) for circle in circles)
+
+
+def test_the_fast_tests_cover_every_room() -> None:
+    """Every name is that of tests that are there."""
+    assert FAST.keys() == {*ROOMS, "canvas"} and all(FAST.values())
+    for name in (name for names in FAST.values() for name in names):
+        file, _, inside = name.partition("::")
+        tree = ast.parse((Path(__file__).parent / file).read_text(encoding="utf-8"))
+        there = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+        assert not inside or inside in there, name
+    assert is_fast("tests/test_whole_house.py::test_from_a_name_to_a_page") and not is_fast("tests/test_mim.py::test_x")
+    assert is_fast("tests/test_bench.py::TestGrid::test_x[1]") and not is_fast("tests/test_bench.py::TestGridded::test_x")

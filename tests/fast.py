@@ -1,0 +1,35 @@
+"""What `make test-fast` runs: of each room the tests that find most and cost least; on two cores less than a minute in all.
+
+A name is a test file, or a class or function of one after "::". Everything else is for `make test`.
+"""
+
+from __future__ import annotations
+
+FAST: dict[str, tuple[str, ...]] = {
+    "ground": ("test_digests.py", "test_resampling.py", "test_imports.py", "test_rooms.py"),
+    "concepts": ("test_concepts.py",),
+    "models": ("test_conditioning.py", "test_path.py", "test_loading.py"),
+    "edits": ("test_lora.py", "test_restoring.py"),
+    "erasure": ("test_closed_form.py", "test_targets.py", "test_trainable.py", "test_training.py"),
+    "methods": ("test_cure.py", "test_presets.py", "test_rece.py", "test_methods_contract.py::test_bad_settings_are_refused_by_name"),
+    "information": ("test_estimators.py", "test_quadrature.py"),
+    "evaluation": ("test_quality.py", "test_suites.py"),
+    "attacks": ("test_attacks.py::TestOutcome", "test_attacks.py::TestChoice", "test_steering_policy.py::TestSteering"),
+    "results": ("test_convert_audits.py",),
+    "report": ("test_report.py::TestMethods", "test_benchmark_goals.py"),
+    "requests": ("test_requests.py",),
+    "jobs": ("test_bench.py::TestGrid", "test_whole_house.py"),
+    "cli": ("test_cli.py::TestBadInput",),
+    "canvas": ("test_canvas_data.py", "test_train_loop.py"),
+}  # fmt: skip
+"""Room -> its tests."""
+
+FILES = frozenset(name.partition("::")[0] for names in FAST.values() for name in names)
+
+
+def is_fast(node: str) -> bool:
+    """Whether a test is one of them, by its id: "tests/test_cli.py::TestBadInput::test_of_erase[0]"."""
+    file, _, inside = node.partition("::")
+    test = f"{file.rpartition('/')[2]}::{inside}"
+    names = (name for room in FAST.values() for name in room)
+    return any(test == name or test.startswith((f"{name}::", f"{name}[")) for name in names)
