@@ -224,6 +224,7 @@ def test_prompts_are_encoded_once_and_as_the_model_does(sd1: Model) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*prompts are longer than")  # the last one is
+@pytest.mark.filterwarnings("ignore:.* prompts are longer than the 75 tokens")
 @pytest.mark.parametrize(("prompt", "guide"), [("cat", ""), ("cat", " "), ("cat", "art"), ("a", "painting"), ("x" * 90, "y")])
 def test_aligned_rows_start_at_the_last_words_and_are_cut_to_77_minus_the_later(sd1: Model, prompt: str, guide: str) -> None:
     bank = TokenRows.of(sd1, [prompt, guide])
