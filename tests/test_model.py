@@ -246,11 +246,11 @@ def test_a_straight_path_is_sampled_as_its_scheduler_means_it(sd1: Model) -> Non
     sigmas = scheduler.sigmas.tolist()
     assert sigmas[0] == 1 and sigmas[-1] == 0 and not (1000 * sigmas[1]).is_integer()
     for state, here, there in zip(states, sigmas, sigmas[1:], strict=False):
-        assert torch.allclose(state.latents, z, atol=1e-4) and torch.equal(state.input, state.latents)
+        assert torch.allclose(state.latents, z, rtol=1e-3, atol=1e-3) and torch.equal(state.input, state.latents)
         assert state.timestep == pytest.approx(1000 * here, rel=1e-6)
         with torch.no_grad():
             z = z + (there - here) * sd1.predict(z, torch.tensor([1000 * here]), text)
-    assert torch.allclose(states[-1].latents, z, atol=1e-4)
+    assert torch.allclose(states[-1].latents, z, rtol=1e-3, atol=1e-3)
     assert sd1.timesteps(4).tolist() == pytest.approx([state.timestep for state in states[:-1]])
 
 
