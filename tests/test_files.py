@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from excise import files
+from excise.files import replace
 
-SRC = Path(files.__file__).parents[1]
+SRC = Path(files.__file__).parents[2]
 
 
 def _python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -74,7 +75,7 @@ def test_replacing_folder_takes_the_place_of_the_old_one(
     tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not exchange:
-        monkeypatch.setattr(files.ctypes, "CDLL", lambda _: object())
+        monkeypatch.setattr(replace.ctypes, "CDLL", lambda _: object())
     path = tmp_path / "result"
     for name in ("old", "new"):
         with files.replacing_folder(path) as temporary:
@@ -109,7 +110,7 @@ def test_a_failure_between_two_renames_puts_the_old_folder_back(tmp_path: Path, 
             raise OSError(errno.EBUSY, "Device or resource busy")
         rename(source, target)
 
-    monkeypatch.setattr(files.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(replace.ctypes, "CDLL", lambda _: object())
     monkeypatch.setattr(os, "replace", busy)
     with pytest.raises(OSError, match="busy"), files.replacing_folder(path) as temporary:
         (temporary / "new").touch()
@@ -139,10 +140,11 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from excise import files
+from excise.files import replace
 
 path, point = Path(sys.argv[1]), int(sys.argv[2])
 if sys.argv[3] == "two renames":
-    files.ctypes.CDLL = lambda _: object()
+    replace.ctypes.CDLL = lambda _: object()
 calls = 0
 
 def dying(original):
@@ -156,7 +158,7 @@ def dying(original):
 
 for name in ("open", "fsync", "chmod", "replace", "rename", "sendfile", "close"):
     setattr(os, name, dying(getattr(os, name)))
-files._exchange = dying(files._exchange)
+replace._exchange = dying(replace._exchange)
 if path.suffix:
     files.write_text(path, "new" * 1000)
 else:

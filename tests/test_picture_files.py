@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from excise import picture_files
+from excise.files import pictures as picture_files
+from excise.files.pictures import open_picture
 from excise.images import read_picture
-from excise.picture_files import open_picture
 
 
 def painted(mode: str = "RGB") -> Image.Image:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from excise.picture_files import open_picture
+from excise.files.pictures import open_picture
 
 
 def read_picture(file: Path, size: int) -> Tensor:

@@ -141,7 +141,7 @@ class Drawer:
 
 def picture(path: Path, alt: str, caption: str = "") -> Picture:
     """A picture file as WebP, a fraction of a PNG's size. Raises ValueError if it cannot be read."""
-    from excise.picture_files import open_picture
+    from excise.files.pictures import open_picture
 
     try:
         found = open_picture(path)

@@ -22,9 +22,9 @@ from excise.digests import digest_file, digest_values
 from excise.edits import Edit, all_applied
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.files import cache_folder, replacing, vacant, write_json
+from excise.files.pictures import open_picture
 from excise.models import Model
 from excise.models.context import tell_cut
-from excise.picture_files import open_picture
 from excise.progress import Progress
 
 MANIFEST = "manifest.json"
