@@ -128,7 +128,7 @@ def victim(model: Model, count: int = COUNT, threshold: float = NEVER, budget: i
     cases = make_cases(concept, count, 0)
     shown = generated_latents(model, [case.wanted for case in cases], [case.seed for case in cases], run=Run())
     original = Original(model, concept, meter, Run(), dict(zip(cases, shown, strict=True)))
-    return Victim(model, concept, cases, Seen(threshold), Budget(meter, model.sampler, count), Draws(model, 0), original)
+    return Victim(model, concept, cases, Seen(threshold), Budget(meter, model, count), Draws(model, 0), original)
 
 
 class TestBudget:

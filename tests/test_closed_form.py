@@ -15,7 +15,7 @@ from torch import Tensor
 from excise.edits import Dense, LowRank
 from excise.erasure import closed_form
 from excise.erasure.closed_form import TextMap, redirect
-from excise.erasure.token_rows import TokenRows
+from excise.erasure.text_rows import TextRows
 from excise.models import Model, loading
 
 WIDTH = 24
@@ -199,9 +199,9 @@ def test_deltas_are_low_rank_where_smaller_and_equal_the_float64_change_to_float
 def test_gram_is_the_sum_over_all_matrices_in_numpy() -> None:
     weights = {str(n): random(n, WIDTH, seed=n).float() for n in (3, 10, 80)}
     expected = sum(w.double().numpy().T @ w.double().numpy() for w in weights.values())
-    assert np.abs(closed_form.gram(weights).numpy() - expected).max() < 1e-12
+    assert np.abs(closed_form.gram(weights, WIDTH).numpy() - expected).max() < 1e-12
     with pytest.raises(ValueError, match="no weights"):
-        closed_form.gram({})
+        closed_form.gram({}, WIDTH)
 
 
 # --- rows of prompts ---------------------------------------------------------------------------------------------------------------
@@ -209,15 +209,16 @@ def test_gram_is_the_sum_over_all_matrices_in_numpy() -> None:
 
 @pytest.mark.parametrize("empty", ["", " "])
 def test_an_empty_prompt_ends_at_the_start_token(sd1: Model, empty: str) -> None:
-    bank = TokenRows.of(sd1, [empty, "cat"])
-    assert bank.last(empty) == 0
-    assert bank.last("cat") == 3  # the tiny tokenizer has one token per letter
+    bank = TextRows.of(sd1, [empty, "cat"])
+    assert torch.equal(bank.last(empty), bank.all(empty)[:1])
+    assert torch.equal(bank.last("cat"), bank.all("cat")[3:4])  # the tiny tokenizer has one token per letter
     assert len(bank.content(empty)) == 0 and torch.equal(bank.all(empty)[1], bank.end(empty)[0])
 
 
 def test_prompts_are_encoded_once_and_as_the_model_does(sd1: Model) -> None:
-    bank = TokenRows.of(sd1, ["cat", "dog", "cat"])
-    assert bank.embeddings.shape == (2, 77, 32)
+    bank = TextRows.of(sd1, ["cat", "dog", "cat"])
+    assert bank.width == 32 and list(bank.prompts) == ["cat", "dog"]
+    assert bank.all("cat").shape == (77, 32)
     assert torch.equal(bank.all("dog"), sd1.encode(["dog"]).tokens[0].double())
     assert bank.stacked(["cat", "dog"]).shape == (154, 32) and bank.stacked([]).shape == (0, 32)
     assert torch.equal(bank.stacked(["cat", "dog"], last=True), torch.stack([bank.all("cat")[3], bank.all("dog")[3]]))
@@ -227,8 +228,8 @@ def test_prompts_are_encoded_once_and_as_the_model_does(sd1: Model) -> None:
 @pytest.mark.filterwarnings("ignore:.* prompts are longer than the 75 tokens")
 @pytest.mark.parametrize(("prompt", "guide"), [("cat", ""), ("cat", " "), ("cat", "art"), ("a", "painting"), ("x" * 90, "y")])
 def test_aligned_rows_start_at_the_last_words_and_are_cut_to_77_minus_the_later(sd1: Model, prompt: str, guide: str) -> None:
-    bank = TokenRows.of(sd1, [prompt, guide])
-    s, g = bank.last(prompt), bank.last(guide)
+    bank = TextRows.of(sd1, [prompt, guide])
+    (s,), (g,) = ([part.last for part in bank.segments[text]] for text in (prompt, guide))
     rows, guides = bank.paired(prompt, guide, "aligned")
     assert len(rows) == len(guides) == 77 - max(s, g)
     assert torch.equal(rows, bank.all(prompt)[s : s + len(rows)]) and torch.equal(guides, bank.all(guide)[g : g + len(rows)])
@@ -239,7 +240,7 @@ def test_aligned_rows_start_at_the_last_words_and_are_cut_to_77_minus_the_later(
 
 def test_concept_rows_leave_the_words_before_alone_and_send_words_after_to_themselves(sd1: Model) -> None:
     prompt, guide = "a cat in ink", "a in ink"  # letters: a | c a t | i n | i n k
-    bank = TokenRows.of(sd1, [prompt, guide], ["a cat"])
+    bank = TextRows.of(sd1, [prompt, guide], ["a cat"])
     rows, guides = bank.paired(prompt, guide, "concept")
     source, target = bank.all(prompt), bank.all(guide)
     assert torch.equal(rows, source[2 : 2 + len(rows)])  # from the c of cat on, not from the article

@@ -134,7 +134,7 @@ def test_a_picture_depends_on_its_own_seed_alone(sd1: Model, scheduler: str) -> 
 
 def _victim(model: Model) -> Victim:
     cat, meter = model.catalog.resolve("cat"), CallMeter(1)
-    budget, original = Budget(meter, model.sampler, 2), Original(model, cat, meter, Run(), {})
+    budget, original = Budget(meter, model, 2), Original(model, cat, meter, Run(), {})
     return Victim(model, cat, make_cases(cat, 2, 0), cast(Any, None), budget, Draws(model, 0), original)
 
 

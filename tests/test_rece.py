@@ -153,7 +153,7 @@ def test_r8_the_concept_is_harder_to_bring_back_after_each_round(matrices: dict[
 
 def test_r9_sums_follow_the_weights_without_being_recomputed(matrices: dict[str, Tensor]) -> None:
     map_ = TextMap(random(WIDTH, 2), 0.3 * random(2, WIDTH, seed=1))
-    gram = closed_form.gram(matrices)
+    gram = closed_form.gram(matrices, WIDTH)
     own, cross = sums(matrices, mapped(matrices, map_))
     assert torch.allclose(map_.pull(gram), cross, atol=1e-10)
     assert torch.allclose(map_.pull(map_.pull(gram).T), own, atol=1e-10)

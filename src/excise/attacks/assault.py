@@ -65,7 +65,7 @@ def assault(
         dict(zip(plain.cases, () if shown is None else shown, strict=False)),
     )
     victim = Victim(
-        model, concept, plain.standing, detector, Budget(meter, model.sampler, len(plain.cases)), Draws(model, seed), original,
+        model, concept, plain.standing, detector, Budget(meter, model, len(plain.cases)), Draws(model, seed), original,
         progress,
     )  # fmt: skip
     began = time.perf_counter()

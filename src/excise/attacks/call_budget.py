@@ -7,8 +7,7 @@ from itertools import accumulate
 from typing import TypeVar
 
 from excise.attacks.call_meter import CallMeter
-from excise.models import Sampler
-from excise.models.guidance import sampling_scale
+from excise.models import Model
 from excise.results.audit_result import Effort
 
 T = TypeVar("T")
@@ -21,24 +20,24 @@ class Budget:
     prompts are left to break.
 
     meter   counts what is spent
-    sampler the model's own, whose number of steps and guidance a picture's cost depends on
+    model   whose sampler's number of steps and guidance a picture's cost depends on
     prompts how many there are in all
     effort  what was asked for and what the budget paid for, in "tries" or in "iterations"
     """
 
-    def __init__(self, meter: CallMeter, sampler: Sampler, prompts: int) -> None:
-        self.meter, self.sampler, self.prompts = meter, sampler, prompts
+    def __init__(self, meter: CallMeter, model: Model, prompts: int) -> None:
+        self.meter, self.model, self.prompts = meter, model, prompts
         self.effort: dict[str, Effort] = {}
 
     def cost(self, signed_guidance: float | None = None) -> int:
         """Of one picture by the model's own sampler, at its own guidance scale or at this one: 1 needs no unconditional call."""
-        scale = sampling_scale(self.sampler.guidance_scale) if signed_guidance is None else signed_guidance
-        return self.sampler.steps * (1 if scale == 1 else 2)
+        scale = self.model.guidance(self.model.sampler.guidance_scale) if signed_guidance is None else signed_guidance
+        return self.model.sampler.steps * (1 if scale == 1 else 2)
 
     @property
     def cost_of_pairs(self) -> int:
         """Of one picture by an attack's own loop, which calls the U-Net with and without the prompt at every step."""
-        return 2 * self.sampler.steps
+        return 2 * self.model.sampler.steps
 
     def pays_for(self, cost: int) -> int:
         """How many things of this cost what is left pays for."""

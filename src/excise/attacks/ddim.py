@@ -11,7 +11,6 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from excise.models import Conditioning, Model
-from excise.models.guidance import guided, sampling_scale
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,11 @@ def finish(
     empty, asked the empty prompt, and b prompts
     change       what is done to the latents after every step
     """
-    scale = sampling_scale(model.sampler.guidance_scale)
+    scale = model.guidance(model.sampler.guidance_scale)
     for step in steps:
         with torch.no_grad():
             without, with_ = both(model, z, step.t, empty, asked)
-        z = change(move(model, guided(without, with_, scale), z, step), step)
+        z = change(move(model, model.guided(without, with_, scale), z, step), step)
     return z
 
 

@@ -20,7 +20,7 @@ def start_token_detached(model: Model) -> Iterator[None]:
         return torch.cat([output[:, :1].detach(), output[:, 1:]], 1)
 
     with ExitStack() as hooks:
-        for layer in model.layers(model.subspace("kv")).values():
+        for layer in model.layers(model.entrances_of("tokens")).values():
             hooks.callback(layer.register_forward_hook(detach).remove)
         yield
 

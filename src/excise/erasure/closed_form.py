@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from excise.edits import Delta, Dense, LowRank
 
@@ -65,11 +65,16 @@ class TextMap:
         return TextMap(q @ (u * values)[:, keep], vh[keep] @ p.T)
 
     def deltas(self, weights: Mapping[str, Tensor]) -> dict[str, Delta]:
-        """The change of every weight (out, in): low-rank where that is smaller than dense. Weights that do not change are left out."""
+        """The change of every weight (out, in or more: only the first columns read the text): low-rank where that is smaller than dense.
+
+        Weights that do not change are left out.
+        """
         width = len(self.left)
         if self.rank >= width:
             change = self.change()
-            return {name: Dense((wide @ change).float()) for name, wide in doubled(weights)} if change.any() else {}
+            if not change.any():
+                return {}
+            return {name: Dense(_widened((wide[:, :width] @ change).float(), wide)) for name, wide in doubled(weights)}
         small = self.compact()
         return deltas(weights, lambda weight: weight @ small.left, small.right) if small.rank else {}
 
@@ -77,17 +82,17 @@ class TextMap:
 def deltas(weights: Mapping[str, Tensor], outputs: Callable[[Tensor], Tensor], gain: Tensor) -> dict[str, Delta]:
     """The change outputs(W) @ gain of every weight, float32, stored as the two factors where they are smaller.
 
-    weights  name -> (out, in), any float dtype and device
-    outputs  W in float64 on the CPU -> change of its outputs, (out, rows)
+    weights  name -> (out, in or more), any float dtype and device; only the first `in` columns read the text
+    outputs  W (out, in) in float64 on the CPU -> change of its outputs, (out, rows)
     gain     (rows, in)
     """
     basis, factor = torch.linalg.qr(gain.T)  # orthonormal rows: rounding a factor to float32 costs 1e-7 of the change, no more
     down = basis.T.float().contiguous()
     found: dict[str, Delta] = {}
     for name, wide in doubled(weights):
-        up = outputs(wide) @ factor.T
+        up = outputs(wide[:, : gain.shape[1]]) @ factor.T
         low_rank = len(down) * sum(wide.shape) < wide.numel()
-        found[name] = LowRank(up.float(), down) if low_rank else Dense((up @ basis.T).float())
+        found[name] = LowRank(up.float(), _widened(down, wide)) if low_rank else Dense(_widened((up @ basis.T).float(), wide))
     return found
 
 
@@ -125,10 +130,17 @@ def gain(rows: Tensor, strength: Tensor, keep: Tensor, keep_strength: Tensor, ri
     return strength.sqrt()[:, None] * solved[: len(rows)]
 
 
-def gram(weights: Mapping[str, Tensor]) -> Tensor:
-    """Sum of W^T W over all weights, (in, in) float64."""
+def _widened(part: Tensor, like: Tensor) -> Tensor:
+    """A matrix (k, in) with zeros in the columns that it lacks of a weight (out, in or more)."""
+    more = like.shape[1] - part.shape[1]
+    return nn.functional.pad(part, (0, more)) if more else part
+
+
+def gram(weights: Mapping[str, Tensor], width: int) -> Tensor:
+    """Sum of W^T W over all weights, of their first `width` columns, (width, width) float64."""
     total: Tensor | None = None
-    for _, wide in doubled(weights):
+    for _, weight in doubled(weights):
+        wide = weight[:, :width]
         total = wide.T @ wide if total is None else total.addmm_(wide.T, wide)
     if total is None:
         raise ValueError("no weights to sum over")

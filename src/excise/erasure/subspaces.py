@@ -12,7 +12,7 @@ Parameters = Literal["kv", "attn2", "attn1", "attn", "not-attn2", "noxattn", "fu
 def select(model: Model, parameters: Parameters) -> list[str]:
     """Canonical names of the selected tensors, in network order.
 
-    kv         the entrances of the tokens: all that the text passes through (of SD 1.x keys and values of cross-attention, 19.2 M weights)
+    kv         the entrances: all that the text passes through (of SD 1.x keys and values of cross-attention, 19.2 M weights)
     attn2      all of cross-attention (44.0 M)
     attn1      all of self-attention
     attn       both

@@ -23,7 +23,6 @@ from excise.images import read_picture
 from excise.models import Conditioning, Model
 from excise.models.context import tell_cut
 from excise.models.fingerprint import arithmetic, config
-from excise.models.guidance import sampling_scale
 from excise.progress import Progress
 from excise.randomness import STEP_NOISE
 
@@ -228,7 +227,7 @@ def generated_latents(
         )
     tell_cut(model, prompts)
     steps = steps or model.sampler.steps
-    scale = sampling_scale(model.sampler.guidance_scale if guidance_scale is None else guidance_scale)
+    scale = model.guidance(model.sampler.guidance_scale if guidance_scale is None else guidance_scale)
     folder = None if applied_edits(model) else _cache(model, steps, scale)
     parts, batch = [], batch or model.batch(32)
     for start in range(0, len(prompts), batch):

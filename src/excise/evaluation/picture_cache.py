@@ -25,7 +25,6 @@ from excise.evaluation.classifier import Classifier
 from excise.files import cache_folder, read_tensors, write_tensors
 from excise.models import Model
 from excise.models.fingerprint import arithmetic, surroundings
-from excise.models.guidance import sampling_scale
 from excise.progress import Progress, silent
 from excise.randomness import STEP_NOISE
 
@@ -206,7 +205,7 @@ def _folder(model: Model) -> Path | None:
     key = [
         base_fingerprint(model),
         surroundings(model),
-        {**vars(model.sampler), "guidance_scale": sampling_scale(model.sampler.guidance_scale)},
+        {**vars(model.sampler), "guidance_scale": model.guidance(model.sampler.guidance_scale)},
         arithmetic(model),
         STEP_NOISE,
     ]

@@ -124,6 +124,7 @@ def make_pictures(
     At guidance 1 (the default) the model's own conditional law is sampled, the one that its predictions describe.
     The pictures depend on the model, the concept, their number and the seed alone.
     """
+    guidance_scale = sampling_scale(guidance_scale)
     random = stream(seed, concept.label, "pictures")
     known = wordings_of(concept, phrasings)
     order = range(len(known)) if phrasings == "plain" else torch.randperm(len(known), generator=random).tolist()
@@ -133,10 +134,10 @@ def make_pictures(
     for start in range(0, count, batch):
         rows = slice(start, start + batch)
         prompts = [wording.pair.prompt for wording in wordings[rows]]
-        path = model.trajectory(prompts, seeds[rows], guidance_scale=guidance_scale)
+        path = model.trajectory(prompts, seeds[rows], guidance_scale=guidance_scale, signed=True)
         for state in path:
             if state.timestep >= 0:
-                tick(len(state.latents) * (1 if sampling_scale(guidance_scale) == 1 else 2))
+                tick(len(state.latents) * (1 if guidance_scale == 1 else 2))
         finished.append(state.latents)
     return PictureSet(concept, tuple(wordings), torch.cat(finished), f"made by {model.name} at guidance {guidance_scale:g}")
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from excise.models.conditioning import Conditioning
-from excise.models.entrances import Entrance
+from excise.models.entrances import Entrance, Segment, Way
+from excise.models.guidance import guided, sampling_scale
 from excise.models.path import Path
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.wrappers import own_layers, own_parameters, unwrapped
@@ -57,6 +58,10 @@ class Networks(ABC):
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt as `encode` sees it: start and end included, padding left out."""
 
+    @abstractmethod
+    def segments(self, prompts: Sequence[str]) -> list[tuple[Segment, ...]]:
+        """How each prompt lies in the token rows that `encode` gives it."""
+
     @property
     @abstractmethod
     def room(self) -> int:
@@ -78,6 +83,22 @@ class Networks(ABC):
     @abstractmethod
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """The denoiser's output as the pipeline's sampler takes it, at timesteps as the sampler counts them."""
+
+    def read(self, conditioning: Conditioning, way: Way) -> Tensor:
+        """The rows that the entrances of a way are given, one prompt's after the other's, (rows, width): no padding that is not read."""
+        if way == "pooled":
+            assert conditioning.pooled is not None
+            return conditioning.pooled
+        tokens = conditioning.tokens.flatten(0, 1)
+        return tokens if conditioning.mask is None else tokens[conditioning.mask.flatten().bool()]
+
+    def guidance(self, told: float) -> float:
+        """The scale of classifier-free guidance that the sampler works with when it is told a scale; 1 is a single pass, no guidance."""
+        return sampling_scale(told)
+
+    def guided(self, without: Tensor, with_: Tensor, scale: float) -> Tensor:
+        """The prediction that the sampler goes on with, from those for the empty prompt and for the prompt, shape of both."""
+        return guided(without, with_, scale)
 
     def in_subspace(self, name: str, subspace: str) -> bool:
         """Whether a parameter of the denoiser, by its name in the network, belongs to a subspace that the family knows."""
@@ -157,12 +178,21 @@ class Networks(ABC):
     def subspace(self, name: str) -> list[str]:
         """Canonical names of the denoiser's parameters that a subspace holds, in network order; empty where the family has no such one.
 
-        "kv" is the entrances of the tokens, "full" everything.
+        "kv" is the entrances, "full" everything.
         """
         if name == "kv":
-            return [entrance.weight for entrance in self.entrances if entrance.reads == "tokens"]
+            return [entrance.weight for entrance in self.entrances]
         parameters = own_parameters(self.denoiser)
         return [f"{self.prefix}.{own}" for own in parameters if name == "full" or self.in_subspace(own, name)]
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways in that it has, in network order."""
+        return tuple(dict.fromkeys(entrance.reads for entrance in self.entrances))
+
+    def entrances_of(self, way: Way) -> list[str]:
+        """Canonical names of the weights that read a way, in network order."""
+        return [entrance.weight for entrance in self.entrances if entrance.reads == way]
 
     def layers(self, weights: Iterable[str]) -> dict[str, Any]:
         """The denoiser's layers that have these weights, by the weights' canonical names."""

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from excise.models.conditioning import Conditioning
-from excise.models.guidance import guided, sampling_scale
 from excise.models.networks import Networks
 from excise.randomness import start_stream, step_stream
 
@@ -125,7 +124,7 @@ class Sampled(Networks):
         seeds          one for each picture: of the noise that it starts from, and of what samplers add that draw noise
         starts         (b, c, h, w) latents to start from in place of that noise: standard normal, or, after `skip` steps, a state's
         steps          of the sampler; default the model's
-        guidance_scale default the model's; 1 or less is off, as in diffusers (`guidance.sampling_scale`)
+        guidance_scale default the model's; what is off is the family's (`Networks.guidance`)
         signed         take the scale at its word, also below 1: 0 is the empty prompt, less leads away from the prompt
         unconditional  what guidance leads away from, 1 prompt or b; default the empty prompt
         eta            noise of samplers that have it as a number (DDIM): 0 none, 1 as much as DDPM
@@ -138,8 +137,8 @@ class Sampled(Networks):
         conditioning = prompts if isinstance(prompts, Conditioning) else self.encode(prompts)
         latents = self.start_noise(seeds, size) if starts is None else starts
         scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
-        scale = scale if signed else sampling_scale(scale)
-        scheduler = self._scheduler(steps or self.sampler.steps, self.device)
+        scale = scale if signed else self.guidance(scale)
+        scheduler = self._scheduler(steps or self.sampler.steps, self.device, latents)
         b = len(latents)
         twice = scale != 1.0
         if twice:
@@ -157,7 +156,7 @@ class Sampled(Networks):
             output = self.predict(torch.cat([x, x]) if twice else x, times, conditioning)
             if twice:
                 without, with_ = output.chunk(2)
-                output = guided(without, with_, scale)
+                output = self.guided(without, with_, scale)
             latents = scheduler.step(output, t, latents, **extra).prev_sample
         yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
 
@@ -192,11 +191,16 @@ class Sampled(Networks):
         finally:
             self.pipeline.scheduler = before
 
-    def _scheduler(self, steps: int, device: torch.device | None = None) -> Any:
-        """The pipeline's scheduler, made ready for a number of steps."""
+    def _scheduler(self, steps: int, device: torch.device | None = None, latents: Tensor | None = None) -> Any:
+        """The pipeline's scheduler, made ready for a number of steps; latents (b, c, h, w) of the pictures, default a default picture's."""
         scheduler = copy.deepcopy(self.pipeline.scheduler)
-        scheduler.set_timesteps(steps, device=device)
+        height, width = self.latent_shape[1:] if latents is None else latents.shape[-2:]
+        scheduler.set_timesteps(device=device, **self.schedule(scheduler, steps, height, width))
         return scheduler
+
+    def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
+        """What a scheduler's `set_timesteps` is told: the number of steps, and what the family's pipeline adds for latents of a size."""
+        return {"num_inference_steps": steps}
 
     def _timestep(self, t: Tensor) -> int | float:
         return float(t) if self.path.prediction == "flow" else int(t)

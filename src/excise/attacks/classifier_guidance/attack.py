@@ -18,7 +18,6 @@ from excise.attacks.cases import Case
 from excise.attacks.classifier_guidance import ClassifierSettings
 from excise.attacks.probe import Probe
 from excise.attacks.victim import Victim
-from excise.models.guidance import guided, sampling_scale
 
 FAINT = 1e-3
 """Below this abar the latents are noise, in which the classifier sees nothing, and x = (z - sigma e) / alpha would blow an error up."""
@@ -48,7 +47,7 @@ def pulled(victim: Victim, cases: Sequence[Case], probe: Probe, scale: float, et
         for step in ddim.grid(model):
             with torch.no_grad():
                 without, with_ = ddim.both(model, z, step.t, empty, asked[part])
-            output, t = guided(without, with_, sampling_scale(model.sampler.guidance_scale)), torch.tensor([step.t])
+            output, t = model.guided(without, with_, model.guidance(model.sampler.guidance_scale)), torch.tensor([step.t])
             epsilon, x = model.path.to_noise(output, z, t), model.path.to_x0(output, z, t)
             if step.abar > FAINT:
                 pull = scale * (1 - step.abar) ** 0.5 * gradient(probe, z, step.abar)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from excise.attacks.guidance import GuidanceSettings
 from excise.attacks.victim import Victim
-from excise.models.guidance import sampling_scale
 
 
 def attack(victim: Victim, settings: GuidanceSettings) -> None:
     """Ask the prompts at their own seeds, once for every kappa."""
-    scale = sampling_scale(victim.model.sampler.guidance_scale)
+    scale = victim.model.guidance(victim.model.sampler.guidance_scale)
     costs = [victim.budget.cost(kappa * scale) for kappa in settings.kappas]
     for kappa, cost in victim.budget.tries(list(zip(settings.kappas, costs, strict=True)), costs):
         cases = victim.affordable(cost)

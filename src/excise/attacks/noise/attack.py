@@ -16,7 +16,6 @@ from excise.attacks.asking import batches, encode
 from excise.attacks.cases import Case
 from excise.attacks.noise import NoiseSettings
 from excise.attacks.victim import Victim
-from excise.models.guidance import guided, sampling_scale
 
 
 def attack(victim: Victim, settings: NoiseSettings) -> None:
@@ -33,7 +32,7 @@ def attack(victim: Victim, settings: NoiseSettings) -> None:
 def noisy(victim: Victim, cases: Sequence[Case], eta: float, boost: float) -> Tensor:
     """Finished latents of these cases, (cases, c, h, w)."""
     model = victim.model
-    scale = sampling_scale(model.sampler.guidance_scale)
+    scale = model.guidance(model.sampler.guidance_scale)
     empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
     finished = []
     for part in batches(model, len(cases)):
@@ -42,6 +41,6 @@ def noisy(victim: Victim, cases: Sequence[Case], eta: float, boost: float) -> Te
             with torch.no_grad():
                 without, with_ = ddim.both(model, z, step.t, empty, asked[part])
             fresh = victim.draws.noise(cases[part], eta, boost, step.index)
-            z = ddim.move(model, guided(without, with_, scale), z, step, eta=eta, boost=boost, noise=fresh)
+            z = ddim.move(model, model.guided(without, with_, scale), z, step, eta=eta, boost=boost, noise=fresh)
         finished.append(z)
     return torch.cat(finished)

@@ -23,7 +23,6 @@ from excise.attacks.probe import Probe
 from excise.attacks.revam import RevamSettings, steering_policy
 from excise.attacks.victim import Victim
 from excise.models import Conditioning, Model
-from excise.models.guidance import guided, sampling_scale
 
 
 def attack(victim: Victim, settings: RevamSettings) -> None:
@@ -61,7 +60,7 @@ def sample(
     victim: Victim, cases: Sequence[Case], starts: Tensor, actions: Tensor, steps: Sequence[Step], settings: RevamSettings
 ) -> Tensor:
     """Finished latents, (cases, c, h, w), with the prediction steered at the first steps; actions (cases, steered steps, 2)."""
-    model, scale = victim.model, sampling_scale(victim.model.sampler.guidance_scale)
+    model, scale = victim.model, victim.model.guidance(victim.model.sampler.guidance_scale)
     empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
     rho, phi = steering_policy.bounded(actions, settings.largest_rho)
     finished = []
@@ -73,7 +72,7 @@ def sample(
             if step.index < actions.shape[1]:
                 towards = with_ - without if settings.direction == "guidance" else _random(victim, with_, step)
                 with_ = steering_policy.steer(with_, towards, rho[part, step.index], phi[part, step.index])
-            z = ddim.move(model, guided(without, with_, scale), z, step)
+            z = ddim.move(model, model.guided(without, with_, scale), z, step)
         finished.append(z)
     return torch.cat(finished)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from excise.concepts import Concept
-from excise.edits import WeightEdit
+from excise.edits import Delta, WeightEdit
 from excise.erasure.closed_form import TextMap
 from excise.erasure.joint_solve import Ledger
 from excise.erasure.run import Run
-from excise.erasure.subspaces import select
-from excise.erasure.token_rows import TokenRows
+from excise.erasure.text_rows import TextRows
 from excise.erasure.wording import preserved, worded
 from excise.methods.cure import CureSettings
 from excise.models import Model
@@ -31,18 +30,33 @@ def erase(model: Model, concepts: Sequence[Concept], settings: CureSettings, run
     retain = _retained(model, ledger.concepts, [entry.settings for entry in ledger.entries])
     groups = [ledger.concepts] if joint else [[concept] for concept in ledger.concepts]
     forget = [[pair.prompt for c in group for pair in worded(c, settings.wording, None)] for group in groups]
-    bank = TokenRows.of(model, [*retain, *(prompt for group in forget for prompt in group)])
+    deltas: dict[str, Delta] = {}
+    measured: dict[str, float | None] = {}
+    for way, bank in TextRows.by_way(model, [*retain, *(prompt for group in forget for prompt in group)]).items():
+        total = _solved(bank, forget, retain, settings)
+        deltas |= total.deltas(ledger.weights(model, model.entrances_of(way)))
+        measured |= {
+            name if way == "tokens" else f"{name}_{way}": kept for name, kept in _kept(bank, total, forget, retain, settings)
+        }
+    return ledger.finish(model, deltas, run).with_measurements(measured)
 
-    total = TextMap.identity(bank.embeddings.shape[2])
-    kept = {}
+
+def _solved(bank: TextRows, forget: Sequence[Sequence[str]], retain: Sequence[str], settings: CureSettings) -> TextMap:
+    """The map of one way in: of every group of prompts to forget one eraser, one after the other."""
+    total = TextMap.identity(bank.width)
     for group in forget:
         rows, rest = (_rows(bank, prompts, settings.tokens) for prompts in (group, retain))
         total = total.then(eraser(*centred(rows, rest, settings.centre), settings.alpha))
+    return total
+
+
+def _kept(
+    bank: TextRows, total: TextMap, forget: Sequence[Sequence[str]], retain: Sequence[str], settings: CureSettings
+) -> Iterator[tuple[str, float | None]]:
+    """The share of their length that the rows to forget and those to retain keep."""
     for name, prompts in (("forget", [prompt for group in forget for prompt in group]), ("retain", retain)):
         rows = _rows(bank, prompts, settings.tokens)
-        kept[f"kept_{name}"] = float(total.apply(rows).norm() / rows.norm()) if len(rows) else None
-    weights = ledger.weights(model, select(model, "kv"))
-    return ledger.finish(model, total.deltas(weights), run).with_measurements(kept)
+        yield f"kept_{name}", float(total.apply(rows).norm() / rows.norm()) if len(rows) else None
 
 
 def expansion(energy: Tensor, alpha: float) -> Tensor:
@@ -95,7 +109,7 @@ def _retained(model: Model, concepts: Sequence[Concept], settings: Sequence[Cure
     return list(dict.fromkeys([*listed, *masked, ""]))
 
 
-def _rows(bank: TokenRows, prompts: Sequence[str], tokens: str) -> Tensor:
+def _rows(bank: TextRows, prompts: Sequence[str], tokens: str) -> Tensor:
     """The chosen rows of several prompts, (n, in)."""
 
     parts = [bank.stacked([])]

@@ -17,13 +17,13 @@ from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.prompt_settings import Wording
 from excise.erasure.run import Run
 from excise.erasure.states import States, from_noise
-from excise.erasure.token_rows import TokenRows
+from excise.erasure.text_rows import TextRows
 from excise.erasure.trainable import Trainable
 from excise.erasure.training import train
 from excise.erasure.wording import worded
 from excise.methods.mim import MimSettings, metric
 from excise.models import Conditioning, Model
-from excise.models.guidance import guided, sampling_scale
+from excise.models.entrances import Way
 
 LEVELS = 100
 """Noise levels of a picture at which target=exclude weighs the evidence that it shows the concept (docs/mim.md has how far fewer are off)."""
@@ -40,15 +40,16 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         model, concepts, run.counterexamples
     )
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
-    felt = metric.moment(model, bank, concepts, settings.metric, run.generator(2))
+    felt = metric.moments(model, bank, concepts, settings.metric, run.generator(2))
     names = subspaces.select(model, settings.parameters)
     descent = None
-    if felt is not None:
-        text = set(subspaces.select(model, "kv"))
-        inverse = metric.inverse(felt, settings.ridge).to(model.device, torch.promote_types(model.dtype, torch.float32))
-        descent = partial(metric.Steepest, inverse=inverse, reads_text=[name in text for name in names])
+    if felt:
+        wide = torch.promote_types(model.dtype, torch.float32)
+        inverse = {way: metric.inverse(own, settings.ridge).to(model.device, wide) for way, own in felt.items()}
+        read_by = {entrance.weight: inverse[entrance.reads] for entrance in model.entrances}
+        descent = partial(metric.Steepest, inverses=[read_by.get(name) for name in names])
     with Trainable(model, names) as trainable:
-        if felt is not None and settings.start == "solved":
+        if felt and settings.start == "solved":
             _begin(model, concepts, bank, trainable, felt, settings)
         train(
             trainable,
@@ -62,44 +63,59 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
 
 
 def _begin(
-    model: Model, concepts: Sequence[Concept], bank: PromptBank, trainable: Trainable, felt: Tensor, settings: MimSettings
+    model: Model,
+    concepts: Sequence[Concept],
+    bank: PromptBank,
+    trainable: Trainable,
+    felt: dict[Way, Tensor],
+    settings: MimSettings,
 ) -> None:
     """Put keys and values where the concepts' names, and counterexamples, give what their target prompt gives, in least squares.
 
     UCE's solve (arXiv 2308.14761), with the metric in the place of concepts to preserve.
     """
 
-    groups = [*_names(model, concepts, settings), *_counterexamples(bank, settings)]
+    named = list(_names(model, concepts, settings))
+    for way, own in felt.items():
+        groups = [*(pair[way] for pair in named), *_counterexamples(model, bank, way, settings)]
+        change = _redirected(groups, own, settings)
+        with torch.no_grad():
+            for name in set(model.entrances_of(way)) & trainable.parameters.keys():
+                weight = trainable.parameters[name][:, : len(change)]
+                weight.add_((weight.cpu().double() @ change).to(weight))
+
+
+def _redirected(groups: Sequence[tuple[Tensor, Tensor]], felt: Tensor, settings: MimSettings) -> Tensor:
+    """The change D (width, width) of one way in: its weights become W (I + D); groups are rows and what they should give."""
     rows, guides = (torch.cat([part.cpu().double() for part in side]) for side in zip(*groups, strict=True))
     strength = torch.cat([rows.new_full((len(own),), 1 / len(own)) for own, _ in groups])  # each group as if it were alone
     others = metric.root(felt)
     held = rows.new_full((len(others),), settings.hold)
     ridge = settings.ridge * float(felt.diagonal().mean())
-    change = closed_form.redirect(rows, guides, strength, others, held, ridge).change()
-    with torch.no_grad():
-        for name in subspaces.select(model, "kv"):
-            weight = trainable.parameters[name]
-            weight.add_((weight.cpu().double() @ change).to(weight))
+    return closed_form.redirect(rows, guides, strength, others, held, ridge).change()
 
 
-def _names(model: Model, concepts: Sequence[Concept], settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
+def _names(model: Model, concepts: Sequence[Concept], settings: MimSettings) -> Iterator[dict[Way, tuple[Tensor, Tensor]]]:
     """Of each concept the rows of its names, from the last word on, and those of the same prompts without it, (n, width) float64."""
-
     wording: Wording = "name" if settings.phrasings == "plain" else "phrases"
     for concept in apart(concepts):
         pairs = worded(concept, wording, "" if settings.target == "null" else None)
-        encoded = TokenRows.of(model, [text for pair in pairs for text in (pair.prompt, pair.masked)])
-        found = [encoded.paired(pair.prompt, pair.masked, "aligned") for pair in pairs]
-        rows, guides = (torch.cat(side) for side in zip(*found, strict=True))
-        yield rows, guides
+        encoded = TextRows.by_way(model, [text for pair in pairs for text in (pair.prompt, pair.masked)])
+        found = {}
+        for way, bank in encoded.items():
+            sides = zip(*(bank.paired(pair.prompt, pair.masked, "aligned") for pair in pairs), strict=True)
+            rows, guides = (torch.cat(side) for side in sides)
+            found[way] = rows, guides
+        yield found
 
 
-def _counterexamples(bank: PromptBank, settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
+def _counterexamples(model: Model, bank: PromptBank, way: Way, settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
     """Of the counterexamples of each concept all rows, and those of what they are to be taken for, (n, width)."""
     rest = bank.empty.expand(len(bank.masked)) if settings.target == "null" else bank.masked
-    owner, told, masked = (part[len(bank.pairs) :] for part in (bank.owner, bank.conditioned.tokens, rest.tokens))
+    found = slice(len(bank.pairs), None)
+    owner, told, masked = bank.owner[found], bank.conditioned[found], rest[found]
     for index in owner.unique():
-        yield told[owner == index].flatten(0, 1), masked[owner == index].flatten(0, 1)
+        yield model.read(told[owner == index], way), model.read(masked[owner == index], way)
 
 
 def _round(
@@ -154,7 +170,7 @@ def _targets(
     else:
         answer = _ask(model, states, bank.empty if settings.target == "null" else bank.masked)
     if settings.space == "guided":
-        answer = guided(_ask(model, states, bank.empty), answer, sampling_scale(settings.guidance_scale))
+        answer = model.guided(_ask(model, states, bank.empty), answer, model.guidance(settings.guidance_scale))
     return answer
 
 
@@ -174,7 +190,7 @@ def _student(model: Model, bank: PromptBank, states: States, rows: Tensor, setti
     answer = model.predict(x, t, bank.conditioned[states.row[rows]])
     if settings.space == "guided":
         empty = model.predict(x, t, bank.empty.expand(len(rows)))
-        answer = guided(empty, answer, sampling_scale(settings.guidance_scale))
+        answer = model.guided(empty, answer, model.guidance(settings.guidance_scale))
     return answer
 
 

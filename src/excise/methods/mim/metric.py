@@ -19,12 +19,15 @@ from excise.concepts import Concept, apart
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import PROMPTS, declared_words, random_prompts, random_strings, words_of
 from excise.models import Conditioning, Model
+from excise.models.entrances import Way
 
 Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
 
 
-def moment(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> Tensor | None:
-    """S = E[c c^T] of text rows, (width, width) float64 on the CPU (not every device has float64); None for "none".
+def moments(
+    model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator
+) -> dict[Way, Tensor]:
+    """S = E[c c^T] of the text rows of every way in, (width, width) float64 on the CPU (not every device has float64); {} for "none".
 
     in_place    rows of the concepts' own prompts with random words of the tokenizer in their place: no picture, no prediction
     vocabulary  rows of strings of random words
@@ -32,10 +35,11 @@ def moment(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Me
     rest        rows of the bank's own prompts without the words to erase
     """
     if kind == "none":
-        return None
+        return {}
     others = _others(model, bank, concepts, kind, generator)
-    rows = Conditioning.join([bank.empty, others]).tokens.flatten(0, 1).cpu().double()
-    return rows.T @ rows / len(rows)
+    together = Conditioning.join([bank.empty, others])
+    rows = {way: model.read(together, way).cpu().double() for way in model.ways}
+    return {way: found.T @ found / len(found) for way, found in rows.items()}
 
 
 def inverse(felt: Tensor, ridge: float) -> Tensor:
@@ -69,14 +73,13 @@ class Steepest(torch.optim.Optimizer):
     """Momentum along the steepest descent in a metric; every tensor's step has root mean square `lr`, on average.
 
     One second moment for a tensor, where Adam has one for every number of it: a step stays a mixture of the gradients.
-    inverse     S^-1 (width, width)
-    reads_text  of each parameter, whether it is (out, width) and reads text rows; the others have no metric of their own
+    inverses  of each parameter (out, width or more) that reads text rows S^-1 (width, width); None: it has no metric of its own.
+              Columns beyond the text's width stay as they are
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, inverse: Tensor, reads_text: Sequence[bool]) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, inverses: Sequence[Tensor | None]) -> None:
         super().__init__(parameters, {"lr": lr, "betas": (0.9, 0.99)})
-        self.inverse = inverse
-        self.text = {parameter for parameter, reads in zip(parameters, reads_text, strict=True) if reads}
+        self.inverses = dict(zip(parameters, inverses, strict=True))
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -88,9 +91,11 @@ class Steepest(torch.optim.Optimizer):
     def _move(self, parameter: nn.Parameter, lr: float, first: float, second: float) -> None:
         assert parameter.grad is not None
         gradient = parameter.grad
-        if parameter in self.text:
+        inverse = self.inverses[parameter]
+        if inverse is not None:
+            width = len(inverse)
             with torch.autocast(gradient.device.type, enabled=False):
-                gradient = gradient @ self.inverse
+                gradient = nn.functional.pad(gradient[:, :width] @ inverse, (0, gradient.shape[1] - width))
         state: dict[str, Any] = self.state[parameter]
         if not state:
             scalar = gradient.new_zeros((), dtype=torch.float32)

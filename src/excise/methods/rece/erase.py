@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from excise.concepts import Concept
-from excise.edits import WeightEdit
+from excise.concepts import Concept, PromptPair
+from excise.edits import Delta, WeightEdit
 from excise.erasure import closed_form
 from excise.erasure.closed_form import TextMap
 from excise.erasure.joint_solve import Ledger
 from excise.erasure.run import Run
-from excise.erasure.subspaces import select
-from excise.erasure.token_rows import TokenRows
+from excise.erasure.text_rows import TextRows
 from excise.erasure.wording import preserved, worded
 from excise.methods.rece import ReceSettings
 from excise.models import Model
@@ -27,11 +26,22 @@ def erase(model: Model, concepts: Sequence[Concept], settings: ReceSettings, run
     """
 
     ledger = Ledger.of(model, "rece", concepts, settings, same=[k for k in ReceSettings.model_fields if k != "preserve"])
-    weights = ledger.weights(model, select(model, "kv"))
     held = preserved(model, ledger.concepts, [entry.settings.preserve for entry in ledger.entries])
     pairs = [pair for concept in ledger.concepts for pair in worded(concept, settings.wording, settings.guide)]
     prompts = [text for pair in pairs for text in (pair.prompt, pair.masked)]
-    bank = TokenRows.of(model, ["", *held, *prompts], [phrase for c in ledger.concepts for phrase in c.phrases])
+    phrases = [phrase for concept in ledger.concepts for phrase in concept.phrases]
+    deltas: dict[str, Delta] = {}
+    for way, bank in TextRows.by_way(model, ["", *held, *prompts], phrases).items():
+        weights = ledger.weights(model, model.entrances_of(way))
+        deltas |= _solved(bank, ledger, held, pairs, weights).deltas(weights)
+    return ledger.finish(model, deltas, run)
+
+
+def _solved(
+    bank: TextRows, ledger: Ledger[ReceSettings], held: Sequence[str], pairs: Sequence[PromptPair], weights: dict[str, Tensor]
+) -> TextMap:
+    """The map of one way in; `held` are the prompts to preserve, `pairs` those to edit with their guides."""
+    settings = ledger.settings
     keep = bank.stacked([*held, *[""] * (len(ledger.concepts) if settings.keep_empty == "per-concept" else 1)])
 
     start = closed_form.TextMap.identity(keep.shape[1])
@@ -45,7 +55,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: ReceSettings, run
             base_keep, torch.full((len(base_keep),), settings.base_preserve_weight, dtype=torch.float64), settings.base_ridge,
         )  # fmt: skip
     rows, guides = (torch.cat(c) for c in zip(*(bank.paired(p.prompt, p.masked, settings.tokens) for p in pairs), strict=True))
-    return ledger.finish(model, regenerated_away(weights, start, rows, guides, keep, settings).deltas(weights), run)
+    return regenerated_away(weights, start, rows, guides, keep, settings)
 
 
 def regenerated_away(
@@ -64,7 +74,7 @@ def regenerated_away(
     keep_strength = torch.full((len(keep),), settings.preserve_weight, dtype=torch.float64)
     total = start
     if settings.rounds:
-        cross = start.pull(closed_form.gram(weights))  # sum W^T W0
+        cross = start.pull(closed_form.gram(weights, rows.shape[1]))  # sum W^T W0
         own = start.pull(cross.T)  # sum W^T W
     for _ in range(settings.rounds):
         found = regenerate(own, cross, rows, settings.regeneration_ridge)

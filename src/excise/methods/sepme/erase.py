@@ -74,7 +74,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
         groups = [targets] if settings.variant == "joint" else [[target] for target in targets]
         parts: dict[str, Any] = {}
         for number, group in enumerate(groups):
-            with Shifts(model, select(model, "kv"), {t.label: bases[t.label] for t in group}, settings.beta) as shifts:
+            with Shifts(model, model.entrances_of("tokens"), {t.label: bases[t.label] for t in group}, settings.beta) as shifts:
                 _train(model, group, shifts, settings, _part(run, number, len(groups)), shifts.changes)
                 parts |= shifts.parts()
         edit = WeightEdit.of_parts(parts, manifest(model, "sepme", concepts, settings, run))

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from excise.concepts import Concept
 from excise.edits import WeightEdit
 from excise.erasure.run import Run
-from excise.erasure.token_rows import Alignment, TokenRows
+from excise.erasure.text_rows import Alignment, TextRows
 from excise.methods.uce import UceSettings
 from excise.models import Model
 
@@ -59,7 +59,7 @@ def balance(
 
 
 def pushed(
-    bank: TokenRows, prompt: str, attributes: Sequence[str], pushes: Sequence[float], alignment: Alignment
+    bank: TextRows, prompt: str, attributes: Sequence[str], pushes: Sequence[float], alignment: Alignment
 ) -> tuple[Tensor, Tensor]:
     """Rows of a prompt, and the rows whose outputs they should have: own row + sum of push times attribute's row."""
     alignment = "last" if alignment == "last" else "aligned"

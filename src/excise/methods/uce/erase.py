@@ -12,8 +12,7 @@ from excise.edits import Delta, WeightEdit
 from excise.erasure import closed_form
 from excise.erasure.joint_solve import Ledger, LedgerEntry
 from excise.erasure.run import Run
-from excise.erasure.subspaces import select
-from excise.erasure.token_rows import TokenRows
+from excise.erasure.text_rows import TextRows
 from excise.erasure.wording import expanded, preserved, worded
 from excise.methods.uce import UceSettings
 from excise.methods.uce.balance import balance, pushed
@@ -28,7 +27,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: UceSettings, run:
 
     def solve(settings: UceSettings) -> WeightEdit:
         ledger = Ledger.of(model, "uce", concepts, settings, same=_SHARED)
-        return ledger.finish(model, _deltas(model, ledger, ledger.weights(model, select(model, "kv"))), run)
+        return ledger.finish(model, _deltas(model, ledger), run)
 
     if settings.pushes is not None and (not settings.attributes or len(settings.pushes) != len(concepts)):
         raise ValueError(f"pushes need attributes, and a row for each of the {len(concepts)} concepts")
@@ -37,13 +36,20 @@ def erase(model: Model, concepts: Sequence[Concept], settings: UceSettings, run:
     return solve(settings)
 
 
-def _deltas(model: Model, ledger: Ledger[UceSettings], weights: dict[str, Tensor]) -> dict[str, Delta]:
-
-    settings = ledger.settings
+def _deltas(model: Model, ledger: Ledger[UceSettings]) -> dict[str, Delta]:
+    """The change of all weights through which words enter."""
     held = preserved(model, ledger.concepts, [entry.settings.preserve for entry in ledger.entries])
     named = [text for entry in ledger.entries for text in _prompts(entry)]
-    bank = TokenRows.of(model, ["", *held, *named], [phrase for concept in ledger.concepts for phrase in concept.phrases])
+    phrases = [phrase for concept in ledger.concepts for phrase in concept.phrases]
+    found: dict[str, Delta] = {}
+    for way, bank in TextRows.by_way(model, ["", *held, *named], phrases).items():
+        found |= _solved(bank, ledger, held, ledger.weights(model, model.entrances_of(way)))
+    return found
 
+
+def _solved(bank: TextRows, ledger: Ledger[UceSettings], held: Sequence[str], weights: dict[str, Tensor]) -> dict[str, Delta]:
+    """The change of the weights of one way in; `held` are the prompts to preserve."""
+    settings = ledger.settings
     edited = [part for entry in ledger.entries for part in _edited(bank, entry)]
     rows, guides, strength = (torch.cat(column) for column in zip(*edited, strict=True))
     keep = bank.stacked(held, last=settings.tokens == "last")
@@ -71,7 +77,7 @@ def _prompts(entry: LedgerEntry[UceSettings]) -> list[str]:
     return [text for pair in pairs for text in (pair.prompt, pair.masked)] + list(entry.settings.attributes)
 
 
-def _edited(bank: TokenRows, entry: LedgerEntry[UceSettings]) -> list[tuple[Tensor, Tensor, Tensor]]:
+def _edited(bank: TextRows, entry: LedgerEntry[UceSettings]) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Rows, guide rows and strengths of every prompt to edit."""
 
     settings, parts = entry.settings, []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from excise.models.conditioning import Conditioning
 from excise.models.context import left_out, room
-from excise.models.entrances import Entrance
+from excise.models.entrances import Entrance, Segment
 from excise.models.model import Model
 from excise.models.wrappers import own_layers, own_parameters
 
@@ -62,6 +62,10 @@ class StableDiffusion(Model):
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
         tokenizer = self.tokenizer
         return tokenizer(list(prompts), truncation=True, max_length=tokenizer.model_max_length).input_ids
+
+    def segments(self, prompts: Sequence[str]) -> list[tuple[Segment, ...]]:
+        stop = self.tokenizer.model_max_length
+        return [(Segment(0, 1, tuple(ids[1:-1]), stop),) for ids in self.token_ids(prompts)]
 
     @property
     def room(self) -> int:
