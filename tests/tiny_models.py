@@ -1,4 +1,4 @@
-"""Real but tiny pipelines, built offline in a blink: Stable Diffusion 1.x and 2.x, and a canvas with a catalog and a judge."""
+"""Real but tiny pipelines, built offline in a blink: one of every family, and a canvas with a catalog and a judge."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from excise.evaluation.classifier import Classifier
 
@@ -57,19 +64,32 @@ def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=77)
 
 
+def clip(kind: Any, words: CLIPTokenizer, width: int, seed: int = 0) -> Any:
+    """A CLIP text encoder with random weights, always the same ones."""
+    torch.manual_seed(seed)
+    config = CLIPTextConfig(
+        vocab_size=len(words), hidden_size=width, intermediate_size=37, num_attention_heads=4, num_hidden_layers=2,
+        max_position_embeddings=77, projection_dim=width, bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id,
+    )  # fmt: skip
+    return kind(config).eval()
+
+
+def autoencoder(channels: int = 4, **config: Any) -> AutoencoderKL:
+    """An autoencoder with random weights, always the same ones."""
+    torch.manual_seed(2)
+    return AutoencoderKL(
+        block_out_channels=[8, 8], down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
+        latent_channels=channels, norm_num_groups=4, sample_size=SIZE, **config,
+    ).eval()  # fmt: skip
+
+
 def pipeline(
     width: int = 32, prediction: str = "epsilon", linear: bool = False, scheduler: Any = None
 ) -> StableDiffusionPipeline:
     """A tiny Stable Diffusion pipeline with random weights, always the same ones."""
     words = tokenizer()
-    torch.manual_seed(0)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(words), hidden_size=width, intermediate_size=37, num_attention_heads=4, num_hidden_layers=2,
-            max_position_embeddings=77, projection_dim=width, bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id,
-        )
-    )  # fmt: skip
+    text_encoder = clip(CLIPTextModel, words, width)
     torch.manual_seed(1)
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
@@ -80,19 +100,45 @@ def pipeline(
         for name, weight in unet.named_parameters():
             if name.endswith(("attn2.to_v.weight", "attn2.to_out.0.weight")):
                 weight *= 3
-    torch.manual_seed(2)
-    vae = AutoencoderKL(
-        block_out_channels=[8, 8], down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
-        latent_channels=4, norm_num_groups=4, sample_size=SIZE,
-    )  # fmt: skip
     scheduler = scheduler or DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
         steps_offset=1, prediction_type=prediction,
     )  # fmt: skip
     return StableDiffusionPipeline(
-        vae=vae.eval(), text_encoder=text_encoder.eval(), tokenizer=words, unet=unet.eval(), scheduler=scheduler,
+        vae=autoencoder(), text_encoder=text_encoder, tokenizer=words, unet=unet.eval(), scheduler=scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
+
+
+def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
+    """A tiny Stable Diffusion XL pipeline: two text encoders of different widths, pooled text."""
+    words, other = tokenizer(), tokenizer()
+    other.pad_token = "!"
+    torch.manual_seed(1)
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32 + 24, attention_head_dim=2, use_linear_projection=True, addition_embed_type="text_time",
+        addition_time_embed_dim=8, projection_class_embeddings_input_dim=24 + 6 * 8,
+    )  # fmt: skip
+    with torch.no_grad():
+        for name, weight in unet.named_parameters():
+            if name.endswith(("attn2.to_v.weight", "attn2.to_out.0.weight")):
+                weight *= 3
+    scheduler = scheduler or EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1
+    )
+    return StableDiffusionXLPipeline(
+        vae=autoencoder(), text_encoder=clip(CLIPTextModel, words, 32), tokenizer=words,
+        text_encoder_2=clip(CLIPTextModelWithProjection, other, 24, seed=4), tokenizer_2=other, unet=unet.eval(),
+        scheduler=scheduler, add_watermarker=False,
+    )  # fmt: skip
+
+
+def save_sdxl(folder: Path) -> Path:
+    """Stable Diffusion XL."""
+    sdxl().save_pretrained(folder)
+    return folder
 
 
 def save_sd1(folder: Path) -> Path:

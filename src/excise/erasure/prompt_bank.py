@@ -24,7 +24,7 @@ class PromptBank:
     owner       (rows,) int64, index of the concept a row belongs to; n more for counterexamples of it, where there are n concepts
     conditioned one prompt a row, with the concept
     masked      the same without
-    empty       the empty prompt alone
+    empty       no prompt: what the model is told in the place of an empty one
     """
 
     pairs: tuple[PromptPair, ...]
@@ -64,7 +64,7 @@ class PromptBank:
             owner,
             encoded[[rows[pair.prompt] for pair in pairs]],
             encoded[[rows[pair.masked] for pair in pairs]],
-            encoded[[0]],
+            model.blank(encoded[[0]]),
         )
 
     def with_counterexamples(

@@ -12,16 +12,28 @@ from excise.digests import digest_tensors, digest_values
 from excise.models.wrappers import own_parameters, unwrapped
 from excise.versions import versions
 
+DENOISERS = ("unet", "transformer")
+"""What pipelines call the network that is asked at every step."""
+
+ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+"""What they call those that read prompts."""
+
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def components(model: Any) -> dict[str, nn.Module]:
-    """The networks that edits may change, by prefix: of a `Model`, or of a plain diffusers pipeline; out of what was wrapped around them."""
+    """The networks that edits may change, by prefix: of a `Model`, or of a plain diffusers pipeline; out of what was wrapped around them.
+
+    The denoiser comes first, and CLIP's text encoders follow: language models that a family reads prompts with are never changed.
+    """
     pipeline = getattr(model, "pipeline", model)
-    found = {name: getattr(pipeline, name, None) for name in ("unet", "text_encoder")}
-    if not isinstance(found["unet"], nn.Module):
-        raise TypeError(f"expected an excise Model or a diffusers pipeline with a U-Net, got {type(model).__name__}")
-    return {name: unwrapped(module) for name, module in found.items() if isinstance(module, nn.Module)}
+    found = {name: unwrapped(part) for name in DENOISERS if isinstance(part := getattr(pipeline, name, None), nn.Module)}
+    if len(found) != 1:
+        raise TypeError(
+            f"expected an excise Model or a diffusers pipeline with a U-Net or a transformer, got {type(model).__name__}"
+        )
+    encoders = {name: unwrapped(part) for name in ENCODERS if isinstance(part := getattr(pipeline, name, None), nn.Module)}
+    return found | {name: encoder for name, encoder in encoders.items() if type(encoder).__name__.startswith("CLIPText")}
 
 
 def denoiser_of(model: Any) -> str:
@@ -31,9 +43,11 @@ def denoiser_of(model: Any) -> str:
 
 def check_recognisable(model: Any) -> None:
     """Raise ValueError for a pipeline without the text encoder that it was made with."""
-    if "text_encoder" not in components(model):
+    pipeline = getattr(model, "pipeline", model)
+    missing = [name for name in ENCODERS[:2] if getattr(pipeline, name, model) is None]
+    if missing:
         raise ValueError(
-            "this pipeline has no text_encoder, so nothing shows which model it is; put the edit on before you take the text encoder out"
+            f"this pipeline has no {missing[0]}, so nothing shows which model it is; put the edit on before you take the text encoder out"
         )
 
 
@@ -105,13 +119,21 @@ def short(fingerprint: Mapping[str, str]) -> str:
 def surroundings(model: Any) -> dict[str, str]:
     """What decides the pictures of a Model or pipeline beside the weights that edits may change, each by its SHA-256."""
     pipeline = getattr(model, "pipeline", model)
-    networks, words = (pipeline.unet, pipeline.text_encoder, pipeline.vae), pipeline.tokenizer
+    own, networks = components(model), [getattr(pipeline, name, None) for name in (*DENOISERS, *ENCODERS, "vae")]
+    tokenizers = [words for number in ("", "_2", "_3") if (words := getattr(pipeline, f"tokenizer{number}", None)) is not None]
     values = {
         "scheduler": [type(pipeline.scheduler).__name__, config(pipeline.scheduler)],
-        "configs": [config(network) for network in networks],
-        "tokenizer": [words.get_vocab(), words.special_tokens_map, words.model_max_length],
+        "configs": [config(network) for network in networks if network is not None],
+        "tokenizer": [
+            part for words in tokenizers for part in (words.get_vocab(), words.special_tokens_map, words.model_max_length)
+        ],
     }
     digests = {name: digest_values(value) for name, value in values.items()}
+    digests |= {
+        name: digest_tensors(encoder.state_dict())
+        for name in ENCODERS
+        if name not in own and (encoder := getattr(pipeline, name, None)) is not None
+    }
     return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests}
 
 

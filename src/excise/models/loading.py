@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from excise.files import check_shards
 from excise.models.families import Family, family_of
 from excise.models.model import Model
 from excise.models.names import describe, resolve
-from excise.models.sampling import Sampler
 from excise.models.single_file import load_checkpoint
 
 
@@ -60,7 +60,7 @@ def load(
         pipeline.to(picked),
         name=description.name,
         catalog=description.catalog,
-        sampler=Sampler(**{"size": kind.own_size(pipeline), **description.sampler}),
+        sampler=replace(kind.own_sampler(pipeline), **description.sampler),
         folder=where if isinstance(where, Path) and where.is_dir() else None,
         classifier=description.classifier,
         mixed=mixed,

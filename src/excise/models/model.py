@@ -93,7 +93,7 @@ class Model(Sampled):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (b, c, h, w) to pictures (b, 3, size, size), float32 in 0–1 on the CPU."""
         vae = self.pipeline.vae
-        parts = [vae.decode(chunk.to(vae.dtype) / vae.config.scaling_factor).sample for chunk in latents.split(self.batch(64))]
+        parts = [vae.decode(self.unscaled(chunk.to(vae.dtype))).sample for chunk in latents.split(self.batch(64))]
         return (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1).cpu()
 
     @torch.no_grad()
@@ -101,7 +101,20 @@ class Model(Sampled):
         """Pictures (n, 3, size, size) in 0–1 to scaled latents (posterior mean), in the model's dtype."""
         vae = self.pipeline.vae
         parts = [
-            vae.encode((chunk * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+            self.scaled(vae.encode((chunk * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mean)
             for chunk in pictures.split(batch or self.batch(64))
         ]
         return torch.cat(parts).to(self.device, self.dtype)
+
+    def scaled(self, own: Tensor) -> Tensor:
+        """Latents (b, c, h, w) as the denoiser takes them, from the autoencoder's own: about mean 0 and deviation 1."""
+        config = self.pipeline.vae.config
+        if getattr(config, "shift_factor", None) is not None:
+            own = own - config.shift_factor
+        return own * config.scaling_factor
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """The autoencoder's own latents (b, c, h, w) from those that the denoiser takes."""
+        config = self.pipeline.vae.config
+        own = latents / config.scaling_factor
+        return own if getattr(config, "shift_factor", None) is None else own + config.shift_factor

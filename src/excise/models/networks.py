@@ -92,6 +92,14 @@ class Networks(ABC):
         tokens = conditioning.tokens.flatten(0, 1)
         return tokens if conditioning.mask is None else tokens[conditioning.mask.flatten().bool()]
 
+    def blank(self, empty: Conditioning) -> Conditioning:
+        """What the denoiser is told where there is no prompt, from what `encode` makes of the empty one."""
+        return empty
+
+    def unconditional(self) -> Conditioning:
+        """What guidance leads away from, one row."""
+        return self.blank(self.encode([""]))
+
     def guidance(self, told: float) -> float:
         """The scale of classifier-free guidance that the sampler works with when it is told a scale; 1 is a single pass, no guidance."""
         return sampling_scale(told)

@@ -67,12 +67,12 @@ class Sampled(Networks):
 
     def __init__(self, pipeline: Any, *, sampler: Sampler | None = None, mixed: bool = False) -> None:
         super().__init__(pipeline, mixed=mixed)
-        self.sampler = sampler or Sampler(size=self.own_size(pipeline))
+        self.sampler = sampler or self.own_sampler(pipeline)
 
     @staticmethod
     @abstractmethod
-    def own_size(pipeline: Any) -> int:
-        """Edge in pixels of the pictures that a pipeline's networks were made for."""
+    def own_sampler(pipeline: Any) -> Sampler:
+        """How pictures are made with a pipeline that says nothing else: as its authors do."""
 
     @property
     def grain(self) -> int:
@@ -126,7 +126,7 @@ class Sampled(Networks):
         steps          of the sampler; default the model's
         guidance_scale default the model's; what is off is the family's (`Networks.guidance`)
         signed         take the scale at its word, also below 1: 0 is the empty prompt, less leads away from the prompt
-        unconditional  what guidance leads away from, 1 prompt or b; default the empty prompt
+        unconditional  what guidance leads away from, 1 prompt or b; default `blank`
         eta            noise of samplers that have it as a number (DDIM): 0 none, 1 as much as DDPM
         skip           number of steps to leave out (image to image)
         size           (height, width) of the pictures in pixels; default the sampler's
@@ -142,7 +142,7 @@ class Sampled(Networks):
         b = len(latents)
         twice = scale != 1.0
         if twice:
-            unconditional = self.encode([""]) if unconditional is None else unconditional
+            unconditional = self.unconditional() if unconditional is None else unconditional
             conditioning = Conditioning.join([unconditional.expand(b), conditioning])
         extra = self._step_options(scheduler, self.step_noise(seeds), eta)
         if skip == 0:

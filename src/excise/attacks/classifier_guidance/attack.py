@@ -41,7 +41,7 @@ def attack(victim: Victim, settings: ClassifierSettings) -> None:
 def pulled(victim: Victim, cases: Sequence[Case], probe: Probe, scale: float, eta: float = 0.0) -> Tensor:
     """Finished latents of these cases, (cases, c, h, w)."""
     model = victim.model
-    empty, asked, finished = model.encode([""]), encode(model, [case.asked for case in cases]), []
+    empty, asked, finished = model.unconditional(), encode(model, [case.asked for case in cases]), []
     for part in batches(model, len(cases)):
         z = model.start_noise([case.seed for case in cases[part]])
         for step in ddim.grid(model):

@@ -38,7 +38,7 @@ def begun(victim: Victim, cases: Sequence[Case], steps: Sequence[Step], handover
     """The base model's latents at every handover, (cases, c, h, w)."""
     z, done, states = victim.model.start_noise([case.seed for case in cases]), 0, {}
     with victim.original.acting():
-        empty, wanted = victim.model.encode([""]), encode(victim.model, [case.wanted for case in cases])
+        empty, wanted = victim.model.unconditional(), encode(victim.model, [case.wanted for case in cases])
         for handover in handovers:
             z, done = _continued(victim.model, z, steps[done:handover], empty, wanted), handover
             states[handover] = z
@@ -47,7 +47,7 @@ def begun(victim: Victim, cases: Sequence[Case], steps: Sequence[Step], handover
 
 def finished(victim: Victim, cases: Sequence[Case], z: Tensor, steps: Sequence[Step]) -> Tensor:
     """Finished latents, (cases, c, h, w): the model under attack goes the rest of the way, with its own prompt."""
-    empty, asked = victim.model.encode([""]), encode(victim.model, [case.asked for case in cases])
+    empty, asked = victim.model.unconditional(), encode(victim.model, [case.asked for case in cases])
     return _continued(victim.model, z, steps, empty, asked)
 
 

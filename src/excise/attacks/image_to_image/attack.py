@@ -16,7 +16,7 @@ from excise.attacks.victim import Victim
 def attack(victim: Victim, settings: ImageSettings) -> None:
     """Start from the base model's picture of the same prompt with the concept's words, at the same seed."""
     model, steps = victim.model, ddim.grid(victim.model)
-    empty = model.encode([""])
+    empty = model.unconditional()
     counts = [max(1, round(strength * len(steps))) for strength in settings.strengths]
     costs = [2 * count for count in counts]
     for strength, count in victim.budget.tries(list(zip(settings.strengths, counts, strict=True)), costs):

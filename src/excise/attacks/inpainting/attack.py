@@ -43,7 +43,7 @@ def filled(victim: Victim, cases: Sequence[Case], hole: Tensor, number: int) -> 
         return torch.where(hole, z, ddim.noised(known, victim.draws.noise(cases, number, step.index), step.previous))
 
     model, starts = victim.model, victim.draws.noise(cases, number)
-    empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
+    empty, asked = model.unconditional(), encode(model, [case.asked for case in cases])
     return ddim.finish(model, starts, ddim.grid(model), empty, asked, change=put_back)
 
 

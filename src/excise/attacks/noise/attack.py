@@ -33,7 +33,7 @@ def noisy(victim: Victim, cases: Sequence[Case], eta: float, boost: float) -> Te
     """Finished latents of these cases, (cases, c, h, w)."""
     model = victim.model
     scale = model.guidance(model.sampler.guidance_scale)
-    empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
+    empty, asked = model.unconditional(), encode(model, [case.asked for case in cases])
     finished = []
     for part in batches(model, len(cases)):
         z = model.start_noise([case.seed for case in cases[part]])

@@ -61,7 +61,7 @@ def sample(
 ) -> Tensor:
     """Finished latents, (cases, c, h, w), with the prediction steered at the first steps; actions (cases, steered steps, 2)."""
     model, scale = victim.model, victim.model.guidance(victim.model.sampler.guidance_scale)
-    empty, asked = model.encode([""]), encode(model, [case.asked for case in cases])
+    empty, asked = model.unconditional(), encode(model, [case.asked for case in cases])
     rho, phi = steering_policy.bounded(actions, settings.largest_rho)
     finished = []
     for part in batches(model, len(cases)):

@@ -61,6 +61,12 @@ FAMILIES: tuple[Family, ...] = (
         offers=frozenset({"entrances", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
         files=True,
     ),
+    Family(
+        "Stable Diffusion XL",
+        pipeline="StableDiffusionXLPipeline",
+        home=("sdxl", "StableDiffusionXL"),
+        offers=frozenset({"entrances", "attention maps", "U-Net", "diffusion path"}),
+    ),
 )
 
 

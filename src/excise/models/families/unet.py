@@ -1,0 +1,143 @@
+"""What models with a U-Net have in common: pictures read text in cross-attention (`attn2`) alone (arXiv 2112.10752)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from excise.models.context import left_out, room
+from excise.models.entrances import Entrance, Segment
+from excise.models.model import Model
+from excise.models.sampling import Sampler
+from excise.models.wrappers import own_layers, own_parameters
+
+FEW = 4
+"""Steps of models that were distilled to a few (ours; their authors use 1 to 4 for Turbo and 2 to 8 for Lightning)."""
+
+
+class UNetModel(Model):
+    """Predicts noise or velocity at 0-999. Words enter at keys and values of every cross-attention."""
+
+    usual: ClassVar[Sampler]
+    """How its authors make pictures with models that were not distilled; the size is the pipeline's own."""
+
+    @classmethod
+    def own_sampler(cls, pipeline: Any) -> Sampler:
+        size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+        if distilled(pipeline.scheduler.config):
+            return Sampler(FEW, 0.0, size)
+        return Sampler(cls.usual.steps, cls.usual.guidance_scale, size)
+
+    @staticmethod
+    def check_words(pipeline: Any, model: object) -> None:
+        for number in ("", "_2"):
+            words, encoder = getattr(pipeline, f"tokenizer{number}", None), getattr(pipeline, f"text_encoder{number}", None)
+            if words is not None and encoder is not None:
+                check_clip(words, encoder, f"{model}: its tokenizer{number}")
+
+    def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        tokenizer = self.tokenizer
+        return tokenizer(list(prompts), truncation=True, max_length=tokenizer.model_max_length).input_ids
+
+    def segments(self, prompts: Sequence[str]) -> list[tuple[Segment, ...]]:
+        stop = self.tokenizer.model_max_length
+        return [(Segment(0, 1, tuple(ids[1:-1]), stop),) for ids in self.token_ids(prompts)]
+
+    @property
+    def room(self) -> int:
+        return room(self.tokenizer)
+
+    def left_out(self, prompts: Sequence[str]) -> dict[str, str]:
+        return left_out(self.tokenizer, prompts)
+
+    def words(self) -> list[str]:
+        tokens = (token.removesuffix("</w>") for token in self.tokenizer.get_vocab() if token.endswith("</w>"))
+        return sorted(token for token in tokens if token.isalpha())
+
+    @property
+    def entrances(self) -> tuple[Entrance, ...]:
+        read = (name for name in own_parameters(self.denoiser) if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")))
+        return tuple(Entrance(f"unet.{name}", "tokens") for name in read)
+
+    def in_subspace(self, name: str, subspace: str) -> bool:
+        """attn1, attn2 and attn are self-attention, cross-attention and both; not-attn2 all but cross-attention; noxattn the same without
+        the time embedding and the last block (ESD-u)."""
+        if subspace in ("not-attn2", "noxattn"):
+            outer = name.startswith(("time_embedding.", "conv_norm_out.", "conv_out."))
+            return ".attn2." not in name and not (outer and subspace == "noxattn")
+        if subspace == "attn":
+            return ".attn1." in name or ".attn2." in name
+        return subspace in ("attn1", "attn2") and f".{subspace}." in name
+
+    @contextmanager
+    def attention_maps(self) -> Iterator[list[Tensor]]:
+        maps: list[Tensor] = []
+        with ExitStack() as hooks:
+            for attention in self.cross_attentions().values():
+                seen: dict[str, Tensor] = {}
+
+                def query(module: nn.Module, inputs: Any, output: Tensor, seen: dict[str, Tensor] = seen) -> None:
+                    seen["query"] = output
+
+                def key(
+                    module: nn.Module, inputs: Any, output: Tensor, seen: dict[str, Tensor] = seen, attention: Any = attention
+                ) -> None:
+                    maps.append(probabilities(seen.pop("query"), output, attention.heads, attention.scale))
+
+                hooks.callback(attention.to_q.register_forward_hook(query).remove)
+                hooks.callback(attention.to_k.register_forward_hook(key).remove)
+            yield maps
+
+    def cross_attentions(self) -> dict[str, Any]:
+        """The cross-attention modules by name."""
+        return {name: module for name, module in own_layers(self.denoiser).items() if name.endswith(".attn2")}
+
+    def adaptable(self) -> dict[str, Any]:
+        return {
+            f"{outer}.{inner}": layer
+            for outer, block in own_layers(self.denoiser).items()
+            if type(block).__name__ == "Transformer2DModel"
+            for inner, layer in own_layers(block).items()
+            if isinstance(layer, nn.Linear | nn.Conv2d)
+        }
+
+
+def distilled(schedule: Any) -> bool:
+    """Whether a scheduler's config is that of a model distilled to a few steps without guidance (Turbo, Lightning): Euler's sampler from
+    the last timestep on, on a schedule whose last step is not pure noise."""
+    return (
+        schedule.get("timestep_spacing") == "trailing"
+        and str(schedule.get("_class_name", "")).startswith("Euler")
+        and not schedule.get("rescale_betas_zero_snr")
+    )
+
+
+def read_by_clip(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Any:
+    """What a CLIP text encoder makes of prompts, its hidden states among it; prompts are cut or filled up to its context."""
+    tokens = tokenizer(
+        list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    )
+    mask = tokens.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+    return encoder(tokens.input_ids.to(encoder.device), attention_mask=mask, output_hidden_states=True)
+
+
+def check_clip(words: Any, encoder: Any, whose: str) -> None:
+    """Raise ValueError for a tokenizer that is not its text encoder's, or that lost its vocabulary; `whose` is what the error calls it."""
+    config = encoder.config
+    one, other = words(["a", "b"]).input_ids
+    if one == other:
+        raise ValueError(f"{whose} knows no words; its folder lacks the vocabulary")
+    if words.model_max_length > config.max_position_embeddings or len(words) > config.vocab_size:
+        raise ValueError(
+            f"{whose} ({len(words)} tokens, prompts of {words.model_max_length}) does not fit its text encoder "
+            f"({config.vocab_size}, {config.max_position_embeddings})"
+        )
+
+
+def probabilities(query: Tensor, key: Tensor, heads: int, scale: float) -> Tensor:
+    """softmax(scale q k^T) over tokens; query (b, pixels, heads d), key (b, tokens, heads d) -> (b, heads, pixels, tokens)."""
+    query, key = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (query, key))
+    return (scale * query @ key.transpose(2, 3)).softmax(3)
