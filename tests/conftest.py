@@ -63,6 +63,12 @@ def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Stable Diffusion XL."""
+    return tiny_models.save_sdxl(tmp_path_factory.mktemp("models") / "tiny-sdxl")
+
+
+@pytest.fixture(scope="session")
 def tiny_canvas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny model with `excise.json` (three objects, three styles, five members) and a random classifier."""
     return tiny_models.save_canvas(tmp_path_factory.mktemp("models") / "tiny-canvas")
@@ -90,6 +96,11 @@ def sd1(tiny_sd1: Path) -> Model:
 @pytest.fixture
 def sd2(tiny_sd2: Path) -> Model:
     return load(tiny_sd2, device="cpu")
+
+
+@pytest.fixture
+def sdxl(tiny_sdxl: Path) -> Model:
+    return load(tiny_sdxl, device="cpu")
 
 
 @pytest.fixture

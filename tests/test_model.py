@@ -397,13 +397,11 @@ def test_the_hub_is_asked_for_the_kind_of_pipeline_first(
     hub("somebody/sd", tiny_sd1)
     pictures = [load(model, device="cpu").sample(["a cat"], [0], steps=2) for model in ("somebody/sd", tiny_sd1)]
     assert torch.equal(*pictures)
-    (tmp_path / "sdxl").mkdir()
-    (tmp_path / "sdxl" / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
-    hub("somebody/sdxl", tmp_path / "sdxl")
-    with pytest.raises(
-        ValueError, match=r"^somebody/sdxl holds a StableDiffusionXLPipeline; supported: StableDiffusionPipeline"
-    ):
-        load("somebody/sdxl")
+    (tmp_path / "pixart").mkdir()
+    (tmp_path / "pixart" / "model_index.json").write_text('{"_class_name": "PixArtAlphaPipeline"}')
+    hub("somebody/pixart", tmp_path / "pixart")
+    with pytest.raises(ValueError, match=r"^somebody/pixart holds a PixArtAlphaPipeline; supported: StableDiffusionPipeline"):
+        load("somebody/pixart")
     with pytest.raises(
         FileNotFoundError, match=r"no such model: 'somebody/nothing' is no folder here, and the hub gives no .+\)$"
     ):
