@@ -31,7 +31,7 @@ from excise.cli.erase import in_a_folder
 from excise.cli.errors import explain
 from excise.erasure import training
 from excise.methods import get as get_method
-from excise.models import single_file
+from excise.models.checkpoint_file import WIDTH
 from excise.requests.erase import EraseRequest
 from excise.results.erasure import ErasureResult
 from excise.settings import parse
@@ -278,7 +278,7 @@ class TestShow:
         hub("somebody/sd", tiny_sd1)
         assert re.search(r"name +sd *\n.*StableDiffusionPipeline *\n.*any free text", ok("info", "somebody/sd"))
         for width, words in ((768, "Stable Diffusion 1.x"), (1024, "Stable Diffusion 2.x"), (32, "text of width 32")):
-            save_file({single_file._WIDTH_KEY: torch.zeros(4, width)}, tmp_path / "model.safetensors")
+            save_file({WIDTH: torch.zeros(4, width)}, tmp_path / "model.safetensors")
             assert f"{words}, all in one file" in ok("info", tmp_path / "model.safetensors")
 
     def test_info_of_what_is_none(self, tmp_path: Path) -> None:

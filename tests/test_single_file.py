@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
 import pytest
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders import single_file_utils
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 import tiny_models
 from excise.models import load, single_file
+from excise.models.checkpoint_file import WIDTH, Contents
 from excise.models.clip import clip_tokenizer
-from original_layout import original_checkpoint
+from excise.models.original_layout import original_checkpoint
 
 
 def _four_blocks(folder: Path, second: bool) -> Path:
@@ -39,20 +42,42 @@ def _four_blocks(folder: Path, second: bool) -> Path:
         **{**pipeline.components, "unet": unet.eval(), "vae": vae.eval()}, requires_safety_checker=False
     )
     whole.save_pretrained(folder)
-    tensors = original_checkpoint(unet, vae, pipeline.text_encoder, second)
+    tensors = original_checkpoint(whole)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
     return folder
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["1.x", "2.x"])
+def _xl(folder: Path) -> Path:
+    """The same for XL, with its three blocks."""
+    pipeline = tiny_models.sdxl()
+    torch.manual_seed(4)
+    unet = UNet2DConditionModel.from_config(
+        pipeline.unet.config, block_out_channels=(4, 8, 8), layers_per_block=2, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), transformer_layers_per_block=(1, 1, 2),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=[4, 4, 8, 8], down_block_types=["DownEncoderBlock2D"] * 4, norm_num_groups=4,
+        up_block_types=["UpDecoderBlock2D"] * 4, layers_per_block=2, latent_channels=4, sample_size=64,
+    )  # fmt: skip
+    pipeline.register_modules(unet=unet.eval(), vae=vae.eval())
+    pipeline.save_pretrained(folder)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in original_checkpoint(pipeline).items()}, folder / "model.safetensors"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module", params=["1.x", "2.x", "xl"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _four_blocks(tmp_path_factory.mktemp("checkpoint"), request.param)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    return _xl(folder) if request.param == "xl" else _four_blocks(folder, request.param == "2.x")
 
 
 def test_a_tiny_checkpoint_is_the_folder_it_was_made_from(checkpoint: Path) -> None:
     single = load(checkpoint / "model.safetensors", device="cpu", config_from=checkpoint)
     folder = load(checkpoint, device="cpu")
-    for part in ("unet", "vae", "text_encoder"):
+    for part in type(folder).parts:
         ours, theirs = (getattr(m.pipeline, part).state_dict() for m in (single, folder))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -75,23 +100,43 @@ def test_prediction_is_taken_from_the_config_unless_given(checkpoint: Path) -> N
 
 def test_refusals(checkpoint: Path, tiny_sd1: Path, tmp_path: Path) -> None:
     file = checkpoint / "model.safetensors"
-    with pytest.raises(ValueError, match=r"width (32|64), which is neither .* give config_from"):
+    with pytest.raises(ValueError, match=r"width (32|64|56), which none of .* give config_from"):
         load(file)
-    with pytest.raises(ValueError, match=r"no model_index\.json"):
+    with pytest.raises(ValueError, match=r"it has no model_index\.json"):
         load(file, config_from=tmp_path)
     with pytest.raises(ValueError, match="does not fit the networks"):
         load(file, config_from=tiny_sd1)
     (tmp_path / "cut.safetensors").write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         load(tmp_path / "cut.safetensors")
-    with pytest.raises(ValueError, match=r"no Stable Diffusion 1\.x or 2\.x checkpoint"):
+    with pytest.raises(ValueError, match=r"no checkpoint of Stable Diffusion 1\.x"):
         load(tiny_sd1 / "unet" / "diffusion_pytorch_model.safetensors")
 
 
 @pytest.mark.parametrize(
-    "prefix", ["model.diffusion_model.out.2.weight", "first_stage_model.decoder.conv_in.bias", "cond_stage_model"]
+    "tensors, what",
+    [
+        ({"model.diffusion_model.double_blocks.0.img_attn.qkv.weight": (2, 2)}, "the transformer of a FLUX model alone"),
+        ({"double_blocks.0.img_attn.qkv.weight": (2, 2)}, "the transformer of a FLUX model alone"),
+        ({"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight": (2, 2)}, "a Stable Diffusion 3 model"),
+        ({"model.diffusion_model.cap_embedder.1.weight": (2, 2)}, "the transformer of a Z-Image model alone"),
+        ({WIDTH: (4, 1280), "conditioner.embedders.0.model.ln_final.weight": (2,)}, "the refiner of Stable Diffusion XL"),
+        ({WIDTH: (4, 768), "model.diffusion_model.input_blocks.0.0.weight": (8, 9, 3, 3)}, "takes 9 channels instead of 4"),
+        ({WIDTH: (4,)}, "no checkpoint of Stable Diffusion 1.x"),
+        ({"x": (2,)}, "no checkpoint of Stable Diffusion 1.x"),
+    ],
+)  # fmt: skip
+def test_other_files_are_refused_by_what_they_are(tensors: dict[str, tuple[int, ...]], what: str, tmp_path: Path) -> None:
+    save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=re.escape(what)):
+        load(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["model.diffusion_model.out.2.weight", "first_stage_model.decoder.conv_in.bias", ("cond_stage_model", "conditioner")],
 )
-def test_a_checkpoint_that_lacks_a_tensor_is_refused(checkpoint: Path, tmp_path: Path, prefix: str) -> None:
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(checkpoint: Path, tmp_path: Path, prefix: str | tuple[str, ...]) -> None:
     from safetensors.torch import load_file
 
     tensors = load_file(checkpoint / "model.safetensors")
@@ -138,7 +183,7 @@ def test_marked_checkpoints_are_sampled_as_they_were_trained(checkpoint: Path, t
     assert model.path.alphas_cumprod[-1] < 1e-6 and int(next(_states(model)).timestep) == 999
     kind = DDIMScheduler if scheduler == "PNDMScheduler" else getattr(diffusers, scheduler)  # PNDM cannot start from pure noise
     assert type(model.pipeline.scheduler) is kind
-    pipeline = StableDiffusionPipeline.from_pretrained(checkpoint)
+    pipeline = DiffusionPipeline.from_pretrained(checkpoint)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = kind(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, prediction_type="v_prediction",
@@ -194,14 +239,15 @@ def test_what_decides_the_prediction(
 ) -> None:
     pads = []
 
-    def read(path: Path, config: Path, dtype: torch.dtype, tokenizer: Any) -> Any:
+    def read(path: Path, found: Contents, config: Path, dtype: torch.dtype, tokenizer: Any) -> Any:
         assert (config / "model_index.json").is_file() and config.name == {768: "sd1", 1024: "sd2"}[width]
         pads.append(tokenizer.pad_token)
         pipeline = tiny_models.pipeline()
         pipeline.unet.register_to_config(sample_size=64)
         return pipeline
 
-    monkeypatch.setattr(single_file, "_inspect", lambda path: (width, metadata, markers))
+    found = Contents("StableDiffusionPipeline", width, metadata, frozenset(markers))
+    monkeypatch.setattr(single_file, "contents", lambda path: found)
     monkeypatch.setattr(single_file, "_read", read)
     pipeline = single_file.load_checkpoint(Path("x.safetensors"), torch.float32, prediction=given)
     assert pipeline.scheduler.config.prediction_type == expected
@@ -213,11 +259,12 @@ def test_what_decides_the_prediction(
 WEIGHTS = {
     "sd1": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480},
     "sd2": {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840},
+    "sdxl": {"unet": 2_567_463_684, "vae": 83_653_863, "text_encoder": 123_060_480, "text_encoder_2": 694_659_840},
 }
-"""Numbers of weights of the released stable-diffusion-v1-5 and stable-diffusion-2-1."""
+"""Numbers of weights of the released stable-diffusion-v1-5, stable-diffusion-2-1 and stable-diffusion-xl-base-1.0."""
 
 
-@pytest.mark.parametrize("name", ["sd1", "sd2"])
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_shipped_configs_describe_the_real_models(name: str) -> None:
     """On the meta device: right numbers of weights, and diffusers' own converter maps every original name to one of ours."""
     folder = single_file._CONFIGS / name
@@ -225,11 +272,15 @@ def test_shipped_configs_describe_the_real_models(name: str) -> None:
         unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder, subfolder="unet"))
         vae = AutoencoderKL.from_config(AutoencoderKL.load_config(folder, subfolder="vae"))
         text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder"))
-    parts = {"unet": unet, "vae": vae, "text_encoder": text_encoder}
+        parts: dict[str, Any] = {"unet": unet, "vae": vae, "text_encoder": text_encoder}
+        if name == "sdxl":
+            config = CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder_2")
+            parts["text_encoder_2"] = CLIPTextModelWithProjection(config)
     assert {part: sum(p.numel() for p in module.parameters()) for part, module in parts.items()} == WEIGHTS[name]
-    original = original_checkpoint(unet, vae, text_encoder, second=name == "sd2")
-    assert original[single_file._WIDTH_KEY].shape[1] == {"sd1": 768, "sd2": 1024}[name]
-    assert sum(key.startswith("model.diffusion_model.") for key in original) == 686  # as in the released files
+    original = original_checkpoint(SimpleNamespace(**parts))
+    assert original[WIDTH].shape[1] == {"sd1": 768, "sd2": 1024, "sdxl": 2048}[name]
+    in_released = {"sd1": 686, "sd2": 686, "sdxl": 1680}[name]
+    assert sum(key.startswith("model.diffusion_model.") for key in original) == in_released
     assert sum(key.startswith("first_stage_model.") for key in original) == 248
     back = {
         "unet": single_file_utils.convert_ldm_unet_checkpoint(dict(original), unet.config),

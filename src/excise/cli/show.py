@@ -12,6 +12,7 @@ from excise.cli.command import Command
 from excise.edits.manifest import MANIFEST, Manifest
 from excise.methods import methods
 from excise.models.built_in import BUILT_IN
+from excise.models.checkpoint_file import contents
 from excise.models.families import FAMILIES, Family, Offer, family_of
 from excise.models.names import INDEX, describe, model_index, resolve
 from excise.requests.show import InfoRequest, ListRequest
@@ -147,9 +148,7 @@ def _pipeline(where: Path | str) -> str:
     """What kind of model it is. Raises FileNotFoundError or ValueError if there is none."""
     if isinstance(where, str) or where.is_dir():
         return str(model_index(where).get("_class_name"))
-    from excise.models.single_file import generation
-
-    return f"{generation(where)}, all in one file"
+    return f"{contents(where).name}, all in one file"
 
 
 LIST = Command("list", ListRequest, list_, LIST_EXAMPLES, looks=True)

@@ -31,12 +31,12 @@ def load(
 ) -> Model:
     """Load a model.
 
-    model       "canvas" (built in), a diffusers folder, a single .safetensors checkpoint of SD 1.x or 2.x, or a hub id; of a network that
+    model       "canvas" (built in), a diffusers folder, a single .safetensors checkpoint of SD 1.x, 2.x or XL, or a hub id; of a network that
                 is there in half precision alone (`*.fp16.safetensors`) those weights are read
     device      "cpu", "cuda", "mps", ...; default the first of cuda, mps, cpu that is there
     dtype       "float32", "float16", "bfloat16", or "mixed": weights in float32, predictions computed in bfloat16 (about twice as fast
                 as float32 on processors that can; on others as slow, with the same roundings)
-    config_from single checkpoints of other sizes than SD 1.x and 2.x: a diffusers folder whose configs describe the networks
+    config_from single checkpoints of other sizes than SD 1.x, 2.x and XL: a diffusers folder whose configs describe the networks
     prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 
     Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or device, weights

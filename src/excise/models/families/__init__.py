@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from excise.models.checkpoint_file import contents
 from excise.models.names import model_index
 
 if TYPE_CHECKING:
@@ -37,14 +38,12 @@ class Family:
     pipeline the diffusers class that `model_index.json` names
     home     file in this folder, and the class in it
     offers   what methods and attacks can count on
-    files    whether single `.safetensors` checkpoints can be of it
     """
 
     name: str
     pipeline: str
     home: tuple[str, str]
     offers: frozenset[Offer]
-    files: bool = False
 
     def model(self) -> type[Model]:
         """Its class; loads torch."""
@@ -59,7 +58,6 @@ FAMILIES: tuple[Family, ...] = (
         pipeline="StableDiffusionPipeline",
         home=("stable_diffusion", "StableDiffusion"),
         offers=frozenset({"entrances", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
-        files=True,
     ),
     Family(
         "Stable Diffusion XL",
@@ -73,11 +71,12 @@ FAMILIES: tuple[Family, ...] = (
 def family_of(where: Path | str) -> Family:
     """The family of a diffusers folder, a single checkpoint file or a hub id, without loading a weight.
 
-    Raises ValueError for a pipeline that is not supported, or what `model_index` raises.
+    Raises ValueError for a pipeline that is not supported, or what `model_index` and `contents` raise.
     """
     if isinstance(where, Path) and where.is_file():
-        return next(family for family in FAMILIES if family.files)
-    kind = model_index(where).get("_class_name")
+        kind: str | None = contents(where).pipeline
+    else:
+        kind = model_index(where).get("_class_name")
     found = next((family for family in FAMILIES if family.pipeline == kind), None)
     if found is None:
         known = ", ".join(f"{family.pipeline} ({family.name})" for family in FAMILIES)
