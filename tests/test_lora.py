@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from torch import Tensor
 from typer.testing import CliRunner
 
+import tiny_models
 from excise.cli import app
 from excise.edits import Dense, LowRank, Manifest, WeightEdit
 from excise.edits.applied import base_fingerprint
 from excise.edits.lora import LoRA
 from excise.jobs.erase import erase
 from excise.jobs.export import export
-from excise.models import Model
+from excise.models import Model, load
+from excise.models.dialects import DIALECTS, Dialect
 from excise.models.fingerprint import named_tensors
 
 BLOCK = "unet.mid_block.attentions.0.transformer_blocks.0"
@@ -55,6 +57,46 @@ def answers(pipeline: Any) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         text = pipeline.text_encoder(ids)[0]
         return text, pipeline.unet(x, 500, text).sample
+
+
+def a_whole_xl(folder: Path) -> Model:
+    """A tiny Stable Diffusion XL with its three blocks of two layers, after which its original names are counted."""
+    pipeline = tiny_models.sdxl()
+    torch.manual_seed(4)
+    unet = UNet2DConditionModel.from_config(
+        pipeline.unet.config, block_out_channels=(4, 8, 8), layers_per_block=2, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), transformer_layers_per_block=(1, 1, 2),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    pipeline.register_modules(unet=unet.eval())
+    pipeline.save_pretrained(folder)
+    return load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_file_of_an_xl_edit_is_read_in_either_dialect(dialect: Dialect, tmp_path: Path) -> None:
+    """Changes of every matrix and convolution of all three networks that CLIP's text encoders and the U-Net have; ranks differ."""
+    model = a_whole_xl(tmp_path / "model")
+    names = [name for name in products(model) if "text_projection" not in name]
+    edit = random_edit(model, names, size=0.02)
+    edit = WeightEdit(edit.deltas, edit.manifest.model_copy(update={"family": "Stable Diffusion XL"}))
+    edit.save_pretrained(tmp_path / "edit")
+    found = export(tmp_path / "edit", to=tmp_path / "x.safetensors", dialect=dialect)
+    assert found.dialect == dialect and found.ranks.keys() == set(names)
+    x, told = model.start_noise([0]), model.encode(["a cat"])
+    before = model.predict(x, torch.tensor([500]), told)
+    with edit.applied(model):
+        expected = model.predict(x, torch.tensor([500]), model.encode(["a cat"]))
+    plain = load(tmp_path / "model", device="cpu")
+    plain.pipeline.load_lora_weights(tmp_path, weight_name="x.safetensors")
+    adapted = sum(
+        name.endswith(".lora_A.default_0")
+        for part in ("unet", "text_encoder", "text_encoder_2")
+        for name, _ in getattr(plain.pipeline, part).named_modules()
+    )
+    assert adapted == len(names), "a module that the loader did not find would be left as it was, without a word"
+    answer = plain.predict(x, torch.tensor([500]), plain.encode(["a cat"]))
+    assert (answer - expected).abs().max() <= 2e-3 and (answer - expected).norm() <= 1e-3 * (expected - before).norm()
 
 
 def load_lora(folder: Path, file: Path) -> Any:

@@ -18,7 +18,7 @@ def export(request: ExportRequest) -> None:
     found = run(request)
     ranks = found.ranks.values()
     lost = f"{100 * found.error:.2g} % of the change left out" if found.error else "nothing left out but rounding"
-    print(f"{request.to}: {len(ranks)} weights, rank {min(ranks)} to {max(ranks)}, {lost}")
+    print(f"{request.to}: {len(ranks)} weights, rank {min(ranks)} to {max(ranks)}, {found.dialect} names, {lost}")
     print("it fits the base model of the edit alone, and whatever loads it will not check that")
 
 

@@ -183,6 +183,7 @@ def compose(edits: Sequence[E]) -> E:
         kind=first.kind,
         model=first.model,
         base=first.base,
+        family=first.family,
         method="+".join(dict.fromkeys(edit.manifest.method for edit in edits)),
         concepts=[concept for edit in edits for concept in edit.manifest.concepts],
         seed=first.seed,

@@ -16,6 +16,7 @@ from excise.edits.manifest import Manifest
 from excise.edits.weight_edit import WeightEdit
 from excise.files import read_tensors
 from excise.models.dialects import names_denoiser, published_name
+from excise.models.families import family_name
 from excise.models.fingerprint import canonical_name, named_tensors
 from excise.models.path import Path as NoisePath
 from excise.versions import versions
@@ -52,6 +53,7 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
     manifest = Manifest(
         model=getattr(base, "name", type(base).__name__),
         base=base_fingerprint(base),
+        family=family_name(base),
         method="imported",
         concepts=list(concepts),
         settings={"from": found},

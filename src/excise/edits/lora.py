@@ -1,8 +1,11 @@
-"""Edits as a LoRA file in kohya's dialect: what diffusers and the common user interfaces load.
+"""Edits as a LoRA file: what diffusers and the common user interfaces load.
 
-Such a file adds (alpha / rank) up @ down to the weights of modules that it names. No loader checks which model it is for. Alpha is the largest
-rank for all modules here, and `up` makes up for it in those of a smaller one: where alphas differ, diffusers 0.42 loses those of attention
-(`_get_alpha_name` in loaders/lora_conversion_utils.py) and takes that of most modules instead.
+Such a file adds (alpha / rank) up @ down to the weights of modules that it names. No loader checks which model it is for.
+
+kohya's dialect: alpha is the largest rank for all modules here, and `up` makes up for it in those of a smaller one: where alphas differ,
+diffusers 0.42 loses those of attention (`_get_alpha_name` in loaders/lora_conversion_utils.py) and takes that of most modules instead.
+diffusers' dialect: it has no alpha (most of its loaders refuse one), and some loaders take one module's rank for that of all; so all
+modules have the same rank here, filled up with zeros, and the scale is 1 everywhere.
 """
 
 from __future__ import annotations
@@ -15,26 +18,31 @@ from torch import Tensor
 
 from excise.edits.deltas import Delta, LowRank
 from excise.edits.edit import Edit
-from excise.models.dialects import kohya_name
+from excise.models.dialects import Dialect
+from excise.models.families import lora_names
 
 
 @dataclass(frozen=True)
 class LoRA:
     """Factors of an edit's changes.
 
-    tensors  as the file has them: "MODULE.lora_up.weight" (out, rank), "MODULE.lora_down.weight" (rank, in) and "MODULE.alpha", of
-             convolutions (out, rank, 1, 1) and (rank, in, height, width); float32
-    ranks    by canonical name of the weight; alpha is the largest
+    tensors  as the file has them: of each module up (out, rank), down (rank, in) and, in kohya's dialect, alpha; of convolutions
+             (out, rank, 1, 1) and (rank, in, height, width); float32
+    ranks    by canonical name of the weight
+    dialect  whose names they have
     error    what was left out, relative to the whole change (Frobenius norms over all weights); 0 where that is rounding alone
     """
 
     tensors: Mapping[str, Tensor]
     ranks: Mapping[str, int]
     error: float
+    dialect: Dialect
 
     @classmethod
-    def of(cls, edit: Edit, rank: int | None = None) -> LoRA:
+    def of(cls, edit: Edit, rank: int | None = None, dialect: Dialect | None = None) -> LoRA:
         """The best factors of at most `rank`; None: as many as lose nothing but rounding.
+
+        dialect  default what user interfaces expect for the edit's family
 
         Raises ValueError for changes that such a file cannot hold: of biases, norms and embeddings.
         """
@@ -47,14 +55,23 @@ class LoRA:
         ranks = {name: up.shape[1] for name, (up, *_) in found.items() if up.shape[1]}
         if not ranks:
             raise ValueError("this edit changes nothing, so there is nothing to write")
-        alpha = max(ranks.values())
+        most, names = max(ranks.values()), lora_names(edit.manifest.family, dialect)
         tensors: dict[str, Tensor] = {}
         for name, own in ranks.items():
             up, down, *_ = found[name]
-            parts = {"lora_up.weight": up * (own / alpha), "lora_down.weight": down, "alpha": torch.tensor(float(alpha))}
-            tensors |= {f"{kohya_name(name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
+            parts = {names.up: up * (own / most), names.down: down, names.alpha: torch.tensor(float(most))}
+            if names.alpha is None:
+                parts = {names.up: _filled(up, 1, most), names.down: _filled(down, 0, most)}
+            tensors |= {f"{names.module(name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
         missed, whole = (sum(norms) for norms in zip(*(each[2:] for each in found.values()), strict=True))
-        return cls(tensors, ranks, (missed / whole) ** 0.5)
+        return cls(tensors, ranks, (missed / whole) ** 0.5, names.dialect)
+
+
+def _filled(factor: Tensor, axis: int, rank: int) -> Tensor:
+    """A factor with zeros up to a rank along an axis."""
+    shape = list(factor.shape)
+    shape[axis] = rank - shape[axis]
+    return torch.cat([factor, factor.new_zeros(shape)], axis)
 
 
 def _is_product(name: str, delta: Delta) -> bool:

@@ -33,6 +33,7 @@ class Manifest(BaseModel):
 
     kind         what is in the other file: changes of weights, or adapters whose strength depends on the prompt
     base         fingerprints of the model the edit was made for, by dtype
+    family       of that model, such as "Stable Diffusion XL"; None where it is not known (in edits of before)
     dtype        how the model computed when it was made: float32, float16, bfloat16 or mixed; device: "cpu", "cuda", ...; None where
                  it is not known, and of a composition, whose members may differ
     hardened     what was found in audits and erased too: how many counterexamples each attack gave, and their SHA-256
@@ -47,6 +48,7 @@ class Manifest(BaseModel):
     kind: Kind = "weights"
     model: str
     base: dict[str, str]
+    family: str | None = None
     method: str
     concepts: list[Erased]
     settings: dict[str, Any] = Field(default_factory=dict)

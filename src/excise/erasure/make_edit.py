@@ -11,6 +11,7 @@ from excise.edits.manifest import Kind
 from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
 from excise.models import Model
+from excise.models.families import family_name
 from excise.settings import Settings
 from excise.versions import versions
 
@@ -31,6 +32,7 @@ def manifest(
         kind=kind,
         model=model.name,
         base=base_fingerprint(model),
+        family=family_name(model),
         method=method,
         concepts=[concept.to_dict() for concept in concepts],
         settings=settings.model_dump(),

@@ -18,10 +18,10 @@ def run(request: ExportRequest) -> LoRA:
     check_weights(edits, "written as a LoRA")
     whole = edits[0] if len(edits) == 1 else compose(edits)
     manifest = whole.manifest
-    lora = LoRA.of(whole.scaled(request.scale), request.rank)
+    lora = LoRA.of(whole.scaled(request.scale), request.rank, request.dialect)
     about = {
         "model": manifest.model, "base": manifest.base, "method": manifest.method, "concepts": manifest.names,
-        "scale": request.scale, "edits": [one.manifest.weights_sha256 for one in edits], "error": lora.error,
+        "scale": request.scale, "dialect": lora.dialect, "edits": [one.manifest.weights_sha256 for one in edits], "error": lora.error,
     }  # fmt: skip
     write_tensors(request.to, lora.tensors, {"excise": json.dumps(about)})
     return lora

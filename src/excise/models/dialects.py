@@ -1,21 +1,86 @@
-"""What others call the tensors of a model's networks: LoRA files in kohya's dialect, files of a denoiser's tensors alone. No torch here."""
+"""What others call the tensors of a model's networks: LoRA files, and files of a denoiser's tensors alone. No torch here.
+
+Facts read in kohya-ss/sd-scripts (networks/lora.py, library/sdxl_model_util.py), comfyanonymous/ComfyUI (comfy/lora.py) and
+huggingface/diffusers (loaders/lora_conversion_utils.py); tests/test_dialects.py holds the names of a layer of every family against theirs.
+"""
 
 from __future__ import annotations
 
-KOHYA = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
-"""How kohya's LoRA files begin the names of a network's layers."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from excise.models.original_names import XL, unet_name
+
+Dialect = Literal["kohya", "diffusers"]
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 _BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
+_NETWORKS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.")
 
 
-def kohya_name(weight: str) -> str:
-    """Kohya's name of the layer that has a weight, by the weight's canonical name.
+@dataclass(frozen=True)
+class LoraNames:
+    """How a LoRA file calls the parts of a layer's factors.
 
-    >>> kohya_name("unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.weight")
+    dialect kohya's: sd-scripts', which all interfaces read for U-Nets; or that of diffusers and peft, which is usual for transformers
+    module what it calls the layer that has a weight, by the weight's canonical name
+    up     (out, rank), down (rank, in), alpha: endings; without alpha the scale is 1 whatever the rank
+    """
+
+    dialect: Dialect
+    module: Callable[[str], str]
+    up: str
+    down: str
+    alpha: str | None
+
+
+def _kohya_name(weight: str) -> str:
+    """Kohya's name of the layer that has a weight, of Stable Diffusion 1.x and 2.x.
+
+    >>> _kohya_name("unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.weight")
     'lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_out_0'
     """
-    network, _, rest = weight.removesuffix(".weight").partition(".")
-    return KOHYA[network] + rest.replace(".", "_")
+    network, layer = _layer(weight)
+    return {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}[network] + layer.replace(".", "_")
+
+
+def _xl_name(weight: str) -> str:
+    """The same of Stable Diffusion XL.
+
+    >>> _xl_name("unet.add_embedding.linear_1.weight"), _xl_name("text_encoder_2.encoder.layers.0.mlp.fc1.weight")
+    ('lora_unet_label_emb_0_0', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
+    """
+    network, layer = _layer(weight)
+    if network == "unet":
+        return "lora_unet_" + unet_name(layer, XL).replace(".", "_")
+    return {"text_encoder": "lora_te1_text_model_", "text_encoder_2": "lora_te2_text_model_"}[network] + layer.replace(".", "_")
+
+
+def _diffusers_name(weight: str) -> str:
+    """Diffusers' name, with the prefix of its pipeline's network.
+
+    >>> _diffusers_name("transformer.context_embedder.weight"), _diffusers_name("text_encoder.encoder.layers.0.mlp.fc1.weight")
+    ('transformer.context_embedder', 'text_encoder.text_model.encoder.layers.0.mlp.fc1')
+    """
+    network, layer = _layer(weight)
+    return (
+        f"{network}.text_model.{layer}"
+        if network.startswith("text_encoder") and layer != "text_projection"
+        else f"{network}.{layer}"
+    )
+
+
+def _layer(weight: str) -> tuple[str, str]:
+    """The network and the layer of a weight."""
+    network, _, layer = weight.removesuffix(".weight").partition(".")
+    return network, layer
+
+
+KOHYA = LoraNames("kohya", _kohya_name, "lora_up.weight", "lora_down.weight", "alpha")
+KOHYA_XL = LoraNames("kohya", _xl_name, "lora_up.weight", "lora_down.weight", "alpha")
+"""Of Stable Diffusion XL sd-scripts trains the U-Net in its original layout."""
+DIFFUSERS = LoraNames("diffusers", _diffusers_name, "lora_B.weight", "lora_A.weight", None)
 
 
 def names_denoiser(key: str) -> bool:
@@ -29,4 +94,4 @@ def published_name(key: str) -> str:
     >>> published_name("mid_block.resnets.0.conv1.weight")
     'unet.mid_block.resnets.0.conv1.weight'
     """
-    return key if key.startswith(tuple(f"{network}." for network in KOHYA)) else f"unet.{key}"
+    return key if key.startswith(_NETWORKS) else f"unet.{key}"

@@ -58,7 +58,8 @@ def told_to(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
 
 def canonical_name(name: str) -> str:
     """A tensor's name without the prefix that some transformers versions put before the text model."""
-    return name.replace("text_encoder.text_model.", "text_encoder.")
+    network, _, rest = name.partition(".")
+    return f"{network}.{rest.removeprefix('text_model.')}" if network in ENCODERS else name
 
 
 def named_tensors(model: Any) -> dict[str, nn.Parameter]:

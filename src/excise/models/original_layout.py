@@ -14,15 +14,8 @@ import torch
 from torch import Tensor
 
 from excise.models.checkpoint_file import DENOISER
+from excise.models.original_names import unet_name
 
-_RESNET = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3",
-    "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection",
-}  # fmt: skip
-_ENDS = {
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0", "conv_out": "out.2", "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
-}  # fmt: skip
 _OPEN_CLIP = {
     "embeddings.token_embedding.weight": "token_embedding.weight",
     "embeddings.position_embedding.weight": "positional_embedding",
@@ -46,36 +39,6 @@ def original_checkpoint(pipeline: Any) -> dict[str, Tensor]:
     if config.use_linear_projection:  # 2.x
         return tensors | {f"cond_stage_model.model.{k}": t for k, t in _open_clip(_text(pipeline.text_encoder)).items()}
     return tensors | {f"cond_stage_model.transformer.text_model.{k}": t for k, t in _text(pipeline.text_encoder).items()}
-
-
-def unet_name(key: str, config: Mapping[str, Any]) -> str:
-    """The name of a U-Net's tensor or layer in the original layout, by its name in diffusers and the network's config.
-
-    >>> unet_name("add_embedding.linear_1.weight", {"layers_per_block": 2, "up_block_types": ()})
-    'label_emb.0.0.weight'
-    """
-    for ours, theirs in _ENDS.items():
-        if key == ours or key.startswith(ours + "."):
-            return theirs + key.removeprefix(ours)
-    if "resnets" in key:
-        for ours, theirs in _RESNET.items():
-            key = re.sub(rf"\.{ours}(?=\.|$)", f".{theirs}", key)
-    step = config["layers_per_block"] + 1
-
-    def place(match: re.Match[str]) -> str:
-        way, i, part, j = match[1], int(match[2]), match[3], int(match[4])
-        if part == "downsamplers":
-            return f"input_blocks.{step * (i + 1)}.0.op"
-        if part == "upsamplers":
-            after = 2 if "Attn" in config["up_block_types"][i] else 1
-            return f"output_blocks.{step * (i + 1) - 1}.{after}.conv"
-        block = f"input_blocks.{step * i + j + 1}" if way == "down" else f"output_blocks.{step * i + j}"
-        return f"{block}.{0 if part == 'resnets' else 1}"
-
-    key = re.sub(r"^(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)", place, key)
-    key = re.sub(r"^(down|up)_blocks\.(\d+)\.(downsamplers|upsamplers)\.(\d+)\.conv", place, key)
-    key = re.sub(r"^mid_block\.resnets\.(\d)", lambda m: f"middle_block.{2 * int(m[1])}", key)
-    return key.replace("mid_block.attentions.0", "middle_block.1")
 
 
 def _vae_tensor(key: str, tensor: Tensor, blocks: int) -> tuple[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from excise.files import check_new_file
+from excise.models.dialects import Dialect
 from excise.requests.edits import read_manifests
 from excise.requests.fields import Count, Flag, Overwrite, Scale, UserPath, UserPaths
 from excise.requests.request import Request
@@ -15,7 +16,7 @@ from excise.requests.request import Request
 class ExportRequest(Request):
     """Write edits as a LoRA file, which diffusers and the common user interfaces load.
 
-    The file is in kohya's dialect. The base model is not needed, and what loads the file will not check it: its name and fingerprint are in
+    The base model is not needed, and what loads the file will not check it: its name and fingerprint are in
     the metadata, key "excise".
 
     Returns what is in the file. Raises ValueError for an edit that such a file cannot hold (an adapter; changes of biases, norms or
@@ -29,6 +30,10 @@ class ExportRequest(Request):
     )
     to: UserPath = Field(description="The file to write, .safetensors.")
     rank: Count | None = Field(None, description="Largest rank; default as many as lose nothing but rounding.")
+    dialect: Dialect | None = Field(
+        None,
+        description="Whose names of layers: kohya's, usual for U-Nets, or diffusers'; default what interfaces expect for the family.",
+    )
     scale: Scale
     overwrite: Overwrite
 

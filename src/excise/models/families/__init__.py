@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from excise.models.checkpoint_file import contents
+from excise.models.dialects import DIFFUSERS, KOHYA, KOHYA_XL, Dialect, LoraNames
 from excise.models.names import model_index
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ class Family:
     pipeline the diffusers class that `model_index.json` names
     home     file in this folder, and the class in it
     offers   what methods and attacks can count on
+    kohya    names of its layers in LoRA files of kohya's dialect, which user interfaces then expect; None: they expect diffusers' dialect
     """
 
     name: str
     pipeline: str
     home: tuple[str, str]
     offers: frozenset[Offer]
+    kohya: LoraNames | None = None
 
     def model(self) -> type[Model]:
         """Its class; loads torch."""
@@ -58,12 +61,14 @@ FAMILIES: tuple[Family, ...] = (
         pipeline="StableDiffusionPipeline",
         home=("stable_diffusion", "StableDiffusion"),
         offers=frozenset({"entrances", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
+        kohya=KOHYA,
     ),
     Family(
         "Stable Diffusion XL",
         pipeline="StableDiffusionXLPipeline",
         home=("sdxl", "StableDiffusionXL"),
         offers=frozenset({"entrances", "attention maps", "U-Net", "diffusion path"}),
+        kohya=KOHYA_XL,
     ),
 )
 
@@ -82,6 +87,24 @@ def family_of(where: Path | str) -> Family:
         known = ", ".join(f"{family.pipeline} ({family.name})" for family in FAMILIES)
         raise ValueError(f"{where} holds a {kind}; supported: {known}")
     return found
+
+
+def lora_names(family: str | None, dialect: Dialect | None = None) -> LoraNames:
+    """How LoRA files of a family's models call its layers; None: of Stable Diffusion 1.x and 2.x, the only one that edits did not name.
+
+    dialect  default what user interfaces expect
+
+    Raises ValueError for a dialect that nobody reads for this family.
+    """
+    known = next((known for known in FAMILIES if known.name == family), FAMILIES[0])
+    if dialect == "kohya" and known.kohya is None:
+        raise ValueError(f"user interfaces read LoRA files of {known.name} in the dialect of diffusers, not in kohya's")
+    return DIFFUSERS if dialect == "diffusers" or known.kohya is None else known.kohya
+
+
+def family_name(model: object) -> str | None:
+    """The name of a loaded model's family; None if it is of none here."""
+    return next((family.name for family in FAMILIES if family.home[1] == type(model).__name__), None)
 
 
 def check_offers(where: Path | str, who: str, needs: Sequence[Offer]) -> None:
