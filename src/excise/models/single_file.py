@@ -48,7 +48,7 @@ def load_checkpoint(
         raise ValueError(
             f"{path} takes text of width {found.width}, which none of {known} does; give config_from, a diffusers folder that describes it"
         )
-    pipeline = _read(path, found, _CONFIGS / found.layout.configs, dtype, **_tokenizers(found.layout.configs))
+    pipeline = _read(path, found, _CONFIGS / found.layout.configs, dtype, **tokenizers(found.layout.configs))
     if prediction is None:
         prediction = {"epsilon": "epsilon", "v": "v_prediction"}.get(found.metadata.get("modelspec.prediction_type", ""))
     two = found.layout.configs == "sd2"
@@ -60,7 +60,7 @@ def load_checkpoint(
     return _scheduled(pipeline, prediction or "epsilon", zero_snr=ZERO_SNR in found.markers)
 
 
-def _tokenizers(configs: str) -> dict[str, Any]:
+def tokenizers(configs: str) -> dict[str, Any]:
     """CLIP's vocabulary is the same in all; open_clip's text encoders fill prompts up with "!" (token 0)."""
     if configs == "sdxl":
         return {"tokenizer": clip_tokenizer(), "tokenizer_2": clip_tokenizer(pad_token="!")}
