@@ -89,7 +89,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     with Trainable(model, names) as trainable:
         parameters = list(trainable.parameters.values())
         inverse = torch.eye(WIDTH, device=model.device)
-        optimizer = Steepest(parameters, settings.lr, inverse, [True] * len(parameters))
+        optimizer = Steepest(parameters, settings.lr, [inverse] * len(parameters))
         conditioned = bank.conditioned.expand(args.batch)
 
         def bare_teacher() -> Tensor:
