@@ -12,7 +12,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from excise import bounds
 from excise.hints import nearest
+from excise.quoting import quoted
 
 Kind = Literal["object", "member", "style", "identity", "unsafe"]
 Phrasings = Literal["plain", "all"]
@@ -58,6 +60,14 @@ def fill(template: str, **slots: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" ,:")
 
 
+def check_template(template: str) -> str:
+    """The template itself. Raises ValueError if it has other slots than {object} and {style}."""
+    other = next((name for name, _ in _SLOT.findall(template) if name not in ("object", "style")), None)
+    if other is not None:
+        raise ValueError(f"a template has the slots {{object}} and {{style}}, not {{{quoted(other)}}}")
+    return template
+
+
 @dataclass(frozen=True)
 class PromptPair:
     """A prompt with the concept, and the same prompt without the concept's words."""
@@ -87,9 +97,17 @@ class Concept:
         if not self.name.strip():
             raise ValueError("a concept needs a name; this one is empty")
         if self.kind not in KINDS:
-            raise ValueError(f"unknown kind {self.kind!r}; {nearest(self.kind, KINDS)}")
+            raise ValueError(f"unknown kind {quoted(self.kind)}; {nearest(self.kind, KINDS)}")
         if not self.phrases or not all(phrase.strip() for phrase in self.phrases):
-            raise ValueError(f"concept {self.name!r} needs at least one phrase that names it, and none may be empty")
+            raise ValueError(f"concept {quoted(self.name)} needs at least one phrase that names it, and none may be empty")
+        if max(map(len, (self.name, *self.phrases))) > bounds.NAME:
+            raise ValueError(f"concept {quoted(self.name)} has a name or phrase of more than {bounds.NAME} characters")
+        prompts = len(self.templates) * len(self.phrases) * (len(self.contexts) + 1)
+        if prompts > bounds.PAIRS:
+            raise ValueError(
+                f"concept {quoted(self.name)} would have {prompts} prompts, more than {bounds.PAIRS}: "
+                f"{len(self.templates)} templates, {len(self.phrases)} phrases, {len(self.contexts)} contexts"
+            )
 
     @property
     def slot(self) -> str:
@@ -160,13 +178,13 @@ class Catalog:
         """Read the `concepts`, `templates` and `held_out_templates` of an `excise.json`."""
         templates = tuple(data.get("templates", GENERIC_TEMPLATES))
         entries = data.get("concepts", [])
-        names = {kind: [entry["phrases"][0] for entry in entries if entry["kind"] == kind] for kind in KINDS}
+        names = {kind: tuple(entry["phrases"][0] for entry in entries if entry["kind"] == kind) for kind in KINDS}
         concepts = tuple(
             Concept(
                 entry["name"],
                 entry["kind"],
                 tuple(entry["phrases"]),
-                tuple(names["object"] if entry["kind"] == "style" else names["style"]),
+                names["object"] if entry["kind"] == "style" else names["style"],
                 templates,
             )
             for entry in entries
@@ -192,13 +210,13 @@ class Catalog:
         if not text:
             raise ValueError("a concept needs a name; this one is empty")
         if kind is not None and kind not in KINDS:
-            raise ValueError(f"unknown kind {kind!r}; {nearest(kind, KINDS)}")
+            raise ValueError(f"unknown kind {quoted(kind)}; {nearest(kind, KINDS)}")
         if self.concepts:
             concept = self._declared(text, kind)
         else:
             concept = self._free(text, kind or "object")
-        extra = tuple(phrase for phrase in also if phrase not in concept.phrases)
-        return Concept(concept.name, concept.kind, concept.phrases + extra, concept.contexts, concept.templates)
+        phrases = tuple(dict.fromkeys((*concept.phrases, *also))) if also else concept.phrases
+        return Concept(concept.name, concept.kind, phrases, concept.contexts, concept.templates)
 
     def _declared(self, text: str, kind: str | None) -> Concept:
         for concept in self.concepts:
@@ -206,7 +224,7 @@ class Catalog:
                 return concept
         known = [c.name for c in self.concepts if kind in (None, c.kind)]
         what = f"{kind} " if kind else "concept "
-        raise ValueError(f"unknown {what}{text!r}; {nearest(text, known)}")
+        raise ValueError(f"unknown {what}{quoted(text)}; {nearest(text, known)}")
 
     def _free(self, text: str, kind: str) -> Concept:
         contexts = GENERIC_CONTEXTS["style" if kind == "style" else "object"]

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
+
+from excise.quoting import cut
+
+_LONGEST = 64
+"""Characters of words that are compared: comparing takes the product of two lengths, and no longer word is a slip of the finger."""
+
+_LISTED = 30
+"""Known words that a hint lists."""
 
 
-def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+def nearest(word: str, known: Sequence[str]) -> str:
     """A hint for an error: the nearest match if there is one, and the known words (at most 30)."""
-    match = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    listed = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
+    near = [one for one in known if len(one) <= _LONGEST] if len(word) <= _LONGEST else []
+    match = difflib.get_close_matches(word.lower(), near, n=1, cutoff=0.5)
+    listed = ", ".join(cut(one, _LONGEST) for one in known[:_LISTED]) + (", ..." if len(known) > _LISTED else "")
     return (f"did you mean {match[0]!r}? " if match else "") + f"known: {listed}"

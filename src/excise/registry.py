@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 from excise.hints import nearest
+from excise.quoting import quoted
 
 
 class Named(Protocol):
@@ -92,5 +93,5 @@ class Registry(Generic[E]):
     def get(self, name: str) -> E:
         """The entry of that name. Raises ValueError with the nearest match."""
         if name not in self.entries:
-            raise ValueError(f"unknown {self.what} {name!r}; {nearest(name, [*self.reserved, *self.entries])}")
+            raise ValueError(f"unknown {self.what} {quoted(name)}; {nearest(name, [*self.reserved, *self.entries])}")
         return self.entries[name]

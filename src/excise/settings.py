@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 
+from excise import bounds
+from excise.files import check_path
 from excise.hints import nearest
+from excise.quoting import MOST, cut, quoted
 
 T = TypeVar("T")
 parted = BeforeValidator(lambda value: tuple(value.split(";")) if isinstance(value, str) else value)
@@ -20,13 +25,52 @@ class Wanted(str):
     """Stands in a preset for a value that only the user has. It says which; without that value the preset is refused."""
 
 
-class Settings(BaseModel):
-    """Base of every method's settings: frozen, unknown keys refused.
+class Given(BaseModel):
+    """Base of what users give: frozen, unknown keys refused, every value within `excise.bounds`.
+
+    most  the largest number that a field may have which declares no bound of its own
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    most: ClassVar[float] = bounds.COUNT
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        check_bounded(value, cls.most)
+        return value
+
+
+def check_bounded(value: Any, most: float) -> None:
+    """Raise ValueError for a number that is larger than `most` or not finite, a text that is too long or cannot be written, or too many
+    values; of a container every value is looked at."""
+    if isinstance(value, int | float):
+        if not (math.isfinite(value) and abs(value) <= most):
+            raise ValueError(f"must be between -{most:g} and {most:g}")
+    elif isinstance(value, str | Path):
+        _check_text(str(value))
+        if isinstance(value, Path):
+            check_path(value)
+    elif isinstance(value, Mapping | tuple | list):
+        if len(value) > bounds.ENTRIES:
+            raise ValueError(f"has {len(value)} values, more than {bounds.ENTRIES}")
+        for one in (*value, *value.values()) if isinstance(value, Mapping) else value:
+            check_bounded(one, most)
+
+
+def _check_text(text: str) -> None:
+    if len(text) > bounds.CHARACTERS:
+        raise ValueError(f"has {len(text)} characters, more than {bounds.CHARACTERS}")
+    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ValueError("holds NUL or bytes that are not UTF-8, which no text has")
+
+
+class Settings(Given):
+    """Base of every method's settings.
 
     presets  named sets of values (published configurations); chosen with `preset=NAME`, and single values still win
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
 
@@ -45,11 +89,11 @@ def parse_settings(schema: type[P], values: Mapping[str, Any], owner: str, what:
     values = dict(values)
     preset = values.pop("preset", None)
     if preset is not None and preset not in schema.presets:
-        raise ValueError(f"{owner} has no preset {preset!r}; {nearest(str(preset), list(schema.presets))}")
+        raise ValueError(f"{owner} has no preset {quoted(preset)}; {nearest(str(preset), list(schema.presets))}")
     values = {**schema.presets.get(str(preset), {}), **values}
     wanted = [value for value in values.values() if isinstance(value, Wanted)]
     if wanted:
-        raise ValueError(f"preset {preset!r} of {owner} needs {'; '.join(wanted)}")
+        raise ValueError(f"preset {quoted(preset)} of {owner} needs {'; '.join(wanted)}")
     return parse(schema, values, what)
 
 
@@ -64,7 +108,13 @@ def parse(schema: type[S], values: Mapping[str, Any], what: str) -> S:
         return schema(**values)
     except ValidationError as error:
         known = [field.alias or name for name, field in schema.model_fields.items()]
-        raise ValueError("; ".join(_problem(dict(item), known, what) for item in error.errors())) from None
+        problems = [_problem(dict(item), known, what) for item in error.errors(include_url=False)]
+        more = [f"{len(problems) - _TOLD} more"] if len(problems) > _TOLD else []
+        raise ValueError("; ".join(problems[:_TOLD] + more)) from None
+
+
+_TOLD = 5
+"""Problems that one error names."""
 
 
 _WORDS = {
@@ -79,23 +129,24 @@ _WORDS = {
     "bool_parsing": "must be true or false",
     "path_type": "must be a path",
     "too_short": "needs at least {min_length}",
+    "int_parsing_size": "must be a whole number of 64 bits",
 }
 """What is wrong with a value, in plainer words than pydantic's."""
 
 
 def _problem(item: dict[str, Any], known: list[str], what: str) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    given = f"bad {what}: {key}={item['input']!r}"
+    key = cut(".".join(str(part) for part in item["loc"]))
+    given = f"bad {what}: {key}={quoted(item['input'])}"
     match item["type"]:
         case "extra_forbidden":
-            return f"unknown {what}: {key!r} ({nearest(key, known)})"
+            return f"unknown {what}: {quoted(key)} ({nearest(key, known)})"
         case "missing":
-            return f"missing {what}: {key!r}"
+            return f"missing {what}: {quoted(key)}"
         case "literal_error":
             choices = re.findall("'([^']*)'", item["ctx"]["expected"])
             return f"{given}; {nearest(str(item['input']), choices)}"
     plain = _WORDS.get(item["type"])
-    why = plain.format(**item.get("ctx", {})) if plain else item["msg"].removeprefix("Value error, ")
+    why = plain.format(**item.get("ctx", {})) if plain else cut(item["msg"].removeprefix("Value error, "), 2 * MOST)
     return f"{given}: {why}" if key else f"bad {what}: {why}"
 
 
@@ -108,9 +159,9 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise ValueError(f"expected key=value, got {text!r}")
+            raise ValueError(f"expected key=value, got {quoted(text)}")
         if key.strip() in values:
-            raise ValueError(f"setting {key.strip()!r} is given twice")
+            raise ValueError(f"setting {quoted(key.strip())} is given twice")
         values[key.strip()] = value.strip()
     return values
 
@@ -124,4 +175,4 @@ def parse_named(text: str) -> tuple[str, dict[str, str]]:
     try:
         return name, parse_assignments(part for part in rest.split(",") if part)
     except ValueError as error:
-        raise ValueError(f"{error}, in {text!r}") from None
+        raise ValueError(f"{error}, in {quoted(text)}") from None

@@ -9,7 +9,7 @@ import torch
 
 from excise.canvas import diffusion, judge, vae
 from excise.canvas.requests import TrainRequest
-from excise.files import read_json, write_json
+from excise.files import read_record, write_json
 from excise.models.loading import pick_device
 from excise.requests.request import function
 
@@ -38,7 +38,7 @@ train = function(TrainRequest, run)
 def never_met(work: Path) -> list[str]:
     """What text encoder and U-Net in the folder never meet, sorted."""
     path = work / WITHOUT
-    return read_json(path, list) if path.is_file() else []
+    return read_record(path, list[str], "the list of what was left out") if path.is_file() else []
 
 
 def _check_without(work: Path, without: frozenset[str]) -> None:

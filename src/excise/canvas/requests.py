@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from excise import bounds
 from excise.canvas.catalog import GLYPHS, MEMBERS, check_names
 from excise.files import check_new_file
-from excise.requests.fields import Count, Device, Dtype, Flag, Names, Seed, UserPath
+from excise.requests.fields import Count, Device, Dtype, Flag, Names, Pictures, Seed, UserPath
 from excise.requests.request import Request
 
 
@@ -32,7 +33,7 @@ class TrainRequest(Request):
     without: Names = Field((), description="Object, member or style that text encoder and U-Net never meet.")
     steps: Count | None = Field(None, description="Steps; default the recipe's.")
     stop_after: float | None = Field(
-        None, ge=0, description="Seconds after which to write a checkpoint and stop, for all parts together."
+        None, ge=0, le=bounds.SECONDS, description="Seconds after which to write a checkpoint and stop, for all parts together."
     )
     device: str = Field("cpu", description="cpu, cuda, mps, ...; the default makes the same weights to the bit on one machine.")
 
@@ -58,7 +59,7 @@ class DrawRequest(Request):
     """Draw real pictures of the canvas, to measure generated ones against: excise evaluate --real DIR."""
 
     out: UserPath = Field(description="New folder for the pictures.")
-    n: Annotated[Count, Flag("-n", short="--n")] = Field(456, description="Number of pictures.")
+    n: Annotated[Pictures, Flag("-n", short="--n")] = Field(456, description="Number of pictures.")
     without: Names = Field((), description="Object, member or style that none may show.")
     seed: Seed
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from excise.files import read_json
+from excise import bounds
+from excise.files import problem, read_json
+from excise.quoting import quoted
 from excise.results.erasure import ErasureResult
 
 TENSORS, MANIFEST = "edit.safetensors", "edit.json"
@@ -17,15 +19,39 @@ TENSORS, MANIFEST = "edit.safetensors", "edit.json"
 
 FORMAT = 1
 Kind = Literal["weights", "adapter"]
+Phrase = Annotated[str, Field(min_length=1, max_length=bounds.NAME)]
+Number = Annotated[int | float, Field(allow_inf_nan=False)]
 
 
 @with_config(ConfigDict(extra="allow"))
 class Erased(TypedDict):
     """A concept, as `Concept.to_dict` gives it."""
 
-    name: str
-    kind: str
-    phrases: NotRequired[list[str]]
+    name: Phrase
+    kind: Phrase
+    phrases: NotRequired[list[Phrase]]
+
+
+@with_config(ConfigDict(extra="allow"))
+class SetTo(TypedDict):
+    """Settings of a method, and how strong the edit was made since."""
+
+    scale: NotRequired[Number]
+
+
+@with_config(ConfigDict(extra="allow"))
+class Measured(TypedDict):
+    """What the method says of its edit, or what an `ErasureResult` holds; both may say what the erasure cost."""
+
+    seconds: NotRequired[Number | None]
+    peak_mb: NotRequired[Number | None]
+
+
+class Hardened(TypedDict):
+    """What was found in audits and erased too: how many counterexamples each attack gave, and their SHA-256."""
+
+    attacks: dict[str, int]
+    sha256: str
 
 
 class Manifest(BaseModel):
@@ -51,26 +77,30 @@ class Manifest(BaseModel):
     family: str | None = None
     method: str
     concepts: list[Erased]
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: SetTo = Field(default_factory=lambda: SetTo())
     seed: int = 0
-    hardened: dict[str, Any] | None = None
+    hardened: Hardened | None = None
     dtype: str | None = None
     device: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     weights_sha256: str = ""
-    measurements: dict[str, Any] = Field(default_factory=dict)
+    measurements: Measured = Field(default_factory=lambda: Measured())
     ledger: list[dict[str, Any]] = Field(default_factory=list)
     restored: list[Erased] = Field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read `edit.json`. Raises ValueError in one line if it is of another format, or not a manifest, or one in its ledger is not."""
-        data = read_json(path)
+        return cls.parse(read_json(path), path)
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], path: Path) -> Manifest:
+        """The manifest in the content of a file. Raises what `read` does."""
         found = data.get("format", FORMAT)
         if found != FORMAT:
-            raise ValueError(f"{path} has format {found}; this version of excise reads format {FORMAT}")
-        if problem := _problem(data):
-            raise ValueError(f"{path} is not the manifest of an edit: {problem}")
+            raise ValueError(f"{path} has format {quoted(found)}; this version of excise reads format {FORMAT}")
+        if wrong := _problem(data):
+            raise ValueError(f"{path} is not the manifest of an edit: {wrong}")
         return cls.model_validate(data)
 
     @classmethod
@@ -120,8 +150,7 @@ def _problem(data: Mapping[str, Any], place: tuple[str | int, ...] = ()) -> str 
     try:
         entries = enumerate(Manifest.model_validate(data).ledger)
     except ValidationError as error:
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in (*place, *first['loc']))}: {first['msg']}"
+        return problem(error, place)
     return next((found for number, entry in entries if (found := _problem(entry, (*place, "ledger", number)))), None)
 
 

@@ -12,6 +12,7 @@ from excise.edits.edit import Edit, compose
 from excise.edits.manifest import Manifest
 from excise.edits.weight_edit import WeightEdit
 from excise.hints import nearest
+from excise.quoting import quoted
 
 
 def restored(edit: Edit, concepts: Sequence[str]) -> Edit:
@@ -92,8 +93,8 @@ def _named(manifest: Manifest, text: str) -> str:
     if len(set(found)) == 1:
         return found[0]
     if found:
-        raise ValueError(f"{text!r} may be {' or '.join(dict.fromkeys(found))}; write which")
+        raise ValueError(f"{quoted(text)} may be {' or '.join(dict.fromkeys(found))}; write which")
     below = [Manifest.model_validate(entry) for entry in manifest.ledger]
     if any(text.strip().lower() in (label.lower(), label.partition(":")[2].lower()) for m in below for label in m.names):
-        raise ValueError(f"{text!r} is not in this edit: it was erased by another one, which this one was made on top of")
-    raise ValueError(f"this edit does not erase {text!r}; {nearest(text, manifest.names)}")
+        raise ValueError(f"{quoted(text)} is not in this edit: it was erased by another one, which this one was made on top of")
+    raise ValueError(f"this edit does not erase {quoted(text)}; {nearest(text, manifest.names)}")

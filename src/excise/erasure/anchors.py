@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from excise import bounds
 from excise.concepts import Concept, PromptPair
 from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.training_settings import Anchored
 from excise.erasure.wording import ARTICLES, bare
 from excise.files import read_text
 from excise.models import Model
+from excise.quoting import quoted
 
 
 def anchored(model: Model, concepts: Sequence[Concept], settings: Anchored) -> PromptBank:
@@ -42,10 +44,10 @@ def captioned(concept: Concept, anchor: str, captions: Sequence[str]) -> list[Pr
     pairs = [PromptPair(word.sub(lambda _: own, caption), caption) for caption in captions if word.search(caption)]
     if not pairs:
         raise ValueError(
-            f"no caption contains the anchor {anchor!r}; give the word that stands in them for what {name!r} is to become"
+            f"no caption contains the anchor {quoted(anchor)}; give the word that stands in them for what {quoted(name)} is to become"
         )
     if len(pairs) < len(captions):
-        warnings.warn(f"{len(captions) - len(pairs)} captions do not contain {anchor!r} and are left out", stacklevel=2)
+        warnings.warn(f"{len(captions) - len(pairs)} captions do not contain {quoted(anchor)} and are left out", stacklevel=2)
     return pairs
 
 
@@ -57,4 +59,6 @@ def read_captions(path: str) -> list[str]:
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"{file} has no captions")
+    if len(lines) > bounds.PICTURES or max(map(len, lines)) > bounds.CHARACTERS:
+        raise ValueError(f"{file} has more than {bounds.PICTURES} captions, or one of more than {bounds.CHARACTERS} characters")
     return lines

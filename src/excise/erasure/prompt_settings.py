@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from excise.settings import Settings, Wanted
 
@@ -37,8 +37,6 @@ ARTISTS = Wanted("the artists to hold (published: the others of a list of 1734),
 
 class Redirecting(Settings):
     """Settings of methods that send a concept's prompts where a guide goes."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     wording: Wording = Field(
         "phrases", description="prompts to edit: the plain name, every phrase, or every phrase in every template"

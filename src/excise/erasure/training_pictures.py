@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Generator, Tensor
 
+from excise import bounds
 from excise.concepts import Concept, apart
 from excise.digests import digest_text
 from excise.edits import applied_edits
@@ -18,12 +20,13 @@ from excise.edits.applied import base_fingerprint
 from excise.erasure.prompt_bank import PromptBank, in_turn
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
-from excise.files import PICTURE_ENDINGS, cache_folder, read_json, read_tensors, write_tensors
+from excise.files import PICTURE_ENDINGS, cache_folder, read_record, read_tensors, write_tensors
 from excise.images import read_picture
 from excise.models import Conditioning, Model
 from excise.models.context import tell_cut
 from excise.models.fingerprint import arithmetic, config
 from excise.progress import Progress
+from excise.quoting import quoted
 from excise.randomness import STEP_NOISE
 
 LIST = "pictures.json"
@@ -96,7 +99,7 @@ def learning_pictures(
     for text in found.prompts:
         if text not in texts:
             raise ValueError(
-                f"a picture in {settings.folder} shows {text!r}, which is not among the prompts, such as {texts[0]!r}"
+                f"a picture in {settings.folder} shows {quoted(text)}, which is not among the prompts, such as {quoted(texts[0])}"
             )
     return Learning(found.latents, _rows_shown(bank, texts, found, rows, generator))
 
@@ -267,15 +270,25 @@ def _read_folder(model: Model, folder: str | Path, prompts: Sequence[str]) -> tu
     return shown, read, tuple(file.name in told for file in files)
 
 
+class ShownPicture(BaseModel):
+    """A picture's file, and the prompt that says what it shows."""
+
+    file: str
+    prompt: str = Field(max_length=bounds.CHARACTERS)
+
+
+class PictureList(BaseModel):
+    """What is read of the `pictures.json` of `excise generate`, or of one that a user wrote."""
+
+    pictures: list[ShownPicture] = Field(max_length=bounds.PICTURES)
+
+
 def _listed(path: Path) -> dict[str, str]:
     """Prompts by file name."""
     if not path.is_file():
         return {}
-    listed = read_json(path)
-    try:
-        return {entry["file"]: entry["prompt"] for entry in listed["pictures"]}
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not tell what the pictures show: {error!r}") from None
+    listed = read_record(path, PictureList, "a list of what pictures show")
+    return {picture.file: picture.prompt for picture in listed.pictures}
 
 
 def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: int, scale: float, folder: Path | None) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import Field, model_validator
 
+from excise import bounds
 from excise.erasure.prompt_settings import Retain, Wording
 from excise.settings import Settings
 
@@ -17,17 +18,21 @@ class Trained(Settings):
     learning rates that `benchmarks/tune.py` found, with as many trials for each (docs/benchmark/tuning).
     """
 
-    model_config = ConfigDict(allow_inf_nan=False)
-
     rounds: int = Field(8, ge=1, description="parts of the run; a checkpoint is written after each")
     steps: int = Field(60, ge=1, description="gradient steps in a round")
-    batch: int = Field(8, ge=1, description="states in a step")
+    batch: int = Field(8, ge=1, le=4096, description="states in a step")
     lr: float = Field(1e-3, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="learning rate: falling to zero over the run, or constant"
     )
     weight_decay: float = Field(0.0, ge=0, description="of AdamW; 0 is Adam")
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient; default none")
+
+    @model_validator(mode="after")
+    def _finite_run(self) -> Self:
+        if self.rounds * self.steps > bounds.TRAINING_STEPS:
+            raise ValueError(f"{self.rounds} rounds of {self.steps} steps are more than {bounds.TRAINING_STEPS} steps")
+        return self
 
 
 class Worded(Settings):
@@ -107,9 +112,6 @@ class Divergent(Settings):
     )
     divergence_alpha: float = Field(
         0.5,
-        allow_inf_nan=False,
         description="divergence=alpha: 0.5 is hellinger, 2 chi2, 0 and 1 mse; inside 0..1 large errors count less",
     )
-    divergence_sigma: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="standard deviation that errors are measured in"
-    )
+    divergence_sigma: float = Field(1.0, gt=0, description="standard deviation that errors are measured in")

@@ -11,6 +11,7 @@ from typing import Literal
 from excise.digests import digest_file, digest_folder
 from excise.files import cache_folder
 from excise.hints import nearest
+from excise.quoting import quoted
 
 Features = Literal["classifier", "inception", "clip"]
 """What pictures are compared on: what the model's own classifier sees in them, or one of two published networks."""
@@ -91,7 +92,7 @@ def find(name: str, given: Mapping[str, str | Path] | None = None) -> FoundWeigh
     Raises MissingWeightsError if they are nowhere, ValueError for an unknown name.
     """
     if name not in KNOWN:
-        raise ValueError(f"unknown weights {name!r}; {nearest(name, list(KNOWN))}")
+        raise ValueError(f"unknown weights {quoted(name)}; {nearest(name, list(KNOWN))}")
     weights = KNOWN[name]
     places = {
         "argument": (given or {}).get(name),
@@ -113,7 +114,7 @@ def check_names(given: Mapping[str, str | Path]) -> None:
     """Raise ValueError for names that nothing needs."""
     for name in given:
         if name not in KNOWN:
-            raise ValueError(f"unknown weights {name!r}; {nearest(name, list(KNOWN))}")
+            raise ValueError(f"unknown weights {quoted(name)}; {nearest(name, list(KNOWN))}")
 
 
 def _found(weights: Weights, path: Path, source: str) -> FoundWeights:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from excise.files.read import open_regular
+
 FORMATS = ("PNG", "JPEG", "WEBP")
 """Formats that are opened, whatever a file is called. Others can start programs (EPS starts Ghostscript) or have readers that few use."""
 
@@ -20,7 +22,7 @@ def open_picture(file: Path) -> Image.Image:
     Raises ValueError if it is not whole, of another format than `FORMATS`, or of more than `MOST_PIXELS`.
     """
     try:
-        with Image.open(file, formats=FORMATS) as picture:
+        with open_regular(file) as opened, Image.open(opened, formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise ValueError(f"it has {picture.width} x {picture.height} pixels, more than {MOST_PIXELS}")
             upright = ImageOps.exif_transpose(picture)

@@ -14,6 +14,13 @@ _LONGEST = 180
 """Bytes of a name; of the 255 that file systems allow the others are left for endings and for the names of hidden folders."""
 
 
+def check_path(path: str | Path) -> None:
+    """Raise ValueError for a path that no file system takes."""
+    long = next((part for part in Path(path).parts if len(os.fsencode(part)) > 255), None)
+    if long is not None or len(os.fsencode(path)) > 4095:
+        raise ValueError("is too long for a path: at most 4095 bytes, 255 between two slashes")
+
+
 def cache_folder() -> Path:
     """Where things that can be made again are kept: `$EXCISE_CACHE`, or `excise` in the user's cache folder."""
     if "EXCISE_CACHE" in os.environ:

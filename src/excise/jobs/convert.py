@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from excise.edits.manifest import Manifest
 from excise.files import read_json, write_json
+from excise.quoting import cut
 from excise.requests.convert import ConvertRequest
 from excise.requests.request import function
 from excise.results import earlier
@@ -50,10 +52,18 @@ def converter(name: str, kind: str, schema: type[ResultFile]) -> Converter:
 
 def _manifest(content: Content, path: Path) -> Write:
     found = _converted(earlier.manifest, content, path)
-    for entry in (found, *found.get("ledger", ())):
-        if "kind" in entry["measurements"]:
-            ErasureResult.parse(entry["measurements"], path)
+    manifest = Manifest.parse(found, path)
+    for entry in (manifest, *map(Manifest.model_validate, manifest.ledger)):
+        if "kind" in entry.measurements:
+            ErasureResult.parse(entry.measurements, path)
     return lambda where: write_json(where, found)
+
+
+def _is_earlier_manifest(content: Content) -> bool:
+    """Whether a manifest's measurements, or those of one in its ledger, have the form of format 1."""
+    measured, ledger = content.get("measurements"), content.get("ledger")
+    own = isinstance(measured, Mapping) and "ua" in measured and "format" not in measured
+    return own or (isinstance(ledger, list) and any(isinstance(one, Mapping) and _is_earlier_manifest(one) for one in ledger))
 
 
 CONVERTERS: list[Converter] = [
@@ -68,7 +78,7 @@ CONVERTERS: list[Converter] = [
     converter("benchmarks of audits", "audits", AuditBenchmark),
     Converter(
         "manifests of edits",
-        lambda content: {"weights_sha256", "measurements"} <= content.keys() and earlier.manifest(content) != content,
+        lambda content: {"weights_sha256", "measurements"} <= content.keys() and _is_earlier_manifest(content),
         _manifest,
     ),
 ]
@@ -109,6 +119,6 @@ def _below(folder: Path) -> Iterator[Path]:
 def _converted(function: Callable[[Content], dict[str, Any]], content: Content, path: Path) -> dict[str, Any]:
     try:
         return function(content)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        what = cut(f"no {error}" if isinstance(error, KeyError) else str(error))
         raise ValueError(f"{path} is damaged ({what}); nothing was converted; write it again, or take it out") from None

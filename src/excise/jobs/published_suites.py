@@ -10,9 +10,8 @@ from typing import Any
 
 from excise.edits import Edit
 from excise.evaluation.suites import Suite, get
-from excise.evaluation.suites.answer_set import MANIFEST
+from excise.evaluation.suites.answer_set import MANIFEST, read_manifest
 from excise.evaluation.weights import check_names
-from excise.files import read_json
 from excise.jobs.bench_grid import PlannedCell
 from excise.jobs.provenance import identity
 from excise.jobs.suite import make_answers, measure
@@ -67,8 +66,8 @@ class PublishedSuites:
     def _drop_others(self, folder: Path, edit: Edit) -> None:
         """Delete pictures of an erasure that was stopped, and made again came out otherwise: they can never be completed."""
         if (folder / MANIFEST).is_file():
-            about = read_json(folder / MANIFEST)["about"]
-            if about["edits"] != [identity(edit).model_dump(mode="json")]:
+            about = read_manifest(folder / MANIFEST).about
+            if about.get("edits") != [identity(edit).model_dump(mode="json")]:
                 shutil.rmtree(folder)
 
     def measure(self, model: Model, cell: PlannedCell, edit: Edit, progress: Progress) -> SuiteResult:

@@ -2,16 +2,67 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from excise.concepts import Catalog, Concept
-from excise.files import read_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from excise import bounds
+from excise.concepts import GENERIC_TEMPLATES, Catalog, Concept, Kind, check_template
+from excise.files import as_record, check_path, read_json
 from excise.models.built_in import BUILT_IN, built_in
+from excise.quoting import cut, quoted
 
 INDEX = "model_index.json"
+
+Phrase = Annotated[str, Field(min_length=1, max_length=bounds.NAME)]
+Template = Annotated[str, Field(max_length=bounds.CHARACTERS), AfterValidator(check_template)]
+
+
+def _in_its_folder(name: str) -> str:
+    if Path(name).name != name or "\\" in name:
+        raise ValueError("the classifier must lie in the model's own folder")
+    return name
+
+
+class ModelIndex(BaseModel):
+    """What is read of a `model_index.json`: which pipeline it is, and of each part its library and class."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    class_name: str = Field(alias="_class_name", max_length=bounds.NAME)
+
+
+class DeclaredConcept(BaseModel):
+    """A concept in an `excise.json`, with the phrases that name it, the plain one first."""
+
+    name: Phrase
+    kind: Kind
+    phrases: list[Phrase] = Field(min_length=1)
+
+
+class DeclaredSampler(BaseModel):
+    """How pictures of the model are made by default; what is not given is the pipeline's own."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    steps: int = Field(50, ge=1, le=bounds.STEPS)
+    guidance_scale: float = Field(7.5, ge=-bounds.STRENGTH, le=bounds.STRENGTH)
+    size: int = Field(512, ge=1, le=bounds.EDGE)
+
+
+class ModelDescription(BaseModel):
+    """What is read of an `excise.json`; other keys are left alone."""
+
+    name: Phrase
+    concepts: list[DeclaredConcept] = Field([], max_length=bounds.CONCEPTS)
+    templates: list[Template] = Field(list(GENERIC_TEMPLATES), min_length=1)
+    held_out_templates: list[Template] = []
+    sampler: DeclaredSampler = DeclaredSampler()
+    classifier: Annotated[str, AfterValidator(_in_its_folder)] | None = None
+    without: list[Phrase] = []
 
 
 @dataclass(frozen=True)
@@ -32,6 +83,7 @@ def resolve(model: str | Path) -> Path | str:
     """
     if str(model) in BUILT_IN:
         return built_in(str(model))
+    check_path(model)
     path = Path(model).expanduser()
     if path.exists():
         return path
@@ -39,7 +91,7 @@ def resolve(model: str | Path) -> Path | str:
     if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith(".safetensors"):
         return text
     raise FileNotFoundError(
-        f"no such model: {text!r} is not a file or folder here; built in: {', '.join(BUILT_IN)}; for the hub write owner/name"
+        f"no such model: {quoted(text)} is not a file or folder here; built in: {', '.join(BUILT_IN)}; for the hub write owner/name"
     )
 
 
@@ -51,7 +103,9 @@ def model_index(where: Path | str) -> dict[str, Any]:
     path = where / INDEX if isinstance(where, Path) else _from_hub(where)
     if not path.is_file():
         raise ValueError(f"{where} is not a model folder: it has no {INDEX}")
-    return read_json(path)
+    found: dict[str, Any] = read_json(path)
+    as_record(found, ModelIndex, path, "the index of a model")
+    return found
 
 
 def _from_hub(model: str) -> Path:
@@ -61,9 +115,9 @@ def _from_hub(model: str) -> Path:
     try:
         return Path(hf_hub_download(model, INDEX))
     except (OSError, EntryNotFoundError, HFValidationError) as error:
-        why = " ".join(str(error).split())
+        why = cut(str(error))
         raise FileNotFoundError(
-            f"no such model: {model!r} is no folder here, and the hub gives no {INDEX} of it ({why})"
+            f"no such model: {quoted(model)} is no folder here, and the hub gives no {INDEX} of it ({why})"
         ) from None
 
 
@@ -76,21 +130,13 @@ def describe(folder: Path | str) -> Description:
     if not path.is_file():
         return Description(Path(folder).name or str(folder), Catalog(), {}, None)
     data = read_json(path)
+    told = as_record(data, ModelDescription, path, "a model description")
     try:
-        classifier = path.parent / data["classifier"] if "classifier" in data else None
-        if classifier is not None and Path(data["classifier"]).name != data["classifier"]:
-            raise ValueError("the classifier must lie in the model's own folder")
-        sampler = dict(data.get("sampler", {}))
-        if sampler.keys() - {"steps", "guidance_scale", "size"}:
-            raise ValueError(f"sampler has keys {sorted(sampler)}; known: steps, guidance_scale, size")
-        whole = {key: sampler[key] for key in ("steps", "size") if key in sampler}
-        if any(type(value) is not int or value < 1 for value in whole.values()):
-            raise ValueError(f"sampler needs whole numbers from 1 on, not {whole}")
-        if not math.isfinite(sampler.get("guidance_scale", 1.0)):
-            raise ValueError(f"sampler has guidance_scale {sampler['guidance_scale']}")
-        return Description(data["name"], Catalog.from_dict(data), sampler, classifier, tuple(data.get("without", ())))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is not a model description: {error!r}") from None
+        catalog = Catalog.from_dict(data)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a model description: {error}") from None
+    classifier = None if told.classifier is None else path.parent / told.classifier
+    return Description(told.name, catalog, dict(data.get("sampler", {})), classifier, tuple(told.without))
 
 
 def check_never_saw(model: str | Path, concept: Concept) -> None:
@@ -98,5 +144,5 @@ def check_never_saw(model: str | Path, concept: Concept) -> None:
     without = describe(resolve(model)).without
     if without and not {concept.label, concept.name} & set(without):
         raise ValueError(
-            f"{str(model)!r} was trained without {', '.join(without)}; it is no gold standard of erasing {concept.name}"
+            f"{quoted(str(model))} was trained without {cut(', '.join(without))}; it is no gold standard of erasing {concept.name}"
         )

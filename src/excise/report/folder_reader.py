@@ -127,11 +127,12 @@ def _read_numbers(path: Path, found: FolderContents) -> None:
     content = read_json(path, object)
     if not isinstance(content, dict):
         return
-    if content.get("kind") not in NUMBERS:
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in NUMBERS:
         if earlier.kind(content) in NUMBERS:
             check_format(content, path)
         return
-    record = NUMBERS[content["kind"]].parse(content, path)
+    record = NUMBERS[kind].parse(content, path)
     if isinstance(record, Measurement):
         found.measurements[path] = record
     elif isinstance(record, Variation):

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 from excise.digests import digest_text
-from excise.files import write_text
+from excise.files import open_regular, write_text
 from excise.report import bench_sections, result_sections
 from excise.report.folder_reader import FolderContents
 from excise.report.page_parts import Drawer, Section, sorting
@@ -67,5 +67,10 @@ def check_page(out: Path) -> None:
     """Raise ValueError if a page cannot be called so, FileExistsError if something else than such a page is there."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{out} should end in .html")
-    if out.is_dir() or (out.exists() and GENERATOR not in out.read_text(encoding="utf-8", errors="replace")[:2000]):
+    if out.is_dir() or (out.exists() and not _is_page(out)):
         raise FileExistsError(f"{out} exists and is no report that could be replaced; choose another path")
+
+
+def _is_page(out: Path) -> bool:
+    with open_regular(out) as file:
+        return GENERATOR.encode() in file.read(2000)

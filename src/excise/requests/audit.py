@@ -18,15 +18,16 @@ from excise.requests.audits import MARKER
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,
-    Count,
     Device,
     Dtype,
+    Evaluations,
     Flag,
     KindName,
     ModelName,
     Names,
     Overwrite,
     PathOrName,
+    Pictures,
     Seed,
     UserPath,
     UserPaths,
@@ -57,8 +58,10 @@ class AuditRequest(Request):
     attacks: Annotated[Names, Flag(read=words)] = Field(
         ("quick",), description="quick, all, or names, with settings after a colon: p4d:preset=published."
     )
-    budget: Count | None = Field(None, description="U-Net calls of every attack on every model; see: excise list attacks.")
-    prompts: Count = Field(24, description="Prompts that are attacked, each with its own seed.")
+    budget: Evaluations | None = Field(
+        None, description="U-Net calls of every attack on every model; see: excise list attacks."
+    )
+    prompts: Pictures = Field(24, description="Prompts that are attacked, each with its own seed.")
     out: UserPath | None = Field(
         None, description="Folder for the results; default EDIT-audit beside the (first) edit, or out/audit-CONCEPT."
     )

@@ -15,7 +15,22 @@ from excise.evaluation.weights import check_names
 from excise.files import check_ours
 from excise.information.budget import BESIDE
 from excise.models.names import Description, check_never_saw, describe, resolve
-from excise.requests.fields import Count, Device, Dtype, Flag, ModelName, Names, PathOrName, SeedNumber, UserPath, spaced, words
+from excise.quoting import quoted
+from excise.requests.fields import (
+    Count,
+    Device,
+    Dtype,
+    Evaluations,
+    Flag,
+    ModelName,
+    Names,
+    PathOrName,
+    Pictures,
+    SeedNumber,
+    UserPath,
+    spaced,
+    words,
+)
 from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_tasks
 from excise.requests.request import Request
 from excise.results.cell import OWN
@@ -37,7 +52,7 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for name, equals, model in pairs:
         if not (name and equals and model):
-            raise ValueError(f"expected CONCEPT=MODEL for --gold, got {name + equals + model!r}")
+            raise ValueError(f"expected CONCEPT=MODEL for --gold, got {quoted(name + equals + model)}")
     if len({name for name, *_ in pairs}) < len(pairs):
         raise ValueError("two gold standards for one concept")
     return {spaced(name): model for name, _, model in pairs}
@@ -67,11 +82,11 @@ class BenchRequest(Request):
     seeds: Annotated[tuple[SeedNumber, ...], BeforeValidator(_one_or_more, json_schema_input_type=int | Sequence[int])] = Field(
         (0,), description="Seeds of everything random; may be given several times."
     )
-    target_pictures: Count = Field(TARGET_PICTURES, description="Pictures of each erased concept.")
-    other_pictures: Count = Field(OTHER_PICTURES, description="Pictures of each other concept.")
+    target_pictures: Pictures = Field(TARGET_PICTURES, description="Pictures of each erased concept.")
+    other_pictures: Pictures = Field(OTHER_PICTURES, description="Pictures of each other concept.")
     quality: bool = Field(True, description="Also how much the kept concepts' pictures have changed (FID, KID, pixels).")
     information: bool = Field(True, description="Also how many nats the words still carry, the concept's and others'.")
-    budget: Count = Field(BESIDE, description="Network evaluations for that, in each cell.")
+    budget: Evaluations = Field(BESIDE, description="Network evaluations for that, in each cell.")
     gold: Annotated[dict[str, PathOrName], Flag(metavar="CONCEPT=MODEL", read=_pairs)] = Field(
         {}, description="A model that was trained without the concept, as a row and to measure distances to."
     )

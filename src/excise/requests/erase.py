@@ -12,6 +12,7 @@ from excise.erasure.checkpoints import Workplace
 from excise.files import check_new_file
 from excise.methods import Method, get, methods
 from excise.models.names import Description, describe, resolve
+from excise.quoting import quoted
 from excise.requests.audits import Audited, read_audits
 from excise.requests.fields import (
     Device,
@@ -92,7 +93,7 @@ class EraseRequest(Request):
         """The audits to harden against. Raises ValueError for a method that takes none."""
         if self.harden and not self.chosen.hardens:
             able = ", ".join(name for name, other in methods().items() if other.hardens)
-            raise ValueError(f"method {self.method!r} takes no audit to harden against; those that do: {able}")
+            raise ValueError(f"method {quoted(self.method)} takes no audit to harden against; those that do: {able}")
         return read_audits(self.harden, self.targets)
 
     @property

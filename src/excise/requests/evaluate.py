@@ -13,7 +13,6 @@ from excise.files import check_new_file
 from excise.models.names import Description, describe, resolve
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
-    Count,
     Device,
     Dtype,
     EditFolders,
@@ -22,6 +21,7 @@ from excise.requests.fields import (
     ModelName,
     Names,
     Overwrite,
+    Pictures,
     Seed,
     UserPath,
 )
@@ -40,8 +40,8 @@ class EvaluateRequest(Request):
     concept: Names = Field((), description="What was erased; default what the edits say.")
     kind: KindName
     seed: Seed
-    target_pictures: Count = Field(TARGET_PICTURES, description="Pictures of each erased concept.")
-    other_pictures: Count = Field(OTHER_PICTURES, description="Pictures of each other concept.")
+    target_pictures: Pictures = Field(TARGET_PICTURES, description="Pictures of each erased concept.")
+    other_pictures: Pictures = Field(OTHER_PICTURES, description="Pictures of each other concept.")
     quality: bool = Field(False, description="Also how much the pictures of what is kept have changed; the next five imply it.")
     features: Features = Field("classifier", description="What FID and KID are measured on: classifier, inception or clip.")
     real: UserPath | None = Field(None, description="Folder of real pictures to compare with as well.")

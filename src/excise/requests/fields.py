@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
+
+from excise import bounds
+from excise.files import check_path
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ def _at_home(value: Any) -> Any:
     return Path(os.path.expanduser(value)) if isinstance(value, str | Path) else value
 
 
+def _proper(value: str) -> str:
+    check_path(value)
+    return value
+
+
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
@@ -71,8 +79,10 @@ UserPath = Annotated[Path, BeforeValidator(_at_home, json_schema_input_type=str 
 UserPaths = Annotated[
     tuple[UserPath, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | Path | Sequence[str | Path])
 ]
-PathOrName = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | Path)]
-Count = Annotated[int, Field(ge=1)]
+PathOrName = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | Path), AfterValidator(_proper)]
+Count = Annotated[int, Field(ge=1, le=bounds.COUNT)]
+Pictures = Annotated[int, Field(ge=1, le=bounds.PICTURES)]
+Evaluations = Annotated[int, Field(ge=1, le=bounds.EVALUATIONS)]
 
 ModelName = Annotated[
     PathOrName,
@@ -81,7 +91,10 @@ ModelName = Annotated[
 BaseName = Annotated[PathOrName | None, Field(None, description="What --model was made from, if it was erased elsewhere.")]
 EditFolders = Annotated[UserPaths, Field((), description="Folder of an edit; may be given several times.")]
 Scale = Annotated[
-    float, Field(1.0, allow_inf_nan=False, description="Strength of the edits: 0 is the base model, 1 as trained.")
+    float,
+    Field(
+        1.0, ge=-bounds.STRENGTH, le=bounds.STRENGTH, description="Strength of the edits: 0 is the base model, 1 as trained."
+    ),
 ]
 KindName = Annotated[str | None, Field(None, description="What the concept is: object, member, style, identity or unsafe.")]
 SeedNumber = Annotated[int, Field(ge=0, lt=2**32)]

@@ -6,10 +6,23 @@ from typing import Annotated
 
 from pydantic import Field
 
+from excise import bounds
 from excise.files import PICTURE_ENDINGS, check_new_file, check_replaceable
 from excise.models.names import resolve
 from excise.requests.edits import read_manifests
-from excise.requests.fields import Count, Device, Dtype, EditFolders, Flag, ModelName, Names, Overwrite, Scale, Seed, UserPath
+from excise.requests.fields import (
+    Device,
+    Dtype,
+    EditFolders,
+    Flag,
+    ModelName,
+    Names,
+    Overwrite,
+    Pictures,
+    Scale,
+    Seed,
+    UserPath,
+)
 from excise.requests.request import Request
 
 MARKER = "pictures.json"
@@ -32,11 +45,11 @@ class GenerateRequest(Request):
     edit: EditFolders
     scale: Scale
     model: ModelName
-    n: Annotated[Count, Flag("-n", short="--n")] = Field(1, description="Pictures per prompt.")
+    n: Annotated[Pictures, Flag("-n", short="--n")] = Field(1, description="Pictures per prompt.")
     seed: Seed = Field(description="Seed of each prompt's first picture; the next ones count up.")
-    steps: Count | None = Field(None, description="Steps of the sampler; default the model's.")
+    steps: int | None = Field(None, ge=1, le=bounds.STEPS, description="Steps of the sampler; default the model's.")
     guidance: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="Classifier-free guidance scale, 1 or less = off; default the model's."
+        None, ge=0, le=bounds.STRENGTH, description="Classifier-free guidance scale, 1 or less = off; default the model's."
     )
     overwrite: Overwrite
     device: Device
@@ -51,6 +64,10 @@ class GenerateRequest(Request):
         for number, prompt in enumerate(self.prompts, 1):
             if not prompt.strip():
                 raise ValueError(f"prompt {number} is empty")
+        if len(self.prompts) * self.n > bounds.PICTURES:
+            raise ValueError(
+                f"{len(self.prompts)} prompts with {self.n} pictures each are more than {bounds.PICTURES} pictures"
+            )
         if self.one_file:
             check_new_file(self.out, self.overwrite)
         else:

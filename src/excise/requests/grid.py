@@ -10,6 +10,7 @@ from excise.concepts import Catalog, Concept
 from excise.digests import digest_text
 from excise.files import fitting
 from excise.methods import Method, get
+from excise.quoting import quoted
 from excise.settings import Settings, parse_named
 
 SETS = {"objects": "object", "styles": "style", "members": "member"}
@@ -43,10 +44,10 @@ class Task:
     def parse(cls, text: str, catalog: Catalog) -> Task:
         """Read "cat", "cat+dog" (together) or "cat>dog" (in turn). Raises ValueError for unknown names, or one named twice."""
         if "+" in text and ">" in text:
-            raise ValueError(f"{text!r} mixes + (together) and > (one after another)")
+            raise ValueError(f"{quoted(text)} mixes + (together) and > (one after another)")
         concepts = tuple(catalog.resolve(name) for name in re.split("[+>]", text))
         if len({concept.label for concept in concepts}) < len(concepts):
-            raise ValueError(f"{text!r} names a concept twice")
+            raise ValueError(f"{quoted(text)} names a concept twice")
         return cls(concepts, ">" in text)
 
     @property

@@ -16,10 +16,10 @@ from excise.models.names import describe, resolve
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,
-    Count,
     Device,
     Dtype,
     EditFolders,
+    Evaluations,
     Flag,
     JsonFile,
     KindName,
@@ -54,7 +54,7 @@ class MeasureRequest(Request):
     kind: KindName
     pictures: UserPath | None = Field(None, description="Folder of real pictures, CONCEPT/*.png; default the base makes them.")
     phrasings: Phrasings = Field("plain", description="Plain prompts, or all templates, synonyms and members.")
-    budget: Count = Field(BUDGET, description="Network evaluations: four times as many halve the intervals.")
+    budget: Evaluations = Field(BUDGET, description="Network evaluations: four times as many halve the intervals.")
     seed: Seed
     json_file: JsonFile
     figure: UserPath | None = Field(None, description="Write heat maps beside pictures (.png, .svg).")

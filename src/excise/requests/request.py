@@ -10,16 +10,16 @@ from operator import or_
 from types import UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from excise.progress import Progress, silent
 from excise.requests.fields import flag
-from excise.settings import parse
+from excise.settings import Given, parse
 
 
-class Request(BaseModel):
+class Request(Given):
     """What a verb is asked for.
 
     The first paragraph of a request's docstring is the help of its command. A field's description is the help of its option and the
@@ -28,7 +28,7 @@ class Request(BaseModel):
     reports  whether the run of the request tells how far it is
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    most: ClassVar[float] = 2**63  # numbers declare bounds of their own (`excise.requests.fields`)
     reports: ClassVar[bool] = True
 
     def check(self) -> None:

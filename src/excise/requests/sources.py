@@ -9,7 +9,10 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
+from excise import bounds
+from excise.files import read_text
 from excise.hints import nearest
+from excise.quoting import MOST, cut, quoted
 from excise.requests.request import Request
 from excise.settings import parse
 
@@ -37,7 +40,7 @@ def resolve(schema: type[R], file: Mapping[str, Any], flags: Mapping[str, Any]) 
     fields = schema.options()
     for key in file.keys() - fields.keys():
         hint = "; settings of the method go under 'settings:'" if "settings" in fields else ""
-        raise ValueError(f"unknown key {key!r} in the file; {nearest(key, list(fields))}{hint}")
+        raise ValueError(f"unknown key {quoted(key)} in the file; {nearest(key, list(fields))}{hint}")
     given = {"file": file, "flag": flags}
     values, parts = {**file, **flags}, {}
     for name in [name for name, field in fields.items() if isinstance(field.default, dict)]:
@@ -50,32 +53,58 @@ def resolve(schema: type[R], file: Mapping[str, Any], flags: Mapping[str, Any]) 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} must be a mapping such as 'lr: 1e-3', not {value!r}")
+        raise ValueError(f"{name} must be a mapping such as 'lr: 1e-3', not {quoted(value)}")
     return value
 
 
 class _Loader(yaml.BaseLoader):
-    """Scalars stay text, which the schema converts as it does the text of flags: "null" is a name, not nothing."""
+    """Scalars stay text, which the schema converts as it does the text of flags: "null" is a name, not nothing.
+
+    What is not plain is refused before anything is made of it: anchors and aliases, with which a few bytes stand for gigabytes, more values
+    or levels than `excise.bounds` allows, keys that are no text or stand twice.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.values, self.levels = 0, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise ValueError(f"line {line} has an alias or an anchor; write out what it stands for")
+        self.values, self.levels = self.values + 1, self.levels + 1
+        if self.values > bounds.CONFIG_VALUES or self.levels > bounds.CONFIG_DEPTH:
+            raise ValueError(
+                f"line {line} is beyond {bounds.CONFIG_VALUES} keys and values or {bounds.CONFIG_DEPTH} levels, which are read at most"
+            )
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"{key!r} is given twice")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ValueError(f"line {key.start_mark.line + 1} has a list or a mapping for a key")
+            if key.value in seen:
+                raise ValueError(f"{quoted(key.value)} is given twice")
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping whose scalars are text.
 
-    Raises FileNotFoundError, or ValueError if it is no YAML mapping or gives a key twice.
+    Raises FileNotFoundError, or ValueError if it is no YAML mapping, or beyond the bounds of one that people write.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
+    text = read_text(path, bounds.CONFIG_BYTES)
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {cut(str(error), 2 * MOST)}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if not isinstance(data, dict):

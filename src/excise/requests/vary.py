@@ -11,7 +11,7 @@ from excise.concepts import Concept
 from excise.files import check_new_file
 from excise.models.names import Description, describe, resolve
 from excise.requests.edits import erased_concepts, read_manifests
-from excise.requests.fields import Count, Device, Dtype, Flag, JsonFile, KindName, ModelName, Overwrite, Seed, UserPaths
+from excise.requests.fields import Device, Dtype, Flag, JsonFile, KindName, ModelName, Overwrite, Pictures, Seed, UserPaths
 from excise.requests.request import Request
 
 
@@ -27,7 +27,7 @@ class VaryRequest(Request):
     model: ModelName
     concept: str | None = Field(None, description="What was erased; default what the edits say, if that is one concept.")
     kind: KindName
-    pictures: Count = Field(64, description="Pictures of each condition and model.")
+    pictures: Pictures = Field(64, description="Pictures of each condition and model.")
     seed: Seed
     json_file: JsonFile
     overwrite: Overwrite

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, JsonValue, ValidationError
+from pydantic import BeforeValidator, JsonValue
 
 from excise.figures import ResultRecord
-from excise.files import read_json, write_text
+from excise.files import as_record, read_json, write_text
+from excise.quoting import quoted
 
 FORMAT = 2
 """Of every result file. Files of format 1 had no number; `excise convert` rewrites them."""
@@ -42,12 +43,7 @@ class ResultFile(ResultRecord):
     def parse(cls, content: Mapping[str, Any], path: Path) -> Self:
         """The record in the content of a file. Raises ValueError in one line."""
         check_format(content, path)
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{path} is not {cls.WHAT}: {place}: {first['msg']}") from None
+        return as_record(content, cls, path, cls.WHAT)
 
     def write(self, path: Path) -> None:
         """Write the file, all or nothing."""
@@ -64,7 +60,7 @@ def check_format(content: Mapping[str, Any], path: Path) -> None:
     if found == FORMAT:
         return
     way_out = f"convert it with: excise convert {path}" if found == 1 else "it needs a later version"
-    raise ValueError(f"{path} has format {found}; this version of excise reads format {FORMAT}; {way_out}")
+    raise ValueError(f"{path} has format {quoted(found)}; this version of excise reads format {FORMAT}; {way_out}")
 
 
 def text(value: Any, indent: str = "") -> str:

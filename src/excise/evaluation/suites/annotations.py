@@ -9,7 +9,7 @@ from PIL import Image
 
 from excise.digests import digest_values
 from excise.evaluation.suites.answer_set import Answered, AnswerSet
-from excise.files import read_json, write_json
+from excise.files import read_record, write_json
 from excise.progress import Progress
 
 Annotation = dict[str, Any]
@@ -43,7 +43,9 @@ def annotate(
     """
     pictures = answers.check(allow_partial=allow_partial)
     path = answers.notes / f"{digest_values(annotator.identity)[:16]}.json" if annotator.identity else None
-    known: dict[str, Annotation] = read_json(path) if path and path.is_file() else {}
+    known: dict[str, Annotation] = {}
+    if path and path.is_file():
+        known = read_record(path, dict[str, Annotation], "what a network said of pictures")
     new = list({picture.sha256: picture for picture in pictures if picture.sha256 not in known}.values())
     try:
         for start in range(0, len(new), BATCH):

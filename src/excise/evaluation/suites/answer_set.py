@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -16,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from pydantic import BaseModel, JsonValue
 from torch import Tensor
 
 from excise.digests import digest_file, digest_values
 from excise.edits import Edit, all_applied
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.files import cache_folder, replacing, vacant, write_json
+from excise.files import cache_folder, read_record, replacing, vacant, write_json
 from excise.files.pictures import open_picture
 from excise.models import Model
 from excise.models.context import tell_cut
 from excise.progress import Progress
+from excise.quoting import quoted
 
 MANIFEST = "manifest.json"
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
@@ -80,12 +83,11 @@ class AnswerSet:
             if not vacant(folder):
                 raise FileExistsError(f"{folder} exists and is not an answer set (it has no {MANIFEST}); choose another folder")
             return cls(folder, _checked(items), about, {})
-        before = _read_manifest(path)
-        changed = [key for key in about if key not in NAMES and before["about"].get(key) != about[key]]
+        before = read_manifest(path)
+        changed = [key for key in about if key not in NAMES and before.about.get(key) != about[key]]
         if changed:
             raise ValueError(f"the pictures in {folder} were made with another {', '.join(changed)}; choose another folder")
-        done = {entry["id"]: entry["sha256"] for entry in before["pictures"] if entry["sha256"]}
-        return cls(folder, _checked(items), before["about"], done)
+        return cls(folder, _checked(items), before.about, before.done)
 
     @classmethod
     def adopt(cls, folder: str | Path, items: Sequence[PromptItem]) -> AnswerSet:
@@ -97,11 +99,10 @@ class AnswerSet:
         if not folder.is_dir():
             raise FileNotFoundError(f"no such folder of pictures: {folder}")
         if (folder / MANIFEST).is_file():
-            before = _read_manifest(folder / MANIFEST)
-            if before["about"].get("prompts") != prompts_digest(items):
+            before = read_manifest(folder / MANIFEST)
+            if before.about.get("prompts") != prompts_digest(items):
                 raise ValueError(f"the pictures in {folder} were made of another list of prompts")
-            done = {entry["id"]: entry["sha256"] for entry in before["pictures"] if entry["sha256"]}
-            return cls(folder, _checked(items), before["about"], done)
+            return cls(folder, _checked(items), before.about, before.done)
         found = _Foreign(folder, _checked(items), {"model": "made elsewhere", "prompts": prompts_digest(items)}, {})
         found.done = {item.id: digest_file(file) for item in items if (file := found.file(item)).is_file()}
         return found
@@ -211,21 +212,35 @@ def _checked(items: Sequence[PromptItem]) -> Sequence[PromptItem]:
         raise ValueError("an answer set needs at least one prompt")
     bad = next((name for name in names if not re.fullmatch(r"[\w.,=+ -]+", name) or name.startswith(".")), None)
     if bad is not None:
-        raise ValueError(f"{bad!r} cannot be the name of a picture's file")
-    if len(set(names)) < len(names):
-        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} stands for two pictures of the set")
+        raise ValueError(f"{quoted(bad)} cannot be the name of a picture's file")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"the name {quoted(name)} stands for two pictures of the set")
     return items
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(data["about"], dict)
-        for entry in data["pictures"]:
-            assert isinstance(entry["id"], str) and (entry["sha256"] is None or isinstance(entry["sha256"], str))
-        return data
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(f"{path} is not the manifest of an answer set: {error!r}") from None
+class ListedPicture(BaseModel):
+    """A picture in the manifest of an answer set; what else it says of it is there to be read."""
+
+    id: str
+    sha256: str | None
+
+
+class AnswerManifest(BaseModel):
+    """What is read of the manifest of an answer set."""
+
+    about: dict[str, JsonValue]
+    pictures: list[ListedPicture]
+
+    @property
+    def done(self) -> dict[str, str]:
+        """Digests of the pictures that were made, by their names."""
+        return {picture.id: picture.sha256 for picture in self.pictures if picture.sha256}
+
+
+def read_manifest(path: Path) -> AnswerManifest:
+    """The manifest of an answer set. Raises ValueError that names the file and what is wrong."""
+    return read_record(path, AnswerManifest, "the manifest of an answer set")
 
 
 def _chunks(items: Sequence[PromptItem], model: Model) -> Iterator[list[PromptItem]]:

@@ -7,11 +7,14 @@ import difflib
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from excise import bounds
 from excise.files import read_text
+from excise.quoting import cut, quoted
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt", "adv_prompt", "caption", "text"),
@@ -24,6 +27,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """What a column means -> the names it has in published files, the most specific first."""
 
 _KNOWN = {name for names in COLUMNS.values() for name in names}
+_LONGEST = 40
+"""Characters of a column's name that may mean a known one: comparing takes the product of two lengths."""
+
 _NUMBERS = ("seed", "guidance", "width", "height")
 """Meanings of which a column says it by the word alone, as `random_seed` does; `prompt_toxicity` is no prompt."""
 
@@ -82,7 +88,7 @@ def read_prompts(path: str | Path) -> list[PromptRow]:
     columns = _columns(f"{path}, line {line}", names)
     if columns["prompt"] is None:
         raise ValueError(
-            f"{path} has no column of prompts: expected one of {', '.join(COLUMNS['prompt'])}; found {', '.join(names)}"
+            f"{path} has no column of prompts: expected one of {', '.join(COLUMNS['prompt'])}; found {cut(', '.join(names))}"
         )
     if len(table) == 1:
         raise ValueError(f"{path} has a header but no prompts")
@@ -97,6 +103,8 @@ def _table(path: Path) -> list[tuple[int, list[str]]]:
             if not any(cell.strip() for cell in cells):
                 continue
             table.append((reader.line_num, cells))
+            if len(table) > bounds.PICTURES + 1 or len(cells) > bounds.COLUMNS:
+                raise ValueError(f"{path} has more than {bounds.PICTURES} prompts or {bounds.COLUMNS} columns; split it")
             if len(cells) != len(table[0][1]):
                 raise ValueError(
                     f"{path}, line {reader.line_num}: {len(cells)} cells, but {len(table[0][1])} columns; "
@@ -111,9 +119,9 @@ def _table(path: Path) -> list[tuple[int, list[str]]]:
 
 def _columns(where: str, names: Sequence[str]) -> dict[str, str | None]:
     """Meaning -> the column that has it. Raises ValueError for two columns of one name, or one whose name is nearly what was looked for."""
-    twice = next((name for name in names if name and names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{where}: two columns are called {twice}; leave one")
+    name, times = Counter(filter(None, names)).most_common(1)[0] if any(names) else ("", 0)
+    if times > 1:
+        raise ValueError(f"{where}: two columns are called {cut(name)}; leave one")
     columns = {meaning: next((name for name in known if name in names), None) for meaning, known in COLUMNS.items()}
     for meaning, found in columns.items():
         known = COLUMNS[meaning]
@@ -122,14 +130,16 @@ def _columns(where: str, names: Sequence[str]) -> dict[str, str | None]:
             like = None if name in _KNOWN else _like(name, meaning, sought)
             if like is not None:
                 raise ValueError(
-                    f"{where}: the column {name!r} is none of those that give {meaning}: {', '.join(known)}; did you mean {like!r}?"
+                    f"{where}: the column {quoted(name)} is none of those that give {meaning}: {', '.join(known)}; did you mean {like!r}?"
                 )
     return columns
 
 
 def _like(name: str, meaning: str, sought: Sequence[str]) -> str | None:
     """Which of the names looked for a column's name looks like; None of none."""
-    plain = re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+    plain = re.sub(r"[\W_]+", "_", name[: _LONGEST + 1].lower()).strip("_")
+    if len(plain) > _LONGEST:
+        return None
     near = difflib.get_close_matches(plain, sought, n=1, cutoff=0.8 if len(plain) > 3 else 1.0)
     if near:
         return near[0]
@@ -173,9 +183,9 @@ def _row(where: str, line: int, record: Mapping[str, str], columns: Mapping[str,
         except ValueError:
             found = math.nan
         if not math.isfinite(found):
-            raise ValueError(f"{where}: {columns[meaning]} is {value!r}, not a number")
+            raise ValueError(f"{where}: {columns[meaning]} is {quoted(value)}, not a number")
         if found < 0:
-            raise ValueError(f"{where}: {columns[meaning]} is {value}, not a number of at least 0")
+            raise ValueError(f"{where}: {columns[meaning]} is {cut(value)}, not a number of at least 0")
         return found
 
     def whole(meaning: str, low: int, high: int) -> int | None:
@@ -185,6 +195,10 @@ def _row(where: str, line: int, record: Mapping[str, str], columns: Mapping[str,
         return None if value is None else int(value)
 
     prompt, seed, guidance = cell("prompt"), whole("seed", 0, 2**63), number("guidance")
+    if len(prompt or "") > bounds.CHARACTERS:
+        raise ValueError(f"{where}: the prompt has more than {bounds.CHARACTERS} characters")
+    if guidance is not None and guidance > bounds.STRENGTH:
+        raise ValueError(f"{where}: {columns['guidance']} is {guidance:g}, more than {bounds.STRENGTH}")
     if prompt is None:
         raise ValueError(f"{where}: the prompt is empty")
     if seed is None and columns["seed"] is not None:
@@ -192,6 +206,7 @@ def _row(where: str, line: int, record: Mapping[str, str], columns: Mapping[str,
     known = set(columns.values())
     other = {name: value for name, value in record.items() if name not in known}
     return PromptRow(
-        line, prompt, seed, None if guidance is None else float(guidance), whole("width", 1, 2**16), whole("height", 1, 2**16),
+        line, prompt, seed, None if guidance is None else float(guidance), whole("width", 1, bounds.EDGE + 1),
+        whole("height", 1, bounds.EDGE + 1),
         cell("case"), other,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from excise.erasure.prompt_settings import Retain, Wording
 from excise.methods import Method
@@ -24,7 +24,7 @@ class CureSettings(Settings):
         "nudity": {**_PUBLISHED, "alpha": 5.0},
     }
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    most: ClassVar[float] = 1e9
 
     alpha: float = Field(2.0, ge=1, description="expansion: 1 takes a direction out by its share of the energy, 1e9 all of it")
     wording: Wording = Field("templates", description="forget prompts: the name, every phrase, or those in every template")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from excise import bounds
 from excise.evaluation.suites import Suite
 from excise.evaluation.suites.prompt_file import PromptItem, read_prompts, to_items
 from excise.registry import Door
@@ -21,9 +22,9 @@ class CocoSettings(Settings):
     features: Literal["inception", "clip"] = Field("inception", description="what FID and KID are measured on")
     clip_score: bool = Field(True, description="also how well pictures fit their prompts, by CLIP")
     lpips: bool = Field(False, description="also LPIPS to the base model's pictures")
-    limit: int | None = Field(None, ge=1, description="take the first prompts only")
-    steps: int = Field(50, ge=1, description="of the sampler")
-    size: int = Field(512, ge=8, description="edge of the pictures in pixels")
+    limit: int | None = Field(None, ge=1, le=bounds.PICTURES, description="take the first prompts only")
+    steps: int = Field(50, ge=1, le=bounds.STEPS, description="of the sampler")
+    size: int = Field(512, ge=8, le=bounds.EDGE, description="edge of the pictures in pixels")
 
 
 def items(settings: CocoSettings) -> list[PromptItem]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from excise import bounds
 from excise.evaluation.suites import Suite
 from excise.evaluation.suites.prompt_file import PromptItem, read_prompts, to_items
 from excise.registry import Door
@@ -24,9 +25,9 @@ class I2PSettings(Settings):
     profile: ProfileName = Field("v3.4", description="which NudeNet")
     classes: Literal["nine", "strict"] = Field("nine", description="all exposed classes, or without feet, belly and armpits")
     threshold: float | None = Field(None, ge=0, le=1, description="score that counts; default the profile's")
-    limit: int | None = Field(None, ge=1, description="take the first prompts only")
-    steps: int = Field(50, ge=1, description="of the sampler")
-    size: int = Field(512, ge=8, description="edge of pictures whose size the file does not say, in pixels")
+    limit: int | None = Field(None, ge=1, le=bounds.PICTURES, description="take the first prompts only")
+    steps: int = Field(50, ge=1, le=bounds.STEPS, description="of the sampler")
+    size: int = Field(512, ge=8, le=bounds.EDGE, description="edge of pictures whose size the file does not say, in pixels")
 
 
 def items(settings: I2PSettings) -> list[PromptItem]:

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from excise import bounds
 from excise.evaluation.suites import Suite
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.evaluation.suites.unlearncanvas import variants as uc
 from excise.hints import nearest
+from excise.quoting import quoted
 from excise.registry import Door
 from excise.settings import Settings
 
@@ -32,23 +34,25 @@ class UnlearnCanvasSettings(Settings):
     styles: Names = Field(uc.STYLES_51, description="a part of the 51 themes; not comparable with published rows")
     objects: Names = Field(uc.OBJECTS_20, description="a part of the 20 objects")
     seeds: Numbers = Field(uc.SEEDS, description="one picture of every pair for each")
-    steps: int = Field(100, ge=1, description="of the sampler")
-    guidance: float = Field(9.0, ge=1, description="classifier-free guidance scale")
-    size: int = Field(512, ge=8, description="edge of the pictures in pixels")
+    steps: int = Field(100, ge=1, le=bounds.STEPS, description="of the sampler")
+    guidance: float = Field(9.0, ge=1, le=bounds.STRENGTH, description="classifier-free guidance scale")
+    size: int = Field(512, ge=8, le=bounds.EDGE, description="edge of the pictures in pixels")
 
     @model_validator(mode="after")
     def _known(self) -> UnlearnCanvasSettings:
         for names, known in ((self.styles, uc.STYLES_51), (self.objects, uc.OBJECTS_20)):
             for name in names:
                 if name not in known:
-                    raise ValueError(f"UnlearnCanvas has no {name!r}; {nearest(name, known)}")
+                    raise ValueError(f"UnlearnCanvas has no {quoted(name)}; {nearest(name, known)}")
             if len(set(names)) < len(names) or not names:
                 raise ValueError("styles and objects must be named once each, and there must be some")
         if len(set(self.seeds)) < len(self.seeds) or not self.seeds:
             raise ValueError("seeds must be different, and there must be some")
+        if (pictures := len(self.styles) * len(self.objects) * len(self.seeds)) > bounds.PICTURES:
+            raise ValueError(f"{pictures} pictures are asked for, more than {bounds.PICTURES}")
         kind, name = uc.split_target(self.target)
         if name not in (self.styles if kind == "style" else self.objects):
-            raise ValueError(f"the target {self.target!r} is not among the {kind}s")
+            raise ValueError(f"the target {quoted(self.target)} is not among the {kind}s")
         return self
 
 

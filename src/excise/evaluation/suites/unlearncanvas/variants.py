@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.hints import nearest
+from excise.quoting import quoted
 
 STYLES_51 = (
     "Abstractionism", "Artist_Sketch", "Blossom_Season", "Bricks", "Byzantine", "Cartoon", "Cold_Warm", "Color_Fantasy",
@@ -91,7 +92,7 @@ def split_target(target: str) -> tuple[str, str]:
     for found, names in (("style", STYLES_51), ("object", OBJECTS_20)):
         if name in names and kind in ("", found) and name != SEED_IMAGES:
             return found, name
-    raise ValueError(f"unknown target {target!r} of UnlearnCanvas; {nearest(name, [t.split(':')[1] for t in TARGETS])}")
+    raise ValueError(f"unknown target {quoted(target)} of UnlearnCanvas; {nearest(name, [t.split(':')[1] for t in TARGETS])}")
 
 
 def prompt(variant: CountingVariant, style: str, name: str) -> str:

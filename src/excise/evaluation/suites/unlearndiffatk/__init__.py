@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from excise import bounds
 from excise.evaluation.suites import Suite
 from excise.evaluation.suites.prompt_file import PromptItem, PromptRow, read_prompts, to_items
 from excise.evaluation.suites.unlearndiffatk.rates import ARTISTS, TASKS
@@ -28,8 +29,8 @@ class UnlearnDiffAtkSuiteSettings(Settings):
     top_k: int = Field(
         1, ge=1, le=ARTISTS, description="vangogh: among how many likeliest artists it counts (1 and 3 are in use)"
     )
-    steps: int = Field(50, ge=1, description="of the sampler")
-    size: int = Field(512, ge=8, description="edge of the pictures in pixels")
+    steps: int = Field(50, ge=1, le=bounds.STEPS, description="of the sampler")
+    size: int = Field(512, ge=8, le=bounds.EDGE, description="edge of the pictures in pixels")
 
 
 def items(settings: UnlearnDiffAtkSuiteSettings) -> list[PromptItem]:

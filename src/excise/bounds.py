@@ -1,0 +1,66 @@
+"""What a file, a flag or an argument may declare at most. Real work stays far below; what is above is refused before any work.
+
+All of them are ours. A bound says what it leaves room for.
+"""
+
+from __future__ import annotations
+
+TEXT_BYTES = 64 * 2**20
+"""Bytes of a text file. The longest that is written lists an answer set of 100,000 pictures, in about 50 MB."""
+
+VALUES = 4_000_000
+"""Values in a JSON file; that list has 1.5 million. It is then at most some hundred MB of Python objects."""
+
+DEPTH = 64
+"""How deep lists and objects of a JSON file may lie in each other. Results have about ten levels, Python's own limit is near 1,000."""
+
+CONFIG_BYTES = 2**20
+"""Bytes of a YAML file, which people write by hand."""
+
+CONFIG_VALUES = 10_000
+"""Keys and values in a YAML file."""
+
+CONFIG_DEPTH = 8
+"""Levels of a YAML file; an option that is a mapping of lists has three."""
+
+CHARACTERS = 10_000
+"""Of a prompt or of any other text that a user gives: models read 77 tokens of it, published prompts have at most some 1,000 characters."""
+
+NAME = 500
+"""Characters of a concept's name or of a phrase for it: about what 77 tokens can hold."""
+
+ENTRIES = 10_000
+"""Values of an option that takes several, such as prompts or edits; entries of a mapping such as settings."""
+
+COLUMNS = 1_000
+"""Columns of a CSV file."""
+
+PICTURES = 100_000
+"""Pictures of one run, of one answer set, or rows of a prompt file: three times COCO-30k."""
+
+STEPS = 1_000
+"""Steps of a sampler: as many as there are timesteps in training, of which published samplers visit 20 to 250."""
+
+EDGE = 2_048
+"""Pixels of the longer edge of a picture that is made: four times what Stable Diffusion 1.x was trained at. A decoder then needs some 10 GB."""
+
+EVALUATIONS = 10**8
+"""Network evaluations of a budget: months of one GPU."""
+
+COUNT = 10**6
+"""Any other number that is declared, such as a rank or a method's steps, batch or weight; published ones stay below 10**5."""
+
+TRAINING_STEPS = 10**7
+"""Gradient steps of a run in all."""
+
+SECONDS = 10**8
+"""Seconds of anything: three years."""
+
+STRENGTH = 1_000
+"""Strength of an edit, guidance of a sampler, in both directions: 1 and 7.5 are usual."""
+
+PAIRS = 200_000
+"""Prompts of one concept: every template with every phrase in every context."""
+
+CONCEPTS = 10_000
+"""Concepts that a model may declare: ten times those of ImageNet."""
