@@ -210,7 +210,10 @@ def test_a_folder_of_pictures_with_and_without_their_prompts(canvas: Model, tmp_
     assert (found.latents - canvas.encode_pictures(shown[[1, 0, 2]])).abs().max() < 0.02, "in the order of their names"
     (folder / "pictures.json").write_text(json.dumps({"pictures": [{"file": "b.png", "prompt": "an owl"}]}), encoding="utf-8")
     assert folder_pictures(canvas, folder, ["a cat"]).prompts == ("a cat", "an owl", "a cat")
-    for content, words in (('{"pictures": [1]}', r"is not a list of what pictures show: pictures\.0: .*, not 1"), ("[1]", r"pictures\.json is not a list of")):
+    for content, words in (
+        ('{"pictures": [1]}', r"is not a list of what pictures show: pictures\.0: .*, not 1"),
+        ("[1]", r"pictures\.json is not a list of"),
+    ):
         (folder / "pictures.json").write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=words):
             folder_pictures(canvas, folder, ["a cat"])

@@ -38,6 +38,9 @@ COLUMNS = 1_000
 PICTURES = 100_000
 """Pictures of one run, of one answer set, or rows of a prompt file: three times COCO-30k."""
 
+CELLS = 100_000
+"""Cells of a benchmark: each is an erasure and a file."""
+
 STEPS = 1_000
 """Steps of a sampler: as many as there are timesteps in training, of which published samplers visit 20 to 250."""
 

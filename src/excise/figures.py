@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from excise.statistics import wilson
 
@@ -23,7 +23,7 @@ class Figure(ResultRecord):
     value: float
     low: float | None = None
     high: float | None = None
-    n: int
+    n: int = Field(ge=0)
 
     @property
     def interval(self) -> tuple[float, float] | None:

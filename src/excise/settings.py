@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -45,7 +44,7 @@ def check_bounded(value: Any, most: float) -> None:
     """Raise ValueError for a number that is larger than `most` or not finite, a text that is too long or cannot be written, or too many
     values; of a container every value is looked at."""
     if isinstance(value, int | float):
-        if not (math.isfinite(value) and abs(value) <= most):
+        if not abs(value) <= most:  # which NaN is not either
             raise ValueError(f"must be between -{most:g} and {most:g}")
     elif isinstance(value, str | Path):
         _check_text(str(value))

@@ -13,6 +13,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from excise.cli import screen
+from excise.cli.errors import USAGE
 from excise.requests.fields import flag
 from excise.requests.request import Request
 from excise.requests.sources import Resolved, read_yaml, resolve
@@ -56,8 +57,13 @@ class Command(Generic[R]):
     def run(self, typed: Mapping[str, Any]) -> None:
         """Do what was typed: the value of every option, or None where it was left out."""
         screen.quiet_hosts()
-        resolved = self._resolve(typed)
-        resolved.request.check()
+        try:
+            resolved = self._resolve(typed)
+            resolved.request.check()
+        except USAGE as error:
+            if typed.get("config"):
+                error.add_note(f"some of the options come from {typed['config']}")
+            raise
         if typed.get("dry_run"):
             show_options(resolved)
             self.show(resolved)

@@ -14,8 +14,13 @@ from typer import Abort, Exit
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from excise.quoting import cut
+
 USAGE = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What bad input raises, here and in the library."""
+
+_LONGEST = 1000
+"""Characters of an error's line; what it quotes of the input is cut where it is quoted."""
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -62,7 +67,7 @@ def plain_warnings() -> Iterator[None]:
 def explain(error: BaseException) -> tuple[str, int]:
     """One line for an exception, with the notes that were added to it, and the exit code."""
     line, code = _line(error)
-    return " ".join("; ".join([line, *getattr(error, "__notes__", [])]).split()), code
+    return cut("; ".join([line, *getattr(error, "__notes__", [])]), _LONGEST), code
 
 
 def _line(error: BaseException) -> tuple[str, int]:

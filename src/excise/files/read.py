@@ -8,7 +8,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -30,7 +30,9 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         _check_regular(path, os.stat(path).st_mode)
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file: {path}") from None
+    except (PermissionError, IsADirectoryError):
         raise
     except OSError as error:  # a loop of links, a name that is too long
         raise ValueError(f"{cut(str(path))} cannot be opened: {error.strerror}") from None
@@ -166,12 +168,12 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_depth(data: object) -> None:
     """Raise ValueError for containers that lie too deep in each other; one level after the other, so that none is too deep to look at."""
     level = [data]
-    for _ in range(bounds.DEPTH + 1):
-        level = [inner for each in level if isinstance(each, dict | list) for inner in _inside(each)]
+    for _ in range(bounds.DEPTH):
+        level = [inner for each in level for inner in _inside(each) if isinstance(inner, dict | list)]
         if not level:
             return
     raise ValueError(f"more than {bounds.DEPTH} levels lie in each other")
 
 
-def _inside(container: Mapping[str, Any] | list[Any]) -> Any:
-    return container.values() if isinstance(container, Mapping) else container
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from excise import bounds
 from excise.evaluation import suites
 from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import check_names
@@ -147,6 +148,9 @@ class BenchRequest(Request):
         """Raise ValueError for wrong names, or those that would have one file."""
         if not (self.entrants and self.tasks and self.seeds):
             raise ValueError("a grid needs at least one method, one concept and one seed")
+        cells = len(self.entrants) * len(self.tasks) * len(self.seeds)
+        if cells > bounds.CELLS:
+            raise ValueError(f"the grid has {cells} cells, more than {bounds.CELLS}")
         for names in ([file_name(one.text) for one in self.entrants], [one.file_name for one in self.tasks]):
             if len(set(names)) < len(names):
                 raise ValueError(

@@ -98,8 +98,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises FileNotFoundError, or ValueError if it is no YAML mapping, or beyond the bounds of one that people write.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
     text = read_text(path, bounds.CONFIG_BYTES)
     try:
         data = yaml.load(text, Loader=_Loader)

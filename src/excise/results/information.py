@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from excise.figures import Figure, NamedFigure, ResultRecord
 from excise.results.origin import Provenance
@@ -58,9 +59,18 @@ class Curve(ResultRecord):
     edges  (bins + 1,) log-SNR, ascending
     """
 
-    edges: tuple[float, ...]
+    edges: tuple[float, ...] = Field(min_length=2)
     base: Densities
     edited: Densities | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(one > other for one, other in pairwise(self.edges)):
+            raise ValueError("edges should be ascending")
+        for found in (self.base, *([self.edited] if self.edited else [])):
+            if {len(found.orthogonal), len(found.plain)} != {len(self.edges) - 1}:
+                raise ValueError("between every two edges should be one number of each form")
+        return self
 
 
 class Maps(ResultRecord):
@@ -68,6 +78,13 @@ class Maps(ResultRecord):
 
     base: Rows
     edited: Rows | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        shapes = {tuple(map(len, rows)) for rows in (self.base, *([self.edited] if self.edited is not None else []))}
+        if len(shapes) > 1 or len(set(*shapes)) != 1 or 0 in set(*shapes):
+            raise ValueError("maps should have rows of one length, the same in both models")
+        return self
 
     @property
     def by_model(self) -> dict[str, Rows]:

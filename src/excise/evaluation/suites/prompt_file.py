@@ -179,7 +179,7 @@ def _row(where: str, line: int, record: Mapping[str, str], columns: Mapping[str,
         if value is None:
             return None
         try:
-            found = int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
+            found = int(value) if re.fullmatch(r"[+-]?\d{1,19}", value) else float(value)
         except ValueError:
             found = math.nan
         if not math.isfinite(found):
