@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from excise import bounds
 from excise.files import problem, read_json
-from excise.quoting import quoted
+from excise.quoting import cut
 from excise.results.erasure import ErasureResult
 
 TENSORS, MANIFEST = "edit.safetensors", "edit.json"
@@ -98,7 +98,7 @@ class Manifest(BaseModel):
         """The manifest in the content of a file. Raises what `read` does."""
         found = data.get("format", FORMAT)
         if found != FORMAT:
-            raise ValueError(f"{path} has format {quoted(found)}; this version of excise reads format {FORMAT}")
+            raise ValueError(f"{path} has format {cut(str(found))}; this version of excise reads format {FORMAT}")
         if wrong := _problem(data):
             raise ValueError(f"{path} is not the manifest of an edit: {wrong}")
         return cls.model_validate(data)

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, JsonValue
 
 from excise.figures import ResultRecord
 from excise.files import as_record, read_json, write_text
-from excise.quoting import quoted
+from excise.quoting import cut
 
 FORMAT = 2
 """Of every result file. Files of format 1 had no number; `excise convert` rewrites them."""
@@ -60,7 +60,7 @@ def check_format(content: Mapping[str, Any], path: Path) -> None:
     if found == FORMAT:
         return
     way_out = f"convert it with: excise convert {path}" if found == 1 else "it needs a later version"
-    raise ValueError(f"{path} has format {quoted(found)}; this version of excise reads format {FORMAT}; {way_out}")
+    raise ValueError(f"{path} has format {cut(str(found))}; this version of excise reads format {FORMAT}; {way_out}")
 
 
 def text(value: Any, indent: str = "") -> str:
