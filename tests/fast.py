@@ -6,7 +6,7 @@ A name is a test file, or a class or function of one after "::". Everything else
 from __future__ import annotations
 
 FAST: dict[str, tuple[str, ...]] = {
-    "ground": ("test_digests.py", "test_resampling.py", "test_imports.py", "test_rooms.py"),
+    "ground": ("test_digests.py", "test_resampling.py", "test_imports.py", "test_rooms.py", "test_hostile_text.py::TestWhatIsNoRegularFile"),
     "concepts": ("test_concepts.py",),
     "models": ("test_conditioning.py", "test_path.py", "test_loading.py"),
     "edits": ("test_lora.py", "test_restoring.py"),

@@ -343,7 +343,7 @@ class TestBounds:
         schema = methods()[name].settings
         for key, field in schema.model_fields.items():
             if field.annotation in (int, float):
-                for value in ("1e300", "1" * 400, "10000000000", "inf", "nan"):
+                for value in ("1e39", "1" * 400, "inf", "nan", *(["10000000000"] if field.annotation is int else [])):
                     with pytest.raises(ValueError, match=key) as caught:
                         parse(schema, {key: value}, "setting")
                     assert len(str(caught.value)) < 400

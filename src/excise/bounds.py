@@ -51,7 +51,10 @@ EVALUATIONS = 10**8
 """Network evaluations of a budget: months of one GPU."""
 
 COUNT = 10**6
-"""Any other number that is declared, such as a rank or a method's steps, batch or weight; published ones stay below 10**5."""
+"""Any other whole number, such as a rank or a method's steps; published ones stay below 10**5."""
+
+NUMBER = 1e38
+"""Any other number, such as a weight: what single precision can hold."""
 
 TRAINING_STEPS = 10**7
 """Gradient steps of a run in all."""

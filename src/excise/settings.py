@@ -27,11 +27,11 @@ class Wanted(str):
 class Given(BaseModel):
     """Base of what users give: frozen, unknown keys refused, every value within `excise.bounds`.
 
-    most  the largest number that a field may have which declares no bound of its own
+    most  the largest whole number of a field that declares no bound of its own: it may be work or memory, which other numbers are not
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    most: ClassVar[float] = bounds.COUNT
+    most: ClassVar[int] = bounds.COUNT
 
     @field_validator("*", mode="after")
     @classmethod
@@ -40,12 +40,13 @@ class Given(BaseModel):
         return value
 
 
-def check_bounded(value: Any, most: float) -> None:
-    """Raise ValueError for a number that is larger than `most` or not finite, a text that is too long or cannot be written, or too many
-    values; of a container every value is looked at."""
+def check_bounded(value: Any, most: int) -> None:
+    """Raise ValueError for a whole number that is larger than `most`, another one that single precision does not hold, a text that is too
+    long or cannot be written, or too many values; of a container every value is looked at."""
     if isinstance(value, int | float):
-        if not abs(value) <= most:  # which NaN is not either
-            raise ValueError(f"must be between -{most:g} and {most:g}")
+        largest = most if isinstance(value, int) else bounds.NUMBER
+        if not abs(value) <= largest:  # which NaN is not either
+            raise ValueError(f"must be between -{largest:g} and {largest:g}")
     elif isinstance(value, str | Path):
         _check_text(str(value))
         if isinstance(value, Path):

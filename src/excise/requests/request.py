@@ -28,7 +28,7 @@ class Request(Given):
     reports  whether the run of the request tells how far it is
     """
 
-    most: ClassVar[float] = 2**63  # numbers declare bounds of their own (`excise.requests.fields`)
+    most: ClassVar[int] = 2**63  # numbers declare bounds of their own (`excise.requests.fields`)
     reports: ClassVar[bool] = True
 
     def check(self) -> None:

@@ -24,8 +24,6 @@ class CureSettings(Settings):
         "nudity": {**_PUBLISHED, "alpha": 5.0},
     }
 
-    most: ClassVar[float] = 1e9
-
     alpha: float = Field(2.0, ge=1, description="expansion: 1 takes a direction out by its share of the energy, 1e9 all of it")
     wording: Wording = Field("templates", description="forget prompts: the name, every phrase, or those in every template")
     tokens: Literal["content+end", "content", "mean", "end", "all"] = Field(
