@@ -61,7 +61,7 @@ class Command(Generic[R]):
             resolved = self._resolve(typed)
             resolved.request.check()
         except USAGE as error:
-            if typed.get("config"):
+            if typed.get("config") and str(typed["config"]) not in str(error):
                 error.add_note(f"some of the options come from {typed['config']}")
             raise
         if typed.get("dry_run"):
