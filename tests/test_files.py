@@ -75,7 +75,7 @@ def test_replacing_folder_takes_the_place_of_the_old_one(
     tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not exchange:
-        monkeypatch.setattr(replace.ctypes, "CDLL", lambda _: object())
+        monkeypatch.setattr(replace, "_renameat2", lambda *_: False)
     path = tmp_path / "result"
     for name in ("old", "new"):
         with files.replacing_folder(path) as temporary:
@@ -110,7 +110,7 @@ def test_a_failure_between_two_renames_puts_the_old_folder_back(tmp_path: Path, 
             raise OSError(errno.EBUSY, "Device or resource busy")
         rename(source, target)
 
-    monkeypatch.setattr(replace.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(replace, "_renameat2", lambda *_: False)
     monkeypatch.setattr(os, "replace", busy)
     with pytest.raises(OSError, match="busy"), files.replacing_folder(path) as temporary:
         (temporary / "new").touch()
@@ -144,7 +144,7 @@ from excise.files import replace
 
 path, point = Path(sys.argv[1]), int(sys.argv[2])
 if sys.argv[3] == "two renames":
-    replace.ctypes.CDLL = lambda _: object()
+    replace._renameat2 = lambda *_: False
 calls = 0
 
 def dying(original):

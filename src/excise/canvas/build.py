@@ -13,6 +13,7 @@ from excise.canvas.captions import HELD_OUT, TEMPLATES, with_article
 from excise.canvas.catalog import OBJECTS, STYLES
 from excise.canvas.data import SIZE
 from excise.canvas.recipe import never_met
+from excise.canvas.requests import check_new_folder
 from excise.files import read_json, replacing_folder, write_json
 
 SAMPLER = {"steps": 20, "guidance_scale": 4.0, "size": SIZE}
@@ -50,7 +51,7 @@ def assemble(work: Path, out: Path, name: str | None = None) -> None:
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(work / "pipeline", safety_checker=None)
-    with replacing_folder(out) as folder:
+    with replacing_folder(out, check_new_folder) as folder:
         pipeline.to(torch.float16).save_pretrained(folder)
         _load_as_float32(folder / "text_encoder" / "config.json")
         for part in ("model_index.json", "unet/config.json", "vae/config.json"):

@@ -45,7 +45,7 @@ def write(out: Path, count: int, without: Sequence[str], seed: int) -> None:
     check_new_folder(out)
     glyph, style = labels(count, without, seed)
     generator = torch.Generator().manual_seed(seed)
-    with replacing_folder(out) as folder:
+    with replacing_folder(out, check_new_folder) as folder:
         for start in range(0, count, BATCH):
             rows = slice(start, start + BATCH)
             pictures = draw_pictures(glyph[rows], style[rows], generator).pictures

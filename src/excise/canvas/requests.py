@@ -37,6 +37,10 @@ class TrainRequest(Request):
     )
     device: str = Field("cpu", description="cpu, cuda, mps, ...; the default makes the same weights to the bit on one machine.")
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.work,)
+
     def check(self) -> None:
         if self.part == "all" and self.steps is not None:
             raise ValueError("steps differ from part to part; give them with one part at a time")
@@ -48,6 +52,10 @@ class RenderRequest(Request):
 
     font: UserPath = Field(description="NotoColorEmoji.ttf")
     out: UserPath = Field(Path("glyphs.png"), description="PNG file for the glyph sheet.")
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out,)
 
     def check(self) -> None:
         if not self.font.is_file():
@@ -63,6 +71,10 @@ class DrawRequest(Request):
     without: Names = Field((), description="Object, member or style that none may show.")
     seed: Seed
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out,)
+
     def check(self) -> None:
         check_names(self.without, GLYPHS[: len(MEMBERS)])
         check_new_folder(self.out)
@@ -74,6 +86,10 @@ class AssembleRequest(Request):
     work: UserPath = Field(description="Folder of the trained parts.")
     out: UserPath = Field(description="Folder for the model.")
     name: str | None = Field(None, description="What the model calls itself; default canvas, and what it never met.")
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out,)
 
     def check(self) -> None:
         check_new_folder(self.out)
@@ -92,7 +108,8 @@ class CardRequest(Request):
             raise FileNotFoundError(f"no such folder: {self.folder}")
 
 
-def check_new_folder(folder: Path) -> None:
-    """Raise FileExistsError if something is there."""
+def check_new_folder(folder: Path) -> tuple[()]:
+    """Raise FileExistsError if something is there; of nothing there is no file to delete."""
     if folder.exists():
         raise FileExistsError(f"{folder} exists; choose another folder")
+    return ()

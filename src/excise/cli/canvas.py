@@ -41,7 +41,7 @@ def render(request: RenderRequest) -> None:
     from excise.canvas.glyphs import render
 
     sheet = render(request.font)
-    with replacing(request.out) as temporary:
+    with replacing(request.out, overwrite=False) as temporary:
         sheet.save(temporary, format="PNG")
     print(request.out)
 

@@ -68,7 +68,8 @@ class Command(Generic[R]):
             show_options(resolved)
             self.show(resolved)
         else:
-            self.body(resolved.request)
+            with resolved.request.running():
+                self.body(resolved.request)
 
     def _resolve(self, typed: Mapping[str, Any]) -> Resolved[R]:
         """The request from file and flags."""

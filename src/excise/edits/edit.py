@@ -13,8 +13,8 @@ from torch import Tensor
 
 from excise.digests import digest_file
 from excise.edits.deltas import Delta
-from excise.edits.manifest import MANIFEST, TENSORS, Kind, Manifest
-from excise.files import check_replaceable, read_tensors, replacing_folder, write_json, write_tensors
+from excise.edits.manifest import EDIT, MANIFEST, TENSORS, Kind, Manifest
+from excise.files import check_replaceable, new_result, read_tensors, write_json, write_tensors
 from excise.models.fingerprint import same_base, short
 
 
@@ -95,11 +95,11 @@ class Edit(ABC):
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write `edit.safetensors` and `edit.json` into a folder, all or nothing.
 
-        Raises FileExistsError if the folder is not empty, unless it holds an edit and `overwrite` is set.
+        Raises FileExistsError if the folder is not empty, unless it holds an edit and nothing else, and `overwrite` is set.
         """
         folder = Path(folder)
-        check_replaceable(folder, MANIFEST, overwrite)
-        with replacing_folder(folder) as temporary:
+        check_replaceable(folder, EDIT, overwrite)
+        with new_result(folder, EDIT, overwrite) as temporary:
             self.write(temporary)
 
     def write(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from excise import bounds
-from excise.files import problem, read_json
+from excise.files import WRITTEN, FolderKind, problem, read_json
 from excise.quoting import cut
 from excise.results.erasure import ErasureResult
 
@@ -96,6 +96,9 @@ class Manifest(BaseModel):
     @classmethod
     def parse(cls, data: Mapping[str, Any], path: Path) -> Manifest:
         """The manifest in the content of a file. Raises what `read` does."""
+        data = {
+            key: value for key, value in data.items() if key != WRITTEN
+        }  # what else is in the folder says nothing of the edit
         found = data.get("format", FORMAT)
         if found != FORMAT:
             raise ValueError(f"{path} has format {cut(str(found))}; this version of excise reads format {FORMAT}")
@@ -143,6 +146,10 @@ class Manifest(BaseModel):
         """The manifest of the edit `factor` times as strong: nothing that was measured holds any more."""
         settings = {**self.settings, "scale": factor * self.settings.get("scale", 1.0)}
         return self.model_copy(update={"settings": settings, "measurements": {}})
+
+
+EDIT = FolderKind(MANIFEST, Manifest.read, earlier=r"edit\.safetensors|result\.json|README\.md|before_after\.png")
+"""The folder of an edit, with what was measured of it or without."""
 
 
 def _problem(data: Mapping[str, Any], place: tuple[str | int, ...] = ()) -> str | None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from excise.files import check_replaceable, locked, read_json, write_json
-
-MARKER = "edit.json"
-"""The file that makes a folder a result of ours: nothing else is ever replaced."""
+from excise.edits.manifest import EDIT
+from excise.files import PathTaken, check_replaceable, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Workplace:
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Raise FileExistsError if a result or an unfinished run would be lost."""
-        check_replaceable(self.out, MARKER, overwrite)
+        check_replaceable(self.out, EDIT, overwrite)
         if self.checkpoints and not (resume or overwrite):
             raise FileExistsError(
                 f"{self.folder} holds an unfinished run; pass resume to go on with it, or overwrite to start anew"
@@ -50,28 +48,15 @@ class Workplace:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """The hidden folder is there inside the block, for this run alone, and deleted when the block succeeds.
-
-        When it does not, checkpoints are kept. Raises FileExistsError if another run has it open.
-        """
+        """The hidden folder is there inside the block, and deleted when there is a result; when there is none, checkpoints are kept."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
-            try:
-                yield
-            except BaseException:
-                if not self.checkpoints:
-                    shutil.rmtree(self.folder, ignore_errors=True)
-                raise
-            shutil.rmtree(self.folder)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with ExitStack() as on:
-            try:
-                on.enter_context(locked(self.folder))
-            except (BlockingIOError, FileNotFoundError):  # the other run may just have ended
-                raise FileExistsError(f"another run is writing {self.out}; wait for it, or choose another path") from None
+        try:
             yield
+        except BaseException as error:
+            if isinstance(error, PathTaken) or not self.checkpoints:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        shutil.rmtree(self.folder)
 
     def claim(self, identity: dict[str, Any], *, resume: bool) -> float:
         """Say which run the checkpoints belong to; returns the seconds of erasing that those already there hold.
@@ -105,6 +90,6 @@ class Workplace:
         try:
             yield spent
         except BaseException as error:
-            if self.checkpoints:
+            if self.checkpoints and not isinstance(error, PathTaken):
                 error.add_note("what was done is kept: give the same command with --resume to go on")
             raise

@@ -1,14 +1,18 @@
 """Files: what may be replaced, writing that a kill cannot halve, and reading what strangers made. No torch is loaded before tensors are."""
 
-from excise.files.folders import check_new_file, check_ours, check_replaceable, vacant
+from excise.files.folders import WRITTEN, FolderKind, check_new_file, check_ours, check_replaceable, new_result, vacant
+from excise.files.locks import writing
 from excise.files.places import PICTURE_ENDINGS, cache_folder, check_path, fitting
 from excise.files.read import as_record, open_regular, parse_json, problem, read_json, read_record, read_text
-from excise.files.replace import locked, replacing, replacing_folder
+from excise.files.replace import PathTaken, delete_files, replacing, replacing_folder
 from excise.files.tensors import check_shards, read_tensors, write_tensors
-from excise.files.write import write_json, write_text
+from excise.files.write import copy_file, write_json, write_text
 
 __all__ = [
     "PICTURE_ENDINGS",
+    "WRITTEN",
+    "FolderKind",
+    "PathTaken",
     "as_record",
     "cache_folder",
     "check_new_file",
@@ -16,8 +20,10 @@ __all__ = [
     "check_path",
     "check_replaceable",
     "check_shards",
+    "copy_file",
+    "delete_files",
     "fitting",
-    "locked",
+    "new_result",
     "open_regular",
     "parse_json",
     "problem",
@@ -31,4 +37,5 @@ __all__ = [
     "write_json",
     "write_tensors",
     "write_text",
+    "writing",
 ]

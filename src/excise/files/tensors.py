@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file atomically; tensors may be views of each other and on any device.
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, overwrite: bool = True
+) -> None:
+    """Write a safetensors file atomically; tensors may be views of each other and on any device; `overwrite` as of `replacing`.
 
     Raises OSError when the disk is full.
     """
@@ -28,7 +30,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         if flat[name].untyped_storage().data_ptr() in storages:  # the format refuses tensors that share memory
             flat[name] = flat[name].clone()
         storages.add(flat[name].untyped_storage().data_ptr())
-    with replacing(path) as temporary:
+    with replacing(path, overwrite=overwrite) as temporary:
         try:
             save_file(flat, str(temporary), dict(metadata) if metadata else None)
         except SafetensorError as error:

@@ -38,11 +38,11 @@ def heat_map_figure(measurement: Measurement) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure to a .png or .svg file, all or nothing. Raises ValueError for another kind of file."""
+def save_figure(figure: Figure, path: str | Path, *, overwrite: bool = True) -> None:
+    """Write a figure to a .png or .svg file, all or nothing; `overwrite` as of `replacing`. Raises ValueError for another kind of file."""
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise ValueError(f"{path} should end in .png or .svg")
-    with replacing(path) as temporary:
+    with replacing(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, format=kind, dpi=150)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 
 from excise.edits import Edit, check_weights
-from excise.files import read_json, replacing_folder, write_json
+from excise.files import copy_file, new_result, read_json, write_json
 from excise.jobs.inputs import read_edits
 from excise.models import Model, load
-from excise.requests.apply import MARKER, ApplyRequest
+from excise.models.contents import model_files
+from excise.requests.apply import APPLIED, ApplyRequest
 from excise.requests.request import function
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*.h5", "*.onnx", "*.index.json", "*.gguf")
@@ -25,9 +26,10 @@ def run(request: ApplyRequest) -> Path:
     with ExitStack() as on:
         for edit in edits:
             on.enter_context(edit.applied(loaded, request.scale))
-        with replacing_folder(request.to) as folder:
+        with new_result(request.to, APPLIED, request.overwrite) as folder:
             _write(loaded, edits, folder)
-            write_json(folder / MARKER, {"scale": request.scale, "edits": [edit.manifest.model_dump() for edit in edits]})
+            about = {"scale": request.scale, "edits": [edit.manifest.model_dump() for edit in edits]}
+            write_json(folder / APPLIED.marker, about)
     return request.to
 
 
@@ -39,23 +41,17 @@ def _write(model: Model, edits: Sequence[Edit], folder: Path) -> None:
         model.pipeline.save_pretrained(folder)
         return
     changed = {name.partition(".")[0] for edit in edits for name in edit.deltas}
-    _copy_without(model.folder, folder, changed, keep={model.classifier.name} if model.classifier else set())
+    for name, file in model_files(model.folder).items():
+        if not _rewritten(PurePosixPath(name), changed):
+            copy_file(file, folder / name)
     for part in changed:
         getattr(model.pipeline, part).save_pretrained(folder / part)
     _rename(folder / "excise.json", edits)
 
 
-def _copy_without(base: Path, folder: Path, changed: set[str], keep: set[str]) -> None:
-    """Every file of a model but the weights of the changed networks, and single-file checkpoints beside them (all but `keep`)."""
-    weights = shutil.ignore_patterns(*_WEIGHTS)
-
-    def ignore(directory: str, names: list[str]) -> set[str]:
-        where = Path(directory).relative_to(base)
-        if where == Path():
-            return set(weights(directory, names)) - keep
-        return set(weights(directory, names)) if where.parts[0] in changed else set()
-
-    shutil.copytree(base, folder, ignore=ignore, dirs_exist_ok=True)
+def _rewritten(name: PurePosixPath, changed: set[str]) -> bool:
+    """Whether a file holds weights of a changed network."""
+    return name.parts[0] in changed and any(fnmatch(name.name, pattern) for pattern in _WEIGHTS)
 
 
 def _rename(path: Path, edits: Sequence[Edit]) -> None:

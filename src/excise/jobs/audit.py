@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from excise.attacks.assault import Attacked
 from excise.attacks.cases import make_cases
 from excise.attacks.engine import Engine, Impossible
 from excise.edits import import_edit
-from excise.files import replacing, write_tensors
+from excise.files import delete_files, replacing, write_tensors
 from excise.images import to_image
 from excise.jobs.inputs import load_edited, read_edits
 from excise.models import load
@@ -23,8 +22,8 @@ from excise.models.context import check_read, tell_cut
 from excise.progress import Progress, silent
 from excise.report import before_after
 from excise.report.audit_table import LIMITS
-from excise.requests.audit import AuditRequest, file_name
-from excise.requests.audits import MARKER
+from excise.requests.audit import ENDINGS, AuditRequest, file_name
+from excise.requests.audits import AUDIT
 from excise.requests.request import function
 from excise.results.audit_result import AttackResult, AuditFile, AuditSetup, Compared
 
@@ -42,13 +41,14 @@ class AuditResult:
 
 def run(request: AuditRequest, progress: Progress = silent) -> AuditResult:
     """Carry out a request that was checked. What is in the folder already is gone on with."""
-    engine, folder = _engine(request, progress), request.folder
+    engine, folder, written = _engine(request, progress), request.folder, request.written
     if not request.overwrite:
         _check_same(folder, engine.about)
     engine.look()
     if request.overwrite:
-        shutil.rmtree(folder / "attacks", ignore_errors=True)
-    return AuditResult(_attack_all(engine, request.chosen, folder, request.overwrite), folder)
+        delete_files(folder / "attacks", (name.removeprefix("attacks/") for name in written))
+        written = tuple(request.files)
+    return AuditResult(_attack_all(engine, request, written), folder)
 
 
 audit = function(AuditRequest, run)
@@ -67,27 +67,28 @@ def _engine(request: AuditRequest, progress: Progress) -> Engine:
     return Engine(loaded, concept, edits, never_saw, reference, prompts, seed, progress)
 
 
-def _attack_all(engine: Engine, chosen: Sequence[Chosen], folder: Path, overwrite: bool) -> AuditFile:
+def _attack_all(engine: Engine, request: AuditRequest, written: Sequence[str]) -> AuditFile:
     """Make the attacks that are missing, write their files, and after each the summary, which is returned."""
-    summary = _summary(engine, folder)
-    summary.write(folder / MARKER)
-    for one in chosen:
+    folder = request.folder
+    summary = _summary(engine, folder, written)
+    summary.write(folder / AUDIT.marker)
+    for one in request.chosen:
         path = folder / "attacks" / f"{file_name(one.text)}.json"
         if not _done(path, one):
             try:
                 _attack(engine, one, path)
             except KeyboardInterrupt as stop:
-                again = "the same command without overwrite" if overwrite else "the same command"
+                again = "the same command without overwrite" if request.overwrite else "the same command"
                 stop.add_note(f"finished attacks are kept: {again} goes on after them")
                 raise
-            summary = _summary(engine, folder)
-            summary.write(folder / MARKER)
+            summary = _summary(engine, folder, written)
+            summary.write(folder / AUDIT.marker)
     return summary
 
 
 def _check_same(folder: Path, about: AuditSetup) -> None:
     """Raise ValueError if the folder holds another audit's results."""
-    if (folder / MARKER).is_file() and (differing := about.differences(AuditFile.read(folder / MARKER).about)):
+    if (folder / AUDIT.marker).is_file() and (differing := about.differences(AuditFile.read(folder / AUDIT.marker).about)):
         told = "; ".join(differing)
         raise ValueError(f"{folder} holds another audit ({told}); choose another folder, or pass overwrite to start anew")
 
@@ -117,7 +118,7 @@ def _attack(engine: Engine, chosen: Chosen, path: Path) -> None:
 
 def _clear(path: Path) -> None:
     """Remove an attack's files."""
-    for ending in (".json", ".png", ".safetensors"):
+    for ending in ENDINGS:
         path.with_suffix(ending).unlink(missing_ok=True)
 
 
@@ -161,10 +162,14 @@ def _pictures(engine: Engine, erased: Attacked, rows: list[int]) -> dict[str, Te
     return {name: model.decode(latents[rows].to(model.device, model.dtype)) for name, latents in shown.items()}
 
 
-def _summary(engine: Engine, folder: Path) -> AuditFile:
-    """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files."""
+def _summary(engine: Engine, folder: Path, written: Sequence[str]) -> AuditFile:
+    """What `audit.json` holds: everything but the single prompts, which are in the attacks' own files.
+
+    written  what the audit writes beside it; listed before it is there, so that nothing is ever there that is not listed
+    """
     order = list(known_attacks())
-    files = [AttackResult.read(path) for path in sorted((folder / "attacks").glob("*.json"))]
+    found = [folder / name for name in sorted(written) if name.endswith(".json")]
+    files = [AttackResult.read(path) for path in found if path.is_file()]
     files.sort(key=lambda found: (order.index(found.attack), found.text))
     attacks = tuple(found.without_cases() for found in files)
-    return AuditFile(about=engine.about, plain=engine.compare_plain(), attacks=attacks, limits=LIMITS)
+    return AuditFile(about=engine.about, plain=engine.compare_plain(), attacks=attacks, limits=LIMITS, written=tuple(written))

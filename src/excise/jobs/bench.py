@@ -24,7 +24,7 @@ from excise.digests import digest_text
 from excise.edits import Edit
 from excise.edits.applied import base_fingerprint
 from excise.evaluation import evaluate
-from excise.files import replacing
+from excise.files import check_ours, replacing
 from excise.jobs.bench_grid import Gold, PlannedCell, grid
 from excise.jobs.measure import residual
 from excise.jobs.peak_memory import forget_peak, peak_mb
@@ -37,7 +37,7 @@ from excise.progress import Progress, silent
 from excise.report import before_after, bench_table, suite_table
 from excise.report.folder_reader import read
 from excise.report.page import NAME, build
-from excise.requests.bench import GRID, BenchRequest, Runner
+from excise.requests.bench import BENCH, BenchRequest, Runner
 from excise.requests.request import function
 from excise.results.cell import OWN, RETRAINED, Cell, CellInformation, Grid
 from excise.results.evaluation import Evaluation
@@ -53,6 +53,7 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     cells = grid(request.entrants, request.tasks, request.seeds)
     if published is not None:
         published.check(cells)
+    check_ours(out, BENCH, _files(cells, out))
     common = _common(request, published)
     if request.exact:
         exact = {label: Gold.read(model) for label, model in request.exact.items()}
@@ -60,6 +61,8 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     _check_settings(out, cells)
     where = resolve(request.model)
     common, files = _check_common(out, common), _identity(where)
+    common = common.model_copy(update={"written": check_ours(out, BENCH, _files(cells, out))})
+    common.write(out / BENCH.marker)
     missing = [cell for cell in cells if not _done(cell, out, request.retry)]
     worker = _Worker(
         request.model, common.model_copy(update={"files": files}), min(request.jobs, len(missing)), request.device, request.runner,
@@ -67,7 +70,7 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     )  # fmt: skip
     if not missing and common.files != files:
         worker.load()  # which refuses other weights than the cells'
-        worker.common.write(out / GRID)
+        worker.common.write(out / BENCH.marker)
     try:
         _fill(out, missing, worker, progress)
     finally:
@@ -107,15 +110,22 @@ def _check_common(out: Path, common: Grid) -> Grid:
 
     Raises ValueError if its cells cannot be compared with the ones to come.
     """
-    path = out / GRID
+    path = out / BENCH.marker
     if not any((out / "cells").glob("*/*.json")):
         common.write(path)
     before = Grid.read(path)
-    pairs = [(name, getattr(before, name), value) for name, value in common if name not in ("base", "files")]
+    pairs = [(name, getattr(before, name), value) for name, value in common if name not in ("base", "files", "written")]
     changed = [f"{name} {then!r}, now {now!r}" for name, then, now in pairs if then != now]
     if changed:
         raise ValueError(f"the cells in {out} cannot be compared with these: {'; '.join(changed)}; choose another folder")
     return before
+
+
+def _files(cells: Sequence[PlannedCell], out: Path) -> list[str]:
+    """What a run writes beside the grid's own file, by the names in its folder; pictures of published suites have lists of their own."""
+    paths = [cell.path(out).relative_to(out) for cell in cells]
+    tables = ("results.csv", "results.md", "collateral.csv", NAME)
+    return [*tables, *(path.with_suffix(ending).as_posix() for path in paths for ending in (".json", ".png"))]
 
 
 def _identity(where: Path | str) -> str:
@@ -217,7 +227,7 @@ def _fill(out: Path, cells: Sequence[PlannedCell], worker: _Worker, progress: Pr
                 made, sheet = result
                 _check_base(common, made.base_fingerprint)
                 common = common.model_copy(update={"base": made.base_fingerprint})
-                common.write(out / GRID)
+                common.write(out / BENCH.marker)
                 _write(cell.path(out), made, sheet)
             progress("cells", done, len(cells))
 

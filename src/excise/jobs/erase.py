@@ -11,12 +11,13 @@ from typing import Any
 
 from excise.concepts import apart
 from excise.edits import Edit
-from excise.erasure.checkpoints import MARKER, Workplace
+from excise.edits.manifest import EDIT
+from excise.erasure.checkpoints import Workplace
 from excise.erasure.counterexamples import Counterexample, record
 from excise.erasure.run import Run
 from excise.evaluation import Classifier, evaluate
 from excise.evaluation.prompt_grid import check_heads, questions
-from excise.files import check_replaceable, replacing_folder, write_text
+from excise.files import new_result, write_text
 from excise.information.budget import BESIDE
 from excise.information.picture_sets import plain_wordings, texts_of
 from excise.jobs.harden import counterexamples
@@ -62,7 +63,7 @@ def run(request: EraseRequest, progress: Progress = silent) -> Erasure:
             if request.out is not None:
                 _write(request, model, made, request.out, progress)
     if request.json_file is not None:
-        result.write(request.json_file)
+        result.write(request.json_file, overwrite=request.overwrite)
     return made
 
 
@@ -163,8 +164,7 @@ def _write(request: EraseRequest, model: Model, made: Erasure, out: Path, progre
     name = request.model
     shown = name if name in BUILT_IN or not Path(name).expanduser().exists() else "PATH/TO/BASE"
     text = edit_card.render(made.edit.manifest, request.chosen, made.result, model=shown, edit=out.name)
-    check_replaceable(out, MARKER, request.overwrite)  # again: what appeared there meanwhile is not lost
-    with replacing_folder(out) as folder:
+    with new_result(out, EDIT, request.overwrite) as folder:
         made.edit.write(folder)
         made.result.write(folder / "result.json")
         write_text(folder / "README.md", text)

@@ -26,7 +26,7 @@ def run(request: EvaluateRequest, progress: Progress = silent) -> Evaluation:
         quality=quality if request.compares else False, progress=progress,
     )  # fmt: skip
     if request.json_file is not None:
-        _result(request, found, model, edits).write(request.json_file)
+        _result(request, found, model, edits).write(request.json_file, overwrite=request.overwrite)
     return found
 
 

@@ -23,7 +23,7 @@ def run(request: ExportRequest) -> LoRA:
         "model": manifest.model, "base": manifest.base, "method": manifest.method, "concepts": manifest.names,
         "scale": request.scale, "dialect": lora.dialect, "edits": [one.manifest.weights_sha256 for one in edits], "error": lora.error,
     }  # fmt: skip
-    write_tensors(request.to, lora.tensors, {"excise": json.dumps(about)})
+    write_tensors(request.to, lora.tensors, {"excise": json.dumps(about)}, overwrite=request.overwrite)
     return lora
 
 

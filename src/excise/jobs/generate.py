@@ -10,14 +10,14 @@ from typing import Any
 from PIL import Image
 
 from excise.edits import Edit, all_applied
-from excise.files import replacing, replacing_folder, write_json
+from excise.files import new_result, replacing, write_json
 from excise.images import to_image
 from excise.jobs.inputs import read_edits
 from excise.jobs.provenance import provenance
 from excise.models import Model, load
 from excise.models.context import tell_cut
 from excise.progress import Progress, silent
-from excise.requests.generate import MARKER, GenerateRequest
+from excise.requests.generate import PICTURES, GenerateRequest
 from excise.requests.request import function
 
 
@@ -29,7 +29,7 @@ def run(request: GenerateRequest, progress: Progress = silent) -> list[Path]:
     wanted = [(text, request.seed + index) for text in request.prompts for index in range(request.n)]
     pictures = _sample(request, loaded, edits, wanted, progress)
     if request.one_file:
-        return [_write_grid(request.out, pictures, request.n)]
+        return [_write_grid(request, pictures)]
     guidance = loaded.sampler.guidance_scale if request.guidance is None else request.guidance
     about = {
         **provenance(loaded, edits, request.seed).model_dump(),
@@ -38,7 +38,7 @@ def run(request: GenerateRequest, progress: Progress = silent) -> list[Path]:
         "steps": request.steps or loaded.sampler.steps,
         "guidance": guidance,
     }
-    return _write_folder(request.out, pictures, wanted, about)
+    return _write_folder(request, pictures, wanted, about)
 
 
 generate = function(GenerateRequest, run)
@@ -57,28 +57,28 @@ def _sample(
     return pictures
 
 
-def _write_grid(path: Path, pictures: Sequence[Image.Image], columns: int) -> Path:
+def _write_grid(request: GenerateRequest, pictures: Sequence[Image.Image]) -> Path:
     """One file: a picture, or a grid with a row per prompt."""
-    width, height = pictures[0].size
+    path, columns, (width, height) = request.out, request.n, pictures[0].size
     sheet = Image.new("RGB", (columns * width, len(pictures) // columns * height))
     for index, picture in enumerate(pictures):
         sheet.paste(picture, (index % columns * width, index // columns * height))
-    with replacing(path) as temporary:
+    with replacing(path, overwrite=request.overwrite) as temporary:
         sheet.save(temporary, format=Image.registered_extensions()[path.suffix.lower()])
     return path
 
 
 def _write_folder(
-    folder: Path, pictures: Sequence[Image.Image], wanted: Sequence[tuple[str, int]], about: dict[str, Any]
+    request: GenerateRequest, pictures: Sequence[Image.Image], wanted: Sequence[tuple[str, int]], about: dict[str, Any]
 ) -> list[Path]:
     """A PNG per picture, and `pictures.json` that says how each was made."""
     names = [f"{i:04d}-{_slug(prompt)}-seed{seed}.png" for i, (prompt, seed) in enumerate(wanted)]
-    with replacing_folder(folder) as temporary:
+    with new_result(request.out, PICTURES, request.overwrite) as temporary:
         for name, picture in zip(names, pictures, strict=True):
             picture.save(temporary / name)
         entries = [{"file": name, "prompt": p, "seed": s} for name, (p, s) in zip(names, wanted, strict=True)]
-        write_json(temporary / MARKER, {**about, "pictures": entries})
-    return [folder / name for name in names]
+        write_json(temporary / PICTURES.marker, {**about, "pictures": entries})
+    return [request.out / name for name in names]
 
 
 def _slug(text: str) -> str:

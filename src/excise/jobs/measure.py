@@ -32,7 +32,9 @@ def run(request: MeasureRequest, progress: Progress = silent) -> Measurement:
         phrasings=request.phrasings, progress=progress,
     )  # fmt: skip
     if request.json_file is not None:
-        found.model_copy(update={"provenance": provenance(loaded, edits, request.seed)}).write(request.json_file)
+        found.model_copy(update={"provenance": provenance(loaded, edits, request.seed)}).write(
+            request.json_file, overwrite=request.overwrite
+        )
     _draw(request, found)
     return found
 
@@ -60,6 +62,6 @@ def residual(
 
 def _draw(request: MeasureRequest, found: Measurement) -> None:
     if request.figure is not None:
-        save_figure(heat_map_figure(found), request.figure)
+        save_figure(heat_map_figure(found), request.figure, overwrite=request.overwrite)
     if request.curves is not None and (drawn := curves(found.concepts)):
-        save_figure(drawn, request.curves)
+        save_figure(drawn, request.curves, overwrite=request.overwrite)

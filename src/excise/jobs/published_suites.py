@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from excise.edits import Edit
 from excise.evaluation.suites import Suite, get
-from excise.evaluation.suites.answer_set import MANIFEST, read_manifest
+from excise.evaluation.suites.answer_set import MANIFEST, AnswerSet, read_manifest
 from excise.evaluation.weights import check_names
 from excise.jobs.bench_grid import PlannedCell
 from excise.jobs.provenance import identity
@@ -68,7 +67,7 @@ class PublishedSuites:
         if (folder / MANIFEST).is_file():
             about = read_manifest(folder / MANIFEST).about
             if about.get("edits") != [identity(edit).model_dump(mode="json")]:
-                shutil.rmtree(folder)
+                AnswerSet.delete(folder)
 
     def measure(self, model: Model, cell: PlannedCell, edit: Edit, progress: Progress) -> SuiteResult:
         """What a cell says of its edit, as `excise suite run` does."""

@@ -29,7 +29,7 @@ from excise.versions import versions
 
 def run(request: SuiteRequest, progress: Progress = silent) -> SuiteResult:
     """Carry out a request that was checked."""
-    edits = read_edits(request.edit)
+    edits, again = read_edits(request.edit), (request.out / RESULT).exists()
     tools = request.chosen.tools(request.parsed, request.weights)
     if request.pictures is None:
         loaded, edits = load_edited(request.model, edits, request.device, request.dtype, progress)
@@ -39,7 +39,7 @@ def run(request: SuiteRequest, progress: Progress = silent) -> SuiteResult:
         )  # fmt: skip
     else:
         result = _made_elsewhere(request, request.pictures, tools, progress)
-    result.write(request.out / RESULT)
+    result.write(request.out / RESULT, overwrite=again)
     return result
 
 

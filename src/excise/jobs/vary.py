@@ -22,7 +22,7 @@ def run(request: VaryRequest, progress: Progress = silent) -> Variation:
     found = asked_otherwise(model, target, edits, detector, pictures=request.pictures, seed=request.seed, progress=progress)
     result = Variation(concept=target.label, provenance=provenance(model, edits, request.seed), conditions=found)
     if request.json_file is not None:
-        result.write(request.json_file)
+        result.write(request.json_file, overwrite=request.overwrite)
     return result
 
 

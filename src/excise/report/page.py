@@ -24,7 +24,8 @@ def build(found: FolderContents, out: Path) -> Path:
     Raises what `check_page` does.
     """
     check_page(out)
-    write_text(out, render(found, out.with_name(f"{out.stem}-figures")))
+    there = out.exists()
+    write_text(out, render(found, out.with_name(f"{out.stem}-figures")), overwrite=there)
     return out
 
 

@@ -7,24 +7,37 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from excise.files import check_replaceable
+from excise.files import FolderKind, check_replaceable, read_json
+from excise.models.contents import model_files
 from excise.models.names import resolve
 from excise.requests.edits import read_manifests
 from excise.requests.fields import Device, Dtype, Flag, ModelName, Overwrite, Scale, UserPath, UserPaths
 from excise.requests.request import Request
 
-MARKER = "excise_edits.json"
-"""The file that makes a folder a model with edits in it: their manifests."""
+
+def _check(path: Path) -> None:
+    if not {"scale", "edits"} <= read_json(path).keys():
+        raise ValueError(f"{path} does not list the edits in a model")
+
+
+APPLIED = FolderKind(
+    "excise_edits.json",
+    _check,
+    earlier=r"model_index\.json|excise\.json|classifier\.safetensors|README\.md|LICEN[CS]E(\.md|\.txt)?|"
+    r"(unet|vae|text_encoder(_2)?|tokenizer(_2)?|transformer|scheduler|safety_checker|feature_extractor|image_encoder)"
+    r"/[^/]+\.(json|safetensors|txt|model)",
+)
+"""A model with edits in it: the marker holds their manifests."""
 
 
 class ApplyRequest(Request):
     """Write a full diffusers folder: the base model with edits in it.
 
-    Plain diffusers loads the folder. `dtype` is that of the networks that the edits change; every other file of a base folder is copied as
-    it is.
+    Plain diffusers loads the folder. `dtype` is that of the networks that the edits change; the other files of a base folder's
+    components, its README and its licence are copied as they are, links as the files that they lead to.
 
     Returns the folder. Raises ValueError for an edit of another base or one that weights cannot hold (an adapter), or a folder inside the
-    base's, FileNotFoundError, or FileExistsError if `to` is there and may not be replaced.
+    base's, or a link that leads out of the base's, FileNotFoundError, or FileExistsError if `to` is there and may not be replaced.
     """
 
     reports: ClassVar = False
@@ -39,9 +52,15 @@ class ApplyRequest(Request):
     device: Device
     dtype: Dtype
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.to,)
+
     def check(self) -> None:
         base = resolve(self.model)
         if isinstance(base, Path) and self.to.resolve().is_relative_to(base.resolve()):
             raise ValueError(f"{self.to} lies in the folder of the base model, which is never changed; choose another path")
-        check_replaceable(self.to, MARKER, self.overwrite)
+        check_replaceable(self.to, APPLIED, self.overwrite)
+        if isinstance(base, Path) and base.is_dir():
+            model_files(base)
         read_manifests(self.edit)

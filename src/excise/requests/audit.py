@@ -14,7 +14,7 @@ from excise.concepts import Concept
 from excise.files import check_ours, fitting
 from excise.models.families import family_of
 from excise.models.names import Description, check_never_saw, describe, resolve
-from excise.requests.audits import MARKER
+from excise.requests.audits import AUDIT
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,
@@ -34,6 +34,9 @@ from excise.requests.fields import (
     words,
 )
 from excise.requests.request import Request
+
+ENDINGS = (".json", ".png", ".safetensors")
+"""Of an attack's files."""
 
 
 class AuditRequest(Request):
@@ -101,6 +104,20 @@ class AuditRequest(Request):
             return first.with_name(f"{first.name}-audit")
         return Path("out") / f"audit-{file_name(self.target.name)}"
 
+    @property
+    def files(self) -> list[str]:
+        """Those of the attacks, by their names in the folder."""
+        return [f"attacks/{file_name(one.text)}{ending}" for one in self.chosen for ending in ENDINGS]
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The files in the folder once the run has written its own. Raises FileExistsError for one that is somebody else's."""
+        return check_ours(self.folder, AUDIT, self.files)
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.folder,)
+
     def check(self) -> None:
         _ = self.chosen
         if self.described.classifier is None:
@@ -114,7 +131,7 @@ class AuditRequest(Request):
             chosen.attack.check_model(self.model)
         read_manifests(self.edit)
         _ = self.target
-        check_ours(self.folder, MARKER)
+        _ = self.written
         if self.gold is not None:
             check_never_saw(self.gold, self.target)
 

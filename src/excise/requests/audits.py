@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excise.concepts import Concept
+from excise.files import FolderKind
 from excise.results.audit_result import AttackResult, AuditFile, AuditSetup
 
-MARKER = "audit.json"
-"""The file that makes a folder an audit."""
+AUDIT = FolderKind("audit.json", AuditFile.read, earlier=r"attacks/[^/]+\.(json|png|safetensors)")
+"""An audit; its attacks' files come one by one."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ def read_audits(paths: Sequence[Path], concepts: Sequence[Concept]) -> tuple[Aud
 
 
 def _read(path: Path) -> Audited:
-    folder = path.parent if path.name == MARKER else path
-    if not (folder / MARKER).is_file():
-        raise FileNotFoundError(f"{path} is not the folder of an audit: it has no {MARKER}")
-    about = AuditFile.read(folder / MARKER).about
+    folder = path.parent if path.name == AUDIT.marker else path
+    if not (folder / AUDIT.marker).is_file():
+        raise FileNotFoundError(f"{path} is not the folder of an audit: it has no {AUDIT.marker}")
+    about = AuditFile.read(folder / AUDIT.marker).about
     files = [(file, AttackResult.read(file)) for file in sorted(folder.glob("attacks/*.json"))]
     showed = [(file, attack) for file, attack in files if attack.compared and attack.compared.erased.broken]
     found = [(attack.attack, file.with_suffix(".safetensors"), _broke(attack)) for file, attack in showed]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -13,7 +14,7 @@ from excise import bounds
 from excise.evaluation import suites
 from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import check_names
-from excise.files import check_ours
+from excise.files import FolderKind, check_ours
 from excise.information.budget import BESIDE
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.quoting import quoted
@@ -34,11 +35,13 @@ from excise.requests.fields import (
 )
 from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_tasks
 from excise.requests.request import Request
-from excise.results.cell import OWN
+from excise.results.cell import OWN, Grid
 from excise.settings import parse_assignments
 
-GRID = "bench.json"
-"""The file that makes a folder a benchmark: what all its cells have in common."""
+BENCH = FolderKind(
+    "bench.json", Grid.read, earlier=r"cells/[^/]+/[^/]+\.(json|png)|results\.(csv|md)|collateral\.csv|report\.html"
+)
+"""A benchmark: the marker holds what all its cells have in common, which come one by one."""
 
 Runner = Literal["local", "ray"]
 
@@ -134,6 +137,10 @@ class BenchRequest(Request):
             found[task.label] = model
         return found
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out,)
+
     def check(self) -> None:
         if self.runner == "ray" and find_spec("ray") is None:
             raise ValueError("the runner needs Ray: pip install 'excise[cluster]'")
@@ -142,7 +149,7 @@ class BenchRequest(Request):
             entrant.method.check_model(self.model)
         self._check_suite()
         _ = self.exact
-        check_ours(self.out, GRID)  # cells are added to a grid's folder, to nothing else
+        check_ours(self.out, BENCH)  # cells are added to a grid's folder, to nothing else
 
     def _check_names(self) -> None:
         """Raise ValueError for wrong names, or those that would have one file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -25,6 +26,10 @@ class ConvertRequest(Request):
     paths: Annotated[UserPaths, Flag(positional=True, metavar="PATH")] = Field(
         min_length=1, description="Result files, or folders: everything below them."
     )
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return self.paths
 
     def check(self) -> None:
         for path in self.paths:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from excise.concepts import Concept
-from excise.edits.manifest import MANIFEST
+from excise.edits.manifest import EDIT
 from excise.files import check_replaceable
 from excise.models.names import describe, resolve
 from excise.requests.fields import Device, Dtype, Flag, KindName, Names, Overwrite, PathOrName, UserPath
@@ -41,7 +42,11 @@ class DiffRequest(Request):
         catalog = describe(resolve(self.base)).catalog
         return tuple(catalog.resolve(text, self.kind) for text in self.concept)
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out,)
+
     def check(self) -> None:
-        check_replaceable(self.out, MANIFEST, self.overwrite)
+        check_replaceable(self.out, EDIT, self.overwrite)
         resolve(self.erased)
         _ = self.targets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -100,6 +101,10 @@ class EraseRequest(Request):
     def workplace(self) -> Workplace | None:
         """Where the run keeps what it has done; None if nothing is written."""
         return None if self.out is None else Workplace(self.out)
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out, self.json_file)
 
     def check(self) -> None:
         if not self.concepts:

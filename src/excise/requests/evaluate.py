@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 from pydantic import Field
 
@@ -72,6 +73,10 @@ class EvaluateRequest(Request):
     def compares(self) -> bool:
         """Whether kept pictures are compared."""
         return self.quality or self.features != "classifier" or any((self.real, self.inception, self.clip, self.lpips))
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.json_file,)
 
     def check(self) -> None:
         check_new_file(self.json_file, self.overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -36,6 +37,10 @@ class ExportRequest(Request):
     )
     scale: Scale
     overwrite: Overwrite
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.to,)
 
     def check(self) -> None:
         if self.to.suffix != ".safetensors":

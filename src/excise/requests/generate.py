@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from excise import bounds
-from excise.files import PICTURE_ENDINGS, check_new_file, check_replaceable
+from excise.files import PICTURE_ENDINGS, FolderKind, check_new_file, check_replaceable, read_json
 from excise.models.names import resolve
 from excise.requests.edits import read_manifests
 from excise.requests.fields import (
@@ -25,8 +26,14 @@ from excise.requests.fields import (
 )
 from excise.requests.request import Request
 
-MARKER = "pictures.json"
-"""The file that makes a folder one of generated pictures."""
+
+def _check(path: Path) -> None:
+    if not {"pictures", "edits"} <= read_json(path).keys():
+        raise ValueError(f"{path} does not list generated pictures")
+
+
+PICTURES = FolderKind("pictures.json", _check, earlier=r"\d{4,}-[a-z0-9-]+-seed\d+\.png")
+"""Generated pictures."""
 
 
 class GenerateRequest(Request):
@@ -60,6 +67,10 @@ class GenerateRequest(Request):
         """Whether all pictures go into one file."""
         return self.out.suffix.lower() in PICTURE_ENDINGS
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out,)
+
     def check(self) -> None:
         for number, prompt in enumerate(self.prompts, 1):
             if not prompt.strip():
@@ -71,7 +82,7 @@ class GenerateRequest(Request):
         if self.one_file:
             check_new_file(self.out, self.overwrite)
         else:
-            check_replaceable(self.out, MARKER, self.overwrite)
+            check_replaceable(self.out, PICTURES, self.overwrite)
         resolve(self.model)
         read_manifests(self.edit)
         if self.scale != 1 and not self.edit:

@@ -84,6 +84,10 @@ class MeasureRequest(Request):
             return declared_beside(self.targets, self.catalog) if self.edit or self.base is not None else ()
         return () if self.against == (NONE,) else tuple(self.catalog.resolve(text) for text in self.against)
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.json_file, self.figure, self.curves)
+
     def check(self) -> None:
         for path in (self.json_file, self.figure, self.curves):
             check_new_file(path, self.overwrite)

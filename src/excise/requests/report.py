@@ -41,6 +41,10 @@ class ReportRequest(Request):
         """The page that is written."""
         return self.folder / NAME if self.out is None else self.out
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.page,)
+
     def check(self) -> None:
         check_page(self.page)
         _ = self.contents

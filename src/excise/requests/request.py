@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from inspect import Parameter, Signature
 from operator import or_
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
@@ -14,6 +16,7 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from excise.files import writing
 from excise.progress import Progress, silent
 from excise.requests.fields import flag
 from excise.settings import Given, parse
@@ -36,6 +39,17 @@ class Request(Given):
 
         Raises ValueError, FileNotFoundError or FileExistsError in one line.
         """
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        """Files and folders that the run writes or adds to."""
+        return ()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside the block no other run writes to the outputs. Raises FileExistsError, naming the process, if one does already."""
+        with writing(*filter(None, self.outputs)):
+            yield
 
     @classmethod
     def options(cls) -> dict[str, FieldInfo]:
@@ -65,7 +79,8 @@ def function(schema: type[Request], run: Callable[..., T]) -> Callable[..., T]:
         how = {"progress": values.pop("progress", silent)} if schema.reports else {}
         request = parse(schema, values, "option")
         request.check()
-        return run(request, **how)
+        with request.running():
+            return run(request, **how)
 
     call.__name__ = call.__qualname__ = schema.__name__.removesuffix("Request").lower()
     call.__doc__ = _documentation(schema)

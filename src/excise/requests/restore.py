@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from excise.edits.manifest import MANIFEST, Manifest
+from excise.edits.manifest import EDIT, Manifest
 from excise.files import check_replaceable
 from excise.requests.fields import Flag, Names, Overwrite, UserPath
 from excise.requests.request import Request
@@ -33,6 +34,10 @@ class RestoreRequest(Request):
     out: UserPath = Field(description="Folder for the edit of what stays erased.")
     overwrite: Overwrite
 
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out,)
+
     def check(self) -> None:
-        check_replaceable(self.out, MANIFEST, self.overwrite)
+        check_replaceable(self.out, EDIT, self.overwrite)
         Manifest.of(self.edit)

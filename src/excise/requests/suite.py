@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -56,6 +57,10 @@ class SuiteRequest(Request):
     def parsed(self) -> Settings:
         """The settings of the suite."""
         return self.chosen.parse(self.settings)
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.out,)
 
     def check(self) -> None:
         check_names(self.weights)

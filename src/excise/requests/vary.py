@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -51,6 +52,10 @@ class VaryRequest(Request):
                 f"say which concept to ask for; the edits erase {', '.join(each.label for each in found) or 'none'}"
             )
         return found[0]
+
+    @property
+    def outputs(self) -> tuple[Path | None, ...]:
+        return (self.json_file,)
 
     def check(self) -> None:
         check_new_file(self.json_file, self.overwrite)

@@ -235,6 +235,7 @@ class AuditFile(ResultFile):
     about   what was audited, and how
     plain   what the models show without any attack
     limits  what an audit cannot show
+    written the other files of the audit, by their names in its folder; None where an earlier version wrote it
     """
 
     WHAT: ClassVar[str] = "the audit.json of excise audit"
@@ -244,3 +245,4 @@ class AuditFile(ResultFile):
     plain: Plain
     attacks: tuple[AttackResult, ...]
     limits: tuple[str, ...]
+    written: tuple[str, ...] | None = None

@@ -128,6 +128,7 @@ class Grid(ResultFile):
     information  network evaluations for nats in each cell; None if they are not measured
     nats         whether they are of the model as it computes, rounded where it rounds
     base         fingerprints of the base model; files: a digest that tells that a model's files are those of before
+    written      the other files of the folder, by their names in it; None where an earlier version wrote it
     """
 
     WHAT: ClassVar[str] = "the bench.json of excise bench"
@@ -144,11 +145,12 @@ class Grid(ResultFile):
     nats: Literal["unrounded", "as the model computes"] | None = None
     base: dict[str, str] | None = None
     files: str | None = None
+    written: tuple[str, ...] | None = None
 
     @property
     def facts(self) -> dict[str, object]:
         """What there is to say; of nats also that they are not measured."""
-        said = self.model_dump(exclude={"format", "kind"})
+        said = self.model_dump(exclude={"format", "kind", "written"})
         return {
             name: value for name, value in said.items() if value is not None or (name == "information" and self.suite == OWN)
         }

@@ -45,9 +45,9 @@ class ResultFile(ResultRecord):
         check_format(content, path)
         return as_record(content, cls, path, cls.WHAT)
 
-    def write(self, path: Path) -> None:
-        """Write the file, all or nothing."""
-        write_text(path, text(self.to_dict()) + "\n")
+    def write(self, path: Path, *, overwrite: bool = True) -> None:
+        """Write the file, all or nothing; `overwrite` as of `excise.files.replacing`."""
+        write_text(path, text(self.to_dict()) + "\n", overwrite=overwrite)
 
     def to_dict(self) -> dict[str, Any]:
         """What the file holds; what was not measured is not in it."""

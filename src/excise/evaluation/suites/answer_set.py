@@ -23,7 +23,7 @@ from torch import Tensor
 from excise.digests import digest_file, digest_values
 from excise.edits import Edit, all_applied
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.files import cache_folder, read_record, replacing, vacant, write_json
+from excise.files import cache_folder, delete_files, read_record, replacing, vacant, write_json
 from excise.files.pictures import open_picture
 from excise.models import Model
 from excise.models.context import tell_cut
@@ -106,6 +106,13 @@ class AnswerSet:
         found = _Foreign(folder, _checked(items), {"model": "made elsewhere", "prompts": prompts_digest(items)}, {})
         found.done = {item.id: digest_file(file) for item in items if (file := found.file(item)).is_file()}
         return found
+
+    @staticmethod
+    def delete(folder: Path) -> None:
+        """Delete the set in a folder; files that are not of it stay."""
+        pictures = [f"{picture.id}.png" for picture in read_manifest(folder / MANIFEST).pictures]
+        notes = [f"notes/{file.name}" for file in (folder / "notes").glob("????????????????.*")]
+        delete_files(folder, [MANIFEST, *(name for name in pictures if Path(name).name == name), *notes])
 
     def file(self, item: PromptItem) -> Path:
         """Where a picture is, or belongs."""

@@ -1,0 +1,121 @@
+"""Locks: of two runs that write to one place at a time, the second is refused. The system frees a lock when its holder dies."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from excise.files.places import fitting
+
+
+@contextmanager
+def writing(*paths: Path) -> Iterator[None]:
+    """Inside the block nobody else can enter one with the same path, whatever it is called.
+
+    While it lasts, `.NAME.lock` lies beside each path; it and folders that were made for it are gone afterwards. A process that is killed
+    leaves the file, and nobody is kept out by it. Where the system or its disk cannot lock, nobody is kept out at all.
+
+    Raises FileExistsError at once, saying who writes there and for how long, if somebody does.
+    """
+    with ExitStack() as on:
+        for path in sorted({Path(path).resolve(): path for path in paths}.items()):
+            on.enter_context(_alone(*path))
+        yield
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Inside the block nobody else can lock the folder; false where the system cannot do that.
+
+    Raises BlockingIOError if somebody else has locked it, FileNotFoundError if it is not there (any more).
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        held = _lock(handle)
+        if not os.path.samestat(os.fstat(handle), os.stat(folder)):
+            raise FileNotFoundError(f"{folder} was replaced meanwhile")
+        yield held
+    finally:
+        os.close(handle)
+
+
+def lock_file(path: Path) -> Path:
+    """Where the lock of a path lies: beside it, or where nobody may write there (a mounted disk) in it."""
+    above = path if path.is_dir() and not os.access(path.parent, os.W_OK) else path.parent
+    return above / f".{fitting(path.name)}.lock"
+
+
+@contextmanager
+def _alone(path: Path, shown: Path) -> Iterator[None]:
+    file = lock_file(path)
+    made = [folder for folder in file.parents if not folder.exists()]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = _opened(file, shown)
+        try:
+            os.truncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+            yield
+        finally:
+            file.unlink(missing_ok=True)  # while it is locked: who opened it before sees that it is not there any more
+            os.close(handle)
+    finally:
+        for folder in made:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
+
+
+def _opened(file: Path, shown: Path) -> int:
+    """The open and locked file. Raises FileExistsError if somebody else has locked it."""
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle)
+            if os.path.samestat(os.fstat(handle), os.stat(file)):
+                return handle
+        except BlockingIOError:
+            raise FileExistsError(
+                f"{shown} is being written by {_holder(handle)}; wait for it, or choose another path"
+            ) from None
+        except FileNotFoundError:
+            pass  # its holder has just ended
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    """Who has locked a file, and for how long."""
+    number = os.pread(handle, 20, 0).decode(errors="replace")
+    who = f"process {number}" if number.isdecimal() else "another process"
+    return f"{who} (for {_duration(time.time() - os.fstat(handle).st_mtime)})"
+
+
+def _duration(seconds: float) -> str:
+    """A length of time in words, in the largest unit that it fills.
+
+    >>> _duration(200), _duration(1)
+    ('3 minutes', '1 second')
+    """
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds >= length or unit == "second":
+            count = max(0, int(seconds // length))
+            break
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file or folder if the system can. Raises BlockingIOError if it is locked already."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):  # not POSIX, or a disk without locks
+        return False
+    return True
