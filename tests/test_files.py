@@ -15,6 +15,7 @@ import torch
 from excise import files
 from excise.files import replace
 
+VALUE = files.FolderKind("value", lambda path: None, earlier="new")
 SRC = Path(files.__file__).parents[2]
 
 
@@ -101,19 +102,19 @@ def test_replacing_folder_keeps_a_link_and_refuses_a_file(tmp_path: Path) -> Non
 
 
 def test_a_failure_between_two_renames_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, rename = tmp_path / "result", os.replace
+    path, rename = tmp_path / "result", os.rename
     path.mkdir()
     (path / "old").touch()
 
     def busy(source: Path, target: Path) -> None:
-        if (source / "new").exists():
+        if (source / "fresh").exists():
             raise OSError(errno.EBUSY, "Device or resource busy")
         rename(source, target)
 
     monkeypatch.setattr(replace, "_renameat2", lambda *_: False)
-    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(os, "rename", busy)
     with pytest.raises(OSError, match="busy"), files.replacing_folder(path) as temporary:
-        (temporary / "new").touch()
+        (temporary / "fresh").touch()
     assert os.listdir(path) == ["old"] and os.listdir(tmp_path) == ["result"]
 
 
@@ -185,8 +186,8 @@ def test_kill_9_at_any_point_leaves_old_or_new(tmp_path: Path, name: str, how: s
         assert ended.returncode == -signal.SIGKILL, ended.stderr
         if how == "two renames" and not path.exists():
             aside += 1
-            with pytest.raises(FileExistsError, match="exists; choose another path"):
-                files.check_replaceable(path, "value", overwrite=False)
+            with pytest.raises(FileExistsError, match="exists and is not a result"):
+                files.check_replaceable(path, VALUE, overwrite=False)
         value = (path if path.suffix else path / "value").read_text()
         assert value in ("old", "new" * 1000)
         assert path.suffix or (path / "new").exists() == (value != "old"), "a mixture of old and new"
@@ -279,35 +280,3 @@ def test_reading_what_is_not_a_whole_json_file(tmp_path: Path) -> None:
             files.read_json(tmp_path / "t.json")
     files.write_json(tmp_path / "t.json", [1])
     assert files.read_json(tmp_path / "t.json", list) == [1]
-
-
-def test_only_a_result_may_be_replaced(tmp_path: Path) -> None:
-    files.check_replaceable(tmp_path / "new", "edit.json", overwrite=False)
-    files.check_replaceable(tmp_path, "edit.json", overwrite=False)
-    (tmp_path / "thesis.tex").touch()
-    for overwrite in (False, True):
-        with pytest.raises(FileExistsError, match=r"it has no edit\.json"):
-            files.check_replaceable(tmp_path, "edit.json", overwrite)
-    (tmp_path / "edit.json").touch()
-    with pytest.raises(FileExistsError, match="overwrite"):
-        files.check_replaceable(tmp_path, "edit.json", overwrite=False)
-    files.check_replaceable(tmp_path, "edit.json", overwrite=True)
-
-
-def test_what_a_killed_write_left_is_nothing(tmp_path: Path) -> None:
-    (tmp_path / ".bench.json.ab12cd_9.part").mkdir()
-    assert files.vacant(tmp_path)
-    files.check_replaceable(tmp_path, "bench.json", overwrite=False)
-    files.check_ours(tmp_path, "bench.json")
-    (tmp_path / "notes.part").touch()
-    assert not files.vacant(tmp_path)
-
-
-def test_a_mount_point_is_added_to_but_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "link").symlink_to(tmp_path / "disk")
-    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "disk")
-    for path in (tmp_path / "disk", tmp_path / "link"):
-        files.check_ours(path, "edit.json")
-        with pytest.raises(FileExistsError, match=r"is a mount point, .* give a folder in it"):
-            files.check_replaceable(path, "edit.json", overwrite=True)
-        files.check_replaceable(path / "cat", "edit.json", overwrite=False)

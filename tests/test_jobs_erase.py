@@ -17,8 +17,10 @@ from PIL import Image
 
 import excise
 from excise.concepts import Concept
+from excise.edits import load_edit
 from excise.erasure import training
 from excise.erasure.checkpoints import Workplace
+from excise.files import PathTaken, writing
 from excise.jobs import erase as job
 from excise.jobs.erase import erase
 from excise.models import Model
@@ -273,13 +275,12 @@ def test_every_checkpoint_counts(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_of_two_runs_at_a_time_the_second_is_refused(tmp_path: Path) -> None:
-    place = Workplace(tmp_path / "x")
-    with place.opened():
-        place.checkpoint.touch()
-        with pytest.raises(FileExistsError, match=r"another run is writing .*x; wait"), place.opened():
-            pass
-        assert place.checkpoint.exists()
+def test_of_two_runs_at_a_time_the_second_is_refused(tiny_canvas: Path, tmp_path: Path) -> None:
+    out, json_file = tmp_path / "x", tmp_path / "x.json"
+    for taken in (out, json_file):
+        with writing(taken), pytest.raises(FileExistsError, match=rf"{taken} is being written by process {os.getpid()} \(for"):
+            erase("cat", model=tiny_canvas, out=out, json=json_file, settings=QUICK)
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_earlier_run_is_kept_until_a_new_one_can_begin(tmp_path: Path) -> None:
@@ -306,12 +307,11 @@ def test_a_result_that_appears_meanwhile_is_not_lost(
         write(*arguments)
 
     monkeypatch.setattr(job, "_write", late)
-    with pytest.raises(FileExistsError, match="exists; choose another path, or pass overwrite") as refused:
+    with pytest.raises(PathTaken, match=r"the result is not lost: .*x-2$"):
         erase("cat", out=out, **options)
-    assert "--resume" in refused.value.__notes__[0]
     assert (out / "edit.json").read_text() == "another run's"
-    monkeypatch.setattr(job, "_write", write)
-    assert erase("cat", out=out, resume=True, overwrite=True, **options).out == out
+    assert load_edit(tmp_path / "x-2").manifest.names == ["object:cat"]
+    assert sorted(os.listdir(tmp_path)) == ["x", "x-2"]
 
 
 def test_the_seconds_of_stopped_stretches_count(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,19 +57,19 @@ def _no_result(folder: Path) -> str:
 
 def vacant(path: Path) -> bool:
     """Whether nothing is at `path`, or a folder that is empty but for what killed writes left."""
-    return not os.path.lexists(path) or (path.is_dir() and not any(_entries(path)))
+    return not path.exists() or (path.is_dir() and not any(_entries(path)))
 
 
 def _entries(folder: Path) -> Iterator[str]:
     """Names of all files in and below a folder, of links and of empty folders; what killed writes left is none."""
-    own = lock_file(folder.resolve()).name
+    lock = lock_file(folder.resolve())
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = [name for name in folders if not TEMPORARY.fullmatch(name)]
         links = [name for name in folders if (here / name).is_symlink()]
         if here != folder and not files and not folders:
             yield here.relative_to(folder).as_posix()
-        yield from ((here / name).relative_to(folder).as_posix() for name in (*files, *links) if here != folder or name != own)
+        yield from ((here / name).relative_to(folder).as_posix() for name in (*files, *links) if here.resolve() / name != lock)
 
 
 def check_ours(folder: Path, kind: FolderKind, names: Iterable[str] = ()) -> tuple[str, ...]:

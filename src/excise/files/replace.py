@@ -81,14 +81,16 @@ def replacing_folder(path: Path, own: Own | None = None) -> Iterator[Path]:
             _flush(file)
         with _kept_beside(new, path):
             files = own(path) if own else None
-            if path.is_dir() and os.listdir(path):
+            if files is None and path.is_dir():
+                _exchange(new, path, hidden / _OLD)  # what was there goes with the hidden folder
+            elif files:
                 old = _exchange(new, path, hidden / _OLD)
-                if files is not None:
-                    delete_files(old, files)
-                    if old.exists():
-                        kept = _put_beside(old, path)
-                        warnings.warn(f"files that came to {path} while it was replaced are kept in {kept}", stacklevel=3)
+                delete_files(old, files)
+                if old.exists():
+                    kept = _put_beside(old, path)
+                    warnings.warn(f"files that came to {path} while it was replaced are kept in {kept}", stacklevel=3)
             else:
+                delete_files(path, ())
                 os.rename(new, path)  # which replaces nothing but an empty folder
         _flush(path.parent)
 

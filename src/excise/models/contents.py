@@ -37,10 +37,12 @@ def _paths(folder: Path) -> Iterator[Path]:
     classifier = describe(folder).classifier
     named = {INDEX, "excise.json", *([classifier.name] if classifier else [])}
     yield from (
-        path for path in sorted(folder.iterdir()) if path.name in named or (BESIDE.fullmatch(path.name) and not path.is_dir())
+        path
+        for path in sorted(folder.iterdir())
+        if path.name in named or (BESIDE.fullmatch(path.name) and (path.is_symlink() or not path.is_dir()))
     )
     for part, kind in model_index(folder).items():
-        if isinstance(kind, list) and any(kind) and part == Path(part).name and not part.startswith("."):
+        if isinstance(kind, list) and any(kind) and part == Path(part).name and part[:1] not in ("", "."):
             yield from _below(folder / part)
 
 
