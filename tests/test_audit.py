@@ -18,6 +18,7 @@ import made_up
 from excise.attacks import get
 from excise.attacks.engine import Engine
 from excise.cli import app
+from excise.files import read_json
 from excise.jobs import audit as job
 from excise.jobs.audit import audit
 from excise.models import Model, load
@@ -180,6 +181,16 @@ def test_a_folder_of_another_audit_is_kept(
     assert files(tmp_path / "x") == there
     found = audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=True).found
     assert [attack.attack for attack in found.attacks] == ["guidance"]
+    attacks = tmp_path / "x" / "attacks"
+    (attacks / "notes.txt").write_text("mine", encoding="utf-8")
+    audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=True)
+    assert (attacks / "notes.txt").read_text(encoding="utf-8") == "mine"
+    told = read_json(tmp_path / "x" / "audit.json")
+    assert {f"attacks/{path.name}" for path in attacks.iterdir()} - {"attacks/notes.txt"} <= set(told["written"])
+    (tmp_path / "x" / "audit.json").write_text(json.dumps({**told, "written": []}), encoding="utf-8")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match=r"attacks/\S+\.(json|png|safetensors) exists and was not written by excise"):
+            audit(edit, model=tiny_canvas, attacks=FAST[0], out=tmp_path / "x", prompts=3, budget=40, overwrite=overwrite)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(FileExistsError, match="not a result that could be replaced"):

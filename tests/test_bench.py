@@ -21,7 +21,7 @@ from excise import methods as registry
 from excise.cli import app
 from excise.concepts import Concept
 from excise.edits import Edit
-from excise.files import write_json
+from excise.files import write_json, writing
 from excise.jobs import bench as job
 from excise.jobs.bench import bench
 from excise.jobs.bench_grid import PlannedCell, grid
@@ -211,6 +211,38 @@ class TestCells:
         (tmp_path / "b" / ".bench.json.0123abcd.part").mkdir(parents=True)
         run(tiny_canvas, tmp_path / "b")
         assert not [path for path in (tmp_path / "b").iterdir() if path.name.startswith(".")]
+
+    @pytest.mark.parametrize("name", ["results.csv", "results.md", "collateral.csv", "report.html", "bench.json"])
+    def test_a_file_of_somebody_else_is_not_replaced(self, name: str, tiny_canvas: Path, tmp_path: Path) -> None:
+        """In a folder of theirs, and in one of ours that did not have it: nothing is run, and every byte stays."""
+        (tmp_path / name).write_text("{}")
+        with pytest.raises(
+            (FileExistsError, ValueError), match=r"is not a result that could be replaced|bench\.json has format 1"
+        ):
+            run(tiny_canvas, tmp_path)
+        assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == "{}"
+        if name != "bench.json":
+            grid = Grid(model="tiny canvas", dtype="float32", suite="canvas", written=())
+            grid.write(tmp_path / "bench.json")
+            with pytest.raises(FileExistsError, match=f"{name} exists and was not written by excise"):
+                run(tiny_canvas, tmp_path)
+            assert (tmp_path / name).read_text() == "{}" and Grid.read(tmp_path / "bench.json") == grid
+
+    def test_what_lies_beside_the_cells_stays(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b")
+        written = set(Grid.read(tmp_path / "b" / "bench.json").written or ())
+        paths = [path for path in (tmp_path / "b").rglob("*") if path.is_file() and path.parent.name != "report-figures"]
+        made = {path.relative_to(tmp_path / "b").as_posix() for path in paths}
+        assert made - {"bench.json"} <= written
+        (tmp_path / "b" / "cells" / "notes.txt").write_text("mine")
+        run(tiny_canvas, tmp_path / "b", concepts=["dog"])
+        assert (tmp_path / "b" / "cells" / "notes.txt").read_text() == "mine"
+        assert written < set(Grid.read(tmp_path / "b" / "bench.json").written or ())
+
+    def test_of_two_benchmarks_in_one_folder_the_second_is_refused(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        with writing(tmp_path / "b"), pytest.raises(FileExistsError, match=r"b is being written by process \d+ \(for"):
+            run(tiny_canvas, tmp_path / "b")
+        assert not (tmp_path / "b").exists()
 
     def test_a_damaged_file_is_named(self, tiny_canvas: Path, tmp_path: Path) -> None:
         run(tiny_canvas, tmp_path / "b")

@@ -203,8 +203,34 @@ class TestGenerate:
         assert "exists" in refused(2, "generate", "a", "--model", tiny_sd1, "--out", tmp_path / "x.png")
         assert "not a result" in refused(2, "generate", "a", "--model", tiny_sd1, "--overwrite", "--out", tmp_path)
         assert (tmp_path / "x.png").read_text() == "old"
+        ok("generate", "a", "--model", tiny_sd1, "--steps", "2", "--out", tmp_path / "p")
+        (tmp_path / "p" / "notes.txt").write_text("mine")
+        again = ("generate", "a", "--model", tiny_sd1, "--steps", "2", "--out", tmp_path / "p", "--overwrite")
+        assert "p cannot be replaced: notes.txt in it was not written by excise" in refused(2, *again)
+        (tmp_path / "p" / "notes.txt").unlink()
+        ok(*again)
         ok("generate", "a", "--model", tiny_sd1, "--steps", "2", "--out", tmp_path / "x.png", "--overwrite")
         assert _size(tmp_path / "x.png") == (16, 16)
+
+    @pytest.mark.parametrize("out", ["x.png", "x"])
+    def test_what_comes_meanwhile_is_not_replaced(
+        self, out: str, tiny_sd1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from excise.jobs import generate
+
+        sample, path = generate._sample, tmp_path / out
+
+        def slow(*arguments: Any) -> Any:
+            (path if path.suffix else path / "theirs").parent.mkdir(exist_ok=True)
+            (path if path.suffix else path / "theirs").write_text("theirs")
+            return sample(*arguments)
+
+        monkeypatch.setattr(generate, "_sample", slow)
+        line = refused(1, "generate", "a", "--model", tiny_sd1, "--steps", "2", "--out", path)
+        kept = path.with_stem("x-2")
+        assert f"the result is not lost: {kept}" in line and kept.exists()
+        assert (path if path.suffix else path / "theirs").read_text() == "theirs"
+        assert sorted(os.listdir(tmp_path)) == sorted([path.name, kept.name])
 
 
 class TestEvaluate:
@@ -327,6 +353,13 @@ class TestApply:
         assert "tiny canvas without object:cat" in ok("info", tmp_path / "model")
         about = json.loads((tmp_path / "model" / "excise_edits.json").read_text(encoding="utf-8"))
         assert about["edits"][0]["weights_sha256"]
+
+    def test_a_link_out_of_the_model_is_not_followed(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
+        base = shutil.copytree(tiny_canvas, tmp_path / "base")
+        (tmp_path / "private").mkdir()
+        (base / "vae" / "more").symlink_to(tmp_path / "private")
+        assert f"{base}/vae/more is a link that leads out" in refused(2, "apply", edit, "--model", base, "--to", tmp_path / "m")
+        assert sorted(os.listdir(tmp_path)) == ["base", "private"]
 
     def test_nothing_is_overwritten(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("mine")

@@ -36,23 +36,17 @@ class FolderKind:
     earlier: str
 
     def written(self, folder: Path) -> set[str]:
-        """The files that the result wrote. Raises FileExistsError if the folder holds no such result."""
+        """The files that the result wrote. Raises FileExistsError if the folder has no marker, ValueError as `check` does."""
         marker = folder / self.marker
         if not marker.is_file():
-            raise FileExistsError(f"{_no_result(folder)} (it has no {self.marker}); choose another path")
-        try:
-            self.check(marker)
-            listed = read_json(marker).get(WRITTEN)
-        except ValueError as error:
-            raise FileExistsError(f"{_no_result(folder)} ({error}); choose another path") from None
-        there = set(_entries(folder))
+            raise FileExistsError(
+                f"{folder} exists and is not a result that could be replaced (it has no {self.marker}); choose another path"
+            )
+        self.check(marker)
+        there, listed = set(_entries(folder)), read_json(marker).get(WRITTEN)
         if listed is None:
             return {self.marker, *(name for name in there if re.fullmatch(self.earlier, name))}
         return {self.marker, *(name for name in there if isinstance(listed, list) and name in listed)}
-
-
-def _no_result(folder: Path) -> str:
-    return f"{folder} exists and is not a result that could be replaced"
 
 
 def vacant(path: Path) -> bool:
@@ -75,7 +69,8 @@ def _entries(folder: Path) -> Iterator[str]:
 def check_ours(folder: Path, kind: FolderKind, names: Iterable[str] = ()) -> tuple[str, ...]:
     """The files of a result that grows, once a run has written `names` too.
 
-    Raises FileExistsError unless `folder` is vacant or holds such a result, and for one of the names that is there and not its own.
+    Raises FileExistsError unless `folder` is vacant or holds such a result, and for one of the names that is there and not its own;
+    ValueError for a marker that is damaged or somebody else's.
     """
     written = set() if vacant(folder) else kind.written(folder)
     for name in names:
@@ -96,7 +91,12 @@ def check_replaceable(folder: Path, kind: FolderKind, overwrite: bool) -> set[st
     _check_writable(folder)
     if vacant(folder):
         return set()
-    written = kind.written(folder)
+    try:
+        written = kind.written(folder)
+    except ValueError as error:
+        raise FileExistsError(
+            f"{folder} exists and is not a result that could be replaced ({error}); choose another path"
+        ) from None
     if not overwrite:
         raise FileExistsError(f"{folder} exists; choose another path, or pass overwrite to replace it")
     if foreign := min(set(_entries(folder)) - written, default=None):
