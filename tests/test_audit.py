@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -206,7 +207,6 @@ def test_a_folder_with_what_a_killed_write_left_is_taken(tiny_canvas: Path, edit
 def test_what_is_kept_of_another_sampler_is_not_taken(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     """Neither in the folder nor the neutral control in the cache."""
     import json
-    import shutil
 
     import torch
 
@@ -227,8 +227,6 @@ def test_what_is_kept_of_another_sampler_is_not_taken(tiny_canvas: Path, edit: P
 
 def test_a_catalog_with_another_object_is_another_audit(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     """Attacks that train do so on pictures of the other concepts of its kind."""
-    import shutil
-
     model = tmp_path / "model"
     shutil.copytree(tiny_canvas, model)
     audit(edit, model=model, attacks=FAST[1], out=tmp_path / "x", **FEW)
@@ -321,7 +319,10 @@ def test_a_damaged_file_is_named(tiny_canvas: Path, edit: Path, tmp_path: Path) 
         (tmp_path / "x" / name).write_text("{", encoding="utf-8")
         with pytest.raises(ValueError, match=f"{name} is not a whole JSON file"):
             audit(edit, **options)
-    again = audit(edit, overwrite=True, **options).found
+    with pytest.raises(ValueError, match=r"audit\.json is not a whole JSON file"):
+        audit(edit, overwrite=True, **options)  # nobody knows whose it is
+    shutil.rmtree(tmp_path / "x")
+    again = audit(edit, **options).found
     assert compared(again.attacks[0]).verdict == compared(whole.attacks[0]).verdict, "it can be made anew"
 
 

@@ -152,9 +152,6 @@ def test_a_copy_is_of_a_regular_file_with_the_umasks_mode(tmp_path: Path) -> Non
         os.umask(old)
     assert (tmp_path / "new" / "b").read_text() == "content" and (tmp_path / "new" / "b").stat().st_mode & 0o7777 == 0o640
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("a")
     with pytest.raises(ValueError, match="no regular file"):
         copy_file(tmp_path / "pipe", tmp_path / "c")
-    with pytest.raises(OSError, match="link"):
-        copy_file(tmp_path / "link", tmp_path / "c")
     assert not (tmp_path / "c").exists()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import stat
 from pathlib import Path
 from typing import Any
 
+from excise.files.read import open_regular
 from excise.files.replace import replacing
 
 
@@ -24,9 +23,9 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy the content of a regular file, not of a link or a device. Raises ValueError for another kind, OSError when the disk is full."""
-    with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as content:
-        if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
-            raise ValueError(f"{source} is no regular file")
-        with replacing(target) as temporary, temporary.open("wb") as copy:
-            shutil.copyfileobj(content, copy, 2**20)
+    """Copy the content of a regular file atomically, with the mode that new files have.
+
+    Raises ValueError for what is no regular file, OSError when the disk is full.
+    """
+    with open_regular(source) as content, replacing(target) as temporary, temporary.open("wb") as copy:
+        shutil.copyfileobj(content, copy, 2**20)
