@@ -157,19 +157,23 @@ def dying(original):
         return original(*arguments, **keywords)
     return call
 
-for name in ("open", "fsync", "chmod", "replace", "rename", "sendfile", "close"):
+for name in ("open", "fsync", "chmod", "replace", "rename", "link", "unlink", "rmdir", "sendfile", "close"):
     setattr(os, name, dying(getattr(os, name)))
 replace._exchange = dying(replace._exchange)
+replace._rename = dying(replace._rename)
 if path.suffix:
-    files.write_text(path, "new" * 1000)
+    files.write_text(path, "new" * 1000, overwrite=sys.argv[3] == "one step")
 else:
-    with files.replacing_folder(path) as folder:
+    own = None if sys.argv[3] == "one step" else lambda path: os.listdir(path)
+    with files.replacing_folder(path, own) as folder:
         (folder / "value").write_text("new" * 1000)
         (folder / "new").touch()
 """
 
 
-@pytest.mark.parametrize("name, how", [("value.txt", "one step"), ("folder", "one step"), ("folder", "two renames")])
+@pytest.mark.parametrize(
+    "name, how", [("value.txt", "one step"), ("folder", "one step"), ("folder", "two renames"), ("folder", "own files")]
+)
 def test_kill_9_at_any_point_leaves_old_or_new(tmp_path: Path, name: str, how: str) -> None:
     """The process kills itself at its first, second, ... system call on files, until one run gets through."""
     found, aside = set(), 0
@@ -202,6 +206,22 @@ def test_kill_9_at_any_point_leaves_old_or_new(tmp_path: Path, name: str, how: s
         pytest.fail("the write never got through")
     assert "old" in found and point > 4, "no kill fell into the middle of the write"
     assert (aside > 0) == (how == "two renames")
+
+
+@pytest.mark.parametrize("how", ["new file", "two renames"])
+def test_kill_9_at_any_point_leaves_no_file_or_a_whole_one(tmp_path: Path, how: str) -> None:
+    """Of a file that may not replace another, with and without the system call for it."""
+    whole = 0
+    for point in range(1, 30):
+        path = tmp_path / str(point) / "value.txt"
+        ended = _python(KILLED, path, point, how)
+        whole += path.exists()
+        assert not path.exists() or path.read_text() == "new" * 1000
+        if ended.returncode == 0:
+            break
+        files.write_text(path, "later")
+        assert os.listdir(path.parent) == ["value.txt"], "what the killed process left is gone"
+    assert point > 4 and whole > 1
 
 
 FULL = """
