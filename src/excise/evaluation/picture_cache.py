@@ -22,6 +22,7 @@ from excise.digests import digest_values
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.evaluation.classifier import Classifier
+from excise.finite import check_finite
 from excise.files import cache_folder, read_tensors, write_tensors
 from excise.models import Model
 from excise.models.fingerprint import arithmetic, surroundings
@@ -154,6 +155,7 @@ class _Store:
 
     def add(self, items: Sequence[Item], pictures: Tensor) -> None:
         made = self.reader(pictures)
+        check_finite(made, "what is read from a picture", "the classifier or feature network cannot be used on it")
         for index, item in enumerate(items):
             self.rows[item] = {name: tensor[index] for name, tensor in made.items()}
         self.changed = True
