@@ -17,4 +17,6 @@ def check_finite(found: Tensor | Mapping[str, Tensor], what: str, remedy: str = 
     named = found if isinstance(found, Mapping) else {"": found}
     for name, tensor in named.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise FloatingPointError(f"{what} {f'({name}) ' if name else ''}has values that are not finite (NaN or infinity); {remedy}")
+            raise FloatingPointError(
+                f"{what} {f'({name}) ' if name else ''}has values that are not finite (NaN or infinity); {remedy}"
+            )

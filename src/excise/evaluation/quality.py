@@ -250,4 +250,6 @@ def _check(one: Tensor, other: Tensor, paired: bool = False) -> None:
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1] or min(len(one), len(other)) < 2:
         raise ValueError(f"need two sets of at least two vectors of one width, got {tuple(one.shape)} and {tuple(other.shape)}")
     largest = one.double().abs().max() * other.double().abs().max()
-    check_finite(16 * one.shape[1] * largest.square(), "the product of the features' covariances", "FID and KID cannot be computed")
+    check_finite(
+        16 * one.shape[1] * largest.square(), "the product of the features' covariances", "FID and KID cannot be computed"
+    )
