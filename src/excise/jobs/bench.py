@@ -26,6 +26,7 @@ from excise.edits.applied import base_fingerprint
 from excise.evaluation import evaluate
 from excise.files import replacing
 from excise.jobs.bench_grid import Gold, PlannedCell, grid
+from excise.jobs.crashes import crash_line, crash_of, crash_told
 from excise.jobs.measure import residual
 from excise.jobs.peak_memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
@@ -60,6 +61,7 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     _check_settings(out, cells)
     where = resolve(request.model)
     common, files = _check_common(out, common), _identity(where)
+    _note_crashes(out, cells, common)
     missing = [cell for cell in cells if not _done(cell, out, request.retry)]
     worker = _Worker(
         request.model, common.model_copy(update={"files": files}), min(request.jobs, len(missing)), request.device, request.runner,
@@ -151,6 +153,13 @@ def _check_base(common: Grid, found: Mapping[str, str]) -> None:
         raise ValueError(f"the cells that are there are of other weights than {common.model!r} has now; choose another folder")
 
 
+def _note_crashes(out: Path, cells: Sequence[PlannedCell], common: Grid) -> None:
+    """A cell at which an earlier run crashed has failed: a rerun would crash there again."""
+    for cell in cells:
+        if told := crash_of(cell.path(out)):
+            Cell(**cell.about, model=common.model, error=crash_line(told), traceback=told).write(cell.path(out))
+
+
 def _done(cell: PlannedCell, out: Path, retry: bool) -> bool:
     """Whether the cell's file is there and was made as it would be made now."""
     path = cell.path(out)
@@ -208,7 +217,7 @@ def _fill(out: Path, cells: Sequence[PlannedCell], worker: _Worker, progress: Pr
         worker.published.make_base(worker.load(), cells[0], progress)
         if worker.jobs > 1:
             worker.loaded = None  # it would go with the worker to every process
-    with closing(_results(worker, cells, progress)) as results:
+    with closing(_results(out, worker, cells, progress)) as results:
         progress("cells", 0, len(cells))
         for done, (cell, result) in enumerate(results, 1):
             if isinstance(result, ProcessDied):
@@ -232,7 +241,7 @@ def _write(path: Path, made: Cell, sheet: bytes | None) -> None:
 
 
 def _results(
-    worker: _Worker, cells: Sequence[PlannedCell], progress: Progress
+    out: Path, worker: _Worker, cells: Sequence[PlannedCell], progress: Progress
 ) -> Generator[tuple[PlannedCell, Made | ProcessDied], None, None]:
     """Every cell with its content, as they are done."""
     if worker.runner == "ray":
@@ -241,7 +250,9 @@ def _results(
         yield from in_processes(worker, cells, worker.jobs)
     else:
         for cell in cells:
-            yield cell, worker(cell, progress)
+            with crash_told(cell.path(out)):
+                made = worker(cell, progress)
+            yield cell, made
 
 
 def _run(

@@ -40,7 +40,7 @@ class AuditRequest(Request):
     """Try to bring an erased concept back, beside the same attacks on controls. Stopped, the same command goes on.
 
     Writes `audit.json`, and for every attack a file of its figures, a sheet of pictures, and the tensors that it found. Attacks with the
-    same settings and budget are not repeated. The controls do not depend on the edit, so what attacks find on them is kept in the cache
+    same settings and budget are not repeated, those that failed only if that is asked for (retry). The controls do not depend on the edit, so what attacks find on them is kept in the cache
     folder for other audits. Without edits, `model` is one that was erased elsewhere, and `base` the model that it was made from. Without a
     base there is no neutral control, and attacks that need the base are not made.
 
@@ -66,6 +66,7 @@ class AuditRequest(Request):
         None, description="Folder for the results; default EDIT-audit beside the (first) edit, or out/audit-CONCEPT."
     )
     seed: Seed
+    retry: bool = Field(False, description="Make attacks again that failed.")
     overwrite: Overwrite
     device: Device
     dtype: Dtype
