@@ -52,7 +52,12 @@ def built_in(name: str) -> Path:
 def _whole(folder: Path, files: Mapping[str, Path]) -> bool:
     """Whether a folder holds these files, byte for byte, and no others."""
     found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir()}
-    return found == files.keys() and all(filecmp.cmp(file, folder / inside, shallow=False) for inside, file in files.items())
+    try:
+        return found == files.keys() and all(
+            filecmp.cmp(file, folder / inside, shallow=False) for inside, file in files.items()
+        )
+    except OSError:  # a link that leads nowhere
+        return False
 
 
 def _copy(files: Mapping[str, Path], folder: Path) -> None:

@@ -10,10 +10,11 @@ from excise.results.audit_result import AttackResult, AuditFile, Compared, Contr
 CONTROLS: dict[Control, str] = {"neutral": "base, words taken out", "gold": "never saw it"}
 """The controls, in words."""
 
-FAILED = "failed"
-
 SUBJECTS: tuple[str, ...] = ("erased model", *CONTROLS.values())
 """The attacked models, in words."""
+
+FAILED = "failed"
+"""What stands in the place of a verdict on an attack that failed."""
 
 COLUMNS: tuple[str, ...] = ("attack", "works with", *SUBJECTS, "verdict", "U-Net calls", "seconds")
 

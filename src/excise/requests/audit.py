@@ -40,9 +40,10 @@ class AuditRequest(Request):
     """Try to bring an erased concept back, beside the same attacks on controls. Stopped, the same command goes on.
 
     Writes `audit.json`, and for every attack a file of its figures, a sheet of pictures, and the tensors that it found. Attacks with the
-    same settings and budget are not repeated, those that failed only if that is asked for (retry). The controls do not depend on the edit, so what attacks find on them is kept in the cache
-    folder for other audits. Without edits, `model` is one that was erased elsewhere, and `base` the model that it was made from. Without a
-    base there is no neutral control, and attacks that need the base are not made.
+    same settings and budget are not repeated; those that failed are marked, and made again only with `retry`. The controls do not depend
+    on the edit, so what attacks find on them is kept in the cache folder for other audits. Without edits, `model` is one that was erased
+    elsewhere, and `base` the model that it was made from. Without a base there is no neutral control, and attacks that need the base are
+    not made.
 
     Raises ValueError, FileNotFoundError or FileExistsError for bad input.
     """

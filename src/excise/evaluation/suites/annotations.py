@@ -42,7 +42,7 @@ def annotate(
     Raises IncompleteSetError if a picture is missing, ValueError if the annotator does not answer for every picture.
     """
     pictures = answers.check(allow_partial=allow_partial)
-    notes, name = answers.notes if annotator.identity else Shelf(None), digest_values(annotator.identity)[:16]
+    notes, name = answers.notes if annotator.identity else Shelf(None), f"said-{digest_values(annotator.identity)[:16]}"
     kept = notes.get(name)
     known: dict[str, Annotation] = kept.about if kept else {}
     new = list({picture.sha256: picture for picture in pictures if picture.sha256 not in known}.values())

@@ -20,7 +20,7 @@ def vectors(
     answers: AnswerSet, pictures: Sequence[Answered], network: FeatureNetwork, progress: Progress, stage: str = "features"
 ) -> Tensor:
     """A row per picture, (n, d)."""
-    name, known = digest_values(network.identity)[:16], dict[str, Tensor]()
+    name, known = f"features-{digest_values(network.identity)[:16]}", dict[str, Tensor]()
     if kept := answers.notes.get(name):
         known = dict(zip(kept.about, kept.tensors["features"], strict=True))
     new = list({picture.sha256: picture for picture in pictures if picture.sha256 not in known}.values())
