@@ -6,7 +6,10 @@ A name is a test file, or a class or function of one after "::". Everything else
 from __future__ import annotations
 
 FAST: dict[str, tuple[str, ...]] = {
-    "ground": ("test_digests.py", "test_resampling.py", "test_imports.py", "test_rooms.py", "test_hostile_text.py::TestWhatIsNoRegularFile"),
+    "ground": (
+        "test_digests.py", "test_resampling.py", "test_cache.py::TestShelf", "test_cache.py::TestPlace", "test_exits.py::TestFiles",
+        "test_imports.py", "test_rooms.py", "test_hostile_text.py::TestWhatIsNoRegularFile",
+    ),
     "concepts": ("test_concepts.py",),
     "models": ("test_conditioning.py", "test_path.py", "test_loading.py"),
     "edits": ("test_lora.py", "test_restoring.py"),

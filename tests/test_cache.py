@@ -265,11 +265,11 @@ USERS = [_answers, _pictures, _attacks, _notes]
 def test_whatever_is_damaged_every_user_comes_to_the_same(
     user: Callable[[Model, Path], dict[str, object]], canvas: Model, tmp_path: Path, cache: Path
 ) -> None:
-    first, draw = user(canvas, tmp_path / "shown"), random.Random(0)
+    first, draw = user(canvas, tmp_path / "shown"), random.Random(user.__name__)
     files = sorted(cache.rglob("*.safetensors"))
     assert files
     kept = {file: file.read_bytes() for file in files}
-    for damage in draw.sample(DAMAGES, 4):
+    for damage in draw.sample(DAMAGES, 2):
         for file in files:
             damage(file)
         assert _equal(user(canvas, tmp_path / "shown"), first)

@@ -105,7 +105,7 @@ def shared(tiny_canvas: Path) -> Model:
     return load(tiny_canvas, device="cpu")
 
 
-@pytest.mark.parametrize("factor", [1e30, 1e37, 1e39, inf, nan])
+@pytest.mark.parametrize("factor", [1e30, inf])
 @pytest.mark.parametrize("name", EXITS)
 def test_nothing_is_said_of_a_model_that_computes_no_numbers(name: str, factor: float, shared: Model) -> None:
     """Whether the weights are not finite or what is computed with them; afterwards the model is as before."""
@@ -195,13 +195,13 @@ def test_a_verb_fails_in_one_line_and_writes_nothing(
     assert not [name for name in os.listdir(tmp_path) if name != "cache"]
 
 
+SHORT = {"rounds": 1, "steps": 2}
 DIVERGING = [
-    ("esd", {**VISITING}), ("ca", PICTURED), ("sdd", QUICK), ("mim", {"rounds": 1, "steps": 2}),
+    ("esd", VISITING, 1e20), ("esd", VISITING, 1e300), ("ca", PICTURED, 1e38), ("sdd", QUICK, 1e37), ("mim", SHORT, 1e20), ("mim", SHORT, 1e38),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("lr", [1e20, 1e38, 1e300])
-@pytest.mark.parametrize(("name", "settings"), DIVERGING, ids=[name for name, _ in DIVERGING])
+@pytest.mark.parametrize(("name", "settings", "lr"), DIVERGING, ids=[f"{name}-{lr:g}" for name, _, lr in DIVERGING])
 def test_a_method_that_diverges_gives_no_edit(name: str, settings: dict[str, Any], lr: float, shared: Model) -> None:
     """An edit whose numbers are finite may come of it, and is refused where it is used."""
     from excise.erasure.run import Run
