@@ -66,6 +66,14 @@ def huge(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def largest(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An edit that is finite, and not if it is a thousand times as strong."""
+    folder = tmp_path_factory.mktemp("edits") / "largest"
+    times(load(tiny_canvas, device="cpu"), 1e37).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def good(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("edits") / "good"
     random_edit(load(tiny_canvas, device="cpu")).save_pretrained(folder)
@@ -173,19 +181,19 @@ VERBS: dict[str, list[str]] = {
     "audit": ["audit", "EDIT", "--attacks", "seeds", "--prompts", "2", "--out", "OUT"],
 }
 SCALED: dict[str, list[str]] = {
-    "generate": ["generate", "a cat", "--edit", "GOOD", "--scale", "1e39", "--out", "OUT"],
-    "apply": ["apply", "GOOD", "--scale", "1e39", "--to", "OUT"],
-    "apply in half precision": ["apply", "GOOD", "--scale", "1e6", "--dtype", "float16", "--to", "OUT"],
-    "export": ["export", "GOOD", "--scale", "1e39", "--to", "OUT.safetensors"],
+    "generate": ["generate", "a cat", "--edit", "LARGEST", "--scale", "1e3", "--out", "OUT"],
+    "apply": ["apply", "LARGEST", "--scale", "1e3", "--to", "OUT"],
+    "apply in half precision": ["apply", "EDIT", "--dtype", "float16", "--to", "OUT"],
+    "export": ["export", "LARGEST", "--scale", "1e3", "--to", "OUT.safetensors"],
     "erase": ["erase", "cat", "--method", "esd", "--set", "lr=1e38", "--no-evaluate", "--no-measure", "--out", "OUT"],
 }
 
 
 @pytest.mark.parametrize("words", [*VERBS.values(), *SCALED.values()], ids=[*VERBS, *(f"{name}, scaled" for name in SCALED)])
 def test_a_verb_fails_in_one_line_and_writes_nothing(
-    words: list[str], huge: Path, good: Path, tiny_canvas: Path, tmp_path: Path
+    words: list[str], huge: Path, largest: Path, tiny_canvas: Path, tmp_path: Path
 ) -> None:
-    places = {"EDIT": str(huge), "GOOD": str(good)}
+    places = {"EDIT": str(huge), "LARGEST": str(largest)}
     typed = [places.get(word, word.replace("OUT", str(tmp_path / "out"))) for word in words]
     model = [] if words[0] == "export" else ["--model", str(tiny_canvas), "--device", "cpu"]
     found = CliRunner().invoke(app, [*typed, *model])
@@ -197,7 +205,7 @@ def test_a_verb_fails_in_one_line_and_writes_nothing(
 
 SHORT = {"rounds": 1, "steps": 2}
 DIVERGING = [
-    ("esd", VISITING, 1e20), ("esd", VISITING, 1e300), ("ca", PICTURED, 1e38), ("sdd", QUICK, 1e37), ("mim", SHORT, 1e20), ("mim", SHORT, 1e38),
+    ("esd", VISITING, 1e20), ("esd", VISITING, 1e38), ("ca", PICTURED, 1e38), ("sdd", QUICK, 1e37), ("mim", SHORT, 1e20), ("mim", SHORT, 1e38),
 ]  # fmt: skip
 
 
