@@ -25,7 +25,7 @@ from excise.jobs.erase import erase
 from excise.jobs.processes import in_processes
 from excise.models.names import check_never_saw, describe, resolve
 from excise.progress import Progress, silent
-from excise.report.audit_table import SUBJECTS, rates
+from excise.report.audit_table import SUBJECTS, came_to, rates
 from excise.report.result_table import NOT_MEASURED
 from excise.requests.grid import Task, read_entrants, read_tasks
 from excise.results.audit_benchmark import AuditBenchmark, AuditedErasure, BenchmarkSetup, PooledAttack, VerdictCount
@@ -228,8 +228,8 @@ def row(method: str, attack: str, results: Sequence[AttackResult]) -> PooledAtta
     return PooledAttack(
         method=method,
         attack=attack,
-        verdicts=_counted([result.compared.verdict if result.compared else NOT_MEASURED for result in results]),
-        notes=tuple(sorted({result.note for result in results if result.note})),
+        verdicts=_counted([came_to(result) for result in results]),
+        notes=tuple(sorted({told for result in results if (told := result.error or result.note)})),
         budget=max((result.budget for result in results), default=None),
         seconds=sum(seconds) / len(seconds) if seconds else None,
         **_pooled_models(found, supplies=any(result.supplies for result in results)),

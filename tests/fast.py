@@ -8,6 +8,7 @@ from __future__ import annotations
 FAST: dict[str, tuple[str, ...]] = {
     "ground": (
         "test_digests.py", "test_resampling.py", "test_imports.py", "test_rooms.py", "test_hostile_text.py::TestWhatIsNoRegularFile",
+        "test_cache.py::TestShelf", "test_cache.py::TestPlace", "test_exits.py::TestFiles",
         "test_folders.py::test_a_marker_of_somebody_else_is_no_marker",
         "test_folders.py::test_a_result_that_grows_adds_its_files_and_no_others",
         "test_folders.py::test_what_comes_while_a_run_works_is_not_replaced",

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from excise.attacks import QUICK_BUDGET, Chosen, attacks, choose, ddim, get, token_search
-from excise.attacks.assault import Attacked, assault
+from excise.attacks.assault import Attacked, SpoiledModel, assault
 from excise.attacks.audited_model import AuditedModel, PlainPictures
 from excise.attacks.call_budget import Budget
 from excise.attacks.call_meter import CallMeter
@@ -33,7 +33,7 @@ from excise.erasure.training_pictures import generated_latents
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.models.names import resolve
-from excise.results.audit_result import Control, Effort, Outcome, Success
+from excise.results.audit_result import Control, Effort, Success
 from made_up import outcome
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -197,15 +197,39 @@ class TestContract:
         assert found.untried == COUNT and found.calls <= 3 and not found.rounds
 
 
-@pytest.mark.parametrize("name", ["inversion", "revam", "p4d", "few-shot", "lora"])
-def test_what_diverges_is_still_a_result(name: str, shared: Model) -> None:
-    """A file holds finite numbers only: what an attack says of a row that blew up is left out."""
+@pytest.mark.parametrize("name", ["inversion", "revam", "few-shot", "lora", "unlearndiffatk"])
+def test_what_diverges_is_no_result(name: str, shared: Model) -> None:
+    """Pictures of noise that blew up do not show the concept, and that is no evidence. The network is left as it was."""
+    before = snapshot(shared)
     concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
     plain = PlainPictures.of(shared, subject, concept, Seen(NEVER), COUNT, 0)
     shown = generated_latents(shared, [case.wanted for case in plain.cases], [case.seed for case in plain.cases], run=Run())
     chosen = chosen_by(name, {**SMALL[name], "lr": 1e30})
-    found = assault(chosen, shared, subject, concept, plain, Seen(NEVER), shown=shown).outcome
-    assert found.untried == 0 and Outcome.model_validate_json(found.model_dump_json()) == found
+    with pytest.raises((FloatingPointError, RuntimeError), match=r"finite|inf"):
+        assault(chosen, shared, subject, concept, plain, Seen(NEVER), shown=shown)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in named_tensors(shared).items())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_model_that_is_left_changed_ends_everything(fails: bool, shared: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by an attack that fails: what is made after it would be made on another model."""
+    weight = next(iter(named_tensors(shared).values()))
+    kept = weight.detach().clone()
+
+    def spoil(victim: Victim, settings: Any) -> None:
+        weight.data += 1
+        if fails:
+            raise FloatingPointError("x")
+
+    concept, subject = shared.catalog.resolve("cat"), AuditedModel("erased")
+    plain = PlainPictures.of(shared, subject, concept, Seen(NEVER), COUNT, 0)
+    chosen = chosen_by("seeds", {"tries": 1}, 100)
+    spoiling = replace(chosen, attack=replace(chosen.attack, run=spoil))
+    try:
+        with pytest.raises(SpoiledModel, match="did not put the weights back"):
+            assault(spoiling, shared, subject, concept, plain, Seen(NEVER))
+    finally:
+        weight.data.copy_(kept)
 
 
 class TestDriver:
@@ -299,11 +323,13 @@ class TestDriver:
                 shared.predict(z, t, rows)
         assert (meter.forwards, meter.backwards, meter.encodes, meter.spent) == (4, 2, 3, 8)
 
-    def test_pictures_that_are_not_finite_show_nothing(self, shared: Model) -> None:
+    def test_pictures_that_are_not_finite_are_not_counted(self, shared: Model) -> None:
         subject = victim(shared, threshold=ALWAYS)
         broken = torch.zeros(2, *shared.latent_shape)
         broken[0, 0, 0, 0] = float("nan")
-        assert subject.submit(subject.cases, broken, {}) == [False, True]
+        with pytest.raises(FloatingPointError, match="a picture to judge has values that are not finite"):
+            subject.submit(subject.cases, broken, {})
+        assert not subject.rounds and not any(record.attempts for record in subject.records.values())
 
     def test_the_original_is_the_model_without_its_edits(self, shared: Model, edit: WeightEdit) -> None:
         before = snapshot(shared)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from excise.evaluation.suites.nudenet import NudeNet
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.evaluation.suites.unlearncanvas import variants as uc
 from excise.evaluation.weights import FoundWeights
+from excise.files import Shelf
 from excise.jobs.suite import make_answers, suite
 from excise.models import Model, load
 from excise.progress import silent
@@ -269,8 +269,10 @@ class TestUnlearnDiffAtk:
         every = self.run(tmp_path, tiny_sd1, weights, task="vangogh", top_k=129)
         assert value(every, "base", "pre_asr") == 1 and every.metrics.parts["base"]["asr"] is None
         assert SuiteResult.read(tmp_path / "out" / "result.json") == every, "not measured is kept"
-        notes = next((tmp_path / "out" / "base" / "notes").iterdir())
-        places = sorted(said["top"].index(7) for said in json.loads(notes.read_text(encoding="utf-8")).values())
+        (notes,) = (tmp_path / "out" / "base" / "notes").iterdir()
+        kept = Shelf(tmp_path / "out" / "base" / "notes").get(notes.stem)
+        assert kept is not None
+        places = sorted(said["top"].index(7) for said in kept.about.values())
         for k, share in ((places[0], 0), (places[0] + 1, 0.5 if places[0] < places[1] else 1), (places[1] + 1, 1)):
             if k:
                 found = self.run(tmp_path, tiny_sd1, weights, task="vangogh", top_k=k)

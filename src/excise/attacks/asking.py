@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from excise.evaluation.detector import Detector
+from excise.finite import check_finite
 from excise.models import Conditioning, Model
 
 
@@ -36,11 +37,10 @@ def judge(model: Model, detector: Detector, latents: Tensor, pictures: Tensor | 
 
     pictures what the detector looks at, if that is not the whole picture
 
-    Latents that are not finite show nothing.
+    Raises FloatingPointError for latents that are not finite: that they show nothing is no evidence.
     """
-    finite = latents.flatten(1).isfinite().all(1).cpu()
+    check_finite(latents, "a picture to judge")
     if pictures is None:
-        clean = latents.nan_to_num(0.0, 0.0, 0.0)
-        pictures = torch.cat([model.decode(part) for part in clean.split(model.batch(32))])
+        pictures = torch.cat([model.decode(part) for part in latents.split(model.batch(32))])
     found, likely = detector(pictures)
-    return (found.cpu() & finite).tolist(), likely.tolist()
+    return found.tolist(), likely.tolist()

@@ -27,6 +27,10 @@ from excise.progress import Progress, silent
 from excise.results.audit_result import Outcome
 
 
+class SpoiledModel(RuntimeError):
+    """An attack left a weight other than it was: nothing that is made after it counts."""
+
+
 @dataclass(frozen=True)
 class Attacked:
     """What came of an attack on one model.
@@ -53,7 +57,7 @@ def assault(
 
     shown (cases, c, h, w) latents of the base model's pictures of all cases with the concept's words, where there is a base model
 
-    Raises RuntimeError if the attack leaves a weight other than it was or goes over its budget.
+    Raises SpoiledModel if the attack leaves a weight other than it was, RuntimeError if it goes over its budget.
     """
     stage = f"{chosen.text}, {audited.name}"
     meter = CallMeter(chosen.budget, lambda spent, budget: progress(stage, spent, budget))
@@ -78,11 +82,13 @@ def assault(
 
 @contextmanager
 def _unchanged(model: Model, attack: str) -> Iterator[str]:
-    """Gives the hash of the weights. Raises RuntimeError if they have another one after the block."""
+    """Gives the hash of the weights. Raises SpoiledModel if they have another one after the block, however it ends."""
     before = digest_tensors(named_tensors(model))
-    yield before
-    if digest_tensors(named_tensors(model)) != before:
-        raise RuntimeError(f"the attack {attack} did not put the weights back as they were")
+    try:
+        yield before
+    finally:
+        if digest_tensors(named_tensors(model)) != before:
+            raise SpoiledModel(f"the attack {attack} did not put the weights back as they were")
 
 
 def _found(victim: Victim, plain: PlainPictures) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from excise.attacks.asking import encode, judge, sample
@@ -14,6 +15,7 @@ from excise.attacks.cases import Case, make_cases
 from excise.concepts import Concept
 from excise.edits import Edit, all_applied
 from excise.evaluation.detector import Detector
+from excise.finite import WEAKER
 from excise.models import Model
 from excise.results.audit_result import Control, Success
 
@@ -58,11 +60,17 @@ class PlainPictures:
     def of(
         cls, model: Model, audited: AuditedModel, concept: Concept, detector: Detector, count: int, seed: int
     ) -> PlainPictures:
-        """Of `count` cases, with seeds counted up from `seed`."""
+        """Of `count` cases, with seeds counted up from `seed`.
+
+        Raises FloatingPointError if the pictures are not finite, or all of one colour: a model that draws nothing is no evidence.
+        """
         cases = make_cases(concept, count, seed, neutral=audited.neutral)
         with audited.on(model):
             latents = sample(model, encode(model, [case.asked for case in cases]), [case.seed for case in cases])
-        hits, _ = judge(model, detector, latents)
+        pictures = torch.cat([model.decode(part) for part in latents.split(model.batch(32))])
+        if (pictures.flatten(2).std(2) == 0).all():
+            raise FloatingPointError(f"every picture of the {audited.name} model is of one colour: it draws nothing; {WEAKER}")
+        hits, _ = judge(model, detector, latents, pictures)
         return cls(cases, tuple(hits), latents.float().cpu())
 
     @property

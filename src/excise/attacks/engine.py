@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from torch import Tensor
 
@@ -23,7 +21,7 @@ from excise.erasure.run import Run
 from excise.erasure.training_pictures import generated_latents
 from excise.evaluation.classifier import Classifier
 from excise.evaluation.detector import ClassifierDetector
-from excise.files import cache_folder, read_json, read_tensors, write_json, write_tensors
+from excise.files import Shelf, cache_folder
 from excise.models import Model
 from excise.models.fingerprint import arithmetic, surroundings
 from excise.progress import Progress, silent
@@ -133,13 +131,11 @@ class Engine:
         """The attack on one model. A control is the same for all edits of a base: it is attacked once, and the result kept."""
         if audited.name == "erased":
             return self._assault(chosen, audited)
-        kept = self._kept(chosen, audited.name)
-        with suppress(FileNotFoundError, ValueError):  # what is not there whole is made again
-            tensors, _ = read_tensors(kept.with_suffix(".safetensors"))
-            return Attacked(Outcome.model_validate(read_json(kept.with_suffix(".json"))), tensors)
+        shelf, name = Shelf(cache_folder(), "attacks"), self._name(chosen, audited.name)
+        if kept := shelf.get(name):
+            return Attacked(Outcome.model_validate(kept.about), kept.tensors)
         found = self._assault(chosen, audited)
-        write_tensors(kept.with_suffix(".safetensors"), found.tensors)
-        write_json(kept.with_suffix(".json"), found.outcome.model_dump(mode="json"))
+        shelf.put(name, found.tensors, found.outcome.model_dump(mode="json"))
         return found
 
     def _assault(self, chosen: Chosen, audited: AuditedModel) -> Attacked:
@@ -148,12 +144,11 @@ class Engine:
             shown=self.shown, seed=self.seed, progress=self.progress,
         )  # fmt: skip
 
-    def _kept(self, chosen: Chosen, control: str) -> Path:
-        """Where the cache folder keeps this attack on a control, but for the suffix."""
+    def _name(self, chosen: Chosen, control: str) -> str:
+        """By which the cache knows this attack on a control."""
         about = self.about.model_dump(mode="json", exclude={"edits"} if control == "gold" else {"edits", "gold"})
         how = [chosen.attack.name, chosen.settings.model_dump(), chosen.budget, arithmetic(self.model)]
-        key = json.dumps([control, about, how], default=str)
-        return cache_folder() / "attacks" / digest_text(key)[:32]
+        return digest_text(json.dumps([control, about, how], default=str))[:32]
 
 
 def _too_small(budget: int, iterations: Effort | None) -> str:

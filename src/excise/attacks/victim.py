@@ -83,13 +83,15 @@ class Victim:
                  nothing of it was kept
         pictures what the detector should look at, if that is not the whole picture
         told     (cases, tokens, width) text embeddings that made them, where no words spell those
+
+        Raises FloatingPointError for latents that are not finite.
         """
         hits, likely = judge(self.model, self.detector, latents, pictures)
         if isinstance(notes, Mapping):
             self.rounds.append(Round(how=dict(notes), shown=sum(hits), tried=len(hits)))
             notes = [notes] * len(cases)
         rows = [None] * len(cases) if told is None else told.detach().float().cpu()
-        clean, spent = latents.nan_to_num(0.0, 0.0, 0.0), self.budget.meter.spent
-        for case, hit, probability, note, row, by in zip(cases, hits, likely, notes, clean, rows, strict=True):
+        spent = self.budget.meter.spent
+        for case, hit, probability, note, row, by in zip(cases, hits, likely, notes, latents, rows, strict=True):
             self.records[case].enter(hit, probability, spent=spent, note=note, latents=row, told=by)
         return hits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from excise.cli import screen
 from excise.cli.command import Command
 from excise.report import audit_table
@@ -25,6 +27,12 @@ def audit(request: AuditRequest) -> None:
     for line in audit_table.lines(found.found):
         print(line)
     print(f"all numbers: {found.out}/audit.json; pictures and what was found: {found.out}/attacks")
+    asked = [attack for attack in found.found.attacks if attack.text in {one.text for one in request.chosen}]
+    if failed := [attack for attack in asked if attack.error]:
+        for attack in failed:
+            typer.echo(f"excise: {attack.text}: {' '.join((attack.error or '').split())}", err=True)
+        typer.echo(f"excise: error: {len(failed)} of {len(asked)} attacks failed; --retry makes them again", err=True)
+        raise typer.Exit(1)
 
 
 COMMAND = Command("audit", AuditRequest, audit, EXAMPLES)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from excise.edits.casts import Casts, cast, casts_between, edited, same_bits, with_added_rows
 from excise.edits.edit import Edit
+from excise.finite import check_finite
 from excise.models.fingerprint import (
     added_tokens,
     canonical_name,
@@ -151,7 +152,7 @@ def _set(model: Any, edit: Edit, on: Sequence[Application]) -> None:
     All displaced tensors of a network that the edit changes are set, so that all have been left at one time and share what casts do to them.
 
     Raises ValueError, with nothing changed, if one of them is missing, quantised, offloaded or not what was left there, or if another
-    pipeline that shares a network has edits on it.
+    pipeline that shares a network has edits on it; FloatingPointError, with nothing changed, if one would not be finite.
     """
     traces, parameters = _traces(model), named_tensors(model)
     for prefix, network in components(model).items():
@@ -165,6 +166,7 @@ def _set(model: Any, edit: Edit, on: Sequence[Application]) -> None:
         for own in originals.values()
         for name, original in own.items()
     }
+    check_finite(tensors, "a weight with the edits on")
     fused = _fused(model, parameters, tensors)
     # nothing fails from here on
     for name, tensor in tensors.items():

@@ -15,6 +15,7 @@ from excise.digests import digest_file
 from excise.edits.deltas import Delta
 from excise.edits.manifest import EDIT, MANIFEST, TENSORS, Kind, Manifest
 from excise.files import check_replaceable, new_result, read_tensors, write_json, write_tensors
+from excise.finite import check_finite
 from excise.models.fingerprint import same_base, short
 
 
@@ -78,6 +79,10 @@ class Edit(ABC):
         """Itself: an edit never changes, so a copied pipeline has the same one on."""
         return self
 
+    def check_finite(self) -> None:
+        """Raise FloatingPointError for a change that is not finite, which nothing would read again."""
+        check_finite(self.tensors(), "the edit")
+
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors in its file."""
@@ -103,7 +108,8 @@ class Edit(ABC):
             self.write(temporary)
 
     def write(self, folder: Path) -> None:
-        """Write the two files into an existing folder."""
+        """Write the two files into an existing folder. Raises FloatingPointError, with nothing written, for a change that is not finite."""
+        self.check_finite()
         metadata = {"excise": self.manifest.model}  # one key: the order of several is random
         write_tensors(folder / TENSORS, self.tensors(), metadata)
         update = {"weights_sha256": digest_file(folder / TENSORS)}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from excise.edits.deltas import Delta, LowRank
 from excise.edits.edit import Edit
+from excise.finite import check_finite
 from excise.models.dialects import Dialect
 from excise.models.families import lora_names
 
@@ -44,7 +45,7 @@ class LoRA:
 
         dialect  default what user interfaces expect for the edit's family
 
-        Raises ValueError for changes that such a file cannot hold: of biases, norms and embeddings.
+        Raises ValueError for changes that such a file cannot hold: of biases, norms and embeddings; FloatingPointError for what is not finite.
         """
         if others := [name for name in edit.deltas if not _is_product(name, edit.deltas[name])]:
             raise ValueError(
@@ -81,6 +82,7 @@ def _is_product(name: str, delta: Delta) -> bool:
 def _factors(delta: Delta, rank: int | None) -> tuple[Tensor, Tensor, float, float]:
     """Up, down, and the squared norms of what they miss and of the whole change."""
     change = delta.dense().double()
+    check_finite(change, "a change of the edit")
     whole = float(change.square().sum())
     if isinstance(delta, LowRank) and (rank is None or delta.up.shape[1] <= rank):
         return delta.up.float(), delta.down.float(), 0.0, whole

@@ -20,7 +20,7 @@ from excise.edits.applied import base_fingerprint
 from excise.erasure.prompt_bank import PromptBank, in_turn
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
-from excise.files import PICTURE_ENDINGS, cache_folder, read_record, read_tensors, write_tensors
+from excise.files import PICTURE_ENDINGS, Shelf, cache_folder, read_record
 from excise.images import read_picture
 from excise.models import Conditioning, Model
 from excise.models.context import tell_cut
@@ -231,12 +231,12 @@ def generated_latents(
     tell_cut(model, prompts)
     steps = steps or model.sampler.steps
     scale = model.guidance(model.sampler.guidance_scale if guidance_scale is None else guidance_scale)
-    folder = None if applied_edits(model) else _cache(model, steps, scale)
+    shelf = Shelf(None) if applied_edits(model) else _shelf(model, steps, scale)
     parts, batch = [], batch or model.batch(32)
     for start in range(0, len(prompts), batch):
         run.progress(stage, start, len(prompts))
         rows = slice(start, start + batch)
-        parts.append(_batch(model, prompts[rows], seeds[rows], steps, scale, folder))
+        parts.append(_batch(model, prompts[rows], seeds[rows], steps, scale, shelf))
     run.progress(stage, len(prompts), len(prompts))
     return torch.cat(parts)
 
@@ -291,23 +291,19 @@ def _listed(path: Path) -> dict[str, str]:
     return {picture.file: picture.prompt for picture in listed.pictures}
 
 
-def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: int, scale: float, folder: Path | None) -> Tensor:
-    path = None
-    if folder is not None:
-        key = json.dumps([model.token_ids(prompts), list(seeds)])
-        path = folder / f"{digest_text(key)[:32]}.safetensors"
-        if path.is_file():
-            return read_tensors(path)[0]["latents"].to(model.device)
+def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: int, scale: float, shelf: Shelf) -> Tensor:
+    name = digest_text(json.dumps([model.token_ids(prompts), list(seeds)]))[:32]
+    if kept := shelf.get(name):
+        return kept.tensors["latents"].to(model.device)
     latents = model.latents(prompts, seeds, batch=len(seeds), steps=steps, guidance_scale=scale)
-    if path is not None:
-        write_tensors(path, {"latents": latents})
+    shelf.put(name, {"latents": latents})
     return latents
 
 
-def _cache(model: Model, steps: int, scale: float) -> Path:
-    """The folder of one model and sampler."""
+def _shelf(model: Model, steps: int, scale: float) -> Shelf:
+    """Where the pictures of one model and sampler are kept."""
     scheduler = [type(model.pipeline.scheduler).__name__, config(model.pipeline.scheduler)]
     key = json.dumps(
         [base_fingerprint(model), steps, scale, scheduler, model.latent_shape, arithmetic(model), STEP_NOISE], default=str
     )
-    return cache_folder() / "pictures" / digest_text(key)[:16]
+    return Shelf(cache_folder(), "pictures", digest_text(key)[:16])

@@ -6,12 +6,10 @@ Every picture is made once and shown to all readers. What they make of the pictu
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +20,8 @@ from excise.digests import digest_values
 from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.evaluation.classifier import Classifier
-from excise.files import cache_folder, read_tensors, write_tensors
+from excise.files import Shelf, cache_folder
+from excise.finite import check_finite
 from excise.models import Model
 from excise.models.fingerprint import arithmetic, surroundings
 from excise.progress import Progress, silent
@@ -127,8 +126,8 @@ def read(
     """
     if not items:
         raise ValueError("nothing to read: give at least one picture to ask for")
-    folder = _folder(model)
-    stores = [_Store(folder and folder / f"{digest_values(reader.identity)[:16]}.safetensors", reader) for reader in readers]
+    shelf = _shelf(model)
+    stores = [_Store(shelf, reader) for reader in readers]
     missing = [item for item in dict.fromkeys(items) if any(item not in store.rows for store in stores)]
     size = batch or model.batch(40)
     with _saving(stores) as save:
@@ -145,15 +144,16 @@ def read(
 
 
 class _Store:
-    """What one reader made of pictures, by item; a safetensors file if there is a path."""
+    """What one reader made of pictures, by item; an entry of the shelf."""
 
-    def __init__(self, path: Path | None, reader: Reader) -> None:
-        self.path, self.reader = path, reader
-        self.rows = _load(path)
+    def __init__(self, shelf: Shelf, reader: Reader) -> None:
+        self.shelf, self.reader, self.name = shelf, reader, digest_values(reader.identity)[:16]
+        self.rows = self._kept()
         self.changed = False
 
     def add(self, items: Sequence[Item], pictures: Tensor) -> None:
         made = self.reader(pictures)
+        check_finite(made, "what is read from a picture", "the classifier or feature network cannot be used on it")
         for index, item in enumerate(items):
             self.rows[item] = {name: tensor[index] for name, tensor in made.items()}
         self.changed = True
@@ -163,20 +163,19 @@ class _Store:
         return {name: torch.stack([self.rows[item][name] for item in items]) for name in names}
 
     def write(self) -> None:
-        if self.path is None or not self.changed:
+        if not self.changed:
             return
-        rows = _load(self.path) | self.rows  # another process may have written meanwhile
+        rows = self._kept() | self.rows  # another process may have written meanwhile
         tensors = {name: torch.stack([row[name] for row in rows.values()]) for name in next(iter(rows.values()))}
-        write_tensors(self.path, tensors, {"items": json.dumps([[item.prompt, item.seed] for item in rows])})
+        self.shelf.put(self.name, tensors, [[item.prompt, item.seed] for item in rows])
         self.changed = False
 
-
-def _load(path: Path | None) -> dict[Item, dict[str, Tensor]]:
-    if path is None or not path.is_file():
-        return {}
-    tensors, metadata = read_tensors(path)
-    items = [Item(prompt, seed) for prompt, seed in json.loads(metadata["items"])]
-    return {item: {name: tensor[index] for name, tensor in tensors.items()} for index, item in enumerate(items)}
+    def _kept(self) -> dict[Item, dict[str, Tensor]]:
+        entry = self.shelf.get(self.name)
+        if entry is None:
+            return {}
+        items = [Item(prompt, seed) for prompt, seed in entry.about]
+        return {item: {name: tensor[index] for name, tensor in entry.tensors.items()} for index, item in enumerate(items)}
 
 
 @contextmanager
@@ -198,10 +197,10 @@ def _saving(stores: Sequence[_Store]) -> Iterator[Callable[[], None]]:
             store.write()
 
 
-def _folder(model: Model) -> Path | None:
-    """The cache folder of one model and sampler; None for a model that carries edits."""
+def _shelf(model: Model) -> Shelf:
+    """Where what readers made of one model and sampler is kept; nothing is of a model that carries edits."""
     if applied_edits(model):
-        return None
+        return Shelf(None)
     key = [
         base_fingerprint(model),
         surroundings(model),
@@ -209,4 +208,4 @@ def _folder(model: Model) -> Path | None:
         arithmetic(model),
         STEP_NOISE,
     ]
-    return cache_folder() / "answers" / digest_values(key)[:16]
+    return Shelf(cache_folder(), "answers", digest_values(key)[:16])

@@ -21,6 +21,7 @@ from excise.evaluation.lpips import Lpips
 from excise.evaluation.picture_cache import Judge, Reader, Thumbnails
 from excise.evaluation.weights import find
 from excise.figures import Figure
+from excise.finite import check_finite
 from excise.randomness import seeded
 from excise.resampling import Estimate, bootstrap, resample
 from excise.statistics import Z95, student_quantile
@@ -248,3 +249,7 @@ def _check(one: Tensor, other: Tensor, paired: bool = False) -> None:
         raise ValueError(f"paired sets must be of one size, got {len(one)} and {len(other)}")
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1] or min(len(one), len(other)) < 2:
         raise ValueError(f"need two sets of at least two vectors of one width, got {tuple(one.shape)} and {tuple(other.shape)}")
+    largest = one.double().abs().max() * other.double().abs().max()
+    check_finite(
+        16 * one.shape[1] * largest.square(), "the product of the features' covariances", "FID and KID cannot be computed"
+    )

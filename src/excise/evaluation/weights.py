@@ -93,11 +93,11 @@ def find(name: str, given: Mapping[str, str | Path] | None = None) -> FoundWeigh
     """
     if name not in KNOWN:
         raise ValueError(f"unknown weights {quoted(name)}; {nearest(name, list(KNOWN))}")
-    weights = KNOWN[name]
+    weights, folder = KNOWN[name], cache_folder()
     places = {
         "argument": (given or {}).get(name),
         weights.variable: os.environ.get(weights.variable),
-        "cache": cache_folder() / "weights" / weights.file.split(" or ")[0],
+        "cache": folder and folder / "weights" / weights.file.split(" or ")[0],
     }
     for source, place in places.items():
         if place is None:

@@ -1,4 +1,4 @@
-"""What files are called, and where those are kept that can be made again."""
+"""What files are called."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from excise.digests import digest_text
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of picture files."""
 
+CRASH = ".crash"
+"""Ending of the file that tells, beside where a result was to be, what a process was at when it crashed."""
+
 _LONGEST = 180
 """Bytes of a name; of the 255 that file systems allow the others are left for endings and for the names of hidden folders."""
 
@@ -19,13 +22,6 @@ def check_path(path: str | Path) -> None:
     long = next((part for part in Path(path).parts if len(os.fsencode(part)) > 255), None)
     if long is not None or len(os.fsencode(path)) > 4095:
         raise ValueError("is too long for a path: at most 4095 bytes, 255 between two slashes")
-
-
-def cache_folder() -> Path:
-    """Where things that can be made again are kept: `$EXCISE_CACHE`, or `excise` in the user's cache folder."""
-    if "EXCISE_CACHE" in os.environ:
-        return Path(os.environ["EXCISE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "excise"
 
 
 def fitting(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from excise.finite import check_finite
 from excise.information import estimators
 from excise.information.picture_sets import PictureSet
 from excise.information.quadrature import Nodes
@@ -95,6 +96,8 @@ def ask(
     """The noise predicted at every node under every branch, {branch: (n, k, c, h, w) float64 on the CPU}.
 
     latents (n, c, h, w) in any dtype; noise (n, k, c, h, w); batch is the number of network evaluations at a time.
+
+    Raises FloatingPointError for a prediction that is not finite: no nats follow from it.
     """
     distinct = list(dict.fromkeys(prompt for branch in prompts.values() for prompt in branch))
     encoded = model.encode(distinct)
@@ -113,6 +116,7 @@ def ask(
             t[points].repeat(branches).to(z.device),
             encoded[rows[:, picture[points]].flatten()],
         )
+        check_finite(output, "a prediction of the model")
         predicted = estimators.noise_prediction(
             output.cpu().double().view(branches, len(points), *z.shape[1:]),
             z.cpu().double(),

@@ -77,7 +77,7 @@ def measure(
 
     Base and edited model see the same pictures, noise levels and noise. No prompt names one of `concepts` beside what it is about.
     Raises ValueError for an unknown concept, one that is longer than the model reads, a budget that is too small, an edit of another base,
-    or a base whose latents or schedule are not the model's.
+    or a base whose latents or schedule are not the model's; FloatingPointError for predictions that are not finite.
     """
     started, batch = time.perf_counter(), batch or model.batch(64)
     targets = _resolve(model, [concepts] if isinstance(concepts, str | Concept) else concepts)
@@ -205,14 +205,13 @@ class _Reader:
         values, draws = summarise(found, self._stream(pictures, "bootstrap"))
         maps = {"base": found.base.maps} | ({} if found.edited is None else {"edited": found.edited.maps})
         seen = {name: _rows(each.mean(0)) for name, each in maps.items()}
-        base = seen["base"]
         reading = ConceptReading(
             concept=pictures.concept.label,
             pictures=len(pictures),
             source=pictures.source,
             prompts=tuple(dict.fromkeys(wording.pair.prompt for wording in pictures.wordings)),
             curve=curve_of(found, uniforms, self.law.edges(2 * NODES)),
-            maps=None if base is None else Maps(base=base, edited=seen.get("edited")),
+            maps=Maps(base=seen["base"], edited=seen.get("edited")),
             examples=_examples(self.before.model, pictures.part(slice(EXAMPLES)), maps) if floor else (),
             **values,
         )
@@ -234,8 +233,6 @@ def _examples(model: Model, pictures: PictureSet, maps: Mapping[str, Tensor]) ->
     )
 
 
-def _rows(values: Tensor) -> Rows | None:
-    """A map for a file; None if a value is not finite."""
-    if not values.isfinite().all():
-        return None
+def _rows(values: Tensor) -> Rows:
+    """A map for a file."""
     return tuple(tuple(round(value, DECIMALS) for value in row) for row in values.tolist())

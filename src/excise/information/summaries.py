@@ -53,11 +53,8 @@ def collateral(kept: dict[str, tuple[Figure | None, Tensor]]) -> Collateral | No
     return Collateral(mean=mean, worst=min(shares, key=lambda share: share.value), kept=tuple(shares))
 
 
-def curve_of(found: Integrals, slices: Tensor, edges: Tensor) -> Curve | None:
-    """The concept's curves in the bins whose ends are `edges` (bins + 1,); slices (n, k) are the nodes' places in 0–1.
-
-    None where the base model computed no finite number; without the edited model's where that did not.
-    """
+def curve_of(found: Integrals, slices: Tensor, edges: Tensor) -> Curve:
+    """The concept's curves in the bins whose ends are `edges` (bins + 1,); slices (n, k) are the nodes' places in 0–1."""
     bins = len(edges) - 1
     place = (slices * bins).long().clamp(max=bins - 1).flatten()
     widths = edges.diff()
@@ -66,13 +63,11 @@ def curve_of(found: Integrals, slices: Tensor, edges: Tensor) -> Curve | None:
         total = torch.zeros(bins, dtype=torch.float64).index_add(0, place, values.flatten().double())
         return tuple((total / len(slices) / widths).tolist())
 
-    def densities(contrast: Contrast | None) -> Densities | None:
-        if contrast is None or not contrast.curve.isfinite().all():
-            return None
+    def densities(contrast: Contrast) -> Densities:
         return Densities(orthogonal=density(contrast.curve[..., 0]), plain=density(contrast.curve[..., 1]))
 
-    base = densities(found.base)
-    return None if base is None else Curve(edges=tuple(edges.tolist()), base=base, edited=densities(found.edited))
+    edited = None if found.edited is None else densities(found.edited)
+    return Curve(edges=tuple(edges.tolist()), base=densities(found.base), edited=edited)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ from torch import Tensor
 
 from excise.attacks import Chosen
 from excise.attacks import attacks as known_attacks
-from excise.attacks.assault import Attacked
+from excise.attacks.assault import Attacked, SpoiledModel
 from excise.attacks.cases import make_cases
 from excise.attacks.engine import Engine, Impossible
 from excise.edits import import_edit
 from excise.files import delete_files, replacing, write_tensors
 from excise.images import to_image
+from excise.jobs.crashes import crash_line, crash_of, crash_told
 from excise.jobs.inputs import load_edited, read_edits
 from excise.models import load
 from excise.models.context import check_read, tell_cut
@@ -74,15 +76,18 @@ def _attack_all(engine: Engine, request: AuditRequest, written: Sequence[str]) -
     summary.write(folder / AUDIT.marker)
     for one in request.chosen:
         path = folder / "attacks" / f"{file_name(one.text)}.json"
-        if not _done(path, one):
+        if told := crash_of(path):
+            _failed(engine, one, path, crash_line(told), told)
+        if not _done(path, one, request.retry):
             try:
-                _attack(engine, one, path)
+                with crash_told(path):
+                    _attack(engine, one, path)
             except KeyboardInterrupt as stop:
                 again = "the same command without overwrite" if request.overwrite else "the same command"
                 stop.add_note(f"finished attacks are kept: {again} goes on after them")
                 raise
-            summary = _summary(engine, folder, written)
-            summary.write(folder / AUDIT.marker)
+        summary = _summary(engine, folder, written)
+        summary.write(folder / AUDIT.marker)
     return summary
 
 
@@ -93,27 +98,43 @@ def _check_same(folder: Path, about: AuditSetup) -> None:
         raise ValueError(f"{folder} holds another audit ({told}); choose another folder, or pass overwrite to start anew")
 
 
-def _done(path: Path, chosen: Chosen) -> bool:
-    """Whether the attack's file is there, with these settings and this budget."""
+def _done(path: Path, chosen: Chosen, retry: bool) -> bool:
+    """Whether the attack's file is there, with these settings and this budget; one that failed counts unless it is to be tried again."""
     if not path.is_file():
         return False
     found = AttackResult.read(path)
+    if found.error and retry:
+        return False
     return found.settings == chosen.settings.model_dump(mode="json") and found.budget == chosen.budget
 
 
 def _attack(engine: Engine, chosen: Chosen, path: Path) -> None:
-    """Attack every model, and write the files in place of earlier ones. The attack's own file comes last: it says that the attack is done."""
+    """Attack every model, and write the files in place of earlier ones. The attack's own file comes last: it says that the attack is done.
+
+    What fails in an attack is its result, and the next one goes on. Raises SpoiledModel if that attack would be made on another model.
+    """
     try:
         models = engine.attack(chosen)
     except Impossible as error:
         _clear(path)
         _result(engine, chosen, note=str(error)).write(path)
         return
+    except SpoiledModel:
+        raise
+    except (ArithmeticError, RuntimeError, MemoryError) as error:
+        _failed(engine, chosen, path, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return
     _clear(path)
     tensors = {f"{name}.{key}": tensor for name, found in models.attacked.items() for key, tensor in found.tensors.items()}
     write_tensors(path.with_suffix(".safetensors"), tensors, {"attack": chosen.text})
     _draw(engine, models.attacked["erased"], path.with_suffix(".png"))
     _result(engine, chosen, models.compared).write(path)
+
+
+def _failed(engine: Engine, chosen: Chosen, path: Path, error: str, told: str) -> None:
+    """Write why an attack failed."""
+    _clear(path)
+    _result(engine, chosen).model_copy(update={"error": error, "traceback": told}).write(path)
 
 
 def _clear(path: Path) -> None:
@@ -171,5 +192,5 @@ def _summary(engine: Engine, folder: Path, written: Sequence[str]) -> AuditFile:
     found = [folder / name for name in sorted(written) if name.endswith(".json")]
     files = [AttackResult.read(path) for path in found if path.is_file()]
     files.sort(key=lambda found: (order.index(found.attack), found.text))
-    attacks = tuple(found.without_cases() for found in files)
+    attacks = tuple(found.without_cases().model_copy(update={"traceback": None}) for found in files)
     return AuditFile(about=engine.about, plain=engine.compare_plain(), attacks=attacks, limits=LIMITS, written=tuple(written))

@@ -24,8 +24,9 @@ from excise.digests import digest_text
 from excise.edits import Edit
 from excise.edits.applied import base_fingerprint
 from excise.evaluation import evaluate
-from excise.files import check_ours, replacing
+from excise.files import CRASH, check_ours, replacing
 from excise.jobs.bench_grid import Gold, PlannedCell, grid
+from excise.jobs.crashes import crash_line, crash_of, crash_told
 from excise.jobs.measure import residual
 from excise.jobs.peak_memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
@@ -63,6 +64,7 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     common, files = _check_common(out, common), _identity(where)
     common = common.model_copy(update={"written": check_ours(out, BENCH, _files(cells, out))})
     common.write(out / BENCH.marker)
+    _note_crashes(out, cells, common)
     missing = [cell for cell in cells if not _done(cell, out, request.retry)]
     worker = _Worker(
         request.model, common.model_copy(update={"files": files}), min(request.jobs, len(missing)), request.device, request.runner,
@@ -125,7 +127,7 @@ def _files(cells: Sequence[PlannedCell], out: Path) -> list[str]:
     """What a run writes beside the grid's own file, by the names in its folder; pictures of published suites have lists of their own."""
     paths = [cell.path(out).relative_to(out) for cell in cells]
     tables = ("results.csv", "results.md", "collateral.csv", NAME)
-    return [*tables, *(path.with_suffix(ending).as_posix() for path in paths for ending in (".json", ".png"))]
+    return [*tables, *(path.with_suffix(ending).as_posix() for path in paths for ending in (".json", ".png", CRASH))]
 
 
 def _identity(where: Path | str) -> str:
@@ -159,6 +161,13 @@ def _check_base(common: Grid, found: Mapping[str, str]) -> None:
     """Raise ValueError if the cells that are there are of other weights by the same name."""
     if common.base not in (None, found):
         raise ValueError(f"the cells that are there are of other weights than {common.model!r} has now; choose another folder")
+
+
+def _note_crashes(out: Path, cells: Sequence[PlannedCell], common: Grid) -> None:
+    """A cell at which an earlier run crashed has failed: a rerun would crash there again."""
+    for cell in cells:
+        if told := crash_of(cell.path(out)):
+            Cell(**cell.about, model=common.model, error=crash_line(told), traceback=told).write(cell.path(out))
 
 
 def _done(cell: PlannedCell, out: Path, retry: bool) -> bool:
@@ -218,7 +227,7 @@ def _fill(out: Path, cells: Sequence[PlannedCell], worker: _Worker, progress: Pr
         worker.published.make_base(worker.load(), cells[0], progress)
         if worker.jobs > 1:
             worker.loaded = None  # it would go with the worker to every process
-    with closing(_results(worker, cells, progress)) as results:
+    with closing(_results(out, worker, cells, progress)) as results:
         progress("cells", 0, len(cells))
         for done, (cell, result) in enumerate(results, 1):
             if isinstance(result, ProcessDied):
@@ -242,7 +251,7 @@ def _write(path: Path, made: Cell, sheet: bytes | None) -> None:
 
 
 def _results(
-    worker: _Worker, cells: Sequence[PlannedCell], progress: Progress
+    out: Path, worker: _Worker, cells: Sequence[PlannedCell], progress: Progress
 ) -> Generator[tuple[PlannedCell, Made | ProcessDied], None, None]:
     """Every cell with its content, as they are done."""
     if worker.runner == "ray":
@@ -251,7 +260,9 @@ def _results(
         yield from in_processes(worker, cells, worker.jobs)
     else:
         for cell in cells:
-            yield cell, worker(cell, progress)
+            with crash_told(cell.path(out)):
+                made = worker(cell, progress)
+            yield cell, made
 
 
 def _run(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
+from excise.finite import WEAKER
 from excise.models.context import check_read
 from excise.models.families import Offer, check_offers
 from excise.models.names import resolve
@@ -54,12 +55,20 @@ class Method:
     def erase(self, model: Model, concepts: Sequence[Concept], settings: Any, run: Run) -> Edit:
         """Erase concepts; the edits that are on the model count as its starting point. Checkpoints are told what run they belong to.
 
-        Raises ValueError for a concept that is longer than the model reads.
+        Raises ValueError for a concept that is longer than the model reads, FloatingPointError if the method or its edit leaves the range of
+        floats.
         """
         check_read(model, concepts)
         if run.checkpoint is not None:  # large models take a while to be told apart
             run = replace(run, task=json.dumps(task(self.name, model, concepts)))
-        return self.run(model, concepts, settings, run)
+        try:
+            edit = self.run(model, concepts, settings, run)
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise FloatingPointError(f"{self.name} left the range of floats ({error}); {WEAKER}") from error
+        edit.check_finite()
+        return edit
 
 
 def task(name: str, model: Model, concepts: Sequence[Concept]) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import atexit
+import filecmp
 import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from excise.digests import digest_values
-from excise.files import cache_folder, replacing_folder
+from excise.files import cache_folder, replacing_folder, tell_not_kept
 
 _CANVAS = Path(__file__).parents[1] / "canvas"
 BUILT_IN: dict[str, Path] = {"canvas": _CANVAS / "model", "canvas-without-cat": _CANVAS / "without_cat"}
@@ -20,10 +24,11 @@ LENT = {"canvas-without-cat": ("vae/diffusion_pytorch_model.safetensors", "class
 def built_in(name: str) -> Path:
     """The diffusers folder of a built-in model, complete: any program that reads such folders reads it.
 
-    A model that lacks what the canvas lends it is put together in the cache, of hard links where the file system has them. Another
-    installation or version has a folder of its own there.
+    A model that lacks what the canvas lends it is put together in the cache, of copies: what harms the cache does not reach the package.
+    A folder there that is not whole is made anew; where nothing can be written, one is made for this process alone. Another installation
+    or version has a folder of its own.
 
-    Raises KeyError for an unknown name.
+    Raises KeyError for an unknown name, OSError if there is no temporary folder either.
     """
     own = BUILT_IN[name]
     if name not in LENT:
@@ -31,18 +36,40 @@ def built_in(name: str) -> Path:
     files = {file.relative_to(own).as_posix(): file for file in sorted(own.rglob("*")) if file.is_file()}
     files |= {lent: _CANVAS / "model" / lent for lent in LENT[name]}
     made_of = [[inside, str(file), file.stat().st_size, file.stat().st_mtime_ns] for inside, file in files.items()]
-    folder = cache_folder() / "models" / digest_values(made_of)[:16] / name
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with replacing_folder(folder) as new:
-            for inside, file in files.items():
-                (new / inside).parent.mkdir(parents=True, exist_ok=True)
-                _place(file, new / inside)
-    return folder
+    kept = cache_folder()
+    if kept is not None:
+        folder = kept / "models" / digest_values(made_of)[:16] / name
+        try:
+            if not _whole(folder, files):
+                with replacing_folder(folder) as new:
+                    _copy(files, new)
+            return folder
+        except OSError as error:
+            tell_not_kept(kept, error)
+    return _for_this_process(name, tuple(files.items()))
 
 
-def _place(file: Path, target: Path) -> None:
+def _whole(folder: Path, files: Mapping[str, Path]) -> bool:
+    """Whether a folder holds these files, byte for byte, and no others."""
+    found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir()}
     try:
-        os.link(file, target)
-    except OSError:  # another disk, or a file system without hard links
-        shutil.copyfile(file, target)
+        return found == files.keys() and all(
+            filecmp.cmp(file, folder / inside, shallow=False) for inside, file in files.items()
+        )
+    except OSError:  # a link that leads nowhere
+        return False
+
+
+def _copy(files: Mapping[str, Path], folder: Path) -> None:
+    for inside, file in files.items():
+        (folder / inside).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder / inside)
+
+
+@cache
+def _for_this_process(name: str, files: tuple[tuple[str, Path], ...]) -> Path:
+    """A folder that is deleted when the process ends."""
+    above = tempfile.mkdtemp(prefix="excise-")
+    atexit.register(shutil.rmtree, above, ignore_errors=True)
+    _copy(dict(files), Path(above) / name)
+    return Path(above) / name

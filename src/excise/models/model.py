@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from excise.concepts import Catalog
+from excise.finite import check_finite
 from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_seeds
 
 
@@ -79,7 +80,7 @@ class Model(Sampled):
     ) -> Tensor:
         """Pictures of prompts, one seed each: (n, 3, size, size) float32 in 0–1 on the CPU; options as of `latents`.
 
-        Raises ValueError if there are not as many seeds as prompts.
+        Raises ValueError if there are not as many seeds as prompts, FloatingPointError if a picture is not finite.
         """
         check_seeds(prompts, seeds)
         pictures, batch = [torch.empty(0, 3, self.sampler.size, self.sampler.size)], batch or self.batch(32)
@@ -91,10 +92,15 @@ class Model(Sampled):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (b, c, h, w) to pictures (b, 3, size, size), float32 in 0–1 on the CPU."""
+        """Latents (b, c, h, w) to pictures (b, 3, size, size), float32 in 0–1 on the CPU.
+
+        Raises FloatingPointError if the autoencoder gives anything that is not finite: such a picture would be black, and look like one.
+        """
         vae = self.pipeline.vae
         parts = [vae.decode(self.unscaled(chunk.to(vae.dtype))).sample for chunk in latents.split(self.batch(64))]
-        return (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1).cpu()
+        decoded = torch.cat(parts).float()
+        check_finite(decoded, "a picture")
+        return (decoded / 2 + 0.5).clamp(0, 1).cpu()
 
     @torch.no_grad()
     def encode_pictures(self, pictures: Tensor, batch: int | None = None) -> Tensor:

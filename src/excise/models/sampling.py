@@ -14,6 +14,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+from excise.finite import check_finite
 from excise.models.conditioning import Conditioning
 from excise.models.networks import Networks
 from excise.randomness import start_stream, step_stream
@@ -131,7 +132,7 @@ class Sampled(Networks):
         skip           number of steps to leave out (image to image)
         size           (height, width) of the pictures in pixels; default the sampler's
 
-        Raises ValueError if there are not as many seeds as prompts.
+        Raises ValueError if there are not as many seeds as prompts, FloatingPointError if the finished latents are not finite.
         """
         check_seeds(prompts, seeds)
         conditioning = prompts if isinstance(prompts, Conditioning) else self.encode(prompts)
@@ -158,6 +159,7 @@ class Sampled(Networks):
                 without, with_ = output.chunk(2)
                 output = self.guided(without, with_, scale)
             latents = scheduler.step(output, t, latents, **extra).prev_sample
+        check_finite(latents, "what the model draws")
         yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
 
     def timesteps(self, steps: int) -> Tensor:

@@ -13,6 +13,9 @@ CONTROLS: dict[Control, str] = {"neutral": "base, words taken out", "gold": "nev
 SUBJECTS: tuple[str, ...] = ("erased model", *CONTROLS.values())
 """The attacked models, in words."""
 
+FAILED = "failed"
+"""What stands in the place of a verdict on an attack that failed."""
+
 COLUMNS: tuple[str, ...] = ("attack", "works with", *SUBJECTS, "verdict", "U-Net calls", "seconds")
 
 LIMITS: tuple[str, ...] = (
@@ -40,10 +43,15 @@ def rates(erased: Success, controls: Mapping[Control, Success]) -> list[str]:
     return [percent(one.rate.value, one.rate.interval) if one else "-" for one in found]
 
 
+def came_to(attack: AttackResult) -> str:
+    """The verdict of an attack; or that it failed, or could not be made."""
+    return attack.compared.verdict if attack.compared else FAILED if attack.error else NOT_MEASURED
+
+
 def _row(attack: AttackResult) -> tuple[str, ...]:
     found = attack.compared
     if found is None:
-        return attack.text, attack.means, NOT_MEASURED, "", "", "", "", ""
+        return attack.text, attack.means, came_to(attack), "", "", "", "", ""
     verdict: str = found.verdict
     if attack.supplies and verdict in ("cannot tell", "no control"):
         verdict = f"{verdict}; only the gold standard tells"
@@ -56,7 +64,9 @@ def lines(audit: AuditFile) -> list[str]:
     about = audit.about
     read = f"{about.concept}: {about.prompts} prompts, 95 % intervals in brackets; success = (shown without attack + broken) / prompts"
     tried = [(attack, attack.compared) for attack in audit.attacks if attack.compared]
-    missing = [f"{attack.title}: {NOT_MEASURED}: {attack.note}" for attack in audit.attacks if not attack.compared]
+    missing = [
+        f"{attack.title}: {came_to(attack)}: {attack.error or attack.note}" for attack in audit.attacks if not attack.compared
+    ]
     cut = [line for attack, found in tried for line in _untried(attack, found, about.prompts)]
     cut += [line for attack, found in tried for line in _shortened(attack, found, "iterations", "iterations")]
     cut += [line for attack, found in tried for line in _shortened(attack, found, "tries", "tries of every prompt")]

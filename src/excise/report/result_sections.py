@@ -59,8 +59,9 @@ def audit(found: AuditFolder, root: Path) -> Section:
     for attack in told.attacks:
         if path := found.pictures.get(attack.text):
             alt = f"{attack.title} on {concept}: rows of pictures of the models, attacked and not, at the same seeds"
-            verdict = attack.compared.verdict if attack.compared else result_table.NOT_MEASURED
-            pictures.append(picture(path, alt, f"{attack.title}: {verdict}. Best pictures first; same seed in each column."))
+            pictures.append(
+                picture(path, alt, f"{attack.title}: {audits.came_to(attack)}. Best pictures first; same seed in each column.")
+            )
     settings = {attack.text: {"budget": attack.budget, **attack.settings} for attack in told.attacks}
     return Section(
         f"Audit: {concept}",

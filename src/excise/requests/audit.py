@@ -11,7 +11,7 @@ from pydantic import Field
 
 from excise.attacks import Chosen, choose
 from excise.concepts import Concept
-from excise.files import check_ours, fitting
+from excise.files import CRASH, check_ours, fitting
 from excise.models.families import family_of
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.requests.audits import AUDIT
@@ -43,9 +43,10 @@ class AuditRequest(Request):
     """Try to bring an erased concept back, beside the same attacks on controls. Stopped, the same command goes on.
 
     Writes `audit.json`, and for every attack a file of its figures, a sheet of pictures, and the tensors that it found. Attacks with the
-    same settings and budget are not repeated. The controls do not depend on the edit, so what attacks find on them is kept in the cache
-    folder for other audits. Without edits, `model` is one that was erased elsewhere, and `base` the model that it was made from. Without a
-    base there is no neutral control, and attacks that need the base are not made.
+    same settings and budget are not repeated; those that failed are marked, and made again only with `retry`. The controls do not depend
+    on the edit, so what attacks find on them is kept in the cache folder for other audits. Without edits, `model` is one that was erased
+    elsewhere, and `base` the model that it was made from. Without a base there is no neutral control, and attacks that need the base are
+    not made.
 
     Raises ValueError, FileNotFoundError or FileExistsError for bad input.
     """
@@ -69,6 +70,7 @@ class AuditRequest(Request):
         None, description="Folder for the results; default EDIT-audit beside the (first) edit, or out/audit-CONCEPT."
     )
     seed: Seed
+    retry: bool = Field(False, description="Make attacks again that failed.")
     overwrite: Overwrite
     device: Device
     dtype: Dtype
@@ -107,7 +109,7 @@ class AuditRequest(Request):
     @property
     def files(self) -> list[str]:
         """Those of the attacks, by their names in the folder."""
-        return [f"attacks/{file_name(one.text)}{ending}" for one in self.chosen for ending in ENDINGS]
+        return [f"attacks/{file_name(one.text)}{ending}" for one in self.chosen for ending in (*ENDINGS, CRASH)]
 
     @property
     def written(self) -> tuple[str, ...]:

@@ -156,6 +156,7 @@ class AttackResult(ResultFile):
     means    what the attacker works with; supplies: whether the attack brings the concept along
     budget   U-Net calls on each model
     compared None where the attack could not be made; `note` says why
+    error    why it failed, and the traceback; None where it did not
     """
 
     WHAT: ClassVar[str] = "an attack's file of excise audit"
@@ -172,6 +173,8 @@ class AttackResult(ResultFile):
     seed: int
     compared: Compared | None = None
     note: str = ""
+    error: str | None = None
+    traceback: str | None = None
 
     def without_cases(self) -> AttackResult:
         """The same without the single prompts."""

@@ -7,7 +7,6 @@ Only one token row is learned; no weight is touched. A free embedding that is tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 
 import torch
 from torch import Generator, Tensor
@@ -17,6 +16,7 @@ from excise.attacks.asking import sample
 from excise.attacks.inversion import InversionSettings
 from excise.attacks.victim import Victim
 from excise.concepts import Concept, PromptPair
+from excise.finite import check_finite
 from excise.models import Conditioning, Model
 
 MARK = "*"
@@ -43,9 +43,8 @@ def attack(victim: Victim, settings: InversionSettings) -> None:
         if step in tests:
             _test(victim, row.detach(), step)
     victim.kept["row"] = row.detach()
-    norm = float(row.detach().norm())
-    if isfinite(norm):  # it is not where the learning has diverged, and files hold finite numbers only
-        victim.facts["norm"] = norm
+    check_finite(row, "the learned row", "use a smaller lr")
+    victim.facts["norm"] = float(row.detach().norm())
 
 
 class _Wording:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from excise.digests import digest_values
 from excise.evaluation.suites.answer_set import Answered, AnswerSet
-from excise.files import read_record, write_json
+from excise.files import Shelf
 from excise.progress import Progress
 
 Annotation = dict[str, Any]
@@ -42,10 +42,9 @@ def annotate(
     Raises IncompleteSetError if a picture is missing, ValueError if the annotator does not answer for every picture.
     """
     pictures = answers.check(allow_partial=allow_partial)
-    path = answers.notes / f"{digest_values(annotator.identity)[:16]}.json" if annotator.identity else None
-    known: dict[str, Annotation] = {}
-    if path and path.is_file():
-        known = read_record(path, dict[str, Annotation], "what a network said of pictures")
+    notes, name = answers.notes if annotator.identity else Shelf(None), f"said-{digest_values(annotator.identity)[:16]}"
+    kept = notes.get(name)
+    known: dict[str, Annotation] = kept.about if kept else {}
     new = list({picture.sha256: picture for picture in pictures if picture.sha256 not in known}.values())
     try:
         for start in range(0, len(new), BATCH):
@@ -56,7 +55,7 @@ def annotate(
                 raise ValueError(f"the annotator said {len(said)} things of {len(chunk)} pictures")
             known |= {picture.sha256: annotation for picture, annotation in zip(chunk, said, strict=True)}
     finally:
-        if path and new:
-            write_json(path, known)
+        if new:
+            notes.put(name, {}, known)
     progress("detecting", len(new), len(new))
     return [(picture, known[picture.sha256]) for picture in pictures]

@@ -23,7 +23,7 @@ from torch import Tensor
 from excise.digests import digest_file, digest_values
 from excise.edits import Edit, all_applied
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.files import cache_folder, delete_files, read_record, replacing, vacant, write_json
+from excise.files import Shelf, cache_folder, delete_files, read_record, replacing, vacant, write_json
 from excise.files.pictures import open_picture
 from excise.models import Model
 from excise.models.context import tell_cut
@@ -119,9 +119,9 @@ class AnswerSet:
         return self.folder / f"{item.id}.png"
 
     @property
-    def notes(self) -> Path:
-        """Folder for what is found out about the pictures, by their content."""
-        return self.folder / "notes"
+    def notes(self) -> Shelf:
+        """For what is found out about the pictures, by their content."""
+        return Shelf(self.folder / "notes")
 
     @property
     def missing(self) -> list[PromptItem]:
@@ -200,8 +200,8 @@ class _Foreign(AnswerSet):
         return next((file for file in files if file.is_file()), self.folder / f"{item.id}.png")
 
     @property
-    def notes(self) -> Path:
-        return cache_folder() / "notes"
+    def notes(self) -> Shelf:
+        return Shelf(cache_folder(), "notes")
 
     def write(self) -> None:
         """Nothing: the folder is not ours."""
