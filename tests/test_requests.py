@@ -25,6 +25,7 @@ from excise.jobs.generate import generate
 from excise.requests import fields
 from excise.requests.audit import AuditRequest
 from excise.requests.bench import BenchRequest
+from excise.requests.drawing import Drawn
 from excise.requests.erase import EraseRequest
 from excise.requests.fields import flag
 from excise.requests.generate import GenerateRequest
@@ -53,8 +54,9 @@ READ_ONLY = {"list", "info", "suite list", "suite table"}
 
 def requests() -> list[type[Request]]:
     """Every request of the package."""
+    kinds = [*Request.__subclasses__(), *Drawn.__subclasses__()]
     return sorted(
-        (one for one in Request.__subclasses__() if one.__module__.startswith("excise.")), key=lambda one: one.__name__
+        (one for one in kinds if one.__module__.startswith("excise.") and one is not Drawn), key=lambda one: one.__name__
     )
 
 
@@ -77,7 +79,7 @@ class TestFunctions:
         expected = {
             "concepts": (), "kind": None, "also": (), "model": "canvas", "method": "mim", "harden": (), "out": None, "seed": 0,
             "settings": {}, "resume": False, "overwrite": False, "evaluate": True, "measure": True, "device": None,
-            "dtype": "float32", "json": None,
+            "dtype": "float32", "json": None, "steps": None, "guidance": None, "size": None, "scheduler": None,
         }  # fmt: skip
         for run in (erase, excise.erase):
             parameters = inspect.signature(run).parameters
@@ -120,7 +122,7 @@ class TestFunctions:
             (lambda: erase("cat", dtype="float23"), "dtype='float23'; did you mean 'float32'"),
             (lambda: erase("cat", settings=[1]), "bad option: settings="),
             (lambda: generate([], out="x.png"), r"prompts=\[\]: needs at least 1"),
-            (lambda: generate("a", out="x.png", n=0, steps=0), "n=0: .*; bad option: steps=0"),
+            (lambda: generate("a", out="x.png", n=0, steps=0), "steps=0: .*; bad option: n=0"),
             (lambda: generate("a", out=3), "bad option: out=3"),
             (lambda: apply([], to="x"), r"edit=\[\]: needs at least 1"),
             (lambda: bench(methods="mim", concepts="cat", out="x", seeds=[0, -1]), r"seeds\.1=-1"),

@@ -60,7 +60,7 @@ def _engine(request: AuditRequest, progress: Progress) -> Engine:
     """Load the models. Warns of prompts that the text encoder cuts. Raises ValueError for a concept that it does not read whole."""
     edits, concept, prompts, seed = read_edits(request.edit), request.target, request.prompts, request.seed
     reference = bool(edits) or request.base is not None
-    loaded, edits = load_edited(request.model, edits, request.device, request.dtype, progress, request.base)
+    loaded, edits = load_edited(request, edits, progress, request.base)
     check_read(loaded, [concept])
     tell_cut(loaded, [text for case in make_cases(concept, prompts, seed) for text in (case.wanted, case.masked)])
     never_saw = None

@@ -33,6 +33,7 @@ from excise.jobs.processes import ProcessDied, in_processes
 from excise.jobs.published_suites import PublishedSuites
 from excise.jobs.ray_cluster import on_ray
 from excise.models import Model, load
+from excise.models.drawing import Drawing
 from excise.models.names import resolve
 from excise.progress import Progress, silent
 from excise.report import before_after, bench_table, suite_table
@@ -94,7 +95,8 @@ def _published(request: BenchRequest) -> PublishedSuites | None:
 
 def _common(request: BenchRequest, published: PublishedSuites | None) -> Grid:
     """What all cells have in common."""
-    common = {"model": request.described.name, "dtype": request.dtype, "suite": request.suite}
+    drawing = {key: value for key, value in vars(request.drawing).items() if value is not None}
+    common = {"model": request.described.name, "dtype": request.dtype, "suite": request.suite, "drawing": drawing or None}
     if published is not None:
         return Grid(**common, suite_settings={key: str(value) for key, value in published.settings.items()})
     return Grid(
@@ -213,7 +215,8 @@ class _Worker:
     def load(self) -> Model:
         """The model. Raises ValueError if the cells that are there are of other weights."""
         if self.loaded is None:
-            self.loaded = load(self.model, device=self.device, dtype=self.common.dtype)
+            drawing: dict[str, Any] = self.common.drawing or {}
+            self.loaded = load(self.model, device=self.device, dtype=self.common.dtype, drawing=Drawing(**drawing))
             _check_base(self.common, base_fingerprint(self.loaded))
         return self.loaded
 

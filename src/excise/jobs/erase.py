@@ -21,10 +21,11 @@ from excise.files import new_result, write_text
 from excise.information.budget import BESIDE
 from excise.information.picture_sets import plain_wordings, texts_of
 from excise.jobs.harden import counterexamples
+from excise.jobs.inputs import load_wanted
 from excise.jobs.measure import residual
 from excise.jobs.peak_memory import peak_mb
 from excise.methods import task
-from excise.models import Model, load
+from excise.models import Model
 from excise.models.built_in import BUILT_IN
 from excise.models.context import check_read, tell_cut
 from excise.progress import Progress, silent
@@ -72,7 +73,7 @@ erase = function(EraseRequest, run)
 
 def _load(request: EraseRequest, progress: Progress) -> Model:
     progress("loading the model", 0, 1)
-    model = load(request.model, device=request.device, dtype=request.dtype)
+    model = load_wanted(request)
     progress("loading the model", 1, 1)
     return model
 

@@ -18,7 +18,7 @@ from excise.results.erasure import ErasureResult
 
 def run(request: EvaluateRequest, progress: Progress = silent) -> Evaluation:
     """Carry out a request that was checked."""
-    model, edits = load_edited(request.model, read_edits(request.edit), request.device, request.dtype, progress)
+    model, edits = load_edited(request, read_edits(request.edit), progress)
     quality = QualityOptions(request.features, request.real, request.inception, request.clip, request.lpips)
     found = measured(
         model, request.targets, edits,

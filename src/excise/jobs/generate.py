@@ -12,9 +12,9 @@ from PIL import Image
 from excise.edits import Edit, all_applied
 from excise.files import new_result, replacing, write_json
 from excise.images import to_image
-from excise.jobs.inputs import read_edits
+from excise.jobs.inputs import load_wanted, read_edits
 from excise.jobs.provenance import provenance
-from excise.models import Model, load
+from excise.models import Model
 from excise.models.context import tell_cut
 from excise.progress import Progress, silent
 from excise.requests.generate import PICTURES, GenerateRequest
@@ -24,19 +24,20 @@ from excise.requests.request import function
 def run(request: GenerateRequest, progress: Progress = silent) -> list[Path]:
     """Carry out a request that was checked; returns the files."""
     edits = read_edits(request.edit)
-    loaded = load(request.model, device=request.device, dtype=request.dtype)
+    loaded = load_wanted(request)
     tell_cut(loaded, request.prompts)
     wanted = [(text, request.seed + index) for text in request.prompts for index in range(request.n)]
     pictures = _sample(request, loaded, edits, wanted, progress)
     if request.one_file:
         return [_write_grid(request, pictures)]
-    guidance = loaded.sampler.guidance_scale if request.guidance is None else request.guidance
     about = {
         **provenance(loaded, edits, request.seed).model_dump(),
         "edits": [edit.manifest.model_dump() for edit in edits],
         "scale": request.scale,
-        "steps": request.steps or loaded.sampler.steps,
-        "guidance": guidance,
+        "steps": loaded.sampler.steps,
+        "guidance": loaded.sampler.guidance_scale,
+        "size": loaded.sampler.size,
+        "scheduler": type(loaded.pipeline.scheduler).__name__,
     }
     return _write_folder(request, pictures, wanted, about)
 
@@ -52,7 +53,7 @@ def _sample(
         for start in range(0, len(wanted), model.batch(32)):
             progress("pictures", start, len(wanted))
             prompts, seeds = zip(*wanted[start : start + model.batch(32)], strict=True)
-            pictures += map(to_image, model.sample(prompts, seeds, steps=request.steps, guidance_scale=request.guidance))
+            pictures += map(to_image, model.sample(prompts, seeds))
     progress("pictures", len(wanted), len(wanted))
     return pictures
 

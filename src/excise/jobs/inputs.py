@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from excise.concepts import Concept
 from excise.edits import Edit, import_edit, load_edit
 from excise.edits.importing import is_partial
 from excise.models import Model, load
+from excise.models.drawing import Drawing
 from excise.progress import Progress
 
 
@@ -17,21 +19,39 @@ def read_edits(folders: Sequence[Path]) -> list[Edit]:
     return [load_edit(folder) for folder in folders]
 
 
-def load_edited(
-    model: str, edits: Sequence[Edit], device: str | None, dtype: str, progress: Progress, base: str | None = None
-) -> tuple[Model, list[Edit]]:
-    """A loaded model and its edits.
+class Wanted(Protocol):
+    """A request for a model; see `excise.requests.fields`."""
 
-    base  what `model` was made from, if it was erased elsewhere: then the base is loaded, and what makes it the other model is the edit,
+    @property
+    def model(self) -> str: ...
+    @property
+    def device(self) -> str | None: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def drawing(self) -> Drawing: ...
+
+
+def load_wanted(request: Wanted, model: str | None = None) -> Model:
+    """The model that a request is about, or another in its place, which makes pictures as the request says."""
+    return load(request.model if model is None else model, device=request.device, dtype=request.dtype, drawing=request.drawing)
+
+
+def load_edited(
+    request: Wanted, edits: Sequence[Edit], progress: Progress, base: str | None = None
+) -> tuple[Model, list[Edit]]:
+    """The model that a request is about, and its edits.
+
+    base  what the model was made from, if it was erased elsewhere: then the base is loaded, and what makes it the other model is the edit,
           so that one network stays
 
     Raises ValueError for an edit that was made for another model: at once, not when the edit's turn comes.
     """
     progress("loading the model", 0, 1)
-    loaded = load(model if base is None else base, device=device, dtype=dtype)
+    loaded = load_wanted(request, base)
     for edit in edits:
         edit.check_base(loaded)
-    found = list(edits) if base is None else [difference(loaded, model, device, dtype)]
+    found = list(edits) if base is None else [difference(loaded, request.model, request.device, request.dtype)]
     progress("loading the model", 1, 1)
     return loaded, found
 

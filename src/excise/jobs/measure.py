@@ -22,7 +22,7 @@ from excise.requests.request import function
 def run(request: MeasureRequest, progress: Progress = silent) -> Measurement:
     """Carry out a request that was checked."""
     edits = read_edits(request.edit)
-    loaded, edits = load_edited(request.model, edits, request.device, request.dtype, progress, request.base)
+    loaded, edits = load_edited(request, edits, progress, request.base)
     given: Mapping[str, PictureSet] = {}
     if request.pictures is not None:
         given = read_pictures(loaded, request.pictures, [*request.targets, *request.others])

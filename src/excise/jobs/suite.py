@@ -32,7 +32,7 @@ def run(request: SuiteRequest, progress: Progress = silent) -> SuiteResult:
     edits, again = read_edits(request.edit), (request.out / RESULT).exists()
     tools = request.chosen.tools(request.parsed, request.weights)
     if request.pictures is None:
-        loaded, edits = load_edited(request.model, edits, request.device, request.dtype, progress)
+        loaded, edits = load_edited(request, edits, progress)
         result = measure(
             request.chosen, request.parsed, tools, loaded, edits,
             out=request.out, base=request.base, allow_partial=request.allow_partial, progress=progress,

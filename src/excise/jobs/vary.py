@@ -18,7 +18,7 @@ def run(request: VaryRequest, progress: Progress = silent) -> Variation:
     target, classifier = request.target, request.described.classifier
     assert classifier is not None
     detector = ClassifierDetector(Classifier.load(classifier), target)
-    model, edits = load_edited(request.model, read_edits(request.edit), request.device, request.dtype, progress)
+    model, edits = load_edited(request, read_edits(request.edit), progress)
     found = asked_otherwise(model, target, edits, detector, pictures=request.pictures, seed=request.seed, progress=progress)
     result = Variation(concept=target.label, provenance=provenance(model, edits, request.seed), conditions=found)
     if request.json_file is not None:

@@ -15,6 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError
 
 from excise.files import check_shards
+from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.models.families import Family, family_of
 from excise.models.model import Model
 from excise.models.names import describe, resolve
@@ -28,6 +29,7 @@ def load(
     dtype: str | torch.dtype = "float32",
     config_from: str | Path | None = None,
     prediction: str | None = None,
+    drawing: Drawing = AS_IT_DOES,
 ) -> Model:
     """Load a model.
 
@@ -37,6 +39,7 @@ def load(
     dtype       "float32", "float16", "bfloat16", or "mixed": weights in float32, predictions computed in bfloat16 (about twice as fast
                 as float32 on processors that can; on others as slow, with the same roundings)
     config_from single checkpoints of other sizes than SD 1.x, 2.x and XL: a diffusers folder whose configs describe the networks
+    drawing     how pictures are made, where that is not the model's own way
     prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 
     Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or device, weights
@@ -56,7 +59,7 @@ def load(
     kind = family.model()
     _check_weights(pipeline, kind, model)
     kind.check_words(pipeline, model)
-    return kind(
+    loaded = kind(
         pipeline.to(picked),
         name=description.name,
         catalog=description.catalog,
@@ -65,6 +68,8 @@ def load(
         classifier=description.classifier,
         mixed=mixed,
     )
+    loaded.draw(drawing)
+    return loaded
 
 
 def pick_device(device: str | None) -> torch.device:

@@ -7,7 +7,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import diffusers
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from excise.finite import check_finite
 from excise.models.conditioning import Conditioning
+from excise.models.drawing import Drawing
 from excise.models.networks import Networks
 from excise.randomness import start_stream, step_stream
 
@@ -74,6 +75,23 @@ class Sampled(Networks):
     @abstractmethod
     def own_sampler(pipeline: Any) -> Sampler:
         """How pictures are made with a pipeline that says nothing else: as its authors do."""
+
+    def draw(self, drawing: Drawing) -> None:
+        """Make pictures so from now on, where it says how.
+
+        Raises ValueError for a size that is no multiple of what the autoencoder makes one number of, or a sampler of other paths.
+        """
+        given = {key: value for key, value in vars(drawing).items() if value is not None and key != "scheduler"}
+        if drawing.size is not None and drawing.size % (2 * self.grain):
+            raise ValueError(f"size={drawing.size} must be a multiple of {2 * self.grain}")
+        self.sampler = replace(self.sampler, **given)
+        if drawing.scheduler is not None:
+            straight = self.path.prediction == "flow"
+            if drawing.scheduler.startswith("FlowMatch") != straight:
+                kind = "straight paths" if straight else "paths of diffusion"
+                raise ValueError(f"{drawing.scheduler} does not sample {kind}, as this model needs")
+            scheduler = getattr(diffusers, drawing.scheduler).from_config(self.pipeline.scheduler.config)
+            self.pipeline.scheduler = scheduler
 
     @property
     def grain(self) -> int:

@@ -15,6 +15,7 @@ from excise.files import CRASH, check_ours, fitting
 from excise.models.families import family_of
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.requests.audits import AUDIT
+from excise.requests.drawing import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,
@@ -33,13 +34,12 @@ from excise.requests.fields import (
     UserPaths,
     words,
 )
-from excise.requests.request import Request
 
 ENDINGS = (".json", ".png", ".safetensors")
 """Of an attack's files."""
 
 
-class AuditRequest(Request):
+class AuditRequest(Drawn):
     """Try to bring an erased concept back, beside the same attacks on controls. Stopped, the same command goes on.
 
     Writes `audit.json`, and for every attack a file of its figures, a sheet of pictures, and the tensors that it found. Attacks with the

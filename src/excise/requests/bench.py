@@ -18,6 +18,7 @@ from excise.files import FolderKind, check_ours
 from excise.information.budget import BESIDE
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.quoting import quoted
+from excise.requests.drawing import Drawn
 from excise.requests.fields import (
     Count,
     Device,
@@ -34,7 +35,6 @@ from excise.requests.fields import (
     words,
 )
 from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_tasks
-from excise.requests.request import Request
 from excise.results.cell import OWN, Grid
 from excise.settings import parse_assignments
 
@@ -66,7 +66,7 @@ def _one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str | int) else tuple(value)
 
 
-class BenchRequest(Request):
+class BenchRequest(Drawn):
     """Run a grid of erasures; each cell is a file, and a rerun does only what is missing.
 
     Writes the grid's tables and its report. A failed cell says why, and the rest goes on. A method is given as its name, with settings after

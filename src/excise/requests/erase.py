@@ -15,6 +15,7 @@ from excise.methods import Method, get, methods
 from excise.models.names import Description, describe, resolve
 from excise.quoting import quoted
 from excise.requests.audits import Audited, read_audits
+from excise.requests.drawing import Drawn
 from excise.requests.fields import (
     Device,
     Dtype,
@@ -28,11 +29,10 @@ from excise.requests.fields import (
     UserPath,
     UserPaths,
 )
-from excise.requests.request import Request
 from excise.settings import Settings, parse_assignments
 
 
-class EraseRequest(Request):
+class EraseRequest(Drawn):
     """Erase concepts: writes the edit, its measurements, a card and a before/after picture into a folder.
 
     The folder holds edit.safetensors, edit.json, result.json, README.md and before_after.png. A run that was stopped goes on with `resume`:

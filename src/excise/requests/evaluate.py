@@ -12,6 +12,7 @@ from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import Features
 from excise.files import check_new_file
 from excise.models.names import Description, describe, resolve
+from excise.requests.drawing import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     Device,
@@ -26,10 +27,9 @@ from excise.requests.fields import (
     Seed,
     UserPath,
 )
-from excise.requests.request import Request
 
 
-class EvaluateRequest(Request):
+class EvaluateRequest(Drawn):
     """Measure a model: UA, IRA, CRA and the neutral rate, base beside edited.
 
     Raises ValueError if there is no concept or the model brings no classifier, FileExistsError if `json` is there, FileNotFoundError for

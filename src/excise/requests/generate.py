@@ -10,6 +10,7 @@ from pydantic import Field
 from excise import bounds
 from excise.files import PICTURE_ENDINGS, FolderKind, check_new_file, check_replaceable, read_json
 from excise.models.names import resolve
+from excise.requests.drawing import Drawn
 from excise.requests.edits import read_manifests
 from excise.requests.fields import (
     Device,
@@ -24,7 +25,6 @@ from excise.requests.fields import (
     Seed,
     UserPath,
 )
-from excise.requests.request import Request
 
 
 def _check(path: Path) -> None:
@@ -36,7 +36,7 @@ PICTURES = FolderKind("pictures.json", _check, earlier=r"\d{4,}-[a-z0-9-]+-seed\
 """Generated pictures."""
 
 
-class GenerateRequest(Request):
+class GenerateRequest(Drawn):
     """Make pictures with a model, with or without edits.
 
     Returns the files. A picture file gets a row for every prompt; a folder gets a file for every picture, and pictures.json.
@@ -54,10 +54,6 @@ class GenerateRequest(Request):
     model: ModelName
     n: Annotated[Pictures, Flag("-n", short="--n")] = Field(1, description="Pictures per prompt.")
     seed: Seed = Field(description="Seed of each prompt's first picture; the next ones count up.")
-    steps: int | None = Field(None, ge=1, le=bounds.STEPS, description="Steps of the sampler; default the model's.")
-    guidance: float | None = Field(
-        None, ge=0, le=bounds.STRENGTH, description="Classifier-free guidance scale, 1 or less = off; default the model's."
-    )
     overwrite: Overwrite
     device: Device
     dtype: Dtype

@@ -13,6 +13,7 @@ from excise.concepts import Catalog, Concept, Phrasings
 from excise.files import check_new_file
 from excise.information.budget import BUDGET
 from excise.models.names import describe, resolve
+from excise.requests.drawing import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,
@@ -29,13 +30,12 @@ from excise.requests.fields import (
     Seed,
     UserPath,
 )
-from excise.requests.request import Request
 
 NONE = "none"
 """Stands for no other concept."""
 
 
-class MeasureRequest(Request):
+class MeasureRequest(Drawn):
     """Measure how much a concept's words still say about pictures, in nats, and what other concepts lost.
 
     Raises ValueError, FileNotFoundError or FileExistsError for bad input, before any weight is loaded where that can be known.

@@ -53,8 +53,9 @@ class Request(Given):
 
     @classmethod
     def options(cls) -> dict[str, FieldInfo]:
-        """The fields by the names that users give them."""
-        return {field.alias or name: field for name, field in cls.model_fields.items()}
+        """The fields by the names that users give them: a request's own first, then what it has in common with others."""
+        own = sorted(cls.model_fields, key=lambda name: name not in cls.__annotations__)
+        return {cls.model_fields[name].alias or name: cls.model_fields[name] for name in own}
 
     @classmethod
     def summary(cls) -> str:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from excise.evaluation.suites import Suite, get
 from excise.evaluation.weights import check_names
+from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.models.names import resolve
 from excise.report import suite_table
 from excise.requests.edits import read_manifests
@@ -61,6 +62,11 @@ class SuiteRequest(Request):
     @property
     def outputs(self) -> tuple[Path | None, ...]:
         return (self.out,)
+
+    @property
+    def drawing(self) -> Drawing:
+        """The model's own way: a suite's settings say how its pictures are made."""
+        return AS_IT_DOES
 
     def check(self) -> None:
         check_names(self.weights)

@@ -11,12 +11,12 @@ from pydantic import Field
 from excise.concepts import Concept
 from excise.files import check_new_file
 from excise.models.names import Description, describe, resolve
+from excise.requests.drawing import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import Device, Dtype, Flag, JsonFile, KindName, ModelName, Overwrite, Pictures, Seed, UserPaths
-from excise.requests.request import Request
 
 
-class VaryRequest(Request):
+class VaryRequest(Drawn):
     """Ask for an erased concept otherwise: in other words, guidance, steps, samplers, and from its pictures.
 
     Raises ValueError if there is no concept or several, or the model brings no classifier, FileExistsError if `json` is there.

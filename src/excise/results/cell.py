@@ -126,6 +126,7 @@ class Grid(ResultFile):
 
     suite        "canvas": the model's own concepts and classifier; or a published protocol, with its settings
     information  network evaluations for nats in each cell; None if they are not measured
+    drawing      how pictures are made, where that is not the model's own way
     nats         whether they are of the model as it computes, rounded where it rounds
     base         fingerprints of the base model; files: a digest that tells that a model's files are those of before
     written      the other files of the folder, by their names in it; None where an earlier version wrote it
@@ -142,6 +143,7 @@ class Grid(ResultFile):
     quality: bool | None = None
     information: int | None = None
     suite_settings: dict[str, str] | None = None
+    drawing: dict[str, int | float | str] | None = None
     nats: Literal["unrounded", "as the model computes"] | None = None
     base: dict[str, str] | None = None
     files: str | None = None

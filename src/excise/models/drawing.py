@@ -1,0 +1,35 @@
+"""How pictures are made, where that is not the model's own way (no torch here)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Scheduler = Literal[
+    "DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler",
+    "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "LMSDiscreteScheduler", "LCMScheduler", "TCDScheduler",
+    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler",
+]  # fmt: skip
+"""Classes of diffusers. Those whose name begins with FlowMatch sample straight paths, the others the paths of diffusion."""
+
+SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Each None is the model's own.
+
+    steps          of the sampler
+    guidance_scale as the model's users mean it
+    size           edge of a picture in pixels
+    scheduler      a sampler's class
+    """
+
+    steps: int | None = None
+    guidance_scale: float | None = None
+    size: int | None = None
+    scheduler: Scheduler | None = None
+
+
+AS_IT_DOES = Drawing()
+"""The model's own way."""

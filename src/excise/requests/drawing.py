@@ -1,0 +1,30 @@
+"""What all requests have in common for which pictures are made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from excise import bounds
+from excise.models.drawing import Drawing, Scheduler
+from excise.requests.fields import Flag
+from excise.requests.request import Request
+
+
+class Drawn(Request):
+    """How pictures are made; every default is the model's own."""
+
+    steps: int | None = Field(None, ge=1, le=bounds.STEPS, description="Steps of the sampler; default the model's.")
+    guidance: float | None = Field(
+        None, ge=0, le=bounds.STRENGTH, description="Guidance scale, as users of the model mean it; default the model's."
+    )
+    size: int | None = Field(None, ge=8, le=bounds.EDGE, description="Edge of a picture in pixels; default the model's.")
+    scheduler: Annotated[Scheduler | None, Flag(metavar="CLASS")] = Field(
+        None, description="Sampler, by the name of its class in diffusers; default the model's."
+    )
+
+    @property
+    def drawing(self) -> Drawing:
+        """The four together."""
+        return Drawing(self.steps, self.guidance, self.size, self.scheduler)

@@ -1,0 +1,71 @@
+"""How pictures are made, where that is not the model's own way: the same four options wherever pictures are made."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import excise
+from excise.jobs.generate import generate
+from excise.models import Model, load
+from excise.models.drawing import SCHEDULERS, Drawing
+from excise.requests.drawing import Drawn
+
+
+def test_every_verb_that_makes_pictures_has_the_options() -> None:
+    for verb in ("generate", "erase", "evaluate", "measure", "vary", "audit", "bench"):
+        request = getattr(import_module(f"excise.requests.{verb}"), f"{verb.title()}Request")
+        assert issubclass(request, Drawn) and {"steps", "guidance", "size", "scheduler"} <= request.options().keys()
+
+
+def test_pictures_are_made_as_asked(tiny_sd1: Path, tmp_path: Path) -> None:
+    """Oracle: the model's own function, told the same."""
+    options = {"steps": 3, "guidance": 2.0, "size": 24, "scheduler": "EulerDiscreteScheduler"}
+    generate("a cat", out=tmp_path / "x", model=tiny_sd1, device="cpu", **options)
+    about = json.loads((tmp_path / "x" / "pictures.json").read_text())
+    assert {name: about[name] for name in options} == options
+    picture = np.asarray(Image.open(tmp_path / "x" / about["pictures"][0]["file"]))
+    model = load(tiny_sd1, device="cpu")
+    with model.sampled_by("EulerDiscreteScheduler"):
+        expected = model.sample(["a cat"], [0], steps=3, guidance_scale=2.0, size=(24, 24))[0]
+    assert picture.shape == (24, 24, 3)
+    assert np.abs(picture / 255 - expected.permute(1, 2, 0).numpy()).max() < 1 / 200
+
+
+@pytest.mark.parametrize(
+    "drawing, words",
+    [
+        (Drawing(size=18), "size=18 must be a multiple of 4"),
+        (
+            Drawing(scheduler="FlowMatchEulerDiscreteScheduler"),
+            "FlowMatchEulerDiscreteScheduler does not sample paths of diffusion",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(drawing: Drawing, words: str, tiny_sd1: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        load(tiny_sd1, device="cpu", drawing=drawing)
+
+
+@pytest.mark.parametrize("scheduler", [name for name in SCHEDULERS if not name.startswith("FlowMatch")])
+def test_every_sampler_makes_pictures(scheduler: str, sd1: Model) -> None:
+    sd1.draw(Drawing(steps=4, scheduler=scheduler))  # type: ignore[arg-type]
+    picture = sd1.sample(["a cat"], [0])
+    assert picture.isfinite().all() and picture.std() > 0 and type(sd1.pipeline.scheduler).__name__ == scheduler
+    assert torch.equal(picture, sd1.sample(["a cat"], [0]))
+
+
+def test_what_is_measured_says_how_its_pictures_were_made(tiny_canvas: Path, tmp_path: Path) -> None:
+    excise.erase(
+        "cat", model=tiny_canvas, method="uce", out=tmp_path / "cat", measure=False, device="cpu", steps=2, guidance=1.5
+    )
+    measured = excise.erase("cat", model=tiny_canvas, method="uce", measure=False, device="cpu", steps=2, guidance=1.5)
+    assert measured.result.evaluation is not None
+    sampler = measured.result.evaluation.protocol.sampler
+    assert (sampler["steps"], sampler["guidance_scale"], sampler["size"]) == (2, 1.5, 16)
