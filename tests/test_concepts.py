@@ -166,3 +166,17 @@ def test_beside_drops_contexts_only() -> None:
     other = cat.beside({"sketch", "a cat"})
     assert other.contexts == ("photo",) and other.phrases == cat.phrases and other.label == cat.label
     assert cat.beside(()) == cat
+
+
+@pytest.mark.parametrize("text", ["styel:Van Gogh", "Style:Van Gogh", "objct:cat", "memeber:owl", "identiy:x"])
+def test_a_prefix_that_is_almost_a_kind_is_questioned(text: str) -> None:
+    """It would be erased as an object of that whole name, and nobody would notice."""
+    with pytest.raises(
+        ValueError, match=r"is no kind; did you mean (style|object|member|identity):.*If the colon belongs to the name"
+    ):
+        Catalog().resolve(text)
+
+
+@pytest.mark.parametrize("text", ["Star Wars: A New Hope", "NASA:Apollo", "object:styel:Van Gogh"])
+def test_a_colon_in_a_name_is_a_colon(text: str) -> None:
+    assert Catalog().resolve(text).name == text.removeprefix("object:")

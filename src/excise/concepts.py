@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from excise import bounds
-from excise.hints import nearest
-from excise.quoting import quoted
+from excise.hints import nearest, similar
+from excise.quoting import cut, quoted
 
 Kind = Literal["object", "member", "style", "identity", "unsafe"]
 Phrasings = Literal["plain", "all"]
@@ -206,6 +206,11 @@ class Catalog:
         prefix, colon, rest = text.strip().partition(":")
         if colon and prefix in KINDS:
             text, kind = rest, prefix
+        elif colon and (meant := similar(prefix, KINDS, 0.7)):
+            raise ValueError(
+                f"{quoted(prefix)} is no kind; did you mean {meant}:{cut(rest)}? If the colon belongs to the name, "
+                f"say what it is: object:{cut(text.strip())}"
+            )
         text = text.strip()
         if not text:
             raise ValueError("a concept needs a name; this one is empty")
