@@ -5,11 +5,12 @@ Here is only how it begins, so that a signal finds a handler within milliseconds
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from excise.cli import stopping
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from excise.cli.application import app
 
 __all__ = ["app", "main"]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 import typer
 from pydantic.fields import FieldInfo
 
-from excise.cli import screen
+from excise.cli import screen, stopping
 from excise.cli.errors import USAGE
 from excise.requests.fields import flag
 from excise.requests.request import Request
@@ -68,7 +68,7 @@ class Command(Generic[R]):
             show_options(resolved)
             self.show(resolved)
         else:
-            with resolved.request.running():
+            with stopping.run(), resolved.request.running():
                 self.body(resolved.request)
 
     def _resolve(self, typed: Mapping[str, Any]) -> Resolved[R]:

@@ -32,7 +32,7 @@ _PACKAGE = Path(__file__).parents[1]
 class CommandGroup(TyperGroup):
     """Takes `--debug` anywhere, and turns every error and warning into one line on stderr; `--debug` leaves exceptions as they are."""
 
-    def main(self, args: Sequence[str] | None = None, **_: Any) -> NoReturn:
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
         """Run what was typed, and end the process with its exit code."""
         typed = list(sys.argv[1:] if args is None else args)
         screen.prepare()

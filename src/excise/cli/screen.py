@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from excise.cli import stopping
 from excise.progress import Progress, silent
 from excise.report import information_table, result_table
 from excise.results.erasure import ErasureResult
@@ -27,7 +26,7 @@ def prepare() -> None:
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(handle)
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -76,21 +75,20 @@ class _Visible:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """One bar per stage with the time left; nothing when stderr is not a terminal. A signal is an exception inside the block."""
+    """One bar per stage with the time left; nothing when stderr is not a terminal."""
     quiet_hosts()
-    with stopping.run():
-        if not sys.stderr.isatty():
-            yield silent
-            return
-        with _bars() as bars:
-            tasks: dict[str, Any] = {}
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    with _bars() as bars:
+        tasks: dict[str, Any] = {}
 
-            def show(stage: str, done: int, total: int) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(visible(stage), total=total)
-                bars.update(tasks[stage], completed=done, total=total)
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(visible(stage), total=total)
+            bars.update(tasks[stage], completed=done, total=total)
 
-            yield show
+        yield show
 
 
 def _bars() -> Any:
@@ -126,7 +124,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 
     heads = [Column(Text(visible(column))) for column in columns]
     grid = Table(
-        *heads, title=Text(visible(title)) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+        *heads,
+        title=Text(visible(title)) if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
     )
     for row in rows:
         grid.add_row(*(Text(visible(cell)) for cell in row))

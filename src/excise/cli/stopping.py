@@ -1,7 +1,7 @@
 """Being stopped: SIGINT (Ctrl-C), SIGTERM and SIGHUP end the process with exit code 128 + their number, whatever it is at.
 
-Outside a run the process ends on the spot: an exception could be lost in what is being imported. Every write can stand that, and what is
-half-written is tidied up first. Inside a run the signal is an exception, so that processes are ended and the terminal is left as it was.
+Inside a run a signal is an exception, so that all that the run has begun is ended in order. Before and after there is nothing to be ended: the
+process goes on the spot.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-STOPPED = "excise: stopped"
+_AGAIN = 0.01
+"""Seconds after which a signal that could not be raised is tried again."""
 
 _running = False
 _came: int | None = None
@@ -35,7 +39,8 @@ def listen() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
-    sys.unraisablehook = _swallowed
+    signal.signal(signal.SIGALRM, lambda _, frame: _stop(_came or signal.SIGINT, frame))
+    sys.unraisablehook = _unraised
 
 
 @contextmanager
@@ -50,31 +55,48 @@ def run() -> Iterator[None]:
 
 
 def cause(error: BaseException) -> BaseException:
-    """The signal that an exception comes from, or the exception itself: what is stopped while it is imported raises errors of its own."""
+    """The signal that an exception comes from, or the exception itself: compiled code may raise one of its own for a signal."""
     return error if _came is None or isinstance(error, Stopped) else Stopped(_came)
 
 
-def _stop(number: int, _: FrameType | None) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
     global _came
     if not _running:
         _leave(number)
     _came = number
-    raise Stopped(number)
+    if _importing(frame):
+        _try_again()
+    else:
+        raise Stopped(number)
 
 
-def _swallowed(what: Any) -> None:
-    """Python drops what is raised in destructors and the like, and says so; a signal there ends the process all the same."""
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: some swallow every exception, or are of no use afterwards."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _unraised(what: Any) -> None:
+    """Python drops what is raised in destructors and callbacks, and says so on stderr."""
     if isinstance(what.exc_value, Stopped):
-        _leave(what.exc_value.number)
-    sys.__unraisablehook__(what)
+        _try_again()
+    else:
+        sys.__unraisablehook__(what)
 
 
-def _leave(number: int) -> NoReturn:
-    """End the process now, without a step of what it was at."""
+def _try_again() -> None:
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+
+
+def _leave(number: int) -> None:
+    """End the process now."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    with suppress(Exception):  # not imported here: that could be what was interrupted
-        sys.modules["excise.files.replace"].tidy_up()
+    with suppress(Exception):  # what the run has left is not cleared yet if this comes right after it
+        sys.modules["excise.files.leftovers"].clear_all()
     with suppress(OSError):
-        os.write(2, f"{STOPPED}\n".encode())
+        os.write(2, b"excise: stopped\n")
     os._exit(128 + number)
