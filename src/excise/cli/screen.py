@@ -18,6 +18,10 @@ from excise.results.information import Measurement
 from excise.visible import visible
 
 
+_WIDTHS = range(20, 1001)
+"""Widths of a terminal, in characters, that are believed (ours): with none nothing is shown, and a huge one fills the memory."""
+
+
 def prepare() -> None:
     """Make the streams fit for every text: what a terminal's encoding lacks is written out, and what others write there is visible.
 
@@ -32,6 +36,9 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
     if not isinstance(sys.stderr, _Visible):
         sys.stderr = _Visible(sys.stderr)
+    width = os.environ.get("COLUMNS", "")
+    if width.isdecimal() and int(width) not in _WIDTHS:
+        del os.environ["COLUMNS"]
 
 
 def finish() -> None:
@@ -122,7 +129,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     from rich.table import Column, Table
     from rich.text import Text
 
-    heads = [Column(Text(visible(column))) for column in columns]
+    heads = [Column(Text(visible(column)), overflow="fold") for column in columns]
     grid = Table(
         *heads,
         title=Text(visible(title)) if title else None,

@@ -19,6 +19,9 @@ from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_asked
 class Model(Sampled):
     """A diffusion model on an autoencoder's latents; each family says what its networks are and how they are asked.
 
+    It belongs to one thread at a time: edits change its weights while they are on, and so do some of its own methods. Threads that work at once
+    need a model each.
+
     pipeline   the diffusers pipeline; its components are shared, not copied
     name       what reports call it
     catalog    the concepts it declares (empty: any free text)
