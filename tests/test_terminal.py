@@ -28,8 +28,8 @@ from excise.visible import visible
 CLI = Path(excise.__file__).parent / "cli"
 
 SIGNS = [
-    "\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\x08\x08\x08", "\r", "\n", "\t", "\x00", "\x7f", "\u202e", "\u2066", "\u200b", "\u2028", "\ufeff",
-    "\U000e0041", "\udcff", "[red]", "[/]", "$x$", "猫", "é", "±", "%s", "{0}", "\\", '"', "'", "a", " ",
+    "\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\x08\x08\x08", "\r", "\n", "\t", "\x00", "\x7f", "\u202e", "\u2066", "\u200b", "\u2028",
+    "\ufeff", "\U000e0041", "\udcff", "[red]", "[/]", "$x$", "猫", "é", "±", "%s", "{0}", "\\", '"', "'", "a", " ",
 ]  # fmt: skip
 """What terminals, rich, matplotlib and format strings act upon."""
 
@@ -120,7 +120,12 @@ class TestText:
 
     @pytest.mark.parametrize("text", hostile(12))
     def test_of_what_is_typed(self, text: str, tiny_canvas: Path, tmp_path: Path) -> None:
-        for command in (("info", text), ("erase", "cat", "--set", f"lr={text}"), ("erase", text, "--model", tiny_canvas), (text,)):
+        for command in (
+            ("info", text),
+            ("erase", "cat", "--set", f"lr={text}"),
+            ("erase", text, "--model", tiny_canvas),
+            (text,),
+        ):
             code, out, err = run(*command)
             assert code == 2 and err.count("\n") == 1 and not unseen(out + err), err
 
@@ -185,7 +190,9 @@ class TestText:
 def test_streams_that_lead_nowhere(shell: str, code: int, err: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(excise.__file__).parents[1])}
     command = shell.replace("$excise", f"{sys.executable} -m excise")
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == code and done.stderr.startswith(err) and done.stderr.count("\n") == bool(err), done.stderr
 
 
@@ -193,11 +200,12 @@ class TestCard:
     """Names in the model card, read by somebody else's Markdown: the same structure as with plain names, and the names as text."""
 
     PLAIN = ("cat", "a cat", "my model", "PATH", "out")
-    ESCAPES = [
-        "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](http://evil.example)", "![a](http://evil.example/x.png)", "**b**", "_i_",
-        "`code`", "a|b|c", "a\n# b", "a\n\n<b>c", "~~a~~", "&lt;b&gt;", "<http://evil.example>", "http://evil.example", "www.evil.example",
-        "a\\", '"); import os; ("', "'; rm -rf ~; '", "```\n<b>x</b>\n```", "\u202eabc", "\x1b[2J", "<!-- x", "$x$", "a\\|b",
-    ]  # fmt: skip
+    ESCAPES = (
+        "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](http://evil.example)", "![a](http://evil.example/x.png)", "**b**",
+        "_i_", "`code`", "a|b|c", "a\n# b", "a\n\n<b>c", "~~a~~", "&lt;b&gt;", "<http://evil.example>", "http://evil.example", 
+        "www.evil.example", "a\\", '"); import os; ("', "'; rm -rf ~; '", "```\n<b>x</b>\n```", "\u202eabc", "\x1b[2J", "<!-- x", 
+        "$x$", "a\\|b",
+    )  # fmt: skip
 
     @staticmethod
     def tokens(names: tuple[str, ...]) -> tuple[list[str], str]:
@@ -237,7 +245,9 @@ def test_prompts_are_no_mathematics(tmp_path: Path) -> None:
     from excise.information.heat_map import heat_map_figure, save_figure
 
     example = SimpleNamespace(
-        prompt="$\\frac{$ a \x1b[2J $x$", picture=torch.zeros(3, 8, 8), maps={"base": torch.ones(2, 2), "edited": torch.ones(2, 2)}
+        prompt="$\\frac{$ a \x1b[2J $x$",
+        picture=torch.zeros(3, 8, 8),
+        maps={"base": torch.ones(2, 2), "edited": torch.ones(2, 2)},
     )
     found: Any = SimpleNamespace(concepts=[SimpleNamespace(examples=[example])])
     save_figure(heat_map_figure(found), tmp_path / "map.svg")

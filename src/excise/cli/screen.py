@@ -17,7 +17,6 @@ from excise.results.evaluation import Evaluation
 from excise.results.information import Measurement
 from excise.visible import visible
 
-
 _WIDTHS = range(20, 1001)
 """Widths of a terminal, in characters, that are believed (ours): with none nothing is shown, and a huge one fills the memory."""
 
