@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from excise.cli import screen, stopping
 from excise.cli.errors import USAGE
+from excise.requests.clashes import check_apart
 from excise.requests.fields import flag
 from excise.requests.request import Request
 from excise.requests.sources import Resolved, read_yaml, resolve
@@ -59,6 +60,7 @@ class Command(Generic[R]):
         screen.quiet_hosts()
         try:
             resolved = self._resolve(typed)
+            check_apart(resolved.request, typed.get("config"))
             resolved.request.check()
         except USAGE as error:
             if typed.get("config") and str(typed["config"]) not in str(error):

@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from excise.files import writing
 from excise.progress import Progress, silent
+from excise.requests.clashes import check_apart
 from excise.requests.fields import flag
 from excise.settings import Given, parse
 
@@ -78,6 +79,7 @@ def function(schema: type[Request], run: Callable[..., T]) -> Callable[..., T]:
         values = signature.bind(*arguments, **named).arguments
         how = {"progress": values.pop("progress", silent)} if schema.reports else {}
         request = parse(schema, values, "option")
+        check_apart(request)
         request.check()
         with request.running():
             return run(request, **how)
