@@ -23,6 +23,17 @@ from excise.models.path import Path as NoisePath
 NAN, INF = float("nan"), float("inf")
 
 
+@pytest.fixture(scope="module")
+def canvas(tiny_canvas: Path) -> Model:
+    """One for all: nothing here changes it."""
+    return excise.load(tiny_canvas, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def sdxl(tiny_sdxl: Path) -> Model:
+    return excise.load(tiny_sdxl, device="cpu")
+
+
 class TestSampling:
     @pytest.mark.parametrize("how", ["sample", "latents"])
     @pytest.mark.parametrize(

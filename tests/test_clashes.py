@@ -76,7 +76,6 @@ def test_two_outputs(tmp_path: Path, tiny_canvas: Path) -> None:
     [
         "apply {x} --to {y} --overwrite",
         "export {x} --to {y} --overwrite",
-        "restore {x} --concept cat --out {y} --overwrite",
         "diff {x} {z} --out {y} --overwrite",
         "diff {z} {x} --out {y} --overwrite",
         "generate a --edit {x} --out {y} --overwrite",

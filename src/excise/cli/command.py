@@ -60,7 +60,7 @@ class Command(Generic[R]):
         screen.quiet_hosts()
         try:
             resolved = self._resolve(typed)
-            check_apart(resolved.request, typed.get("config"))
+            check_apart(resolved.request, typed.get("config"), resolved.request.in_place)
             resolved.request.check()
         except USAGE as error:
             if typed.get("config") and str(typed["config"]) not in str(error):

@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from excise.cli import screen, stopping
 from excise.hints import nearest
-from excise.quoting import cut
+from excise.quoting import cut, quoted
 
 USAGE = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What bad input raises, here and in the library."""
@@ -60,7 +60,7 @@ class CommandGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands and not args[0].startswith("-"):
-            raise ValueError(f"unknown command {args[0]!r}; {nearest(args[0], list(self.commands))}")
+            raise ValueError(f"unknown command {quoted(args[0])}; {nearest(args[0], list(self.commands))}")
         return super().resolve_command(ctx, args)
 
 
@@ -111,6 +111,6 @@ def _mistyped(error: Any) -> str:
     """What is wrong with what was typed: typer's sentence, or for an option that there is not, those that there are."""
     if type(error).__name__ == "NoSuchOption" and error.ctx is not None:
         known = [name for each in error.ctx.command.params for name in each.opts if name.startswith("--")]
-        return f"unknown option {error.option_name!r}; {nearest(error.option_name, known)}"
+        return f"unknown option {quoted(error.option_name)}; {nearest(error.option_name, known)}"
     sentence = error.format_message()
     return sentence[:1].lower() + sentence[1:].rstrip(".")

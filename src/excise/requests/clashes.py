@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -20,21 +20,23 @@ MODELS = frozenset({"model", "base", "erased", "gold"})
 """Fields that name models, which may be built in or on the hub."""
 
 
-def check_apart(request: BaseModel, config: Path | None = None) -> None:
+def check_apart(request: BaseModel, config: Path | None = None, free: Collection[str] = ()) -> None:
     """Raise ValueError if an output is an input, or two outputs are one file or one lies in the other, by whatever spelling or link.
 
     config  the file that the request's options were read from
+    free    fields that may name an output
     """
     given = [(name, value, _option(request, name)) for name, value in request]
     outputs = [(option, value) for name, value, option in given if name in OUTPUTS and value is not None]
-    inputs = [(option, path) for name, value, option in given if name not in OUTPUTS for path in _paths(name, value)]
+    read = [(name, value, option) for name, value, option in given if name not in OUTPUTS and name not in free]
+    inputs = [(option, path) for name, value, option in read for path in _paths(name, value)]
     for (one, first), (other, second) in combinations(outputs, 2):
         if _inside(first, second) or _inside(second, first):
             raise ValueError(f"{one}={first} and {other}={second} get in each other's way; choose another path for one of them")
     for option, path in outputs:
-        for other, read in [*inputs, *([("config", config)] if config else [])]:
-            if _real(path) == _real(read):
-                raise ValueError(f"{option}={path} is what is read as {other}={read}; choose another path")
+        for other, source in [*inputs, *([("config", config)] if config else [])]:
+            if _real(path) == _real(source):
+                raise ValueError(f"{option}={path} is what is read as {other}={source}; choose another path")
 
 
 def _option(request: BaseModel, name: str) -> str:
