@@ -374,7 +374,7 @@ class TestApply:
         assert sorted(os.listdir(base)) == sorted(os.listdir(tiny_canvas))
         edited = tmp_path / "edited"
         ok("apply", edit, "--model", base, "--to", edited)
-        assert "in the folder of the base model" in refused(2, "apply", edit, "--model", edited, "--to", edited, "--overwrite")
+        assert "is what is read as model" in refused(2, "apply", edit, "--model", edited, "--to", edited, "--overwrite")
 
     def test_a_scale_that_is_no_number_writes_nothing(self, tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         line = refused(2, "apply", edit, "--model", tiny_canvas, "--scale", "nan", "--to", tmp_path / "model")
