@@ -41,9 +41,9 @@ def imported(path: Path, known: dict[str, Path]) -> set[str]:
 
 
 def room(module: str) -> str:
-    """The room of a module; "" for the public front page, which opens all doors."""
+    """The room of a module; "" for the front pages, which open all doors."""
     parts = module.split(".")
-    if len(parts) == 1:
+    if len(parts) == 1 or parts[1] == "__main__":
         return ""
     return parts[1] if parts[1] in (*ROOMS, "canvas") else "ground"
 

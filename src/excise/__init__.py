@@ -6,10 +6,11 @@ right.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # `typing` is not imported yet: a signal would find the command line without its handler for longer
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from excise.concepts import Concept
     from excise.edits import AdapterEdit, Edit, WeightEdit, compose, load_edit
     from excise.evaluation import evaluate
@@ -56,15 +57,19 @@ def __getattr__(name: str) -> Any:
         return _verb(name)
     if name not in _HOMES:
         raise AttributeError(f"module 'excise' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def _verb(name: str) -> Any:
     """The function of a verb, whose run is imported when a request is right."""
+    from importlib import import_module
+
     from excise.registry import Door
     from excise.requests.request import function
 
-    schema = getattr(importlib.import_module(f"excise.requests.{name}"), _VERBS[name])
+    schema = getattr(import_module(f"excise.requests.{name}"), _VERBS[name])
     return function(schema, Door(f"excise.jobs.{name}", "run"))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import reprlib
 
+from excise.visible import visible
+
 MOST = 200
 """Characters of input that a message shows."""
 
@@ -28,7 +30,7 @@ def cut(text: str, most: int = MOST) -> str:
     'no\\\\x1b[31mred line'
     """
     line = " ".join(text[: 4 * most].split())
-    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line[:most])
+    shown = visible(line[:most])
     return shown if len(text) <= 4 * most and len(line) <= most else f"{shown}..."
 
 

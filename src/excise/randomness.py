@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 from torch import Generator
 
 from excise.digests import digest_text
@@ -12,7 +14,7 @@ STEP_NOISE = 1
 
 def seeded(seed: int) -> Generator:
     """A CPU generator that begins at a seed."""
-    return Generator().manual_seed(seed)
+    return Generator().manual_seed(index(seed))
 
 
 def start_stream(seed: int) -> Generator:

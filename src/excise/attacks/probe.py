@@ -45,8 +45,10 @@ def train(
     x = torch.cat([positives, negatives]).float().cpu()
     y = torch.cat([torch.ones(len(positives)), torch.zeros(len(negatives))])
     weight = torch.tensor(len(negatives) / len(positives))
-    with torch.random.fork_rng(devices=[]):  # initial weights and dropout, without touching anybody's randomness
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # initial weights and dropout, without touching anybody's randomness, GPUs' included
+        torch.default_generator.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         probe = Probe(x[0].numel(), width)
         optimizer = torch.optim.AdamW(probe.parameters(), lr=lr, weight_decay=1e-3)
         for _ in range(steps):

@@ -1,74 +1,32 @@
-"""The command line: `excise VERB …`. No logic lives here, and nothing heavy is imported before a command needs it."""
+"""The command line: `excise VERB …`.
+
+Here is only how it begins, so that a signal finds a handler within milliseconds; `application` has the commands.
+"""
 
 from __future__ import annotations
 
-import signal
-import sys
-from typing import Annotated
+from excise.cli import stopping
 
-import typer
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-from excise.cli import (
-    apply,
-    audit,
-    bench,
-    canvas,
-    convert,
-    diff,
-    erase,
-    evaluate,
-    export,
-    generate,
-    measure,
-    report,
-    restore,
-    show,
-    suite,
-    vary,
-)
-from excise.cli.errors import CommandGroup
+    from excise.cli.application import app
 
-app = typer.Typer(
-    name="excise",
-    cls=CommandGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    epilog="Examples:\n\n  excise erase cat --out out/cat\n\n  excise generate 'a picture of a cat' --edit out/cat --out cat.png",
-)
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Remove a concept from a text-to-image diffusion model, measure that it is gone, and leave everything else as it was."""
-
-
-for command in (
-    erase.COMMAND,
-    generate.COMMAND,
-    evaluate.COMMAND,
-    vary.COMMAND,
-    measure.COMMAND,
-    diff.COMMAND,
-    audit.COMMAND,
-    bench.COMMAND,
-    report.COMMAND,
-    show.LIST,
-    show.INFO,
-    apply.COMMAND,
-    export.COMMAND,
-    restore.COMMAND,
-    convert.COMMAND,
-):
-    command.add_to(app)
-app.add_typer(suite.app, name="suite")
-app.add_typer(canvas.app, name="canvas")
+__all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The console script; SIGTERM ends it as Ctrl-C does: what is done is kept, nothing half-written stays."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    """The console script."""
+    stopping.listen()
+    from excise.cli.application import app
+
     app()
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from excise.cli.application import app
+
+    return app

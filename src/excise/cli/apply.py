@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from excise.cli import screen
 from excise.cli.command import Command
 from excise.requests.apply import ApplyRequest
 
@@ -15,7 +16,7 @@ def apply(request: ApplyRequest) -> None:
     """Write the folder, and print where it is."""
     from excise.jobs.apply import run
 
-    print(run(request))
+    screen.say(run(request))
 
 
 COMMAND = Command("apply", ApplyRequest, apply, EXAMPLES)

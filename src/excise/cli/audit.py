@@ -25,13 +25,13 @@ def audit(request: AuditRequest) -> None:
         found = run(request, progress)
     screen.table(audit_table.COLUMNS, audit_table.table(found.found))
     for line in audit_table.lines(found.found):
-        print(line)
-    print(f"all numbers: {found.out}/audit.json; pictures and what was found: {found.out}/attacks")
+        screen.say(line)
+    screen.say(f"all numbers: {found.out}/audit.json; pictures and what was found: {found.out}/attacks")
     asked = [attack for attack in found.found.attacks if attack.text in {one.text for one in request.chosen}]
     if failed := [attack for attack in asked if attack.error]:
         for attack in failed:
-            typer.echo(f"excise: {attack.text}: {' '.join((attack.error or '').split())}", err=True)
-        typer.echo(f"excise: error: {len(failed)} of {len(asked)} attacks failed; --retry makes them again", err=True)
+            screen.tell(f"excise: {attack.text}: {' '.join((attack.error or '').split())}")
+        screen.tell(f"excise: error: {len(failed)} of {len(asked)} attacks failed; --retry makes them again")
         raise typer.Exit(1)
 
 

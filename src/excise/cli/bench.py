@@ -23,11 +23,11 @@ def bench(request: BenchRequest) -> None:
 
     with screen.progress() as progress:
         cells = run(request, progress)
-    typer.echo((request.out / "results.md").read_text(encoding="utf-8"))
+    screen.say(*(request.out / "results.md").read_text(encoding="utf-8").split("\n"))
     if failed := [cell for cell in cells if cell.error]:
         for cell in failed:
-            typer.echo(f"excise: {cell.about}: {' '.join((cell.error or '').split())}", err=True)
-        typer.echo(f"excise: error: {len(failed)} of {len(cells)} cells failed; --retry runs them again", err=True)
+            screen.tell(f"excise: {cell.about}: {' '.join((cell.error or '').split())}")
+        screen.tell(f"excise: error: {len(failed)} of {len(cells)} cells failed; --retry runs them again")
         raise typer.Exit(1)
 
 

@@ -10,6 +10,7 @@ import typer
 from excise.canvas.requests import AssembleRequest, CardRequest, DrawRequest, RenderRequest, TrainRequest
 from excise.cli import screen
 from excise.cli.command import Command
+from excise.cli.errors import CommandGroup
 from excise.files import replacing
 
 EXAMPLES = """
@@ -18,8 +19,8 @@ EXAMPLES = """
   excise canvas assemble --work no-cat --out canvas-without-cat"""
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Make the built-in model again: glyph sheet, training, shipped folder.",
-    no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=f"Examples:\n\n{cleandoc(EXAMPLES)}",
 )
@@ -31,9 +32,9 @@ def train(request: TrainRequest) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if run(request):
-        print(f"{request.part} is trained: {request.work}")
+        screen.say(f"{request.part} is trained: {request.work}")
     else:
-        print(f"stopped; the same command goes on from {request.work}")
+        screen.say(f"stopped; the same command goes on from {request.work}")
 
 
 def render(request: RenderRequest) -> None:
@@ -43,7 +44,7 @@ def render(request: RenderRequest) -> None:
     sheet = render(request.font)
     with replacing(request.out, overwrite=False) as temporary:
         sheet.save(temporary, format="PNG")
-    print(request.out)
+    screen.say(request.out)
 
 
 def draw(request: DrawRequest) -> None:
@@ -51,7 +52,7 @@ def draw(request: DrawRequest) -> None:
     from excise.canvas.real import write
 
     write(request.out, request.n, request.without, request.seed)
-    print(request.out)
+    screen.say(request.out)
 
 
 def assemble(request: AssembleRequest) -> None:
@@ -59,7 +60,7 @@ def assemble(request: AssembleRequest) -> None:
     from excise.canvas.build import assemble
 
     assemble(request.work, request.out, request.name)
-    print(request.out)
+    screen.say(request.out)
 
 
 def card(request: CardRequest) -> None:
@@ -69,7 +70,7 @@ def card(request: CardRequest) -> None:
     with screen.progress() as progress:
         measured = write_card(request.folder, request.sheet, device=request.device, dtype=request.dtype, progress=progress)
     for name, figure in measured["figures"].items():
-        print(f"{name}: {100 * figure['value']:.1f} % of {figure['n']}")
+        screen.say(f"{name}: {100 * figure['value']:.1f} % of {figure['n']}")
 
 
 Command("train", TrainRequest, train, EXAMPLES).add_to(app)

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 import typer
 from pydantic.fields import FieldInfo
 
-from excise.cli import screen
+from excise.cli import screen, stopping
 from excise.cli.errors import USAGE
+from excise.requests.clashes import check_apart
 from excise.requests.fields import flag
 from excise.requests.request import Request
 from excise.requests.sources import Resolved, read_yaml, resolve
@@ -59,6 +60,7 @@ class Command(Generic[R]):
         screen.quiet_hosts()
         try:
             resolved = self._resolve(typed)
+            check_apart(resolved.request, typed.get("config"), resolved.request.in_place)
             resolved.request.check()
         except USAGE as error:
             if typed.get("config") and str(typed["config"]) not in str(error):
@@ -68,7 +70,7 @@ class Command(Generic[R]):
             show_options(resolved)
             self.show(resolved)
         else:
-            with resolved.request.running():
+            with stopping.run(), resolved.request.running():
                 self.body(resolved.request)
 
     def _resolve(self, typed: Mapping[str, Any]) -> Resolved[R]:

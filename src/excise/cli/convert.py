@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from excise.cli import screen
 from excise.cli.command import Command
 from excise.jobs.convert import run
 from excise.requests.convert import ConvertRequest
@@ -16,9 +17,9 @@ def convert(request: ConvertRequest) -> None:
     """Convert, and say how many files of each kind there were."""
     counts = run(request)
     for name, count in counts.items():
-        print(f"{count} {name}")
+        screen.say(f"{count} {name}")
     if not counts:
-        print("nothing to convert: no file of an earlier version is there")
+        screen.say("nothing to convert: no file of an earlier version is there")
 
 
 COMMAND = Command("convert", ConvertRequest, convert, EXAMPLES)

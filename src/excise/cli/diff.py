@@ -18,7 +18,7 @@ def diff(request: DiffRequest) -> None:
 
     with screen.progress() as progress:
         edit = run(request, progress)
-    print(f"{request.out}: {len(edit.deltas)} tensors changed, {edit.nbytes / 2**20:.2f} MiB")
+    screen.say(f"{request.out}: {len(edit.deltas)} tensors changed, {edit.nbytes / 2**20:.2f} MiB")
 
 
 COMMAND = Command("diff", DiffRequest, diff, EXAMPLES)

@@ -24,8 +24,8 @@ def erase(request: EraseRequest) -> None:
     with screen.progress() as progress:
         made = run(request, progress)
     screen.evidence(made.result)
-    print(f"erased {', '.join(made.result.concepts)} in {made.result.seconds:.0f} s: {made.out}")
-    print(f"before and after: {made.out}/before_after.png")
+    screen.say(f"erased {', '.join(made.result.concepts)} in {made.result.seconds:.0f} s: {made.out}")
+    screen.say(f"before and after: {made.out}/before_after.png")
 
 
 def in_a_folder(request: EraseRequest) -> EraseRequest:
@@ -49,9 +49,9 @@ def show(resolved: Resolved[EraseRequest]) -> None:
         (name, word(value), origins.get(name, "default"), about[name].description or "")
         for name, value in request.parsed.model_dump().items()
     ]
-    print()
+    screen.say("")
     screen.table(("setting", "value", "from", ""), rows, f"{request.chosen.title}, {request.chosen.paper}")
-    print()
+    screen.say("")
     screen.table(("concept", "named by"), [(target.label, ", ".join(target.phrases)) for target in request.targets])
 
 

@@ -1,20 +1,24 @@
-"""Errors as one clear line and an exit code: 2 for wrong input, 1 for a failed run, 130 for Ctrl-C."""
+"""Errors as one clear line and an exit code: 2 for wrong input, 1 for a failed run, 128 + its number for a signal."""
 
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from typer import Abort, Exit
+import typer
+from typer import Exit
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from excise.quoting import cut
+from excise.cli import screen, stopping
+from excise.hints import nearest
+from excise.quoting import cut, quoted
 
 USAGE = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What bad input raises, here and in the library."""
@@ -26,26 +30,38 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 class CommandGroup(TyperGroup):
-    """Takes `--debug` anywhere, and turns exceptions and warnings into one line each on stderr unless it is given."""
+    """Takes `--debug` anywhere, and turns every error and warning into one line on stderr; `--debug` leaves exceptions as they are."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        """Run what was typed, and end the process with its exit code."""
+        typed = list(sys.argv[1:] if args is None else args)
+        screen.prepare()
+        try:
+            with plain_warnings(), self.make_context("excise", typed) as context:
+                self.invoke(context)
+            screen.finish()
+            code = 0
+        except Exit as end:
+            code = end.exit_code
+        except (Exception, KeyboardInterrupt) as error:
+            if "--debug" in typed:
+                raise
+            line, code = explain(stopping.cause(error))
+            screen.give_up(f"excise: {line}" if line else "")
+        sys.exit(code)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:
+            typer.echo(ctx.get_help())
+            raise Exit(2)
         if "--debug" in args:
             args = ["--debug", *(arg for arg in args if arg != "--debug")]
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            with plain_warnings():
-                return super().invoke(ctx)
-        except (TyperException, Exit, Abort):
-            raise
-        except (Exception, KeyboardInterrupt) as error:
-            if ctx.params.get("debug"):
-                raise
-            line, code = explain(error)
-            if line:
-                print(f"excise: {line}", file=sys.stderr)
-            raise Exit(code) from None
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise ValueError(f"unknown command {quoted(args[0])}; {nearest(args[0], list(self.commands))}")
+        return super().resolve_command(ctx, args)
 
 
 @contextmanager
@@ -56,7 +72,7 @@ def plain_warnings() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
             if Path(filename).is_relative_to(_PACKAGE):
-                print(f"excise: warning: {' '.join(str(message).split())}", file=sys.stderr)
+                screen.tell(f"excise: warning: {' '.join(str(message).split())}")
             else:
                 shown(message, category, filename, *place)
 
@@ -72,7 +88,9 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 def _line(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
-        return "stopped", 130
+        return "stopped", 128 + getattr(error, "number", signal.SIGINT)
+    if isinstance(error, TyperException):
+        return f"error: {_mistyped(error)}", 2
     if isinstance(error, BrokenPipeError):
         return "", 1
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -87,3 +105,12 @@ def _line(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError | FloatingPointError):
         return f"error: {error}", 1
     return f"error: {type(error).__name__}: {error} (unexpected; --debug shows where)", 1
+
+
+def _mistyped(error: Any) -> str:
+    """What is wrong with what was typed: typer's sentence, or for an option that there is not, those that there are."""
+    if type(error).__name__ == "NoSuchOption" and error.ctx is not None:
+        known = [name for each in error.ctx.command.params for name in each.opts if name.startswith("--")]
+        return f"unknown option {quoted(error.option_name)}; {nearest(error.option_name, known)}"
+    sentence = error.format_message()
+    return sentence[:1].lower() + sentence[1:].rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from excise.cli import screen
 from excise.cli.command import Command
 from excise.requests.export import ExportRequest
 
@@ -18,8 +19,8 @@ def export(request: ExportRequest) -> None:
     found = run(request)
     ranks = found.ranks.values()
     lost = f"{100 * found.error:.2g} % of the change left out" if found.error else "nothing left out but rounding"
-    print(f"{request.to}: {len(ranks)} weights, rank {min(ranks)} to {max(ranks)}, {found.dialect} names, {lost}")
-    print("it fits the base model of the edit alone, and whatever loads it will not check that")
+    screen.say(f"{request.to}: {len(ranks)} weights, rank {min(ranks)} to {max(ranks)}, {found.dialect} names, {lost}")
+    screen.say("it fits the base model of the edit alone, and whatever loads it will not check that")
 
 
 COMMAND = Command("export", ExportRequest, export, EXAMPLES)

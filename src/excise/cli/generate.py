@@ -18,7 +18,7 @@ def generate(request: GenerateRequest) -> None:
 
     with screen.progress() as progress:
         files = run(request, progress)
-    print("\n".join(map(str, files)))
+    screen.say(*files)
 
 
 COMMAND = Command("generate", GenerateRequest, generate, EXAMPLES)

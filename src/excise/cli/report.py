@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from excise.cli import screen
 from excise.cli.command import Command
 from excise.jobs.report import run
 from excise.requests.report import ReportRequest
@@ -14,7 +15,7 @@ EXAMPLES = """
 
 def report(request: ReportRequest) -> None:
     """Write the page, and print where it is."""
-    print(run(request))
+    screen.say(run(request))
 
 
 COMMAND = Command("report", ReportRequest, report, EXAMPLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from excise.cli import screen
 from excise.cli.command import Command
 from excise.requests.restore import RestoreRequest
 
@@ -16,7 +17,7 @@ def restore(request: RestoreRequest) -> None:
     from excise.jobs.restore import run
 
     left = run(request)
-    print(f"given back: {', '.join(request.concept)}; still erased: {', '.join(left.manifest.names)}: {request.out}")
+    screen.say(f"given back: {', '.join(request.concept)}; still erased: {', '.join(left.manifest.names)}: {request.out}")
 
 
 COMMAND = Command("restore", RestoreRequest, restore, EXAMPLES)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from excise.progress import Progress, silent
@@ -14,6 +15,68 @@ from excise.report import information_table, result_table
 from excise.results.erasure import ErasureResult
 from excise.results.evaluation import Evaluation
 from excise.results.information import Measurement
+from excise.visible import visible
+
+_WIDTHS = range(20, 1001)
+"""Widths of a terminal, in characters, that are believed (ours): with none nothing is shown, and a huge one fills the memory."""
+
+
+def prepare() -> None:
+    """Make the streams fit for every text: what a terminal's encoding lacks is written out, and what others write there is visible.
+
+    Streams that were closed lead nowhere, so that no file that is opened takes their place and gets what is written to them.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if not isinstance(sys.stderr, _Visible):
+        sys.stderr = _Visible(sys.stderr)
+    width = os.environ.get("COLUMNS", "")
+    if width.isdecimal() and int(width) not in _WIDTHS:
+        del os.environ["COLUMNS"]
+
+
+def finish() -> None:
+    """Write what is still to be written. Raises OSError where that cannot be: a full disk, a reader that has gone."""
+    sys.stdout.flush()
+
+
+def give_up(line: str) -> None:
+    """Say a last line on stderr; what stdout has not taken is dropped."""
+    if line:
+        tell(line)
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(*lines: object) -> None:
+    """Print lines on stdout."""
+    for line in lines:
+        print(visible(line))
+
+
+def tell(line: str) -> None:
+    """Print a line on stderr, if anybody listens."""
+    with suppress(OSError):
+        print(visible(line), file=sys.stderr, flush=True)
+
+
+class _Visible:
+    """A stream of text on which every line can be seen as it is, whoever writes it: hosts, warnings, tracebacks."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write("\n".join(map(visible, text.split("\n"))))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 @contextmanager
@@ -23,26 +86,30 @@ def progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield silent
         return
+    with _bars() as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(visible(stage), total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def _bars() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description:<20}"),
+        TextColumn("{task.description:<20}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    tasks: dict[str, Any] = {}
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield show
+    console = Console(file=sys.stderr.stream if isinstance(sys.stderr, _Visible) else sys.stderr)
+    return Progress(*columns, console=console)
 
 
 def quiet_hosts() -> None:
@@ -61,12 +128,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     from rich.table import Column, Table
     from rich.text import Text
 
-    heads = [Column(Text(column)) for column in columns]
+    heads = [Column(Text(visible(column)), overflow="fold") for column in columns]
     grid = Table(
-        *heads, title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+        *heads,
+        title=Text(visible(title)) if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
     )
     for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
+        grid.add_row(*(Text(visible(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(grid)
 
 
@@ -75,9 +147,9 @@ def evidence(result: ErasureResult) -> None:
     if result.evaluation:
         measured(result.evaluation)
     else:
-        print(f"not measured: {result.note}")
+        say(f"not measured: {result.note}")
     if result.information:
-        print()
+        say("")
         information(result.information)
 
 
@@ -88,13 +160,13 @@ def measured(found: Evaluation) -> None:
     if quality:
         table(result_table.COLUMNS[:3], quality)
         if caveat := (found.protocol.quality or {}).get("caveat"):
-            print(caveat)
-    print(f"95 % intervals in brackets; pictures: {result_table.counts(found)}")
+            say(caveat)
+    say(f"95 % intervals in brackets; pictures: {result_table.counts(found)}")
 
 
 def information(found: Measurement) -> None:
     """A measurement of residual information."""
     table(information_table.columns(found), information_table.table(found))
-    print("nats per picture, given the rest of the prompt; 95 % intervals in brackets")
+    say("nats per picture, given the rest of the prompt; 95 % intervals in brackets")
     for line in information_table.lines(found):
-        print(line)
+        say(line)

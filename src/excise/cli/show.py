@@ -61,7 +61,7 @@ def _attacks(model: str) -> None:
         for a in attacks().values()
     ]
     screen.table(("attack", "title", "paper", "U-Net calls", "in a quick audit", f"on {describe(resolve(model)).name}"), rows)
-    print("U-Net calls are of one attack on one model; excise audit --budget sets another number for all")
+    screen.say("U-Net calls are of one attack on one model; excise audit --budget sets another number for all")
 
 
 def _can(family: Family, needs: Sequence[Offer]) -> str:
@@ -78,7 +78,7 @@ def _models() -> None:
         )
     screen.table(("model", "what"), rows)
     known = ", ".join(family.name for family in FAMILIES)
-    print(f"also: any diffusers folder, .safetensors checkpoint or hub id (owner/name) of {known}")
+    screen.say(f"also: any diffusers folder, .safetensors checkpoint or hub id (owner/name) of {known}")
 
 
 def _concepts(model: str) -> None:
@@ -86,7 +86,7 @@ def _concepts(model: str) -> None:
     _pipeline(where)
     description = describe(where)
     if not description.catalog.concepts:
-        print(f"{description.name} declares no concepts: it takes any free text")
+        screen.say(f"{description.name} declares no concepts: it takes any free text")
         return
     rows = [(concept.label, ", ".join(concept.phrases)) for concept in description.catalog.concepts]
     screen.table(("concept", "named by"), rows)
@@ -118,10 +118,10 @@ def _edit_info(folder: Path) -> None:
     try:
         result = manifest.result(folder / MANIFEST)
     except ValueError as error:  # the edit itself is whole
-        print(f"\nwhat was measured is not shown: {error}")
+        screen.say("", f"what was measured is not shown: {error}")
         return
     if result:
-        print()
+        screen.say("")
         screen.evidence(result)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from excise.cli import screen
 from excise.cli.command import Command
+from excise.cli.errors import CommandGroup
 from excise.evaluation.suites import suites
 from excise.evaluation.weights import KNOWN
 from excise.report import suite_table
@@ -27,8 +28,8 @@ TABLE_EXAMPLES = """
   excise suite table out/*/result.json"""
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Published protocols on your own prompts, models and classifiers.",
-    no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=f"Examples:\n\n{cleandoc(EXAMPLES)}",
 )
@@ -42,7 +43,7 @@ def list_(request: SuiteListRequest) -> None:
             (name, "weights", f"{KNOWN[name].purpose}: {KNOWN[name].file} of {KNOWN[name].address}") for name in suite.weights
         ]
         screen.table(("name", "", ""), rows, f"{suite.name}: {suite.title} ({suite.source})")
-        print(f"you supply: {suite.files}\n")
+        screen.say(f"you supply: {suite.files}", "")
 
 
 def run(request: SuiteRequest) -> None:
@@ -52,7 +53,7 @@ def run(request: SuiteRequest) -> None:
     with screen.progress() as progress:
         result = job(request, progress)
     _show(result)
-    print(request.out / RESULT)
+    screen.say(request.out / RESULT)
 
 
 def table(request: SuiteTableRequest) -> None:
@@ -60,7 +61,7 @@ def table(request: SuiteTableRequest) -> None:
     columns, rows, notes = suite_table.table(suite_table.rows_of([suite_table.read(path) for path in request.results]))
     screen.table(columns, rows)
     for note in notes:
-        print(note)
+        screen.say(note)
 
 
 def _show(result: SuiteResult) -> None:
@@ -72,7 +73,7 @@ def _show(result: SuiteResult) -> None:
         rows.append((name, *cells, str(found[0].n if found[0] else 0)))
     screen.table(("figure", *parts, "pictures"), rows, result.protocol)
     for warning in result.warnings:
-        print(f"note: {warning}")
+        screen.say(f"note: {warning}")
 
 
 Command("list", SuiteListRequest, list_, EXAMPLES, looks=True).add_to(app)

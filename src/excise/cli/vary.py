@@ -21,7 +21,7 @@ def vary(request: VaryRequest) -> None:
         result = run(request, progress)
     screen.table(variation_table.COLUMNS, variation_table.table(result), title=result.concept)
     for line in (*variation_table.lines(result), variation_table.NOTE):
-        print(line)
+        screen.say(line)
 
 
 COMMAND = Command("vary", VaryRequest, vary, EXAMPLES)

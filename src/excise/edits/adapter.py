@@ -21,6 +21,7 @@ from excise.edits import applied
 from excise.edits.deltas import Delta
 from excise.edits.edit import Edit
 from excise.edits.manifest import Kind, Manifest
+from excise.interrupts import uninterrupted
 from excise.models.fingerprint import components, denoiser_of, told_to
 from excise.models.wrappers import is_fused, own_layers
 
@@ -126,14 +127,16 @@ class AdapterEdit(Edit):
             for adapter in self.parts.values()
         ]
         transports = [adapter.transport for adapter in self.parts.values()]
-        application = applied.put_on(model, self, scale)
-        application.hooks = Injection(
-            network, adapters, lambda c: scale * torch.stack([transport(c) for transport in transports], 1)
-        )
+        with uninterrupted():
+            application = applied.put_on(model, self, scale)
+            application.hooks = Injection(
+                network, adapters, lambda c: scale * torch.stack([transport(c) for transport in transports], 1)
+            )
 
     def remove(self, model: Any) -> None:
         """Take the newest application of the edit off again. ValueError if it is not on."""
-        applied.take_off(model, self).hooks.close()
+        with uninterrupted():
+            applied.take_off(model, self).hooks.close()
 
     def check_base(self, model: Any) -> None:
         """Raise ValueError unless `model` (without its edits) is the base that this edit names, and computes with the layers it adds to."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from excise.edits.casts import Casts, cast, casts_between, edited, same_bits, with_added_rows
 from excise.edits.edit import Edit
 from excise.finite import check_finite
+from excise.interrupts import uninterrupted
 from excise.models.fingerprint import (
     added_tokens,
     canonical_name,
@@ -168,15 +169,15 @@ def _set(model: Any, edit: Edit, on: Sequence[Application]) -> None:
     }
     check_finite(tensors, "a weight with the edits on")
     fused = _fused(model, parameters, tensors)
-    # nothing fails from here on
-    for name, tensor in tensors.items():
-        parameters[name].data = tensor
-    for copy, tensor in fused:
-        copy.data = tensor
-    for prefix, trace in traces.items():
-        trace.on = [each for each in on if prefix == denoiser_of(model) or _touches(each.edit, prefix)]
-        now = trace.originals | originals[prefix]
-        trace.originals = {name: original for name, original in now.items() if _changes(on, name)}
+    with uninterrupted():  # nothing fails from here on
+        for name, tensor in tensors.items():
+            parameters[name].data = tensor
+        for copy, tensor in fused:
+            copy.data = tensor
+        for prefix, trace in traces.items():
+            trace.on = [each for each in on if prefix == denoiser_of(model) or _touches(each.edit, prefix)]
+            now = trace.originals | originals[prefix]
+            trace.originals = {name: original for name, original in now.items() if _changes(on, name)}
 
 
 def _check_shared(traces: Mapping[str, Trace]) -> None:

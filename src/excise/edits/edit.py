@@ -16,6 +16,7 @@ from excise.edits.deltas import Delta
 from excise.edits.manifest import EDIT, MANIFEST, TENSORS, Kind, Manifest
 from excise.files import check_replaceable, new_result, read_tensors, write_json, write_tensors
 from excise.finite import check_finite
+from excise.interrupts import uninterrupted
 from excise.models.fingerprint import same_base, short
 
 
@@ -56,12 +57,14 @@ class Edit(ABC):
 
     @contextmanager
     def applied(self, model: Any, scale: float = 1.0) -> Iterator[None]:
-        """The edit is on inside the `with` block."""
-        self.apply(model, scale)
-        try:
-            yield
-        finally:
-            self.remove(model)
+        """The edit is on inside the `with` block, and off after it, whatever ends it: Ctrl-C waits until it is wholly on or off."""
+        with uninterrupted() as heard:
+            self.apply(model, scale)
+            try:
+                with heard():
+                    yield
+            finally:
+                self.remove(model)
 
     @abstractmethod
     def check_base(self, model: Any) -> None:

@@ -84,9 +84,10 @@ class Classifier(nn.Module):
         tensors, metadata = read_tensors(path)
         if "classifier" not in metadata:
             raise ValueError(f"{path} is not a classifier file: its metadata has no 'classifier' entry")
-        model = cls(**json.loads(metadata["classifier"]))
+        with torch.device("meta"):  # without initial weights, which would be drawn from the global generator
+            model = cls(**json.loads(metadata["classifier"]))
         try:
-            model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+            model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
         except RuntimeError as error:
             raise ValueError(f"{path} does not fit its own description: {error}") from None
         return model.eval().requires_grad_(False)

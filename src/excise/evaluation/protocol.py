@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from excise.arguments import SEEDS, check_whole
 from excise.concepts import Concept
 from excise.edits import Edit, all_applied, applied_edits
 from excise.evaluation.classifier import Classifier
@@ -111,8 +112,14 @@ def evaluate(
     """
     if model.classifier is None or not model.catalog.concepts:
         raise ValueError(f"{model.name} brings no classifier and list of concepts, so erasure cannot be measured on it")
-    if not targets:
-        raise ValueError("nothing to evaluate: give at least one concept")
+    if isinstance(targets, str) or not targets:
+        raise ValueError("nothing to evaluate: give a list of at least one concept")
+    for target in targets:
+        if not isinstance(target, Concept):
+            raise ValueError(f"targets must be concepts, such as model.catalog.resolve('cat'), not {target!r}")
+    check_whole("seed", seed, 0, SEEDS)
+    check_whole("target_pictures", target_pictures, 1)
+    check_whole("other_pictures", other_pictures, 1)
     if applied_edits(model):
         raise ValueError(f"{model.name} carries an edit already; take it off and give it to evaluate instead")
     edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)

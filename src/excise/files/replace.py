@@ -7,14 +7,16 @@ import errno
 import glob
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
+from excise.files.leftovers import cleared
 from excise.files.locks import locked
 
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
@@ -150,17 +152,21 @@ def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     recover(path)
     with ExitStack() as on:
-        hidden = _claimed(path, on)
-        on.callback(_tidy, hidden, path)
-        yield hidden
+        yield _claimed(path, on)
 
 
 def _claimed(path: Path, on: ExitStack) -> Path:
-    """A new hidden folder beside `path`, locked until `on` closes."""
+    """A new hidden folder beside `path`, locked until `on` closes, and deleted then."""
     while True:
-        hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        with suppress(BlockingIOError, FileNotFoundError):  # somebody took it for a leftover before it was locked
-            on.enter_context(locked(hidden))
+        hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        if hidden.exists():
+            continue
+        with ExitStack() as own, suppress(BlockingIOError, FileNotFoundError):  # somebody may take it for a leftover
+            own.enter_context(cleared(hidden, partial(_tidy, hidden, path)))
+            hidden.mkdir(mode=0o700)
+            own.enter_context(locked(hidden))
+            own.callback(_tidy, hidden, path)  # while it is locked
+            on.push(own.pop_all())
             return hidden
 
 

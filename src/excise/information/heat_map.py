@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from excise.files import replacing
 from excise.results.information import Measurement
+from excise.visible import visible
 
 MAP = "magma"
 
@@ -27,7 +28,7 @@ def heat_map_figure(measurement: Measurement) -> Figure:
     for line, (reading, example) in zip(axes, rows, strict=True):
         most = max(float(each.max()) for shown in reading.examples for each in shown.maps.values()) or 1.0
         line[0].imshow(example.picture.permute(1, 2, 0).numpy())
-        line[0].set_title(example.prompt, fontsize=7, wrap=True)
+        line[0].set_title(visible(example.prompt).replace("$", r"\$"), fontsize=7, wrap=True)  # no mathematics
         for axis, (name, each) in zip(line[1:], example.maps.items(), strict=True):
             image = axis.imshow(each.numpy(), cmap=MAP, vmin=0, vmax=most, interpolation="nearest")
             axis.set_title(f"{name}: {float(each.sum()):.2f} nats", fontsize=7)

@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from excise.arguments import SEEDS, check_number, check_whole
 from excise.concepts import Concept, Phrasings, apart
 from excise.edits import Edit, all_applied
 from excise.figures import Figure
+from excise.hints import nearest
 from excise.information.budget import BUDGET, NODES, PILOT_NODES, Tally, make_plan
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
 from excise.information.picture_sets import PictureSet, make_pictures, texts_of, wordings_of
@@ -79,6 +82,13 @@ def measure(
     Raises ValueError for an unknown concept, one that is longer than the model reads, a budget that is too small, an edit of another base,
     or a base whose latents or schedule are not the model's; FloatingPointError for predictions that are not finite.
     """
+    check_whole("seed", seed, 0, SEEDS)
+    check_whole("budget", budget, 0)
+    check_number("guidance_scale", guidance_scale)
+    if batch is not None:
+        check_whole("batch", batch, 1)
+    if phrasings not in get_args(Phrasings):
+        raise ValueError(f"unknown phrasings {phrasings!r}; {nearest(str(phrasings), get_args(Phrasings))}")
     started, batch = time.perf_counter(), batch or model.batch(64)
     targets = _resolve(model, [concepts] if isinstance(concepts, str | Concept) else concepts)
     labels = {concept.label for concept in targets}

@@ -78,7 +78,11 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, work, count), daemon=True)
-        process.start()
+        mask = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # Ctrl-C reaches all processes; the parent ends this one
+        process.start()  # with the same mask, from its first instant on
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         there.close()  # so that its death is an end of file here
         return cls(process, here)
 
@@ -106,8 +110,8 @@ class _Process:
 
 def _serve(connection: Connection, work: Callable[[Any, Progress], Any], count: int) -> None:
     """Do one task after another, until the process is terminated."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # not at once: what is half written is tidied up
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit())  # not at once: what is half written is tidied up
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     connection.send(("began", None))
     while True:

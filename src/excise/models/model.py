@@ -10,13 +10,17 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from excise.arguments import check_whole
 from excise.concepts import Catalog
 from excise.finite import check_finite
-from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_seeds
+from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_asked
 
 
 class Model(Sampled):
     """A diffusion model on an autoencoder's latents; each family says what its networks are and how they are asked.
+
+    It belongs to one thread at a time: edits change its weights while they are on, and so do some of its own methods. Threads that work at once
+    need a model each.
 
     pipeline   the diffusers pipeline; its components are shared, not copied
     name       what reports call it
@@ -59,7 +63,7 @@ class Model(Sampled):
 
         batch  pictures at once; default 32, fewer of large ones
         """
-        check_seeds(prompts, seeds)
+        check_asked(prompts, seeds, starts, batch)
         finished, batch = [torch.empty(0, *self.latent_shape, device=self.device, dtype=self.dtype)], batch or self.batch(32)
         for first in range(0, len(seeds), batch):
             rows = slice(first, first + batch)
@@ -80,9 +84,10 @@ class Model(Sampled):
     ) -> Tensor:
         """Pictures of prompts, one seed each: (n, 3, size, size) float32 in 0–1 on the CPU; options as of `latents`.
 
-        Raises ValueError if there are not as many seeds as prompts, FloatingPointError if a picture is not finite.
+        Raises ValueError if there are not as many seeds as prompts, and for an argument out of its range; FloatingPointError if a picture is
+        not finite.
         """
-        check_seeds(prompts, seeds)
+        check_asked(prompts, seeds, starts, batch)
         pictures, batch = [torch.empty(0, 3, self.sampler.size, self.sampler.size)], batch or self.batch(32)
         for first in range(0, len(seeds), batch):
             rows = slice(first, first + batch)
@@ -94,8 +99,12 @@ class Model(Sampled):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (b, c, h, w) to pictures (b, 3, size, size), float32 in 0–1 on the CPU.
 
-        Raises FloatingPointError if the autoencoder gives anything that is not finite: such a picture would be black, and look like one.
+        Raises ValueError for another shape; FloatingPointError if the autoencoder gives anything that is not finite: such a picture would be
+        black, and look like one.
         """
+        channels = self.latent_shape[0]
+        if latents.ndim != 4 or latents.shape[1] != channels:
+            raise ValueError(f"latents must be (n, {channels}, h, w), not {tuple(latents.shape)}")
         vae = self.pipeline.vae
         parts = [vae.decode(self.unscaled(chunk.to(vae.dtype))).sample for chunk in latents.split(self.batch(64))]
         decoded = torch.cat(parts).float()
@@ -104,7 +113,11 @@ class Model(Sampled):
 
     @torch.no_grad()
     def encode_pictures(self, pictures: Tensor, batch: int | None = None) -> Tensor:
-        """Pictures (n, 3, size, size) in 0–1 to scaled latents (posterior mean), in the model's dtype."""
+        """Pictures (n, 3, size, size) in 0–1 to scaled latents (posterior mean), in the model's dtype. Raises ValueError for another shape."""
+        if pictures.ndim != 4 or pictures.shape[1] != 3:
+            raise ValueError(f"pictures must be (n, 3, h, w), not {tuple(pictures.shape)}")
+        if batch is not None:
+            check_whole("batch", batch, 1)
         vae = self.pipeline.vae
         parts = [
             self.scaled(vae.encode((chunk * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mean)

@@ -11,12 +11,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from excise.arguments import check_texts, check_whole
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance, Segment, Way
 from excise.models.guidance import guided, sampling_scale
 from excise.models.path import Path
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.wrappers import own_layers, own_parameters, unwrapped
+
+
+def check_prompts(prompts: Sequence[str], batch: int) -> None:
+    """Raise ValueError for no prompt, a text in place of a list, or a `batch` below 1."""
+    check_texts("prompts", prompts)
+    if not prompts:
+        raise ValueError("no prompts to encode: give at least one, '' for none")
+    check_whole("batch", batch, 1)
 
 
 class Networks(ABC):
@@ -52,6 +61,7 @@ class Networks(ABC):
         """What the denoiser is told by prompts, one a row, in the model's dtype.
 
         All have equally many token rows, however long they are; prompts longer than the context are cut (`left_out`).
+        Raises ValueError for no prompt, a text in place of a list, or a `batch` below 1.
         """
 
     @abstractmethod
@@ -213,7 +223,16 @@ class Networks(ABC):
         """The network's raw output, shape of `x` (b, c, h, w): what `path` converts.
 
         t (b,) timesteps as the sampler counts them: 0-999 int64, or 1000 sigma on straight paths; conditioning of b prompts.
+        Raises ValueError for other numbers of them, or timesteps on the CPU that are not on the path.
         """
+        if not len(x) == len(t) == len(conditioning):
+            raise ValueError(
+                f"{len(x)} latents, {len(t)} timesteps and {len(conditioning)} prompts: each latent needs one of both"
+            )
+        if (
+            t.device.type == "cpu" and not ((t >= 0) & (t <= self.path.steps)).all()
+        ):  # elsewhere a look would wait for the device
+            raise ValueError(f"timesteps must be from 0 to {self.path.steps}, not {t.tolist()}")
         with bfloat16_arithmetic(self.device) if self.mixed else nullcontext():
             output = self._output(x, t.to(x.device), conditioning)
         return output.to(x.dtype) if self.mixed else output

@@ -14,6 +14,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+from excise.arguments import SEEDS, check_number, check_texts, check_whole
 from excise.finite import check_finite
 from excise.models.conditioning import Conditioning
 from excise.models.drawing import Drawing
@@ -150,14 +151,18 @@ class Sampled(Networks):
         skip           number of steps to leave out (image to image)
         size           (height, width) of the pictures in pixels; default the sampler's
 
-        Raises ValueError if there are not as many seeds as prompts, FloatingPointError if the finished latents are not finite.
+        Raises ValueError if there are not as many seeds as prompts, and for an argument out of its range; FloatingPointError if the finished
+        latents are not finite.
         """
-        check_seeds(prompts, seeds)
+        check_asked(prompts, seeds, starts)
+        self._check_sampling(steps, guidance_scale, eta, skip, size)
         conditioning = prompts if isinstance(prompts, Conditioning) else self.encode(prompts)
         latents = self.start_noise(seeds, size) if starts is None else starts
         scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
         scale = scale if signed else self.guidance(scale)
         scheduler = self._scheduler(steps or self.sampler.steps, self.device, latents)
+        if skip >= len(scheduler.timesteps):
+            raise ValueError(f"skip must be below the sampler's {len(scheduler.timesteps)} steps, not {skip}")
         b = len(latents)
         twice = scale != 1.0
         if twice:
@@ -180,16 +185,32 @@ class Sampled(Networks):
         check_finite(latents, "what the model draws")
         yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
 
+    def _check_sampling(
+        self, steps: int | None, guidance_scale: float | None, eta: float, skip: int, size: tuple[int, int] | None
+    ) -> None:
+        if steps is not None:
+            check_whole("steps", steps, 1)
+        if guidance_scale is not None:
+            check_number("guidance_scale", guidance_scale)
+        check_number("eta", eta, 0, 1)
+        check_whole("skip", skip, 0)
+        for edge in size or ():
+            check_whole("size", edge, self.grain)
+            if edge % self.grain:
+                raise ValueError(f"size must be multiples of {self.grain} pixels, not {edge}")
+
     def timesteps(self, steps: int) -> Tensor:
         """The distinct timesteps that the sampler comes to, in order: some samplers come to one twice, or take more than `steps` steps."""
+        check_whole("steps", steps, 1)
         return torch.tensor(list(dict.fromkeys(self._timestep(t) for t in self._scheduler(steps).timesteps)))
 
     def partway(self, pictures: Tensor, noise: Tensor, *, strength: float, steps: int | None = None) -> tuple[Tensor, int]:
         """What the sampler starts from to go on from noised pictures (image to image), and how many steps it then skips.
 
         pictures, noise (n, c, h, w), clean latents and what is put on them
-        strength        share of the sampler's steps that are made
+        strength        share of the sampler's steps that are made, 0 to 1: one step at least
         """
+        check_number("strength", strength, 0, 1)
         scheduler = self._scheduler(steps or self.sampler.steps)
         count = len(scheduler.timesteps)  # some samplers make more than they are asked for
         skip = count - max(1, round(strength * count))
@@ -238,10 +259,18 @@ class Sampled(Networks):
         return options
 
 
-def check_seeds(prompts: Told, seeds: Sequence[int]) -> None:
-    """Raise ValueError if there are not as many seeds as prompts."""
+def check_asked(prompts: Told, seeds: Sequence[int], starts: Tensor | None, batch: int | None = None) -> None:
+    """Raise ValueError unless there are as many seeds, and starts if there are any, as prompts, and `batch` is at least 1."""
+    if not isinstance(prompts, Conditioning):
+        check_texts("prompts", prompts)
     if len(prompts) != len(seeds):
         raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each picture needs its own")
+    for seed in seeds:
+        check_whole("seeds", seed, 0, SEEDS)
+    if starts is not None and (starts.ndim != 4 or len(starts) != len(seeds)):
+        raise ValueError(f"starts must be latents (n, c, h, w) of {len(seeds)} pictures, not {tuple(starts.shape)}")
+    if batch is not None:
+        check_whole("batch", batch, 1)
 
 
 def _network_input(scheduler: Any, latents: Tensor, t: Tensor) -> Tensor:

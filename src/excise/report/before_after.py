@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from excise.concepts import GENERIC_CONTEXTS, Catalog, Concept, PromptPair
 from excise.images import to_image
+from excise.visible import visible
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -82,7 +83,7 @@ def draw(labels: Sequence[str], rows: dict[str, list[Image.Image]]) -> Image.Ima
     pen = ImageDraw.Draw(sheet)
     for column, label in enumerate(labels):
         centre = LABELS + column * (edge + GAP) + edge // 2
-        pen.text((centre, HEADER // 2), _fitting(label, edge, font), fill="black", font=font, anchor="mm")
+        pen.text((centre, HEADER // 2), _fitting(visible(label), edge, font), fill="black", font=font, anchor="mm")
     for row, (name, pictures) in enumerate(rows.items()):
         top = HEADER + row * (edge + GAP)
         pen.text((LABELS // 2, top + edge // 2), name, fill="black", font=font, anchor="mm")

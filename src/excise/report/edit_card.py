@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import shlex
 from typing import TYPE_CHECKING
 
 from excise.edits.manifest import Manifest
 from excise.report import information_table, result_table
 from excise.results.erasure import ErasureResult
+from excise.visible import visible
 
 if TYPE_CHECKING:
     from excise.methods import Method
@@ -24,7 +29,7 @@ def render(manifest: Manifest, method: Method, result: ErasureResult, *, model: 
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters["cell"] = _cell
+    environment.filters |= {"cell": _cell, "code": _code, "argument": _argument}
     template = environment.from_string(files("excise.report").joinpath("card.md.j2").read_text(encoding="utf-8"))
     return template.render(
         metadata=_metadata(method, model).rstrip(),
@@ -53,8 +58,16 @@ def _metadata(method: Method, model: str) -> str:
 
 
 def _cell(value: object) -> str:
-    """Text that cannot break out of a table cell or become markup."""
-    text = " ".join(str(value).split())
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text
+    """Text on one line that is neither markup, HTML nor a link, and cannot break out of a table cell."""
+    text = html.escape(visible(" ".join(str(value).split())), quote=False)
+    return re.sub(r"[\\`*_\[\]|~$#!@]|:(?=//)|(?<=www)\.", r"\\\g<0>", text)
+
+
+def _code(value: object) -> str:
+    """A string of Python on one line."""
+    return json.dumps(visible(value), ensure_ascii=False)
+
+
+def _argument(value: object) -> str:
+    """An argument of a shell's command on one line."""
+    return shlex.quote(visible(value))

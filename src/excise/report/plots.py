@@ -13,6 +13,7 @@ from excise.report.bench_columns import Number
 from excise.report.collateral_table import Matrix
 from excise.report.method_table import MethodGroup
 from excise.results.information import Profile
+from excise.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,7 +137,7 @@ def maps(profiles: Sequence[Profile]) -> Figure | None:
             most = max(max(map(max, each)) for each in shown.values()) or 1.0
             for axis, (name, each) in zip(line, shown.items(), strict=False):
                 image = axis.imshow(each, cmap="magma", vmin=0, vmax=most, interpolation="nearest")
-                axis.set_title(f"{name}: {sum(map(sum, each)):.2f} nats", fontsize=8)
+                axis.set_title(f"{_short(_plain(name))}: {sum(map(sum, each)):.2f} nats", fontsize=8)
             for axis in line:
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
@@ -179,8 +180,8 @@ def _ends(number: Number) -> tuple[float, float] | None:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib does not take for mathematics, without signs that do not print."""
-    return "".join(sign if sign.isprintable() else " " for sign in text).replace("$", r"\$")
+    """Text that matplotlib does not take for mathematics."""
+    return visible(text).replace("$", r"\$")
 
 
 def _short(text: str, most: int = 48) -> str:

@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from excise.files import writing
 from excise.progress import Progress, silent
+from excise.requests.clashes import check_apart
 from excise.requests.fields import flag
 from excise.settings import Given, parse
 
@@ -29,10 +30,12 @@ class Request(Given):
     meaning of the argument of the same name in Python.
 
     reports  whether the run of the request tells how far it is
+    in_place fields that may name what the run replaces: it reads them whole before
     """
 
     most: ClassVar[int] = 2**63  # numbers declare bounds of their own (`excise.requests.fields`)
     reports: ClassVar[bool] = True
+    in_place: ClassVar[frozenset[str]] = frozenset()
 
     def check(self) -> None:
         """Look at what the fields name: models, edits, settings, files. Nothing is loaded or written.
@@ -79,6 +82,7 @@ def function(schema: type[Request], run: Callable[..., T]) -> Callable[..., T]:
         values = signature.bind(*arguments, **named).arguments
         how = {"progress": values.pop("progress", silent)} if schema.reports else {}
         request = parse(schema, values, "option")
+        check_apart(request, free=request.in_place)
         request.check()
         with request.running():
             return run(request, **how)

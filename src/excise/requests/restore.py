@@ -23,6 +23,7 @@ class RestoreRequest(Request):
     """
 
     reports: ClassVar = False
+    in_place: ClassVar = frozenset({"edit"})
 
     edit: Annotated[UserPath, Flag(positional=True, metavar="EDIT")] = Field(
         description="Folder of a separable edit, or of several edits put together."

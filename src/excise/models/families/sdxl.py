@@ -11,6 +11,7 @@ from torch import Tensor
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance
 from excise.models.families.unet import UNetModel, read_by_clip
+from excise.models.networks import check_prompts
 from excise.models.sampling import Sampler
 
 
@@ -39,6 +40,7 @@ class StableDiffusionXL(UNetModel):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
+        check_prompts(prompts, batch)
         pipeline, tokens, pooled = self.pipeline, [], []
         for start in range(0, len(prompts), batch):
             some = prompts[start : start + batch]

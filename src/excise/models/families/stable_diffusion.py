@@ -10,6 +10,7 @@ from torch import Tensor
 
 from excise.models.conditioning import Conditioning
 from excise.models.families.unet import UNetModel, read_by_clip
+from excise.models.networks import check_prompts
 from excise.models.sampling import Sampler
 
 
@@ -27,6 +28,7 @@ class StableDiffusion(UNetModel):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
+        check_prompts(prompts, batch)
         read = (
             read_by_clip(self.tokenizer, self.pipeline.text_encoder, prompts[start : start + batch])[0]
             for start in range(0, len(prompts), batch)

@@ -82,9 +82,10 @@ class VisionTransformer(nn.Module):
                 f"{found.path} tells {len(head)} classes apart, but {found.weights.name} needs {len(classes)}: "
                 f"{classes[0]}, {classes[1]}, ... {classes[-1]}"
             )
-        model = cls(width, depth, inner, patches.shape[-1], grid, len(head))
+        with torch.device("meta"):  # without initial weights, which would be drawn from the global generator
+            model = cls(width, depth, inner, patches.shape[-1], grid, len(head))
         try:
-            model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+            model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
         except RuntimeError as error:
             raise ValueError(f"{found.path} is not a vision transformer of timm: {' '.join(str(error).split())}") from None
         return model.eval().requires_grad_(False)
