@@ -92,6 +92,16 @@ class Networks(ABC):
         tokens = conditioning.tokens.flatten(0, 1)
         return tokens if conditioning.mask is None else tokens[conditioning.mask.flatten().bool()]
 
+    def begins(self, rows: Tensor) -> Tensor:
+        """Which of the rows (b, n, out) that an entrance of the tokens gives are those with which every prompt begins, (b, n) bool.
+
+        Such are a start token, and what stands before the prompt in a chat. A family whose entrances give them otherwise says which of those.
+        """
+        found = torch.zeros(rows.shape[:-1], dtype=torch.bool, device=rows.device)
+        for opening in self.openings:
+            found[:, opening.start : opening.stop] = True
+        return found
+
     def blank(self, empty: Conditioning) -> Conditioning:
         """What the denoiser is told where there is no prompt, from what `encode` makes of the empty one."""
         return empty
@@ -201,6 +211,11 @@ class Networks(ABC):
     def entrances_of(self, way: Way) -> list[str]:
         """Canonical names of the weights that read a way, in network order."""
         return [entrance.weight for entrance in self.entrances if entrance.reads == way]
+
+    @cached_property
+    def openings(self) -> tuple[range, ...]:
+        """The token rows with which every prompt begins, of each of its segments."""
+        return tuple(range(part.start, part.first) for part in self.segments([""])[0])
 
     def layers(self, weights: Iterable[str]) -> dict[str, Any]:
         """The denoiser's layers that have these weights, by the weights' canonical names."""
