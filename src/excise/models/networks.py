@@ -179,6 +179,11 @@ class Networks(ABC):
         return network.dtype
 
     @property
+    def latent_dtype(self) -> torch.dtype:
+        """The dtype of the sampler's states."""
+        return self.dtype
+
+    @property
     def precision(self) -> str:
         """How it computes, as `load` calls it: float32, float16, bfloat16 or mixed."""
         return "mixed" if self.mixed else str(self.dtype).removeprefix("torch.")
