@@ -66,7 +66,10 @@ def test_joined_and_expanded() -> None:
 
 
 def test_prompts_of_different_length_are_joined_where_a_mask_says_which_tokens_count() -> None:
-    short, long = (Conditioning(torch.full((b, n, 2), float(n)), mask=torch.ones(b, n, dtype=torch.bool)) for b, n in ((2, 3), (1, 5)))
+    sizes = ((2, 3), (1, 5))
+    short, long = (
+        Conditioning(torch.full((*size, 2), float(size[1])), mask=torch.ones(size, dtype=torch.bool)) for size in sizes
+    )
     for parts, lengths in (((short, long), [3, 3, 5]), ((long, short), [5, 3, 3])):
         joined = Conditioning.join(parts)
         assert joined.mask is not None and joined.tokens.shape == (3, 5, 2) and joined.mask.dtype == torch.bool

@@ -60,7 +60,8 @@ class Model(Sampled):
         batch  pictures at once; default 32, fewer of large ones
         """
         check_seeds(prompts, seeds)
-        finished, batch = [torch.empty(0, *self.latent_shape, device=self.device, dtype=self.latent_dtype)], batch or self.batch(32)
+        batch = batch or self.batch(32)
+        finished = [torch.empty(0, *self.latent_shape, device=self.device, dtype=self.latent_dtype)]
         for first in range(0, len(seeds), batch):
             rows = slice(first, first + batch)
             begin = None if starts is None else starts[rows]
