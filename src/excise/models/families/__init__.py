@@ -70,6 +70,7 @@ FAMILIES: tuple[Family, ...] = (
         offers=frozenset({"entrances", "attention maps", "U-Net", "diffusion path"}),
         kohya=KOHYA_XL,
     ),
+    Family("Z-Image", pipeline="ZImagePipeline", home=("z_image", "ZImage"), offers=frozenset({"entrances"})),
 )
 
 
