@@ -71,6 +71,7 @@ FAMILIES: tuple[Family, ...] = (
         kohya=KOHYA_XL,
     ),
     Family("Z-Image", pipeline="ZImagePipeline", home=("z_image", "ZImage"), offers=frozenset({"entrances"})),
+    Family("FLUX.2-klein", pipeline="Flux2KleinPipeline", home=("flux2_klein", "Flux2Klein"), offers=frozenset({"entrances"})),
 )
 
 
