@@ -160,8 +160,9 @@ class Networks(ABC):
 
     @property
     def encoders(self) -> list[nn.Module]:
-        """The networks that read prompts."""
-        return [network for name, network in self.components.items() if name != self.prefix]
+        """The networks that read prompts, also those that no edit changes."""
+        found = [getattr(self.pipeline, name) for name in self.parts if name.startswith("text_encoder")]
+        return [unwrapped(network) for network in found if network is not None]
 
     @property
     def tokenizer(self) -> Any:
