@@ -35,6 +35,12 @@ class Conditioning:
         if len(set(lengths.values())) > 1:
             raise ValueError(f"a conditioning needs one row of every tensor for each prompt, not {lengths}")
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt that count, where those that do not are at the end: all without a mask."""
+        count = self.tokens.shape[1]
+        return [count] * len(self) if self.mask is None else self.mask.sum(1).tolist()
+
     def __len__(self) -> int:
         """Number of prompts."""
         return len(self.tokens)

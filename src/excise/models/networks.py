@@ -92,6 +92,10 @@ class Networks(ABC):
         tokens = conditioning.tokens.flatten(0, 1)
         return tokens if conditioning.mask is None else tokens[conditioning.mask.flatten().bool()]
 
+    def outline(self) -> Conditioning:
+        """What `encode` gives of a short prompt, but for its numbers: of a model that has none (`footprint`)."""
+        return self.encode([""])
+
     def begins(self, rows: Tensor) -> Tensor:
         """Which of the rows (b, n, out) that an entrance of the tokens gives are those with which every prompt begins, (b, n) bool.
 

@@ -75,10 +75,9 @@ class Flux2Klein(QwenModel):
         return 1.0 if self.pipeline.config.is_distilled else super().guidance(told)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        mu = compute_empirical_mu(height * width, steps)
-        if scheduler.config.get("use_flow_sigmas"):
-            return {"num_inference_steps": steps, "mu": mu}
-        return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": mu}
+        told = {**super().schedule(scheduler, steps, height, width), "mu": compute_empirical_mu(height * width, steps)}
+        own = scheduler.config.get("use_flow_sigmas")
+        return told if own else {**told, "sigmas": np.linspace(1.0, 1 / steps, steps)}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         tokens, (rows, columns) = conditioning.tokens, x.shape[-2:]

@@ -20,6 +20,9 @@ PROMPT = "\ue000"
 SPACE = "Ġ"
 """How byte-level tokenizers write the space before a word, which belongs to it."""
 
+SHORT = 32
+"""Tokens of a short prompt's chat."""
+
 
 class QwenModel(Model):
     """Words enter by the tokens alone: hidden states of the language model, which is never edited."""
@@ -71,6 +74,11 @@ class QwenModel(Model):
         before, after = self.chat
         chats = [f"{before}{prompt}{after}" for prompt in prompts]
         return self.tokenizer(chats, truncation=True, max_length=self.longest, **how)
+
+    def outline(self) -> Conditioning:
+        width = len(self.hidden) * self.pipeline.text_encoder.get_input_embeddings().embedding_dim
+        rows = self.longest if self.filled else SHORT
+        return Conditioning(torch.zeros(1, rows, width, device=self.device, dtype=self.dtype))
 
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
         return [ids[self.untold :] for ids in self._tokens(prompts).input_ids]

@@ -87,8 +87,8 @@ class QwenImage(QwenModel):
         return pixel_shuffle(led * (own.norm(dim=1, keepdim=True) / led.norm(dim=1, keepdim=True)), PATCH)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        tokens = (height // PATCH) * (width // PATCH)
-        return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": size_shift(scheduler.config, tokens)}
+        told, tokens = super().schedule(scheduler, steps, height, width), (height // PATCH) * (width // PATCH)
+        return {**told, "sigmas": np.linspace(1.0, 1 / steps, steps), "mu": size_shift(scheduler.config, tokens)}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         rows, columns = (edge // PATCH for edge in x.shape[-2:])
@@ -105,6 +105,6 @@ class QwenImage(QwenModel):
 
 def trimmed(conditioning: Conditioning) -> tuple[Tensor, Tensor | None]:
     """The tokens without those that no prompt has, and which of them count; None if all do."""
-    assert conditioning.mask is not None
-    mask = conditioning.mask[:, : int(conditioning.mask.sum(1).max())]
-    return conditioning.tokens[:, : mask.shape[1]], None if mask.all() else mask
+    lengths, mask = conditioning.lengths, conditioning.mask
+    most = max(lengths)
+    return conditioning.tokens[:, :most], None if mask is None or min(lengths) == most else mask[:, :most]

@@ -68,14 +68,13 @@ class ZImage(QwenModel):
         return with_ + (scale - 1) * (with_ - without)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        return {"sigmas": get_default_z_image_sigmas(steps), "mu": size_shift(scheduler.config, height // 2 * (width // 2))}
+        told, mu = super().schedule(scheduler, steps, height, width), size_shift(scheduler.config, height // 2 * (width // 2))
+        return {**told, "sigmas": get_default_z_image_sigmas(steps), "mu": mu}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """The transformer's time runs from noise (0) to the picture (1), and so does its velocity."""
-        transformer, mask = self.pipeline.transformer, conditioning.mask
-        assert mask is not None
-        told = [tokens[own] for tokens, own in zip(conditioning.tokens, mask, strict=True)]
-        self.told = [len(rows) for rows in told]
+        transformer, self.told = self.pipeline.transformer, conditioning.lengths
+        told = [tokens[:count] for tokens, count in zip(conditioning.tokens, self.told, strict=True)]
         pictures = list(x.to(transformer.dtype).unsqueeze(2))
         velocity = transformer(pictures, (1000 - t) / 1000, told, return_dict=False)[0]
         return -torch.stack(velocity).squeeze(2).to(x.dtype)
