@@ -212,7 +212,8 @@ def test_what_is_cut_off_is_told(model: Model) -> None:
 @each
 def test_words_are_one_token_wherever_they_stand(model: Model) -> None:
     words = model.words()
-    assert {"cat", "dog", "house", "something"} <= set(words) and not {"Describe", ",", "think"} & set(words)
+    assert {"cat", "dog", "house", "something"} <= set(words) and not {"Describe", ",", "think", "ox"} & set(words)
+    assert [len(model.segments([text])[0][0].ids) for text in (" ox", "ox")] == [1, 2]
     for word in words:
         assert [len(model.segments([text])[0][0].ids) for text in (word, f"a {word}")] == [1, 2]
 

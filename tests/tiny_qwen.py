@@ -63,7 +63,11 @@ def _trained() -> tuple[dict[str, int], list[tuple[str, str]]]:
     words = KNOWN.replace(",", " ").replace(":", " ").split()
     learner.train_from_iterator([f"{word}\n {word}\n\n" for word in words], trainer)
     told = json.loads(learner.to_str())["model"]
-    return told["vocab"], [tuple(merge) for merge in told["merges"]]
+    vocab, merges = told["vocab"], [tuple(merge) for merge in told["merges"]]
+    for left, right in (("Ġ", "o"), ("Ġo", "x")):  # a word with a space alone: without one it is two tokens
+        merges += [] if f"{left}{right}" in vocab else [(left, right)]
+        vocab.setdefault(f"{left}{right}", len(vocab))
+    return vocab, merges
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
