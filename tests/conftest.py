@@ -23,6 +23,7 @@ import diffusers  # noqa: E402
 import transformers  # noqa: E402
 
 import tiny_models  # noqa: E402
+import tiny_qwen  # noqa: E402
 from excise.models import Model, load  # noqa: E402
 from fast import FILES, is_fast  # noqa: E402
 
@@ -69,6 +70,24 @@ def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_z_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Z-Image."""
+    return tiny_qwen.save(tiny_qwen.z_image(), tmp_path_factory.mktemp("models") / "tiny-z-image")
+
+
+@pytest.fixture(scope="session")
+def tiny_flux2_klein(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny FLUX.2-klein."""
+    return tiny_qwen.save(tiny_qwen.flux2_klein(), tmp_path_factory.mktemp("models") / "tiny-flux2-klein")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Qwen-Image."""
+    return tiny_qwen.save(tiny_qwen.qwen_image(), tmp_path_factory.mktemp("models") / "tiny-qwen-image")
+
+
+@pytest.fixture(scope="session")
 def tiny_canvas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny model with `excise.json` (three objects, three styles, five members) and a random classifier."""
     return tiny_models.save_canvas(tmp_path_factory.mktemp("models") / "tiny-canvas")
@@ -101,6 +120,21 @@ def sd2(tiny_sd2: Path) -> Model:
 @pytest.fixture
 def sdxl(tiny_sdxl: Path) -> Model:
     return load(tiny_sdxl, device="cpu")
+
+
+@pytest.fixture
+def z_image(tiny_z_image: Path) -> Model:
+    return load(tiny_z_image, device="cpu")
+
+
+@pytest.fixture
+def flux2_klein(tiny_flux2_klein: Path) -> Model:
+    return load(tiny_flux2_klein, device="cpu")
+
+
+@pytest.fixture
+def qwen_image(tiny_qwen_image: Path) -> Model:
+    return load(tiny_qwen_image, device="cpu")
 
 
 @pytest.fixture

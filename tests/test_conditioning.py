@@ -65,6 +65,21 @@ def test_joined_and_expanded() -> None:
         whole.expand(5)
 
 
+def test_prompts_of_different_length_are_joined_where_a_mask_says_which_tokens_count() -> None:
+    sizes = ((2, 3), (1, 5))
+    short, long = (
+        Conditioning(torch.full((*size, 2), float(size[1])), mask=torch.ones(size, dtype=torch.bool)) for size in sizes
+    )
+    for parts, lengths in (((short, long), [3, 3, 5]), ((long, short), [5, 3, 3])):
+        joined = Conditioning.join(parts)
+        assert joined.mask is not None and joined.tokens.shape == (3, 5, 2) and joined.mask.dtype == torch.bool
+        assert joined.mask.sum(1).tolist() == lengths
+        for tokens, mask, length in zip(joined.tokens, joined.mask, lengths, strict=True):
+            assert mask[:length].all() and (tokens[:length] == length).all() and not tokens[length:].any()
+    with pytest.raises(RuntimeError):  # nothing says which tokens count
+        Conditioning.join([Conditioning(short.tokens), Conditioning(long.tokens)])
+
+
 def test_other_tokens_leave_the_rest() -> None:
     whole, tokens = _whole(), torch.randn(4, 7, 5, requires_grad=True)
     other = whole.with_tokens(tokens)

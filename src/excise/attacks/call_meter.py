@@ -57,9 +57,9 @@ class CallMeter:
     def _asked(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if not self._counting:
             return
-        sample = output[0]
+        sample = output[0]  # (b, c, h, w), or b of (c, h, w)
         self.forwards += len(sample)
-        self.backwards += len(sample) * sample.requires_grad
+        self.backwards += len(sample) * sample[0].requires_grad
         if self.spent > self.budget:
             raise RuntimeError(f"the attack went over its budget: {self.spent} U-Net calls of {self.budget}")
         self.tick(self.spent, self.budget)

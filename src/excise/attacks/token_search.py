@@ -80,8 +80,8 @@ def _readable(tokenizer: Any) -> tuple[int, ...]:
     """What `ordinary` gives. Pieces of words are left out, for alone they are read as whole words; so are pieces of characters."""
     special = set(tokenizer.all_special_ids)
     ids = [i for i in range(len(tokenizer)) if i not in special]
-    read = tokenizer(_texts(tokenizer, [[i] for i in ids])).input_ids
-    return tuple(i for i, again in zip(ids, read, strict=True) if again[1:-1] == [i])
+    read = tokenizer(_texts(tokenizer, [[i] for i in ids]), add_special_tokens=False).input_ids
+    return tuple(i for i, again in zip(ids, read, strict=True) if again == [i])
 
 
 def gaps(model: Model, words: Sequence[int]) -> list[int]:

@@ -14,10 +14,10 @@ from excise.models import Model
 
 @contextmanager
 def start_token_detached(model: Model) -> Iterator[None]:
-    """Inside the block no gradient reaches the entrances of the tokens through the start token, which every prompt has."""
+    """Inside the block no gradient reaches the entrances of the tokens through the start token, or what else every prompt begins with."""
 
     def detach(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return torch.cat([output[:, :1].detach(), output[:, 1:]], 1)
+        return torch.where(model.begins(output)[..., None], output.detach(), output)
 
     with ExitStack() as hooks:
         for layer in model.layers(model.entrances_of("tokens")).values():

@@ -47,7 +47,8 @@ class TextRows:
                 whole = {text: (Segment(0, 0, (-1 - number,), 1),) for number, text in enumerate(distinct)}
                 found[way] = cls(rows, whole, [])
             else:
-                named = zip(*model.segments(phrases), strict=True) if phrases else ()
+                written = [text for phrase in phrases for text in (phrase, f" {phrase}")]  # to some tokenizers different words
+                named = zip(*model.segments(written), strict=True) if phrases else ()
                 words = [sorted((part.ids for part in parts), key=len, reverse=True) for parts in named]
                 found[way] = cls(rows, dict(zip(distinct, model.segments(distinct), strict=True)), words)
         return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 Rows = int | slice | Sequence[int] | Tensor
 """Which prompts: one, a slice, their numbers, or a tensor of numbers (k,) int64 or of bool (b,)."""
@@ -34,6 +35,12 @@ class Conditioning:
         if len(set(lengths.values())) > 1:
             raise ValueError(f"a conditioning needs one row of every tensor for each prompt, not {lengths}")
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt that count, where those that do not are at the end: all without a mask."""
+        count = self.tokens.shape[1]
+        return [count] * len(self) if self.mask is None else self.mask.sum(1).tolist()
+
     def __len__(self) -> int:
         """Number of prompts."""
         return len(self.tokens)
@@ -52,8 +59,9 @@ class Conditioning:
 
     @staticmethod
     def join(parts: Sequence[Conditioning]) -> Conditioning:
-        """The prompts of several, one after the other; at least one."""
-        tensors = [part._tensors() for part in parts]
+        """The prompts of several, one after the other; at least one. In families with a mask, fewer tokens are filled up to the most."""
+        most = max(part.tokens.shape[1] for part in parts)
+        tensors = [part._filled(most)._tensors() for part in parts]
         return parts[0]._with({name: torch.cat([each[name] for each in tensors]) for name in tensors[0]})
 
     def expand(self, count: int) -> Conditioning:
@@ -70,6 +78,13 @@ class Conditioning:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
         """The same on a device, its floating-point tensors in `dtype` if one is given."""
         return self._each(lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else None))
+
+    def _filled(self, count: int) -> Conditioning:
+        """The same with `count` tokens, those at the end masked."""
+        missing = count - self.tokens.shape[1]
+        if self.mask is None or not missing:
+            return self
+        return replace(self, tokens=pad(self.tokens, (0, 0, 0, missing)), mask=pad(self.mask, (0, missing)))
 
     def _tensors(self) -> dict[str, Tensor]:
         own = {"tokens": self.tokens, "pooled": self.pooled, "mask": self.mask}

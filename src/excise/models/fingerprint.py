@@ -125,9 +125,7 @@ def surroundings(model: Any) -> dict[str, str]:
     values = {
         "scheduler": [type(pipeline.scheduler).__name__, config(pipeline.scheduler)],
         "configs": [config(network) for network in networks if network is not None],
-        "tokenizer": [
-            part for words in tokenizers for part in (words.get_vocab(), words.special_tokens_map, words.model_max_length)
-        ],
+        "tokenizer": [part for words in tokenizers for part in _told_by(words)],
     }
     digests = {name: digest_values(value) for name, value in values.items()}
     digests |= {
@@ -136,6 +134,12 @@ def surroundings(model: Any) -> dict[str, str]:
         if name not in own and (encoder := getattr(pipeline, name, None)) is not None
     }
     return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests}
+
+
+def _told_by(words: Any) -> list[Any]:
+    """What decides how a tokenizer reads prompts."""
+    chat = [words.chat_template] if words.chat_template else []
+    return [words.get_vocab(), words.special_tokens_map, words.model_max_length, *chat]
 
 
 def arithmetic(model: Any) -> dict[str, Any]:

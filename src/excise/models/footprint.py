@@ -103,7 +103,7 @@ class Footprint:
         model, parameters = self.model, named_tensors(self.model)
         passes = 1 if model.guidance(model.sampler.guidance_scale) == 1 else 2
         with self._mode:
-            told = model.encode([""])
+            told = model.outline()
             with _watched() as sampling, torch.no_grad():
                 self._predict(passes * pictures, told)
             with _watched() as decoding, torch.no_grad():

@@ -64,7 +64,8 @@ class Model(Sampled):
         batch  pictures at once; default 32, fewer of large ones
         """
         check_asked(prompts, seeds, starts, batch)
-        finished, batch = [torch.empty(0, *self.latent_shape, device=self.device, dtype=self.dtype)], batch or self.batch(32)
+        batch = batch or self.batch(32)
+        finished = [torch.empty(0, *self.latent_shape, device=self.device, dtype=self.latent_dtype)]
         for first in range(0, len(seeds), batch):
             rows = slice(first, first + batch)
             begin = None if starts is None else starts[rows]
@@ -113,7 +114,10 @@ class Model(Sampled):
 
     @torch.no_grad()
     def encode_pictures(self, pictures: Tensor, batch: int | None = None) -> Tensor:
-        """Pictures (n, 3, size, size) in 0–1 to scaled latents (posterior mean), in the model's dtype. Raises ValueError for another shape."""
+        """Pictures (n, 3, size, size) in 0–1 to scaled latents (posterior mean), in the dtype of the sampler's states.
+
+        Raises ValueError for another shape.
+        """
         if pictures.ndim != 4 or pictures.shape[1] != 3:
             raise ValueError(f"pictures must be (n, 3, h, w), not {tuple(pictures.shape)}")
         if batch is not None:
@@ -123,7 +127,7 @@ class Model(Sampled):
             self.scaled(vae.encode((chunk * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mean)
             for chunk in pictures.split(batch or self.batch(64))
         ]
-        return torch.cat(parts).to(self.device, self.dtype)
+        return torch.cat(parts).to(self.device, self.latent_dtype)
 
     def scaled(self, own: Tensor) -> Tensor:
         """Latents (b, c, h, w) as the denoiser takes them, from the autoencoder's own: about mean 0 and deviation 1."""

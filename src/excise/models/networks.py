@@ -102,6 +102,20 @@ class Networks(ABC):
         tokens = conditioning.tokens.flatten(0, 1)
         return tokens if conditioning.mask is None else tokens[conditioning.mask.flatten().bool()]
 
+    def outline(self) -> Conditioning:
+        """What `encode` gives of a short prompt, but for its numbers: of a model that has none (`footprint`)."""
+        return self.encode([""])
+
+    def begins(self, rows: Tensor) -> Tensor:
+        """Which of the rows (b, n, out) that an entrance of the tokens gives are those with which every prompt begins, (b, n) bool.
+
+        Such are a start token, and what stands before the prompt in a chat. A family whose entrances give them otherwise says which of those.
+        """
+        found = torch.zeros(rows.shape[:-1], dtype=torch.bool, device=rows.device)
+        for opening in self.openings:
+            found[:, opening.start : opening.stop] = True
+        return found
+
     def blank(self, empty: Conditioning) -> Conditioning:
         """What the denoiser is told where there is no prompt, from what `encode` makes of the empty one."""
         return empty
@@ -160,8 +174,9 @@ class Networks(ABC):
 
     @property
     def encoders(self) -> list[nn.Module]:
-        """The networks that read prompts."""
-        return [network for name, network in self.components.items() if name != self.prefix]
+        """The networks that read prompts, also those that no edit changes."""
+        found = [getattr(self.pipeline, name) for name in self.parts if name.startswith("text_encoder")]
+        return [unwrapped(network) for network in found if network is not None]
 
     @property
     def tokenizer(self) -> Any:
@@ -177,6 +192,11 @@ class Networks(ABC):
     def dtype(self) -> torch.dtype:
         network: Any = self.denoiser
         return network.dtype
+
+    @property
+    def latent_dtype(self) -> torch.dtype:
+        """The dtype of the sampler's states."""
+        return self.dtype
 
     @property
     def precision(self) -> str:
@@ -211,6 +231,11 @@ class Networks(ABC):
     def entrances_of(self, way: Way) -> list[str]:
         """Canonical names of the weights that read a way, in network order."""
         return [entrance.weight for entrance in self.entrances if entrance.reads == way]
+
+    @cached_property
+    def openings(self) -> tuple[range, ...]:
+        """The token rows with which every prompt begins, of each of its segments."""
+        return tuple(range(part.start, part.first) for part in self.segments([""])[0])
 
     def layers(self, weights: Iterable[str]) -> dict[str, Any]:
         """The denoiser's layers that have these weights, by the weights' canonical names."""

@@ -116,7 +116,7 @@ class Sampled(Networks):
         """
         shape = self.latent_shape if size is None else (self.latent_shape[0], *(edge // self.grain for edge in size))
         noise = [torch.randn(shape, generator=start_stream(seed)) for seed in seeds]
-        return torch.stack(noise).to(self.device, self.dtype)
+        return torch.stack(noise).to(self.device, self.latent_dtype)
 
     @staticmethod
     def step_noise(seeds: Sequence[int]) -> list[torch.Generator]:

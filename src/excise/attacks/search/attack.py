@@ -14,6 +14,7 @@ from excise.attacks.cases import Case
 from excise.attacks.search import SeedSettings, WordSettings
 from excise.attacks.victim import Victim
 from excise.concepts import PromptPair
+from excise.erasure.random_text import words_of
 
 SHIFT = 10_000
 """Distance between the seeds of successive tries, so that prompts do not share them."""
@@ -54,11 +55,12 @@ def _reworded(victim: Victim, case: Case, number: int, settings: WordSettings) -
 
 def _with_random_words(victim: Victim, case: Case, number: int, settings: WordSettings) -> PromptPair:
     """The prompt after random words. Words of the concept's own phrases are left out, for they would ask a control for it by name."""
-    named = [token for ids in victim.model.token_ids(victim.concept.phrases) for token in ids]
+    phrases = [*victim.concept.phrases, *sorted(words_of(victim.concept))]
+    named = [token for ids in victim.model.token_ids(phrases) for token in ids]
     known = token_search.ordinary(victim.model)
     known = known[~torch.isin(known, torch.tensor(named))]
-    room = victim.model.room - len(victim.model.token_ids([case.asked])[0][1:-1])
+    room = victim.model.room - max(len(part.ids) for part in victim.model.segments([case.asked])[0])
     count = max(0, min(settings.tokens, room))
     picks = torch.randint(len(known), (count,), generator=victim.draws.generator("words", number, case.context, case.seed))
-    words = token_search.text(victim.model, known[picks].tolist())
+    words = " ".join(token_search.text(victim.model, [token]) for token in known[picks].tolist())
     return PromptPair(f"{words} {case.asked}".strip(), f"{words} {case.masked}".strip())

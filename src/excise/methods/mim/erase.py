@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from excise.concepts import Concept, apart
 from excise.edits import WeightEdit
 from excise.erasure import closed_form, states, subspaces, targets
+from excise.erasure.counterexamples import Counterexample
 from excise.erasure.divergences import judged
 from excise.erasure.make_edit import finish
 from excise.erasure.prompt_bank import PromptBank
@@ -50,7 +51,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         descent = partial(metric.Steepest, inverses=[read_by.get(name) for name in names])
     with Trainable(model, names) as trainable:
         if felt and settings.start == "solved":
-            _begin(model, concepts, bank, trainable, felt, settings)
+            _begin(model, concepts, bank, run.counterexamples, trainable, felt, settings)
         train(
             trainable,
             lambda round_: _round(model, bank, priors, trainable, settings, run, round_),
@@ -66,6 +67,7 @@ def _begin(
     model: Model,
     concepts: Sequence[Concept],
     bank: PromptBank,
+    counterexamples: Sequence[Counterexample],
     trainable: Trainable,
     felt: dict[Way, Tensor],
     settings: MimSettings,
@@ -77,8 +79,11 @@ def _begin(
 
     named = list(_names(model, concepts, settings))
     for way, own in felt.items():
-        groups = [*(pair[way] for pair in named), *_counterexamples(model, bank, way, settings)]
-        change = _redirected(groups, own, settings)
+        if bank.conditioned.mask is None:
+            shown = _counterexamples(model, bank, way, settings)
+        else:
+            shown = _counted_by_token(model, counterexamples, way, settings)
+        change = _redirected([*(pair[way] for pair in named), *shown], own, settings)
         with torch.no_grad():
             for name in set(model.entrances_of(way)) & trainable.parameters.keys():
                 weight = trainable.parameters[name][:, : len(change)]
@@ -116,6 +121,21 @@ def _counterexamples(model: Model, bank: PromptBank, way: Way, settings: MimSett
     owner, told, masked = bank.owner[found], bank.conditioned[found], rest[found]
     for index in owner.unique():
         yield model.read(told[owner == index], way), model.read(masked[owner == index], way)
+
+
+def _counted_by_token(
+    model: Model, counterexamples: Sequence[Counterexample], way: Way, settings: MimSettings
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same where prompts have rows for their own tokens alone, so that the rows of two are not as many: like goes with like."""
+    for label in dict.fromkeys(each.concept for each in counterexamples):
+        guides = {
+            each.told: "" if settings.target == "null" else each.masked for each in counterexamples if each.concept == label
+        }
+        texts = {told: guide for told, guide in guides.items() if isinstance(told, str)}  # no attack finds embeddings there
+        encoded = TextRows.of(model, [*texts, *texts.values()], way=way)
+        sides = zip(*(encoded.paired(told, guide, "all") for told, guide in texts.items()), strict=True)
+        rows, others = (torch.cat(side) for side in sides)
+        yield rows, others
 
 
 def _round(

@@ -101,7 +101,7 @@ def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSet
     for concept in concepts:
         kept = {text for other in others if other.label != concept.label for text in _prompts(other, concept, settings)}
         texts = {"", *preserved(model, [concept], [settings.protect]), *kept} - set(concept.phrases)
-        found[concept.label] = model.encode(sorted(texts)).tokens.flatten(0, 1)  # sorted: the same set, the same bits
+        found[concept.label] = model.read(model.encode(sorted(texts)), "tokens")  # sorted: the same set, the same bits
     return found
 
 

@@ -70,6 +70,9 @@ FAMILIES: tuple[Family, ...] = (
         offers=frozenset({"entrances", "attention maps", "U-Net", "diffusion path"}),
         kohya=KOHYA_XL,
     ),
+    Family("Z-Image", pipeline="ZImagePipeline", home=("z_image", "ZImage"), offers=frozenset({"entrances"})),
+    Family("FLUX.2-klein", pipeline="Flux2KleinPipeline", home=("flux2_klein", "Flux2Klein"), offers=frozenset({"entrances"})),
+    Family("Qwen-Image", pipeline="QwenImagePipeline", home=("qwen_image", "QwenImage"), offers=frozenset({"entrances"})),
 )
 
 

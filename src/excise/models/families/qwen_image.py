@@ -1,0 +1,110 @@
+"""Qwen-Image: a transformer of two streams that reads the last layer of a language model (arXiv 2508.02324)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from excise.models.conditioning import Conditioning
+from excise.models.entrances import Entrance, Way
+from excise.models.families.qwen import QwenModel, check_qwen, size_shift
+from excise.models.sampling import Sampler
+
+PATCH = 2
+"""Rows and columns of latents that are one token of the picture."""
+
+
+class QwenImage(QwenModel):
+    """Qwen-Image. Guided predictions keep, token by token, the length of the prompt's own."""
+
+    parts: ClassVar = {
+        "transformer": "diffusers.QwenImageTransformer2DModel",
+        "vae": "diffusers.AutoencoderKLQwenImage",
+        "text_encoder": "transformers.Qwen2_5_VLForConditionalGeneration",
+    }
+    editable: ClassVar = ("transformer",)
+    hidden: ClassVar = (-1,)
+    untold: ClassVar = 34  # the pipeline's `prompt_template_encode_start_idx`: all that stands before the prompt
+    longest: ClassVar = untold + 512
+
+    @staticmethod
+    def check_words(pipeline: Any, model: object) -> None:
+        check_qwen(pipeline, model)
+
+    @staticmethod
+    def own_sampler(pipeline: Any) -> Sampler:
+        """QwenImagePipeline's own."""
+        return Sampler(50, 4.0, pipeline.default_sample_size * pipeline.vae_scale_factor)
+
+    @cached_property
+    def chat(self) -> tuple[str, str]:
+        before, after = self.pipeline.prompt_template_encode.split("{}")
+        return before, after
+
+    @property
+    def entrances(self) -> tuple[Entrance, ...]:
+        return (Entrance("transformer.txt_in.weight", "tokens"),)
+
+    def read(self, conditioning: Conditioning, way: Way) -> Tensor:
+        return self.pipeline.transformer.txt_norm(super().read(conditioning, way))
+
+    def blank(self, empty: Conditioning) -> Conditioning:
+        """A space, as its authors have it."""
+        return self.encode([" "])
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        edge = self.sampler.size // self.grain
+        return self.pipeline.vae.config.z_dim, edge, edge
+
+    def scaled(self, own: Tensor) -> Tensor:
+        mean, deviation = self._statistics(own)
+        return ((own - mean) / deviation)[:, :, 0]
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        mean, deviation = self._statistics(latents)
+        return latents[:, :, None] * deviation + mean
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the autoencoder's latents, which are of films, (channels, 1, 1, 1) each."""
+        config = self.pipeline.vae.config
+        mean, deviation = (torch.tensor(part).view(-1, 1, 1, 1) for part in (config.latents_mean, config.latents_std))
+        return mean.to(like), deviation.to(like)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return super().decode(latents)[:, :, 0]
+
+    def encode_pictures(self, pictures: Tensor, batch: int | None = None) -> Tensor:
+        return super().encode_pictures(pictures[:, :, None], batch)
+
+    def guided(self, without: Tensor, with_: Tensor, scale: float) -> Tensor:
+        led, own = (pixel_unshuffle(part, PATCH) for part in (super().guided(without, with_, scale), with_))
+        return pixel_shuffle(led * (own.norm(dim=1, keepdim=True) / led.norm(dim=1, keepdim=True)), PATCH)
+
+    def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
+        told, tokens = super().schedule(scheduler, steps, height, width), (height // PATCH) * (width // PATCH)
+        return {**told, "sigmas": np.linspace(1.0, 1 / steps, steps), "mu": size_shift(scheduler.config, tokens)}
+
+    def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        rows, columns = (edge // PATCH for edge in x.shape[-2:])
+        tokens, mask = trimmed(conditioning)
+        output = self.pipeline.transformer(
+            pixel_unshuffle(x, PATCH).flatten(2).transpose(1, 2),
+            timestep=t.to(x.dtype) / 1000,
+            encoder_hidden_states=tokens,
+            encoder_hidden_states_mask=mask,
+            img_shapes=[[(1, rows, columns)]] * len(x),
+        ).sample
+        return pixel_shuffle(output.transpose(1, 2).unflatten(2, (rows, columns)), PATCH)
+
+
+def trimmed(conditioning: Conditioning) -> tuple[Tensor, Tensor | None]:
+    """The tokens without those that no prompt has, and which of them count; None if all do."""
+    lengths, mask = conditioning.lengths, conditioning.mask
+    most = max(lengths)
+    return conditioning.tokens[:, :most], None if mask is None or min(lengths) == most else mask[:, :most]
