@@ -118,7 +118,7 @@ class Model(Sampled):
 
         Raises ValueError for another shape.
         """
-        if pictures.ndim != 4 or pictures.shape[1] != 3:
+        if pictures.ndim < 4 or pictures.shape[1] != 3:
             raise ValueError(f"pictures must be (n, 3, h, w), not {tuple(pictures.shape)}")
         if batch is not None:
             check_whole("batch", batch, 1)
