@@ -16,6 +16,13 @@ from excise.quoting import cut, quoted
 
 INDEX = "model_index.json"
 
+MODEL_FILES = (
+    r"model_index\.json|excise\.json|classifier\.safetensors|README\.md|LICEN[CS]E(\.md|\.txt)?|"
+    r"(unet|vae|text_encoder(_2|_3)?|tokenizer(_2|_3)?|transformer|scheduler|safety_checker|feature_extractor|image_encoder)"
+    r"/[^/]+\.(json|safetensors|txt|model)"
+)
+"""A pattern of the files that a model's folder has, by their names in it."""
+
 Phrase = Annotated[str, Field(min_length=1, max_length=bounds.NAME)]
 Template = Annotated[str, Field(max_length=bounds.CHARACTERS), AfterValidator(check_template)]
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from excise.files import FolderKind, check_replaceable, read_json
 from excise.models.contents import model_files
-from excise.models.names import resolve
+from excise.models.names import MODEL_FILES, resolve
 from excise.requests.edits import read_manifests
 from excise.requests.fields import Device, Dtype, Flag, ModelName, Overwrite, Scale, UserPath, UserPaths
 from excise.requests.request import Request
@@ -23,9 +23,7 @@ def _check(path: Path) -> None:
 APPLIED = FolderKind(
     "excise_edits.json",
     _check,
-    earlier=r"model_index\.json|excise\.json|classifier\.safetensors|README\.md|LICEN[CS]E(\.md|\.txt)?|"
-    r"(unet|vae|text_encoder(_2)?|tokenizer(_2)?|transformer|scheduler|safety_checker|feature_extractor|image_encoder)"
-    r"/[^/]+\.(json|safetensors|txt|model)",
+    earlier=MODEL_FILES,
 )
 """A model with edits in it: the marker holds their manifests."""
 
