@@ -8,6 +8,8 @@ from pathlib import Path
 from excise.cli import screen
 from excise.cli.command import Command, word
 from excise.files import fitting
+from excise.models.built_in import BUILT_IN
+from excise.models.names import resolve
 from excise.requests.erase import EraseRequest
 from excise.requests.sources import Resolved
 
@@ -53,6 +55,24 @@ def show(resolved: Resolved[EraseRequest]) -> None:
     screen.table(("setting", "value", "from", ""), rows, f"{request.chosen.title}, {request.chosen.paper}")
     screen.say("")
     screen.table(("concept", "named by"), [(target.label, ", ".join(target.phrases)) for target in request.targets])
+    if request.model not in BUILT_IN and isinstance(resolve(request.model), Path):
+        screen.say("")
+        screen.table(("memory", "bytes", ""), _memory(request))
+
+
+def _memory(request: EraseRequest) -> list[tuple[str, str, str]]:
+    """The model's networks and what the erasure takes; this loads torch, and no weight."""
+    from excise.jobs.memory import available, gib, need
+
+    found = need(request)
+    rows = [(part.name, gib(part.bytes), f"{part.parameters:,} parameters, {part.kind}") for part in found.parts]
+    passes = {"sampling": found.work.sampling, "decoding": found.work.decoding, "a step of learning": found.work.learning}
+    return [
+        *rows,
+        ("what is learned", gib(found.trained), "copies, gradients, the optimizer's state"),
+        *((name, gib(count), "at once, beside the weights") for name, count in passes.items()),
+        ("in all", gib(found.total), f"about; {gib(available(request.device))} are free here"),
+    ]
 
 
 COMMAND = Command("erase", EraseRequest, erase, EXAMPLES, complete=in_a_folder, show=show)

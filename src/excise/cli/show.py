@@ -142,6 +142,23 @@ def _model_info(where: Path | str) -> None:
         ("classifier", description.classifier.name if description.classifier else "none: erasures cannot be measured"),
     ]
     screen.table(("model", str(where)), rows)
+    if isinstance(where, Path):
+        _networks(where)
+
+
+def _networks(where: Path) -> None:
+    """How large its networks are; this loads torch, and no weight."""
+    from excise.jobs.memory import gib
+    from excise.models.footprint import Footprint
+
+    try:
+        parts = Footprint(where).parts
+    except ValueError as error:  # the file may have sizes of its own, which only its weights tell
+        screen.say(f"\nits networks' sizes are not known: {error}")
+        return
+    screen.say("")
+    rows = [(part.name, part.kind, f"{part.parameters:,}", gib(part.bytes)) for part in parts]
+    screen.table(("network", "class", "parameters", "in float32"), rows)
 
 
 def _pipeline(where: Path | str) -> str:

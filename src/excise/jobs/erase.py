@@ -23,6 +23,7 @@ from excise.information.picture_sets import plain_wordings, texts_of
 from excise.jobs.harden import counterexamples
 from excise.jobs.inputs import load_wanted
 from excise.jobs.measure import residual
+from excise.jobs.memory import warn_if_short
 from excise.jobs.peak_memory import peak_mb
 from excise.methods import task
 from excise.models import Model
@@ -73,6 +74,7 @@ erase = function(EraseRequest, run)
 
 def _load(request: EraseRequest, progress: Progress) -> Model:
     progress("loading the model", 0, 1)
+    warn_if_short(request)
     model = load_wanted(request)
     progress("loading the model", 1, 1)
     return model

@@ -121,7 +121,9 @@ class Footprint:
 
     def _predict(self, count: int, told: Conditioning) -> Tensor:
         t = torch.full((count,), self.model.path.steps // 2)
-        return self.model.predict(self._latents(count), t, told.expand(count))
+        return self.model._output(
+            self._latents(count), t, told.expand(count)
+        )  # `predict` looks at numbers, which these have not
 
 
 class _Watch(TorchDispatchMode):
@@ -190,7 +192,7 @@ def _pipeline(family: Family, folder: Path, dtype: torch.dtype) -> Any:
             for part, named in kind.parts.items()
             if declared.get(part, [None])[0] is not None
         }
-    own = tokenizers(folder.name) if folder.parent == _CONFIGS else {}
+    own = tokenizers(folder.name) if folder.resolve().parent == _CONFIGS else {}
     return getattr(diffusers, family.pipeline).from_pretrained(folder, **networks, **own, **kind.left_out_parts)
 
 

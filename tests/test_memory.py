@@ -1,0 +1,48 @@
+"""What an erasure takes is said before it begins."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from excise.cli import app
+from excise.jobs import memory
+from excise.requests.erase import EraseRequest
+
+
+def request(model: Path, **options: Any) -> EraseRequest:
+    return EraseRequest(concepts=("cat",), model=str(model), **options)
+
+
+def test_more_is_taken_by_more(tiny_sd1: Path) -> None:
+    plain = memory.need(request(tiny_sd1, method="esd", settings={"batch": 2}))
+    assert plain.total > memory.RUNTIME + sum(part.bytes for part in plain.parts)
+    wider = memory.need(request(tiny_sd1, method="esd", settings={"batch": 8}))
+    assert 3 < wider.work.learning / plain.work.learning < 5, "activations grow with the batch"
+    larger = memory.need(request(tiny_sd1, method="esd", settings={"batch": 2}, size=32))
+    assert larger.work.learning > 2 * plain.work.learning and larger.work.decoding > plain.work.decoding
+    half = memory.need(request(tiny_sd1, method="esd", settings={"batch": 2}, dtype="bfloat16"))
+    assert sum(part.bytes for part in half.parts) * 2 == sum(part.bytes for part in plain.parts)
+
+
+def test_a_run_that_will_not_fit_says_so_before_it_begins(tiny_sd1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request(tiny_sd1, method="uce")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        memory.warn_if_short(asked)
+    monkeypatch.setattr(memory, "available", lambda device: 2**20)
+    with pytest.warns(UserWarning, match=r"will take about \d+ MiB and 1 MiB are free; try --dtype bfloat16"):
+        memory.warn_if_short(asked)
+
+
+def test_a_dry_run_and_info_tell_sizes(tiny_sd1: Path) -> None:
+    shown = CliRunner().invoke(app, ["erase", "cat", "--model", str(tiny_sd1), "--method", "uce", "--dry-run"])
+    assert shown.exit_code == 0, shown.output
+    for words in ("text_encoder", "CLIPTextModel", "a step of learning", "in all"):
+        assert words in shown.output
+    told = CliRunner().invoke(app, ["info", str(tiny_sd1)])
+    assert told.exit_code == 0 and "UNet2DConditionModel" in told.output and "in float32" in told.output
