@@ -192,3 +192,21 @@ except KeyboardInterrupt as error:
     environment = {**os.environ, "PYTHONPATH": f"{Path(excise.__file__).parents[1]}:{tmp_path}"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=25)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_signal_that_came_too_late_to_be_raised_is_raised_at_the_end() -> None:
+    code = """
+import os, signal, sys
+from excise.cli import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)
+stopping.listen()
+exec_ = compile("os.kill(os.getpid(), signal.SIGINT)", "<frozen importlib._bootstrap>", "exec")
+try:
+    with stopping.run():
+        exec(exec_)
+except KeyboardInterrupt as error:
+    sys.exit(128 + error.number)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(excise.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=25)
+    assert (done.returncode, done.stderr) == (130, "")
