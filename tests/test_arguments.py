@@ -29,11 +29,6 @@ def canvas(tiny_canvas: Path) -> Model:
     return excise.load(tiny_canvas, device="cpu")
 
 
-@pytest.fixture(scope="module")
-def sdxl(tiny_sdxl: Path) -> Model:
-    return excise.load(tiny_sdxl, device="cpu")
-
-
 class TestSampling:
     @pytest.mark.parametrize("how", ["sample", "latents"])
     @pytest.mark.parametrize(
@@ -78,7 +73,7 @@ class TestSampling:
         assert canvas.sample([], []).shape == (0, 3, 16, 16)
 
 
-@pytest.mark.parametrize("family", ["canvas", "sdxl"])
+@pytest.mark.parametrize("family", ["canvas", "sdxl", "z_image", "flux2_klein", "qwen_image"])
 class TestNetworks:
     @pytest.fixture
     def model(self, family: str, request: pytest.FixtureRequest) -> Model:

@@ -27,7 +27,7 @@ from pathlib import Path
 from excise.cli import stopping
 
 plan = json.loads(sys.argv[1])
-FILES = ("excise/files/replace.py", "excise/files/leftovers.py", "excise/files/write.py", "excise/cli/stopping.py",
+FILES = ("excise/files/replace.py", "excise/files/locks.py", "excise/files/leftovers.py", "excise/files/write.py", "excise/cli/stopping.py",
          "excise/cli/command.py", "excise/jobs/convert.py", "contextlib.py")
 steps = 0
 os.fsync = lambda handle: None  # takes its time, and nothing here is about power cuts
@@ -55,12 +55,13 @@ def trace(wanted, number):
     sys.settrace(lambda frame, event, argument: inside if frame.f_code.co_filename.endswith(FILES) else None)
 
 def folder(wanted, number):
-    from excise.files import replacing_folder
+    from excise.files import replacing_folder, writing
 
+    place = Path(plan["place"])
     stopping.listen()
     trace(wanted, number)
     try:
-        with stopping.run(), replacing_folder(Path(plan["place"]) / "x") as new:
+        with stopping.run(), writing(place / "new" / "y", place / "x"), replacing_folder(place / "x") as new:
             (new / "a").write_text("new")
             (new / "b").write_text("new")
     except KeyboardInterrupt as error:
@@ -85,8 +86,9 @@ for share, number in [(None, signal.SIGINT), *plan["points"]]:
     Path(plan["place"]).mkdir()
     for name, text in plan["before"].items():
         path = Path(plan["place"]) / name
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_text(text)
+        if text is not None:
+            path.parent.mkdir(exist_ok=True, parents=True)
+            path.write_text(text)
     sys.stdout.flush()
     (reading, writing), (counting, counted) = os.pipe(), os.pipe()
     child = os.fork()
@@ -105,12 +107,13 @@ for share, number in [(None, signal.SIGINT), *plan["points"]]:
     with open(counting) as steps_made:
         total = total or int(steps_made.read())
     _, status = os.waitpid(child, 0)
-    files = {str(path.relative_to(plan["place"])): path.read_text() for path in sorted(Path(plan["place"]).rglob("*")) if path.is_file()}
+    place = Path(plan["place"])
+    files = {str(path.relative_to(place)): path.read_text() if path.is_file() else None for path in sorted(place.rglob("*"))}
     print(json.dumps([wanted, number, os.waitstatus_to_exitcode(status), err, files]))
 """
 
 
-def staged(act: str, count: int, place: Path, before: dict[str, str]) -> list[Any]:
+def staged(act: str, count: int, place: Path, before: dict[str, str | None]) -> list[Any]:
     """Of a run that nothing stops, and of `count` that are stopped at steps spread evenly, with the signals in turn: the step, the signal,
     exit code, stderr, and every file that is there then."""
     draw = random.Random(21)
@@ -136,8 +139,8 @@ def test_while_the_command_line_is_imported(tmp_path: Path) -> None:
 
 
 def test_while_a_folder_is_replaced(tmp_path: Path) -> None:
-    old = {"x/a": "old", "x/c": "old"}
-    new = {"x/a": "new", "x/b": "new"}
+    old = {"x": None, "x/a": "old", "x/c": "old"}
+    new = {"x": None, "x/a": "new", "x/b": "new"}
     found = staged("folder", 160, tmp_path / "place", old)
     check_ended(found)
     for *about, files in found:
@@ -187,5 +190,23 @@ except KeyboardInterrupt as error:
     sys.exit(128 + error.number)
 """
     environment = {**os.environ, "PYTHONPATH": f"{Path(excise.__file__).parents[1]}:{tmp_path}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=25)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_signal_that_came_too_late_to_be_raised_is_raised_at_the_end() -> None:
+    code = """
+import os, signal, sys
+from excise.cli import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)
+stopping.listen()
+exec_ = compile("os.kill(os.getpid(), signal.SIGINT)", "<frozen importlib._bootstrap>", "exec")
+try:
+    with stopping.run():
+        exec(exec_)
+except KeyboardInterrupt as error:
+    sys.exit(128 + error.number)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(excise.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=25)
     assert (done.returncode, done.stderr) == (130, "")

@@ -45,13 +45,17 @@ def listen() -> None:
 
 @contextmanager
 def run() -> Iterator[None]:
-    """Inside the block a signal is an exception."""
+    """Inside the block a signal is an exception; one that could not be raised there is raised at its end."""
     global _running
     _running = True
     try:
         yield
     finally:
         _running = False
+        if _came is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    if _came is not None:
+        raise Stopped(_came)
 
 
 def cause(error: BaseException) -> BaseException:

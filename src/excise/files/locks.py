@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from excise.files.leftovers import cleared
 from excise.files.places import fitting
 
 
@@ -51,41 +53,44 @@ def lock_file(path: Path) -> Path:
 @contextmanager
 def _alone(path: Path, shown: Path) -> Iterator[None]:
     file = lock_file(path)
-    made = [folder for folder in file.parents if not folder.exists()]
-    try:
+    made, handles = [folder for folder in file.parents if not folder.exists()], list[int]()
+    with cleared(partial(_clear, file, handles, made)):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle = _opened(file, shown)
-        try:
-            os.truncate(handle, 0)
-            os.write(handle, str(os.getpid()).encode())
-            yield
-        finally:
-            file.unlink(missing_ok=True)  # while it is locked: who opened it before sees that it is not there any more
-            os.close(handle)
-    finally:
-        for folder in made:
-            with suppress(OSError):  # something is in it
-                folder.rmdir()
+        handle = _locked_file(file, shown, handles)
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
 
 
-def _opened(file: Path, shown: Path) -> int:
-    """The open and locked file. Raises FileExistsError if somebody else has locked it."""
+def _locked_file(file: Path, shown: Path, handles: list[int]) -> int:
+    """The open and locked file, which is the last of `handles` then. Raises FileExistsError if somebody else has locked it."""
     while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        handles.append(os.open(file, os.O_RDWR | os.O_CREAT, 0o666))
         try:
-            _lock(handle)
-            if os.path.samestat(os.fstat(handle), os.stat(file)):
-                return handle
+            _lock(handles[-1])
+            if os.path.samestat(os.fstat(handles[-1]), os.stat(file)):
+                return handles[-1]
         except BlockingIOError:
             raise FileExistsError(
-                f"{shown} is being written by {_holder(handle)}; wait for it, or choose another path"
+                f"{shown} is being written by {_holder(handles[-1])}; wait for it, or choose another path"
             ) from None
         except FileNotFoundError:
             pass  # its holder has just ended
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
+
+
+def _clear(file: Path, handles: list[int], made: Sequence[Path]) -> None:
+    """Delete a lock file unless somebody else has locked it, and the folders that were made for it unless something is in them."""
+    with suppress(OSError):
+        handles.append(os.open(file, os.O_RDWR))  # it may have been made without becoming one of the handles
+    while handles:
+        with suppress(OSError):
+            _lock(handles[0])
+            if os.path.samestat(os.fstat(handles[0]), os.stat(file)):
+                file.unlink()  # while it is locked: who opened it before sees that it is not there any more
+        os.close(handles.pop(0))
+    for folder in made:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _holder(handle: int) -> str:

@@ -162,7 +162,7 @@ def _claimed(path: Path, on: ExitStack) -> Path:
         if hidden.exists():
             continue
         with ExitStack() as own, suppress(BlockingIOError, FileNotFoundError):  # somebody may take it for a leftover
-            own.enter_context(cleared(hidden, partial(_tidy, hidden, path)))
+            own.enter_context(cleared(partial(_tidy, hidden, path)))
             hidden.mkdir(mode=0o700)
             own.enter_context(locked(hidden))
             own.callback(_tidy, hidden, path)  # while it is locked

@@ -14,6 +14,7 @@ from torch import Tensor
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Segment
 from excise.models.model import Model
+from excise.models.networks import check_prompts
 
 PROMPT = "\ue000"
 """A character of no script: where the prompt comes in a chat."""
@@ -56,6 +57,7 @@ class QwenModel(Model):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 16) -> Conditioning:
+        check_prompts(prompts, batch)
         parts = (self._told(prompts[start : start + batch]) for start in range(0, len(prompts), batch))
         return Conditioning.join(list(parts))
 
