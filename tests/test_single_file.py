@@ -19,6 +19,10 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 import tiny_models
+from excise.concepts import Catalog
+from excise.erasure.run import Run
+from excise.jobs.apply import apply
+from excise.methods import get
 from excise.models import load, single_file
 from excise.models.checkpoint_file import WIDTH, Contents
 from excise.models.clip import clip_tokenizer
@@ -84,6 +88,20 @@ def test_a_tiny_checkpoint_is_the_folder_it_was_made_from(checkpoint: Path) -> N
     pictures = [model.sample(["a cat"], [0], steps=2) for model in (single, folder)]
     assert (pictures[0] - pictures[1]).abs().max() < 1e-5  # where tensors lie in memory may pick other kernels
     assert single.name == "model.safetensors" and single.folder is None
+
+
+def test_an_edited_model_is_written_as_one_file_and_loads_to_the_same_bits(checkpoint: Path, tmp_path: Path) -> None:
+    base = load(checkpoint, device="cpu")
+    edit = get("uce").erase(base, [Catalog().resolve("cat")], get("uce").settings(), Run())
+    edit.save_pretrained(tmp_path / "cat")
+    apply(tmp_path / "cat", to=tmp_path / "without.safetensors", model=checkpoint, device="cpu")
+    again = load(tmp_path / "without.safetensors", device="cpu", config_from=checkpoint)
+    with edit.applied(base):
+        for part in type(base).parts:
+            ours, theirs = (getattr(model.pipeline, part).state_dict() for model in (again, base))
+            assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    with pytest.raises(FileExistsError, match="exists"):
+        apply(tmp_path / "cat", to=tmp_path / "without.safetensors", model=checkpoint, device="cpu")
 
 
 def test_prediction_is_taken_from_the_config_unless_given(checkpoint: Path) -> None:
@@ -277,7 +295,7 @@ def test_shipped_configs_describe_the_real_models(name: str) -> None:
             config = CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder_2")
             parts["text_encoder_2"] = CLIPTextModelWithProjection(config)
     assert {part: sum(p.numel() for p in module.parameters()) for part, module in parts.items()} == WEIGHTS[name]
-    original = original_checkpoint(SimpleNamespace(**parts))
+    original = original_checkpoint(SimpleNamespace(**parts, scheduler=DDIMScheduler()))
     assert original[WIDTH].shape[1] == {"sd1": 768, "sd2": 1024, "sdxl": 2048}[name]
     in_released = {"sd1": 686, "sd2": 686, "sdxl": 1680}[name]
     assert sum(key.startswith("model.diffusion_model.") for key in original) == in_released

@@ -9,11 +9,13 @@ from excise.requests.apply import ApplyRequest
 EXAMPLES = """
   excise apply out/cat --to models/canvas-without-cat
 
+  excise apply out/cat --model ./sdxl --to without-cat.safetensors
+
   excise apply out/cat out/dog --model ./sd15 --dtype float16 --to ./sd15-without"""
 
 
 def apply(request: ApplyRequest) -> None:
-    """Write the folder, and print where it is."""
+    """Write the model, and print where it is."""
     from excise.jobs.apply import run
 
     screen.say(run(request))

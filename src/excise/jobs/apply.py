@@ -1,17 +1,19 @@
-"""Writing a model with edits in it as a full diffusers folder."""
+"""Writing a model with edits in it as a full diffusers folder, or as one file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from excise.edits import Edit, check_weights
-from excise.files import copy_file, new_result, read_json, write_json
+from excise.files import copy_file, new_result, read_json, write_json, write_tensors
 from excise.jobs.inputs import read_edits
 from excise.models import Model, load
 from excise.models.contents import model_files
+from excise.models.original_layout import original_checkpoint
 from excise.requests.apply import APPLIED, ApplyRequest
 from excise.requests.request import function
 
@@ -19,16 +21,20 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*
 
 
 def run(request: ApplyRequest) -> Path:
-    """Carry out a request that was checked; returns the folder."""
+    """Carry out a request that was checked; returns the folder or the file."""
     edits = read_edits(request.edit)
     check_weights(edits, "written into a model")
     loaded = load(request.model, device=request.device, dtype=request.dtype)
     with ExitStack() as on:
         for edit in edits:
             on.enter_context(edit.applied(loaded, request.scale))
+        about = {"scale": request.scale, "edits": [edit.manifest.model_dump() for edit in edits]}
+        if request.one_file:
+            tensors = original_checkpoint(loaded.pipeline)
+            write_tensors(request.to, tensors, {"excise": json.dumps(about)}, overwrite=request.overwrite)
+            return request.to
         with new_result(request.to, APPLIED, request.overwrite) as folder:
             _write(loaded, edits, folder)
-            about = {"scale": request.scale, "edits": [edit.manifest.model_dump() for edit in edits]}
             write_json(folder / APPLIED.marker, about)
     return request.to
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from excise.models.checkpoint_file import DENOISER
+from excise.models.checkpoint_file import DENOISER, VELOCITY, ZERO_SNR
 from excise.models.original_names import unet_name
 
 _OPEN_CLIP = {
@@ -28,9 +28,16 @@ _OPEN_CLIP_LAYER = {
 
 
 def original_checkpoint(pipeline: Any) -> dict[str, Tensor]:
-    """Everything that a checkpoint file of a pipeline holds, by its names there; tensors are shared with the pipeline where they can be."""
+    """Everything that a checkpoint file of a pipeline holds, by its names there; tensors are shared with the pipeline where they can be.
+
+    Of a network that predicts velocity it has the empty tensors that say so (`checkpoint_file.VELOCITY`, `ZERO_SNR`).
+    """
     config, vae = pipeline.unet.config, pipeline.vae
     tensors = {f"{DENOISER}{unet_name(key, config)}": tensor for key, tensor in pipeline.unet.state_dict().items()}
+    schedule = pipeline.scheduler.config
+    if schedule.prediction_type == "v_prediction":
+        zero = getattr(schedule, "rescale_betas_zero_snr", False)
+        tensors |= {marker: torch.zeros(0) for marker in (VELOCITY, *([ZERO_SNR] if zero else []))}
     tensors |= dict(_vae_tensor(key, tensor, len(vae.config.block_out_channels)) for key, tensor in vae.state_dict().items())
     other = getattr(pipeline, "text_encoder_2", None)
     if other is not None:

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from excise.files import FolderKind, check_replaceable, read_json
+from excise.files import FolderKind, check_new_file, check_replaceable, read_json
 from excise.models.contents import model_files
+from excise.models.families import check_original
 from excise.models.names import MODEL_FILES, resolve
 from excise.requests.edits import read_manifests
 from excise.requests.fields import Device, Dtype, Flag, ModelName, Overwrite, Scale, UserPath, UserPaths
@@ -29,13 +30,15 @@ APPLIED = FolderKind(
 
 
 class ApplyRequest(Request):
-    """Write a full diffusers folder: the base model with edits in it.
+    """Write a full diffusers folder, or one checkpoint file: the base model with edits in it.
 
-    Plain diffusers loads the folder. `dtype` is that of the networks that the edits change; the other files of a base folder's
+    Plain diffusers loads the folder. A file (.safetensors) has the original layout, which user interfaces load: of Stable Diffusion 1.x,
+    2.x and XL. `dtype` is that of the networks that the edits change; the other files of a base folder's
     components, its README and its licence are copied as they are, links as the files that they lead to.
 
-    Returns the folder. Raises ValueError for an edit of another base or one that weights cannot hold (an adapter), or a folder inside the
-    base's, or a link that leads out of the base's, FileNotFoundError, or FileExistsError if `to` is there and may not be replaced.
+    Returns the folder or the file. Raises ValueError for an edit of another base or one that weights cannot hold (an adapter), a folder
+    inside the base's, a link that leads out of the base's, or a family without such a file; FileNotFoundError; FileExistsError if `to` is
+    there and may not be replaced.
     """
 
     reports: ClassVar = False
@@ -43,7 +46,7 @@ class ApplyRequest(Request):
     edit: Annotated[UserPaths, Flag(positional=True, metavar="EDIT")] = Field(
         min_length=1, description="Folders of the edits to put on, in order."
     )
-    to: UserPath = Field(description="Folder for the edited model.")
+    to: UserPath = Field(description="Folder for the edited model, or a .safetensors file.")
     model: ModelName
     scale: Scale
     overwrite: Overwrite
@@ -54,11 +57,20 @@ class ApplyRequest(Request):
     def outputs(self) -> tuple[Path | None, ...]:
         return (self.to,)
 
+    @property
+    def one_file(self) -> bool:
+        """Whether all goes into one file."""
+        return self.to.suffix == ".safetensors"
+
     def check(self) -> None:
         base = resolve(self.model)
         if isinstance(base, Path) and self.to.resolve().is_relative_to(base.resolve()):
             raise ValueError(f"{self.to} lies in the folder of the base model, which is never changed; choose another path")
-        check_replaceable(self.to, APPLIED, self.overwrite)
+        if self.one_file:
+            check_original(self.model)
+            check_new_file(self.to, self.overwrite)
+        else:
+            check_replaceable(self.to, APPLIED, self.overwrite)
         if isinstance(base, Path) and base.is_dir():
             model_files(base)
         read_manifests(self.edit)

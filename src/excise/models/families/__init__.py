@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from excise.models.checkpoint_file import contents
 from excise.models.dialects import DIFFUSERS, KOHYA, KOHYA_XL, Dialect, LoraNames
-from excise.models.names import model_index
+from excise.models.names import model_index, resolve
 
 if TYPE_CHECKING:
     from excise.models.model import Model
@@ -39,6 +39,7 @@ class Family:
     pipeline the diffusers class that `model_index.json` names
     home     file in this folder, and the class in it
     offers   what methods and attacks can count on
+    original whether it has a layout of one file for all networks (`models.original_layout`)
     kohya    names of its layers in LoRA files of kohya's dialect, which user interfaces then expect; None: they expect diffusers' dialect
     """
 
@@ -47,6 +48,7 @@ class Family:
     home: tuple[str, str]
     offers: frozenset[Offer]
     kohya: LoraNames | None = None
+    original: bool = False
 
     def model(self) -> type[Model]:
         """Its class; loads torch."""
@@ -62,6 +64,7 @@ FAMILIES: tuple[Family, ...] = (
         home=("stable_diffusion", "StableDiffusion"),
         offers=frozenset({"entrances", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
         kohya=KOHYA,
+        original=True,
     ),
     Family(
         "Stable Diffusion XL",
@@ -69,6 +72,7 @@ FAMILIES: tuple[Family, ...] = (
         home=("sdxl", "StableDiffusionXL"),
         offers=frozenset({"entrances", "attention maps", "U-Net", "diffusion path"}),
         kohya=KOHYA_XL,
+        original=True,
     ),
     Family("Z-Image", pipeline="ZImagePipeline", home=("z_image", "ZImage"), offers=frozenset({"entrances"})),
     Family("FLUX.2-klein", pipeline="Flux2KleinPipeline", home=("flux2_klein", "Flux2Klein"), offers=frozenset({"entrances"})),
@@ -108,6 +112,14 @@ def lora_names(family: str | None, dialect: Dialect | None = None) -> LoraNames:
 def family_name(model: object) -> str | None:
     """The name of a loaded model's family; None if it is of none here."""
     return next((family.name for family in FAMILIES if family.home[1] == type(model).__name__), None)
+
+
+def check_original(model: str | Path) -> None:
+    """Raise ValueError unless a model's family has an original layout, all networks in one file, that is written here."""
+    family = family_of(resolve(model))
+    if not family.original:
+        able = ", ".join(known.name for known in FAMILIES if known.original)
+        raise ValueError(f"models of {family.name} are not written as one file (those of {able} are); give a folder")
 
 
 def check_offers(where: Path | str, who: str, needs: Sequence[Offer]) -> None:
