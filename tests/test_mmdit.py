@@ -139,21 +139,6 @@ def test_other_samplers_come_to_the_same_picture(model: Model, name: str) -> Non
     assert (found - exact).norm() < 0.02 * exact.norm() < (few - exact).norm()
 
 
-def test_samplers_of_other_paths_are_refused(model: Model, sd1: Model) -> None:
-    own = model.pipeline.scheduler
-    with (
-        pytest.raises(ValueError, match=r"^DDIMScheduler does not sample along the noise path .*; FlowMatchHeun.* do$"),
-        model.sampled_by("DDIMScheduler"),
-    ):
-        pass
-    with (
-        pytest.raises(ValueError, match=r"^FlowMatchEulerDiscreteScheduler does not sample along .*; EulerDiscrete.* do$"),
-        sd1.sampled_by("FlowMatchEulerDiscreteScheduler"),
-    ):
-        pass
-    assert model.pipeline.scheduler is own
-
-
 # Precisions
 
 

@@ -92,12 +92,7 @@ class Sampled(Networks):
             raise ValueError(f"size={drawing.size} must be a multiple of {2 * self.grain}")
         self.sampler = replace(self.sampler, **given)
         if drawing.scheduler is not None:
-            straight = self.path.prediction == "flow"
-            if drawing.scheduler.startswith("FlowMatch") != straight:
-                kind = "straight paths" if straight else "paths of diffusion"
-                raise ValueError(f"{drawing.scheduler} does not sample {kind}, as this model needs")
-            scheduler = getattr(diffusers, drawing.scheduler).from_config(self.pipeline.scheduler.config)
-            self.pipeline.scheduler = scheduler
+            self.pipeline.scheduler = self._other_scheduler(drawing.scheduler)
 
     @property
     def grain(self) -> int:
@@ -236,7 +231,7 @@ class Sampled(Networks):
         """
         before = self.pipeline.scheduler
         if scheduler is not None:
-            self.pipeline.scheduler = self._other_scheduler(getattr(diffusers, scheduler))
+            self.pipeline.scheduler = self._other_scheduler(scheduler)
         try:
             yield
         finally:
@@ -247,14 +242,18 @@ class Sampled(Networks):
         """Samplers beside its own that also go along its path, as `sampled_by` takes them."""
         return STRAIGHT_SAMPLERS if self.path.prediction == "flow" else DIFFUSION_SAMPLERS
 
-    def _other_scheduler(self, kind: Any) -> Any:
-        config, options = self.pipeline.scheduler.config, dict[str, Any]()
-        if self.path.prediction == "flow" and "use_flow_sigmas" in inspect.signature(kind.__init__).parameters:
+    def _other_scheduler(self, name: str) -> Any:
+        """A scheduler of a diffusers class on the model's own path. Raises ValueError for one that goes along other paths alone."""
+        kind, config, straight = getattr(diffusers, name), self.pipeline.scheduler.config, self.path.prediction == "flow"
+        options: dict[str, Any] = {}
+        if straight and "use_flow_sigmas" in inspect.signature(kind.__init__).parameters:
             options = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": config.shift}
         scheduler = kind.from_config(config, **options)
         if Path.of(scheduler).prediction != self.path.prediction:
-            known = ", ".join(self.other_samplers)
-            raise ValueError(f"{kind.__name__} does not sample along the noise path of {type(self).__name__}; {known} do")
+            path = "straight paths" if straight else "paths of diffusion"
+            raise ValueError(
+                f"{name} does not sample {path}, as this model needs; those that do: {', '.join(self.other_samplers)}"
+            )
         return scheduler
 
     def _scheduler(self, steps: int, device: torch.device | None = None, latents: Tensor | None = None) -> Any:

@@ -14,6 +14,7 @@ from excise.models.conditioning import Conditioning
 from excise.models.entrances import Segment
 from excise.models.families.mmdit import PATCH, MMDiTModel
 from excise.models.families.text_reading import read_by_clip, read_by_t5, t5_segment
+from excise.models.networks import check_prompts
 from excise.models.sampling import Sampler
 
 
@@ -50,6 +51,7 @@ class Flux(MMDiTModel):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 32) -> Conditioning:
+        check_prompts(prompts, batch)
         pipeline, tokens, pooled = self.pipeline, [], []
         for start in range(0, len(prompts), batch):
             some = prompts[start : start + batch]

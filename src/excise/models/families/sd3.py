@@ -12,6 +12,7 @@ from excise.models.conditioning import Conditioning
 from excise.models.entrances import Segment, Way
 from excise.models.families.mmdit import MMDiTModel
 from excise.models.families.text_reading import clip_segment, read_by_clip, read_by_t5, t5_segment
+from excise.models.networks import check_prompts
 from excise.models.sampling import Sampler
 
 
@@ -43,6 +44,7 @@ class StableDiffusion3(MMDiTModel):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 32) -> Conditioning:
+        check_prompts(prompts, batch)
         parts = [self._read(prompts[start : start + batch]) for start in range(0, len(prompts), batch)]
         tokens, pooled = (torch.cat(tensors).to(self.dtype) for tensors in zip(*parts, strict=True))
         return Conditioning(tokens, pooled)
