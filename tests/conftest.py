@@ -70,6 +70,18 @@ def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Stable Diffusion 3.5."""
+    return tiny_models.save_sd3(tmp_path_factory.mktemp("models") / "tiny-sd3")
+
+
+@pytest.fixture(scope="session")
+def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny FLUX.1 dev."""
+    return tiny_models.save_flux(tmp_path_factory.mktemp("models") / "tiny-flux")
+
+
+@pytest.fixture(scope="session")
 def tiny_z_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny Z-Image."""
     return tiny_qwen.save(tiny_qwen.z_image(), tmp_path_factory.mktemp("models") / "tiny-z-image")
@@ -120,6 +132,16 @@ def sd2(tiny_sd2: Path) -> Model:
 @pytest.fixture
 def sdxl(tiny_sdxl: Path) -> Model:
     return load(tiny_sdxl, device="cpu")
+
+
+@pytest.fixture
+def sd3(tiny_sd3: Path) -> Model:
+    return load(tiny_sd3, device="cpu")
+
+
+@pytest.fixture
+def flux(tiny_flux: Path) -> Model:
+    return load(tiny_flux, device="cpu")
 
 
 @pytest.fixture

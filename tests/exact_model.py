@@ -52,7 +52,7 @@ class ExactModel(StableDiffusion):
         alpha, sigma2 = abar.sqrt().view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
         mean = conditioning.tokens.double().view(-1, 1, 1, 1) * pattern(self).double()
         picture = mean + alpha * VARIANCE / (alpha**2 * VARIANCE + sigma2) * (z - alpha * mean)
-        return (alpha * z - picture) / sigma2.sqrt()  # v from x; this model predicts v
+        return self.path.output(picture, (z - alpha * picture) / sigma2.sqrt(), t)
 
     def truth(self, *distances: float) -> float:
         """Nats that the squared distances between means are worth (later ones count negatively), on the schedule's range."""

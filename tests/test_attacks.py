@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+import tiny_models
 from excise.attacks import QUICK_BUDGET, Chosen, attacks, choose, ddim, get, token_search
 from excise.attacks.assault import Attacked, SpoiledModel, assault
 from excise.attacks.audited_model import AuditedModel, PlainPictures
@@ -96,13 +98,9 @@ def edit(shared: Model) -> WeightEdit:
 
 
 def random_edit(model: Model, concept: str = "cat", scale: float = 0.3) -> WeightEdit:
-    """A change of every key and value of cross-attention."""
-    random = torch.Generator().manual_seed(5)
-    deltas = {
-        name: Dense(scale * torch.randn(tensor.shape, generator=random))
-        for name, tensor in named_tensors(model).items()
-        if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
-    }
+    """A change of every entrance."""
+    random, tensors = torch.Generator().manual_seed(5), named_tensors(model)
+    deltas = {name: Dense(scale * torch.randn(tensors[name].shape, generator=random)) for name in model.subspace("kv")}
     about = [model.catalog.resolve(concept).to_dict()]
     return WeightEdit(deltas, Manifest(model=model.name, base=base_fingerprint(model), method="random", concepts=about))
 
@@ -195,6 +193,39 @@ class TestContract:
     def test_a_budget_that_is_too_small_is_no_result(self, name: str, shared: Model) -> None:
         found = run(name, shared, AuditedModel("neutral", neutral=True), NEVER, budget=3).outcome
         assert found.untried == COUNT and found.calls <= 3 and not found.rounds
+
+
+STRAIGHT = [name for name, attack in attacks().items() if set(attack.needs) <= {"entrances", "attention layers"}]
+
+
+@pytest.mark.parametrize("name", STRAIGHT)
+@pytest.mark.parametrize("which", ["sd3", "flux"])
+def test_models_of_straight_paths_are_attacked_too(
+    which: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Timesteps are fractions there, and the sampler is another one; attacks that reach into DDIM, or embed tokens, are refused by name."""
+    from excise.models import load
+
+    folder = tiny_models.declare(Path(shutil.copytree(request.getfixturevalue(f"tiny_{which}"), tmp_path / "model")))
+    get(name).check_model(folder)
+    model = load(folder, device="cpu")
+    before = snapshot(model)
+    found = run(name, model, AuditedModel("erased", (random_edit(model),)), NEVER)
+    assert all(torch.equal(before[key], tensor) for key, tensor in named_tensors(model).items())
+    assert 0 < found.outcome.calls <= BUDGET and found.outcome.untried == 0 and found.tensors["best"].isfinite().all()
+    rounds = found.outcome.rounds
+    assert all(round.tried == COUNT for round in rounds) and (rounds or name in ("seeds", "prompts"))
+
+
+@pytest.mark.parametrize("which", ["sd3", "flux"])
+def test_attacks_that_straight_paths_cannot_have_are_refused_by_name(which: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(f"tiny_{which}")
+    assert set(STRAIGHT) == {"guidance", "seeds", "prompts", "rounding", "lora", "finetuning", "few-shot"}
+    for name in attacks().keys() - set(STRAIGHT):
+        with pytest.raises(
+            ValueError, match=f"^attack '{name}' needs (token embeddings|diffusion path), which [^\n]* not have$"
+        ):
+            get(name).check_model(folder)
 
 
 @pytest.mark.parametrize("name", ["inversion", "revam", "few-shot", "lora", "unlearndiffatk"])

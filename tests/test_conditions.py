@@ -14,10 +14,11 @@ from excise.cli import app
 from excise.edits import Dense, WeightEdit
 from excise.edits.applied import base_fingerprint
 from excise.edits.manifest import Manifest
-from excise.evaluation.conditions import NOISE_SEED, SAMPLERS, Condition, _sample, conditions, vary
+from excise.evaluation.conditions import NOISE_SEED, Condition, _sample, conditions, vary
 from excise.evaluation.prompt_grid import APART
 from excise.jobs.erase import erase
 from excise.models import Model
+from excise.models.sampling import DIFFUSION_SAMPLERS
 from excise.results.variation import Variation
 from excise.statistics import wilson
 
@@ -64,7 +65,7 @@ def test_guidance_steps_and_batches_are_the_models_own(canvas: Model) -> None:
     assert not same(expected, canvas.sample(PROMPTS, SEEDS))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", DIFFUSION_SAMPLERS)
 def test_another_sampler_is_used_and_put_back(name: str, canvas: Model) -> None:
     before = canvas.pipeline.scheduler
     found = _sample(canvas, Condition("sampler", name, (), sampler=name), PROMPTS, SEEDS, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,12 +54,23 @@ def test_what_cannot_be_is_refused(drawing: Drawing, words: str, tiny_sd1: Path)
         load(tiny_sd1, device="cpu", drawing=drawing)
 
 
-@pytest.mark.parametrize("scheduler", [name for name in SCHEDULERS if not name.startswith("FlowMatch")])
-def test_every_sampler_makes_pictures(scheduler: str, sd1: Model) -> None:
-    sd1.draw(Drawing(steps=4, scheduler=scheduler))  # type: ignore[arg-type]
-    picture = sd1.sample(["a cat"], [0])
-    assert picture.isfinite().all() and picture.std() > 0 and type(sd1.pipeline.scheduler).__name__ == scheduler
-    assert torch.equal(picture, sd1.sample(["a cat"], [0]))
+ANYWHERE = {"DPMSolverMultistepScheduler", "UniPCMultistepScheduler"}
+
+
+@pytest.mark.parametrize("which", ["sd1", "sd3", "flux"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_sampler_makes_pictures_or_is_refused(scheduler: Any, which: str, request: pytest.FixtureRequest) -> None:
+    model: Model = request.getfixturevalue(which)
+    if scheduler not in ANYWHERE and scheduler.startswith("FlowMatch") == (which == "sd1"):
+        own = model.pipeline.scheduler
+        with pytest.raises(ValueError, match=f"^{scheduler} does not sample (straight )?paths.*; those that do: "):
+            model.draw(Drawing(scheduler=scheduler))
+        assert model.pipeline.scheduler is own
+        return
+    model.draw(Drawing(steps=4, scheduler=scheduler))
+    picture = model.sample(["a cat"], [0])
+    assert picture.isfinite().all() and picture.std() > 0 and type(model.pipeline.scheduler).__name__ == scheduler
+    assert torch.equal(picture, model.sample(["a cat"], [0]))
 
 
 def test_what_is_measured_says_how_its_pictures_were_made(tiny_canvas: Path, tmp_path: Path) -> None:

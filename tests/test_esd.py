@@ -100,7 +100,7 @@ def test_only_the_student_s_prediction_has_a_gradient(sd1: Model) -> None:
 
 
 def test_variants_on_a_real_unet_s_names(sd1: Model) -> None:
-    names = {variant: set(subspaces.select(sd1, parameters)) for variant, parameters in esd.VARIANTS.items()}
+    names = {variant: set(subspaces.select_first(sd1, choices)) for variant, choices in esd.VARIANTS.items()}
     assert names["x-strict"] < names["x"] < names["all"] and not names["x"] & names["u"]
     outside = {name for name in names["all"] - names["x"] - names["u"]}
     assert outside and all(name.split(".")[1] in ("time_embedding", "conv_norm_out", "conv_out") for name in outside)
@@ -130,7 +130,7 @@ def test_e6_training_changes_the_tensors_of_its_variant_and_no_other(sd1: Model,
 def test_the_release_s_u_also_has_the_time_embedding_and_the_last_convolution_but_no_norms(sd1: Model) -> None:
     """esd-u of the diffusers release: every linear layer and convolution outside attn2. Here `u` is the first code's under any preset."""
     settings = settings_of("esd", preset="rewrite", variant="u")
-    ours = set(subspaces.select(sd1, esd.VARIANTS[settings.variant]))
+    ours = set(subspaces.select_first(sd1, esd.VARIANTS[settings.variant]))
     layers = {
         name: m for name, m in sd1.denoiser.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and "attn2" not in name
     }

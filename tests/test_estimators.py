@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from torch import Tensor
 
 from exact_denoisers import BinaryToy, GaussianToy, gaussian_denoiser, noised
 from excise.information import estimators as est
-from excise.information.quadrature import logistic_nodes, stratified_uniforms
+from excise.information.quadrature import Law, logistic_nodes, stratified_uniforms
 from excise.models import Path
 
 N, K = 4000, 24
@@ -128,6 +130,34 @@ def test_flow_matching_in_its_own_time_is_the_same_information() -> None:
     a = 2 * torch.log((1 - s) / s)
     ours = est.orthogonal(*(est.noise_prediction(v, z, a, "flow") for v in (with_, without)))
     assert torch.allclose(ours / (s * (1 - s)), in_s)  # da = -2 ds / (s (1 - s)), and half of it
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "flow"])
+@pytest.mark.parametrize("tau2", [1.0, 0.1, 0.01])
+def test_a_linear_gaussian_channel_on_a_model_s_own_path_is_within_two_errors(tau2: float, kind: Any) -> None:
+    """As a model is asked: at its own timesteps, in the words of its network, from `Law` to nats. The closed form is on the path's range.
+
+    Oracle for the network: the posterior mean of x, by conditioning (x, z) jointly Gaussian, with the path's factors.
+    """
+    path = Path("flow", 1000) if kind == "flow" else Path.of(DDIMScheduler(prediction_type=kind))
+    toy, random, law = GaussianToy(tau2), generator(5), Law(path.log_snr(torch.arange(1000)), 1.0, 2.5)
+    x, y = toy.draw(N, random)
+    nodes = law.nodes(stratified_uniforms(N, K, random))
+    noise, t = torch.randn(N, K, generator=random, dtype=torch.float64), nodes.t.flatten()
+    z = path.noised(x.expand(-1, K).flatten(), noise.flatten(), t)
+
+    def told(mean: Tensor, variance: float) -> Tensor:
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        x_hat = mean + alpha * variance / (alpha**2 * variance + sigma**2) * (z - alpha * mean)
+        output = path.output(x_hat, (z - alpha * x_hat) / sigma, t)
+        return est.noise_prediction(output, z, nodes.log_snr.flatten(), path.prediction).view(N, K)
+
+    with_, without = told((y / (1 + tau2)).expand(-1, K).flatten(), toy.variance), told(torch.zeros(N * K).double(), 1.0)
+    truth = toy.on_range(*law.range)
+    for values in (est.plain(noise, with_, without), est.orthogonal(with_, without)):
+        nats = est.integrate(values, nodes.weights)
+        error = (nats.std() / math.sqrt(N)).item()
+        assert abs(nats.mean().item() - truth) <= 2 * error and error < 0.05 * truth
 
 
 def test_conversion_is_the_paths_own() -> None:

@@ -22,6 +22,7 @@ DOCO = "yongliang-wu/DoCo@ebf6ff4 README.md"
 ERASEDIFF = "JingWu321/EraseDiff@14f4e98 sd/train_scripts"
 ESD = "rohitgandikota/erasing@a2189e9 train-scripts/train-esd.py"
 ESD_NEW = "rohitgandikota/erasing@25613d2 esd_sd.py"
+ESD_FLUX = "rohitgandikota/erasing@46599b3 utils/esd_trainer.py (FluxESDAdapter); esd_flux.py (in stanulet27/erasing@43760e3), build_parser"
 PROBES = "kevinlu4588/WhenAreConceptsErased@9a03e07"
 RECE = "CharlesGong12/RECE@403a67f"
 SALUN = "OPTML-Group/Unlearn-Saliency@a6e89fd SD"
@@ -38,6 +39,9 @@ ESD_ANY = {
 }  # fmt: skip
 ESD_FIRST = {**ESD_ANY, "steps": 1000, "lr": 1e-5, "convention": "paper", "eta": 1.0, "sampler": "student", "within_bin": True}
 ESD_REWRITE = {**ESD_ANY, "steps": 200, "lr": 5e-5, "convention": "rewrite", "eta": 2.0, "sampler": "base", "within_bin": False}
+ESD_FLUX_ANY = {
+    **ESD_REWRITE, "steps": 1400, "lr": 1e-4, "sampler_steps": 28, "guidance_scale": 3.5, "eta": 1.0,
+}  # fmt: skip
 CA_ANY = {**ADAMW, **GENERATED, "variant": "model", "detach_start": True, "prior_weight": 0.0, "teacher": "current"} | {
     "steps": 100, "batch": 4 * 2, "lr": 2e-6 * 4 * 2, "parameters": "kv"
 }  # fmt: skip
@@ -69,6 +73,9 @@ PUBLISHED: dict[tuple[str, str], Row] = {
     ("esd", "paper-u"): (f"{ESD}:167-172,204-247,297-307", {**ESD_FIRST, "variant": "u"}),
     ("esd", "rewrite"): (f"{ESD_NEW}:29-32,56-62,92,127-141,191", {**ESD_REWRITE, "variant": "x"}),
     ("esd", "rewrite-strict"): (f"{ESD_NEW}:44-47,56-62,127-141,191", {**ESD_REWRITE, "variant": "x-strict"}),
+    # --train_method has no default: x is every linear layer whose name has "attn"
+    ("esd", "flux"): (f"{ESD_FLUX}", {**ESD_FLUX_ANY, "variant": "x"}),
+    ("esd", "flux-strict"): (f"{ESD_FLUX}", {**ESD_FLUX_ANY, "variant": "x-strict"}),
     ("esd", "alt"): (
         "rohitgandikota/erasing@25613d2 alt_esd_diffusers.py:23,30,82-91,100-101,109,126-129",
         {**ESD_REWRITE, "variant": "all", "sampler": "student", "lr": 2e-5, "convention": "paper"},

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 
-from exact_model import Change, ExactModel
+from exact_model import VARIANCE, Change, ExactModel
 from excise.edits import Dense, Manifest, WeightEdit
 from excise.edits.applied import applied_edits, base_fingerprint
 from excise.information import PictureSet, make_pictures, measure, read_pictures
@@ -31,6 +32,14 @@ def exact(canvas: Model) -> ExactModel:
     return ExactModel.of(canvas)
 
 
+@pytest.fixture(params=["velocity", "straight"])
+def either_path(request: pytest.FixtureRequest, canvas: Model) -> ExactModel:
+    """The same on the path of the canvas, and on a straight one."""
+    if request.param == "straight":
+        canvas.pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    return ExactModel.of(canvas)
+
+
 def reading(exact: ExactModel, edit: Change | None, **options: object) -> Measurement:
     pictures = {f"object:{name}": exact.pictures(name, 96) for name in ("cat", "dog")}
     return measure(exact, "cat", edit=edit, against=["dog"], pictures=pictures, budget=20_000, **options)  # type: ignore[arg-type]
@@ -44,11 +53,11 @@ def edit_of(model: Model, name_part: str, factor: float) -> WeightEdit:
     return WeightEdit(deltas, Manifest(model=model.name, base=base_fingerprint(model), method="scale", concepts=concepts))
 
 
-def test_exact_model_gives_its_closed_forms(exact: ExactModel) -> None:
+def test_exact_model_gives_its_closed_forms(either_path: ExactModel) -> None:
     """KL of two Gaussians, conditional and against the empty prompt; both forms."""
-    found = reading(exact, None).concepts[0]
+    found = reading(either_path, None).concepts[0]
     for contrast, distance in ((found.conditional, 0.4), (found.unconditional, 0.5)):
-        truth = exact.truth(distance)
+        truth = either_path.truth(distance)
         assert contrast.base.orthogonal.value == pytest.approx(truth, rel=0.03)
         assert contrast.base.plain.value == pytest.approx(truth, rel=0.2)
         assert contrast.base.plain.low < truth < contrast.base.plain.high
@@ -58,8 +67,8 @@ def test_exact_model_gives_its_closed_forms(exact: ExactModel) -> None:
 
 
 @pytest.mark.parametrize("lam", [0.5, -1.0])
-def test_scaled_words_are_read_back(exact: ExactModel, lam: float) -> None:
-    found = reading(exact, Change(lam=lam))
+def test_scaled_words_are_read_back(either_path: ExactModel, lam: float) -> None:
+    exact, found = either_path, reading(either_path, Change(lam=lam))
     cat, dog = found.concepts[0].conditional, found.others[0].conditional
     assert cat.share_left is not None and cat.share_left.value == pytest.approx(lam**2, rel=1e-4)
     assert cat.steering is not None and cat.steering.value == pytest.approx(lam, rel=1e-4)
@@ -80,8 +89,8 @@ def test_ignored_words_leave_nothing_and_the_blind_coefficient_says_undefined(ex
     assert "alignment" not in found.to_dict()["concepts"][0]["conditional"]
 
 
-def test_destruction_is_what_the_empty_prompt_lost(exact: ExactModel) -> None:
-    found = reading(exact, Change(empty=-0.3)).concepts[0]
+def test_destruction_is_what_the_empty_prompt_lost(either_path: ExactModel) -> None:
+    exact, found = either_path, reading(either_path, Change(empty=-0.3)).concepts[0]
     assert found.destruction is not None and found.rest_loss is not None
     assert found.destruction.value == pytest.approx(exact.truth(0.8, 0.5), rel=0.1)
     assert found.destruction.low < exact.truth(0.8, 0.5) < found.destruction.high
@@ -109,6 +118,14 @@ def test_single_pictures_have_no_interval(canvas: Model) -> None:
     found = measure(canvas, "cat", edit=edit, against=["dog", "bird"], budget=450).collateral
     assert found is not None and {each.n for each in found.kept} == {1}
     assert found.mean.interval is None and found.mean.value > 0
+
+
+def test_pictures_that_the_sampler_makes_are_as_good_as_exact_draws(either_path: ExactModel) -> None:
+    """At guidance 1 and with many steps its own law is sampled: mean and variance of what is measured on are those of the prompt."""
+    either_path.sampler = replace(either_path.sampler, steps=100)
+    made = make_pictures(either_path, either_path.catalog.resolve("cat"), 64, seed=0)
+    shown = made.latents[..., :4].double() - either_path.mean(made.wordings[0].pair.prompt)
+    assert abs(shown.mean()) < 0.02 and float(shown.var()) == pytest.approx(VARIANCE, rel=0.1)  # of first order
 
 
 def test_erased_model_without_an_edit_is_compared_with_its_base(exact: ExactModel) -> None:

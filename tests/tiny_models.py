@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,25 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
 from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from excise.evaluation.classifier import Classifier
 
@@ -135,6 +149,79 @@ def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
     )  # fmt: skip
 
 
+def t5_tokenizer() -> T5Tokenizer:
+    """A T5 tokenizer of one token per character, with which a word's first letter begins it; prompts of up to 63."""
+    pieces = [(piece, -2.0 - number / 100) for number, piece in enumerate(("\u2581", *string.printable[:94]))]
+    pieces += [(f"\u2581{letter}", -2.0) for letter in string.ascii_letters]
+    return T5Tokenizer(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces], extra_ids=0, model_max_length=64)
+
+
+def t5(words: T5Tokenizer, width: int) -> T5EncoderModel:
+    """A T5 encoder with random weights, always the same ones."""
+    torch.manual_seed(5)
+    config = T5Config(
+        vocab_size=len(words), d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4, relative_attention_num_buckets=8,
+        feed_forward_proj="gated-gelu", is_encoder_decoder=False, use_cache=False, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    return T5EncoderModel(config).eval()
+
+
+def telling(transformer: Any) -> Any:
+    """The transformer with words that count as they do in a trained model: of random weights little would be seen."""
+    with torch.no_grad():
+        for name, weight in transformer.named_parameters():
+            if name in ("context_embedder.weight", "time_text_embed.text_embedder.linear_1.weight"):
+                weight *= 5
+    return transformer.eval()
+
+
+def sd3(with_t5: bool = True, dual: tuple[int, ...] = (0,), scheduler: Any = None) -> StableDiffusion3Pipeline:
+    """A tiny Stable Diffusion 3.5 pipeline: two CLIPs and T5, a block whose pictures also attend to themselves (`attn2`)."""
+    words, other, third = tokenizer(), tokenizer(), t5_tokenizer()
+    other.pad_token = "!"
+    torch.manual_seed(1)
+    transformer = SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=4,
+        caption_projection_dim=32, joint_attention_dim=64, pooled_projection_dim=32 + 24, pos_embed_max_size=12,
+        dual_attention_layers=dual, qk_norm="rms_norm",
+    )  # fmt: skip
+    return StableDiffusion3Pipeline(
+        vae=autoencoder(use_quant_conv=False, use_post_quant_conv=False, scaling_factor=1.5305, shift_factor=0.0609),
+        text_encoder=clip(CLIPTextModelWithProjection, words, 32), tokenizer=words,
+        text_encoder_2=clip(CLIPTextModelWithProjection, other, 24, seed=4), tokenizer_2=other,
+        text_encoder_3=t5(third, 64) if with_t5 else None, tokenizer_3=third if with_t5 else None,
+        transformer=telling(transformer), scheduler=scheduler or FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )  # fmt: skip
+
+
+def flux(dev: bool = True, scheduler: Any = None) -> FluxPipeline:
+    """A tiny FLUX.1 dev or schnell pipeline: CLIP's pooled row and T5's tokens, a block of two streams and one of one."""
+    words, third = tokenizer(), t5_tokenizer()
+    torch.manual_seed(1)
+    transformer = FluxTransformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
+        pooled_projection_dim=24, axes_dims_rope=(4, 4, 8), guidance_embeds=dev,
+    )  # fmt: skip
+    scheduler = scheduler or FlowMatchEulerDiscreteScheduler(shift=3.0 if dev else 1.0, use_dynamic_shifting=dev)
+    return FluxPipeline(
+        vae=autoencoder(use_quant_conv=False, use_post_quant_conv=False, scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=clip(CLIPTextModel, words, 24), tokenizer=words, text_encoder_2=t5(third, 32), tokenizer_2=third,
+        transformer=telling(transformer), scheduler=scheduler,
+    )  # fmt: skip
+
+
+def save_sd3(folder: Path) -> Path:
+    """Stable Diffusion 3.5."""
+    sd3().save_pretrained(folder)
+    return folder
+
+
+def save_flux(folder: Path) -> Path:
+    """FLUX.1 dev."""
+    flux().save_pretrained(folder)
+    return folder
+
+
 def save_sdxl(folder: Path) -> Path:
     """Stable Diffusion XL."""
     sdxl().save_pretrained(folder)
@@ -160,6 +247,11 @@ def save_canvas(folder: Path) -> Path:
         rescale_betas_zero_snr=True, timestep_spacing="trailing", steps_offset=1,
     )  # fmt: skip
     pipeline(scheduler=scheduler).save_pretrained(folder)
+    return declare(folder)
+
+
+def declare(folder: Path) -> Path:
+    """Put the canvas's catalog, sampler and judge into a model's folder."""
     torch.manual_seed(3)
     Classifier(HEADS, SIZE).save(folder / "classifier.safetensors")
     (folder / "excise.json").write_text(json.dumps(CANVAS, indent=2), encoding="utf-8")

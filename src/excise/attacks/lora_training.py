@@ -29,7 +29,7 @@ def additions(model: Model, rank: int, random: Generator) -> Additions:
             up = torch.zeros(layer.out_features, rank)
             found[name] = {"up": nn.Parameter(up.to(model.device)), "down": nn.Parameter(down.to(model.device))}
     if not found:
-        raise ValueError("the U-Net has no linear attention layers to add to")
+        raise ValueError("the network has no linear attention layers to add to")
     return found
 
 

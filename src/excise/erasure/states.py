@@ -21,7 +21,7 @@ class States:
     """States in a pool.
 
     latents (n, c, h, w)
-    t       (n,) int64 timesteps
+    t       (n,) timesteps as the sampler counts them
     row     (n,) int64, the prompt pair each belongs to
     picture (n,) int64, which picture's path it lies on: states of one picture are a run of the noising process, or of its reverse
     """
@@ -86,8 +86,8 @@ def stopped_states(
 
 
 def within_bin(t: Tensor, steps: int, total: int, generator: Generator) -> Tensor:
-    """Timesteps drawn anew, each from its own one of `steps` equal parts of 0..total-1; t (n,) int64."""
-    part = t * steps // total
+    """Timesteps drawn anew, each from its own one of `steps` equal parts of 0..total-1, (n,) int64; t (n,) in 0..total."""
+    part = (t * steps // total).long().clamp(max=steps - 1)
     drawn = ((part + torch.rand(len(t), generator=generator, dtype=torch.float64)) * total / steps).long()
     return torch.maximum(drawn, -(-part * total // steps))
 
@@ -143,7 +143,7 @@ def from_noise(model: Model, states: States, generator: Generator) -> States:
     picture, which = states.picture.unique(return_inverse=True)
     row = torch.zeros_like(picture).scatter(0, which, states.row)
     noise = torch.randn(len(picture), *states.latents.shape[1:], generator=generator).to(states.latents)
-    start = States(noise, torch.full_like(picture, model.path.steps - 1), row, picture)
+    start = States(noise, torch.full_like(picture, model.path.last).to(states.t), row, picture)
     return States(*(torch.cat([getattr(part, f.name) for part in (start, states)]) for f in fields(States)))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from excise.models import Model
 
-Parameters = Literal["kv", "attn2", "attn1", "attn", "not-attn2", "noxattn", "full"]
+Parameters = Literal["kv", "attn2", "attn1", "attn", "attn-kv", "not-attn2", "noxattn", "full"]
 
 
 def select(model: Model, parameters: Parameters) -> list[str]:
@@ -15,14 +16,23 @@ def select(model: Model, parameters: Parameters) -> list[str]:
     kv         the entrances: all that the text passes through (of SD 1.x keys and values of cross-attention, 19.2 M weights)
     attn2      all of cross-attention (44.0 M)
     attn1      all of self-attention
-    attn       both
+    attn       both; of a transformer the linear layers of attention in which pictures and text meet
+    attn-kv    of a transformer keys and values of that attention, of pictures and of text
     not-attn2  everything but cross-attention
     noxattn    the same without the time embedding and the last block (ESD-u)
     full       everything
 
     Raises ValueError if nothing is selected: not every family of models has all of them.
     """
-    chosen = model.subspace(parameters)
-    if not chosen:
-        raise ValueError(f"{model.name} has no parameters of kind {parameters!r}")
+    return select_first(model, [parameters])
+
+
+def select_first(model: Model, choices: Sequence[Parameters]) -> list[str]:
+    """What `select` gives for the first of several that the model has: methods say what takes the place of a U-Net's in a transformer.
+
+    Raises ValueError if it has none of them.
+    """
+    chosen = next((names for parameters in choices if (names := model.subspace(parameters))), None)
+    if chosen is None:
+        raise ValueError(f"{model.name} has no parameters of kind {' or '.join(map(repr, choices))}")
     return chosen

@@ -87,7 +87,7 @@ def posterior(model: Model, states: States, rest: Tensor, with_concept: Tensor, 
     rest, with_concept (n, c, h, w): the frozen model's outputs without and with the words
     prior              (n,) share of the concept in pictures of the rest of the prompt
     """
-    order = (states.picture * model.path.steps - states.t).argsort(stable=True)
+    order = (states.picture * (model.path.last + 1) - states.t).argsort(stable=True)
     logit = torch.logit(prior.double())
     for step, (t, s) in enumerate(zip(*_steps(states.picture[order], order), strict=True)):
         back = model.path.back(states.t[t], states.t[s]) if step else model.path.back_from_noise(states.t[s])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from excise.edits.deltas import Delta, difference
 from excise.models.fingerprint import named_tensors
+from excise.models.precision import autocast
 
 
 def check_trainable(model: Any) -> None:
@@ -42,8 +43,8 @@ class Trainable:
             parameter.data = self.before[name].to(torch.promote_types(parameter.dtype, torch.float32), copy=True)
             parameter.requires_grad_(True)
         own = next(iter(self.before.values()))
-        if own.dtype == torch.bfloat16:  # casts must not be cached: the tensors are swapped and change in place
-            self._mixed.enter_context(torch.autocast(own.device.type, own.dtype, cache_enabled=False))
+        if own.dtype == torch.bfloat16:
+            self._mixed.enter_context(autocast(own.device))
         return self
 
     def __exit__(self, *_: object) -> None:

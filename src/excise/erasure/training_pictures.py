@@ -230,8 +230,8 @@ def generated_latents(
         )
     tell_cut(model, prompts)
     steps = steps or model.sampler.steps
-    scale = model.guidance(model.sampler.guidance_scale if guidance_scale is None else guidance_scale)
-    shelf = Shelf(None) if applied_edits(model) else _shelf(model, steps, scale)
+    scale = model.sampler.guidance_scale if guidance_scale is None else guidance_scale
+    shelf = Shelf(None) if applied_edits(model) else _shelf(model, steps, model.guidance_seen(scale))
     parts, batch = [], batch or model.batch(32)
     for start in range(0, len(prompts), batch):
         run.progress(stage, start, len(prompts))
@@ -292,7 +292,8 @@ def _listed(path: Path) -> dict[str, str]:
 
 
 def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: int, scale: float, shelf: Shelf) -> Tensor:
-    name = digest_text(json.dumps([model.token_ids(prompts), list(seeds)]))[:32]
+    read = [[part.ids for part in parts] for parts in model.segments(prompts)]
+    name = digest_text(json.dumps([model.token_ids(prompts), read, list(seeds)]))[:32]
     if kept := shelf.get(name):
         return kept.tensors["latents"].to(model.device)
     latents = model.latents(prompts, seeds, batch=len(seeds), steps=steps, guidance_scale=scale)
@@ -303,7 +304,15 @@ def _batch(model: Model, prompts: Sequence[str], seeds: Sequence[int], steps: in
 def _shelf(model: Model, steps: int, scale: float) -> Shelf:
     """Where the pictures of one model and sampler are kept."""
     scheduler = [type(model.pipeline.scheduler).__name__, config(model.pipeline.scheduler)]
-    key = json.dumps(
-        [base_fingerprint(model), steps, scale, scheduler, model.latent_shape, arithmetic(model), STEP_NOISE], default=str
-    )
+    made_by = [
+        base_fingerprint(model),
+        model.unedited,
+        steps,
+        scale,
+        scheduler,
+        model.latent_shape,
+        arithmetic(model),
+        STEP_NOISE,
+    ]
+    key = json.dumps(made_by, default=str)
     return Shelf(cache_folder(), "pictures", digest_text(key)[:16])

@@ -23,7 +23,6 @@ from excise.results.variation import AskedOtherwise
 
 GUIDANCE = (1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 STEPS = (10, 20, 50)
-SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler")
 STRENGTHS = (0.3, 0.5, 0.7)
 
 NOISE_SEED = 2_000_000
@@ -67,7 +66,9 @@ def conditions(model: Model, concept: Concept) -> list[Condition]:
     found.append(replace(plain, name="in capitals", pairs=capitals))
     found += [replace(plain, group="guidance", name=f"{scale:g}", guidance_scale=scale) for scale in GUIDANCE]
     found += [replace(plain, group="steps", name=str(steps), steps=steps) for steps in STEPS]
-    found += [replace(plain, group="sampler", name=name.removesuffix("Scheduler"), sampler=name) for name in SAMPLERS]
+    found += [
+        replace(plain, group="sampler", name=name.removesuffix("Scheduler"), sampler=name) for name in model.other_samplers
+    ]
     found += [replace(plain, group="image to image", name=f"{share:g}", strength=share) for share in STRENGTHS]
     return [condition for condition in found if condition.pairs]
 

@@ -204,7 +204,7 @@ def _shelf(model: Model) -> Shelf:
     key = [
         base_fingerprint(model),
         surroundings(model),
-        {**vars(model.sampler), "guidance_scale": model.guidance(model.sampler.guidance_scale)},
+        {**vars(model.sampler), "guidance_scale": model.guidance_seen(model.sampler.guidance_scale)},
         arithmetic(model),
         STEP_NOISE,
     ]

@@ -15,14 +15,17 @@ SHOWN = 200
 """Characters of a prompt that a message shows."""
 
 
-def room(tokenizer: Any) -> int:
-    """Tokens of a prompt that are read: the context without its start and end token."""
-    return tokenizer.model_max_length - 2
+def room(tokenizer: Any, length: int | None = None) -> int:
+    """Tokens of a prompt that are read: the context without the tokens that begin and end every prompt.
+
+    length  tokens of the context; default the tokenizer's
+    """
+    return (length or tokenizer.model_max_length) - len(tokenizer("").input_ids)
 
 
-def left_out(tokenizer: Any, prompts: Sequence[str]) -> dict[str, str]:
-    """The end that is cut off each prompt that is longer than the context, by prompt, in the order given."""
-    distinct, first = list(dict.fromkeys(prompts)), room(tokenizer) + 1
+def left_out(tokenizer: Any, prompts: Sequence[str], length: int | None = None) -> dict[str, str]:
+    """The end that is cut off each prompt that is longer than the context, by prompt, in the order given; `length` as of `room`."""
+    distinct, first = list(dict.fromkeys(prompts)), (length or tokenizer.model_max_length) - 1
     if not distinct:
         return {}
     places = tokenizer(distinct, return_offsets_mapping=True, verbose=False).offset_mapping

@@ -8,9 +8,10 @@ from typing import Literal, get_args
 Scheduler = Literal[
     "DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler",
     "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "LMSDiscreteScheduler", "LCMScheduler", "TCDScheduler",
-    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler",
 ]  # fmt: skip
-"""Classes of diffusers. Those whose name begins with FlowMatch sample straight paths, the others the paths of diffusion."""
+"""Classes of diffusers. Those whose name begins with FlowMatch sample straight paths, DPMSolver and UniPC also these, the others the paths
+of diffusion alone."""
 
 SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +45,9 @@ def denoiser_of(model: Any) -> str:
 def check_recognisable(model: Any) -> None:
     """Raise ValueError for a pipeline without the text encoder that it was made with."""
     pipeline = getattr(model, "pipeline", model)
-    missing = [name for name in ENCODERS[:2] if getattr(pipeline, name, model) is None]
+    taken = inspect.signature(type(pipeline).__init__).parameters
+    clip = [name for name in ENCODERS if name in taken and "CLIPText" in str(taken[name].annotation)]
+    missing = [name for name in clip if getattr(pipeline, name, model) is None]
     if missing:
         raise ValueError(
             f"this pipeline has no {missing[0]}, so nothing shows which model it is; put the edit on before you take the text encoder out"
@@ -120,7 +123,7 @@ def short(fingerprint: Mapping[str, str]) -> str:
 def surroundings(model: Any) -> dict[str, str]:
     """What decides the pictures of a Model or pipeline beside the weights that edits may change, each by its SHA-256."""
     pipeline = getattr(model, "pipeline", model)
-    own, networks = components(model), [getattr(pipeline, name, None) for name in (*DENOISERS, *ENCODERS, "vae")]
+    networks = [getattr(pipeline, name, None) for name in (*DENOISERS, *ENCODERS, "vae")]
     tokenizers = [words for number in ("", "_2", "_3") if (words := getattr(pipeline, f"tokenizer{number}", None)) is not None]
     values = {
         "scheduler": [type(pipeline.scheduler).__name__, config(pipeline.scheduler)],
@@ -128,12 +131,14 @@ def surroundings(model: Any) -> dict[str, str]:
         "tokenizer": [part for words in tokenizers for part in _told_by(words)],
     }
     digests = {name: digest_values(value) for name, value in values.items()}
-    digests |= {
-        name: digest_tensors(encoder.state_dict())
-        for name in ENCODERS
-        if name not in own and (encoder := getattr(pipeline, name, None)) is not None
-    }
-    return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests}
+    return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests, **unedited_readers(model)}
+
+
+def unedited_readers(model: Any) -> dict[str, str]:
+    """The networks that read prompts and that no edit changes, each by the SHA-256 of its weights."""
+    pipeline, own = getattr(model, "pipeline", model), components(model)
+    readers = {name: getattr(pipeline, name, None) for name in ENCODERS if name not in own}
+    return {name: digest_tensors(reader.state_dict()) for name, reader in readers.items() if reader is not None}
 
 
 def _told_by(words: Any) -> list[Any]:

@@ -173,27 +173,22 @@ def _faked(where: Path, dtype: torch.dtype, mode: FakeTensorMode) -> Model:
     if not (folder / INDEX).is_file():
         raise ValueError(f"{where} is not a model folder: it has no {INDEX}")
     kind = family.model()
+    pipeline, description = _pipeline(family, folder, dtype, mode), describe(where)
     with mode:
-        pipeline = _pipeline(family, folder, dtype)
-        description = describe(where)
         model = kind(pipeline, name=description.name)
     model.sampler = Sampler(**{**vars(kind.own_sampler(pipeline)), **description.sampler})
     return model
 
 
-def _pipeline(family: Family, folder: Path, dtype: torch.dtype) -> Any:
+def _pipeline(family: Family, folder: Path, dtype: torch.dtype, mode: FakeTensorMode) -> Any:
     import diffusers
 
     kind = family.model()
-    declared = read_json(folder / INDEX)
-    with _default_dtype(dtype):
-        networks = {
-            part: _network(named, folder / part).eval()
-            for part, named in kind.parts.items()
-            if declared.get(part, [None])[0] is not None
-        }
+    parts, absent = kind.declared(read_json(folder / INDEX))
+    with mode, _default_dtype(dtype):  # the networks alone: schedulers read their numbers
+        networks = {part: _network(kind.parts[part], folder / part).eval() for part in parts}
     own = tokenizers(folder.name) if folder.resolve().parent == _CONFIGS else {}
-    return getattr(diffusers, family.pipeline).from_pretrained(folder, **networks, **own, **kind.left_out_parts)
+    return getattr(diffusers, family.pipeline).from_pretrained(folder, **networks, **own, **absent, **kind.left_out_parts)
 
 
 @contextmanager

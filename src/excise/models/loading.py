@@ -18,7 +18,7 @@ from excise.files import check_shards
 from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.models.families import Family, family_of
 from excise.models.model import Model
-from excise.models.names import describe, resolve
+from excise.models.names import describe, model_index, resolve
 from excise.models.single_file import load_checkpoint
 
 
@@ -101,9 +101,10 @@ def _from_folder(where: Path | str, family: Family, dtype: torch.dtype) -> Any:
     _check_safe(where, kind)
     options = {"dtype": dtype, "use_safetensors": True}
     try:
-        networks, variants = {}, {part: _variant(where, kind, part) for part in kind.parts}
-        for part, named in kind.parts.items():
-            networks[part], report = _class(named).from_pretrained(
+        parts, absent = kind.declared(model_index(where))
+        networks, variants = {}, {part: _variant(where, kind, part) for part in parts}
+        for part in parts:
+            networks[part], report = _class(kind.parts[part]).from_pretrained(
                 where, subfolder=part, variant=variants[part], output_loading_info=True, **options
             )
             if report["missing_keys"]:
@@ -112,7 +113,7 @@ def _from_folder(where: Path | str, family: Family, dtype: torch.dtype) -> Any:
                 raise ValueError(f"{part} holds {min(report['unexpected_keys'])}, which its network does not have")
         variant = "fp16" if "fp16" in variants.values() else None
         pipeline = getattr(diffusers, family.pipeline)
-        return pipeline.from_pretrained(where, **networks, **options, variant=variant, **kind.left_out_parts)
+        return pipeline.from_pretrained(where, **networks, **options, variant=variant, **absent, **kind.left_out_parts)
     except (SafetensorError, StrictDataclassError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} could not be read as {family.name}: {_first_line(error)}") from None
     except OSError as error:
@@ -157,7 +158,8 @@ def _check_safe(where: Path | str, kind: type[Model]) -> None:
     if isinstance(where, str):
         _check_hub_shards(where, kind)
         return  # diffusers is told to take nothing but safetensors from the hub
-    for part in kind.parts:
+    parts, _ = kind.declared(model_index(where))
+    for part in parts:
         if not any(_any_there(where, names) for names in _files(kind, part).values()):
             raise ValueError(f"{where / part} has no .safetensors weights; pickle files are never loaded: convert them first")
         check_shards(where / part)
@@ -165,7 +167,8 @@ def _check_safe(where: Path | str, kind: type[Model]) -> None:
 
 def _check_hub_shards(where: str, kind: type[Model]) -> None:
     """Raise ValueError if a model on the hub lists shards that are not plain .safetensors files."""
-    for part in kind.parts:
+    parts, _ = kind.declared(model_index(where))
+    for part in parts:
         for _, index in _files(kind, part).values():
             with suppress(EntryNotFoundError):
                 check_shards(Path(hf_hub_download(where, index)).parent)
@@ -174,7 +177,8 @@ def _check_hub_shards(where: str, kind: type[Model]) -> None:
 def _check_weights(pipeline: Any, kind: type[Model], model: str | Path) -> None:
     """Raise ValueError for a weight that was not loaded or is not finite."""
     for part in kind.parts:
-        for name, tensor in getattr(pipeline, part).state_dict().items():
+        network = getattr(pipeline, part)
+        for name, tensor in network.state_dict().items() if network is not None else ():
             if tensor.is_meta:
                 raise ValueError(f"{model}: it lacks {part}.{name}")
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():

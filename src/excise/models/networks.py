@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from excise.arguments import check_texts, check_whole
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance, Segment, Way
+from excise.models.fingerprint import unedited_readers
 from excise.models.guidance import guided, sampling_scale
 from excise.models.path import Path
 from excise.models.precision import bfloat16_arithmetic
@@ -37,6 +38,8 @@ class Networks(ABC):
 
     parts: ClassVar[Mapping[str, str]]
     """Every network of the pipeline, and its class: {"vae": "diffusers.AutoencoderKL"}."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Those that a pipeline may be without: then it holds None in their place."""
     editable: ClassVar[tuple[str, ...]]
     """Those that an edit may change, the denoiser first. Their names begin the names of tensors in edit files."""
 
@@ -47,7 +50,16 @@ class Networks(ABC):
         self.pipeline = pipeline
         self.mixed = mixed
         for part in self.parts:
-            getattr(pipeline, part).eval().requires_grad_(False)
+            if part not in self.optional or getattr(pipeline, part) is not None:
+                getattr(pipeline, part).eval().requires_grad_(False)
+
+    @classmethod
+    def declared(cls, index: Mapping[str, Any]) -> tuple[list[str], dict[str, None]]:
+        """The networks that a model has, all but for optional ones that its `model_index.json` says it is without; and what its pipeline is
+        told of these and of their tokenizers."""
+        parts = [part for part in cls.parts if part not in cls.optional or (index.get(part) or [None])[0] is not None]
+        missing = [part for part in cls.parts if part not in parts]
+        return parts, dict.fromkeys([*missing, *(part.replace("text_encoder", "tokenizer") for part in missing)])
 
     # What a family says of its networks
 
@@ -128,6 +140,15 @@ class Networks(ABC):
         """The scale of classifier-free guidance that the sampler works with when it is told a scale; 1 is a single pass, no guidance."""
         return sampling_scale(told)
 
+    def with_guidance(self, conditioning: Conditioning, told: float) -> Conditioning:
+        """What the denoiser is told when the sampler is told a guidance scale. Without it a prediction is not guided in any way: families
+        whose network takes the scale as a number put it in here."""
+        return conditioning
+
+    def guidance_seen(self, told: float) -> float:
+        """A number that told scales have in common which make the same pictures, for caches."""
+        return self.guidance(told)
+
     def guided(self, without: Tensor, with_: Tensor, scale: float) -> Tensor:
         """The prediction that the sampler goes on with, from those for the empty prompt and for the prompt, shape of both."""
         return guided(without, with_, scale)
@@ -207,6 +228,11 @@ class Networks(ABC):
     def path(self) -> Path:
         """Its noise path."""
         return Path.of(self.pipeline.scheduler)
+
+    @cached_property
+    def unedited(self) -> dict[str, str]:
+        """Digests of the networks that read prompts and that no edit changes: they are as they were loaded."""
+        return unedited_readers(self)
 
     @property
     def prefix(self) -> str:

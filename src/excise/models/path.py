@@ -41,7 +41,7 @@ class Path:
     def of(cls, scheduler: Any) -> Path:
         """The path of a diffusers scheduler. Raises ValueError for a prediction type that is not known."""
         steps, told = scheduler.config.num_train_timesteps, getattr(scheduler.config, "prediction_type", "flow_prediction")
-        if told == "flow_prediction":
+        if told == "flow_prediction" or not hasattr(scheduler, "alphas_cumprod"):
             return cls("flow", steps)
         if told not in ("epsilon", "v_prediction", "sample"):
             raise ValueError(f"unknown prediction type {told!r}; known: epsilon, v_prediction, sample, flow_prediction")
@@ -54,6 +54,11 @@ class Path:
         if self.alphas_cumprod is None or other.alphas_cumprod is None:
             return self.alphas_cumprod is other.alphas_cumprod
         return torch.equal(self.alphas_cumprod, other.alphas_cumprod)
+
+    @property
+    def last(self) -> int:
+        """The noisiest timestep: on straight paths that of pure noise."""
+        return self.steps if self.alphas_cumprod is None else self.steps - 1
 
     def squares(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha^2 and sigma^2 at timesteps t (b,), float64 on the CPU."""

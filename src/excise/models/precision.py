@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,13 +21,23 @@ MULTIPLICATIONS = frozenset(
 
 
 @contextmanager
+def autocast(device: torch.device) -> Iterator[None]:
+    """Autocast to bfloat16. Casts are not cached: training swaps weights and changes them in place.
+
+    Norms with float32 weights compute in float32 (FLUX.1's). That they are a little slower so is not told.
+    """
+    with warnings.catch_warnings(), torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+        warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
+        yield
+
+
+@contextmanager
 def bfloat16_arithmetic(device: torch.device) -> Iterator[None]:
     """Autocast to bfloat16; on a processor without such instructions the same roundings around float32 multiplications.
 
     There torch's own bfloat16 kernels take many times as long as float32, and this hardly longer; sums are float32 in either.
     """
-    # casts must not be cached: training swaps weights and changes them in place
-    with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+    with autocast(device):
         if device.type == "cpu" and not has_bfloat16():
             with RoundedMultiplications():
                 yield

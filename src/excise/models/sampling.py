@@ -19,7 +19,12 @@ from excise.finite import check_finite
 from excise.models.conditioning import Conditioning
 from excise.models.drawing import Drawing
 from excise.models.networks import Networks
+from excise.models.path import Path
 from excise.randomness import start_stream, step_stream
+
+DIFFUSION_SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler")
+STRAIGHT_SAMPLERS = ("FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler", "DPMSolverMultistepScheduler")
+"""Samplers beside a model's own, by their diffusers classes: deterministic, adding noise, of higher order (ours: what users try)."""
 
 Told = Sequence[str] | Conditioning
 """Prompts, or what `Networks.encode` makes of them."""
@@ -87,12 +92,7 @@ class Sampled(Networks):
             raise ValueError(f"size={drawing.size} must be a multiple of {2 * self.grain}")
         self.sampler = replace(self.sampler, **given)
         if drawing.scheduler is not None:
-            straight = self.path.prediction == "flow"
-            if drawing.scheduler.startswith("FlowMatch") != straight:
-                kind = "straight paths" if straight else "paths of diffusion"
-                raise ValueError(f"{drawing.scheduler} does not sample {kind}, as this model needs")
-            scheduler = getattr(diffusers, drawing.scheduler).from_config(self.pipeline.scheduler.config)
-            self.pipeline.scheduler = scheduler
+            self.pipeline.scheduler = self._other_scheduler(drawing.scheduler)
 
     @property
     def grain(self) -> int:
@@ -145,7 +145,8 @@ class Sampled(Networks):
         starts         (b, c, h, w) latents to start from in place of that noise: standard normal, or, after `skip` steps, a state's
         steps          of the sampler; default the model's
         guidance_scale default the model's; what is off is the family's (`Networks.guidance`)
-        signed         take the scale at its word, also below 1: 0 is the empty prompt, less leads away from the prompt
+        signed         take the scale at its word, as classifier-free guidance of the unguided network, also below 1: 0 is the empty prompt,
+                       less leads away from the prompt
         unconditional  what guidance leads away from, 1 prompt or b; default `blank`
         eta            noise of samplers that have it as a number (DDIM): 0 none, 1 as much as DDPM
         skip           number of steps to leave out (image to image)
@@ -159,7 +160,8 @@ class Sampled(Networks):
         conditioning = prompts if isinstance(prompts, Conditioning) else self.encode(prompts)
         latents = self.start_noise(seeds, size) if starts is None else starts
         scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
-        scale = scale if signed else self.guidance(scale)
+        if not signed:
+            conditioning, scale = self.with_guidance(conditioning, scale), self.guidance(scale)
         scheduler = self._scheduler(steps or self.sampler.steps, self.device, latents)
         if skip >= len(scheduler.timesteps):
             raise ValueError(f"skip must be below the sampler's {len(scheduler.timesteps)} steps, not {skip}")
@@ -223,24 +225,51 @@ class Sampled(Networks):
 
     @contextmanager
     def sampled_by(self, scheduler: str | None) -> Iterator[None]:
-        """Another sampler inside the block, by the name of its diffusers class, on the model's own path; None: its own."""
+        """Another sampler inside the block, by the name of its diffusers class, on the model's own path; None: its own.
+
+        Raises ValueError for one that goes along other paths alone.
+        """
         before = self.pipeline.scheduler
         if scheduler is not None:
-            self.pipeline.scheduler = getattr(diffusers, scheduler).from_config(before.config)
+            self.pipeline.scheduler = self._other_scheduler(scheduler)
         try:
             yield
         finally:
             self.pipeline.scheduler = before
 
+    @property
+    def other_samplers(self) -> tuple[str, ...]:
+        """Samplers beside its own that also go along its path, as `sampled_by` takes them."""
+        return STRAIGHT_SAMPLERS if self.path.prediction == "flow" else DIFFUSION_SAMPLERS
+
+    def _other_scheduler(self, name: str) -> Any:
+        """A scheduler of a diffusers class on the model's own path. Raises ValueError for one that goes along other paths alone."""
+        kind, config, straight = getattr(diffusers, name), self.pipeline.scheduler.config, self.path.prediction == "flow"
+        options: dict[str, Any] = {}
+        if straight and "use_flow_sigmas" in inspect.signature(kind.__init__).parameters:
+            options = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": config.shift}
+        scheduler = kind.from_config(config, **options)
+        if Path.of(scheduler).prediction != self.path.prediction:
+            path = "straight paths" if straight else "paths of diffusion"
+            raise ValueError(
+                f"{name} does not sample {path}, as this model needs; those that do: {', '.join(self.other_samplers)}"
+            )
+        return scheduler
+
     def _scheduler(self, steps: int, device: torch.device | None = None, latents: Tensor | None = None) -> Any:
         """The pipeline's scheduler, made ready for a number of steps; latents (b, c, h, w) of the pictures, default a default picture's."""
         scheduler = copy.deepcopy(self.pipeline.scheduler)
         height, width = self.latent_shape[1:] if latents is None else latents.shape[-2:]
-        scheduler.set_timesteps(device=device, **self.schedule(scheduler, steps, height, width))
+        takes = inspect.signature(scheduler.set_timesteps).parameters
+        told = self.schedule(scheduler, steps, height, width)
+        scheduler.set_timesteps(device=device, **{name: value for name, value in told.items() if name in takes})
         return scheduler
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        """What a scheduler's `set_timesteps` is told: the number of steps, and what the family's pipeline adds for latents of a size."""
+        """What a scheduler's `set_timesteps` is told: the number of steps, and what the family's pipeline adds for latents of a size.
+
+        Schedulers other than the pipeline's are told what they take of it.
+        """
         return {"num_inference_steps": steps}
 
     def _timestep(self, t: Tensor) -> int | float:

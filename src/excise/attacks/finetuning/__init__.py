@@ -55,7 +55,7 @@ UNRELATED = Attack(
     means="weights",
     needs_base=True,
     run=Door("excise.attacks.finetuning.attack", "unrelated"),
-    needs=("U-Net",),
+    needs=("attention layers",),
 )
 
 
@@ -68,5 +68,5 @@ FEW_SHOT = Attack(
     needs_base=True,
     supplies=True,
     run=Door("excise.attacks.finetuning.attack", "few_shot"),
-    needs=("U-Net",),
+    needs=("attention layers",),
 )

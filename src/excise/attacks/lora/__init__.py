@@ -29,5 +29,5 @@ ATTACK = Attack(
     means="weights",
     needs_base=True,
     run=Door("excise.attacks.lora.attack", "attack"),
-    needs=("U-Net",),
+    needs=("attention layers",),
 )

@@ -44,5 +44,5 @@ METHOD = Method(
     paper="arXiv 2401.05779",
     settings=EraseDiffSettings,
     run=Door("excise.methods.erasediff.erase", "erase"),
-    needs=("U-Net",),
+    needs=(),
 )

@@ -17,21 +17,27 @@ _PAPER = {"wording": "name", "states": "fresh", "rounds": 10, "steps": 100, "bat
 _REWRITE = {**_PAPER, "steps": 20, "lr": 5e-5, "within_bin": False, "sampler": "base", "convention": "rewrite", "eta": 2.0}
 
 
+_FLUX = {**_REWRITE, "steps": 140, "lr": 1e-4, "sampler_steps": 28, "guidance_scale": 3.5, "eta": 1.0}
+
+
 class EsdSettings(Visiting, Divergent):
-    """Published values are presets for Stable Diffusion 1.x; the defaults are for the canvas."""
+    """Published values are presets for Stable Diffusion 1.x, and two for FLUX.1; the defaults are for the canvas."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {**_PAPER, "variant": "x"},
         "paper-u": {**_PAPER, "variant": "u"},
         "rewrite": {**_REWRITE, "variant": "x"},
         "rewrite-strict": {**_REWRITE, "variant": "x-strict"},
+        "flux": {**_FLUX, "variant": "x"},
+        "flux-strict": {**_FLUX, "variant": "x-strict"},
         "alt": {**_REWRITE, "variant": "all", "sampler": "student", "lr": 2e-5, "convention": "paper"},
     }
 
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
     variant: Literal["x", "u", "x-strict", "all"] = Field(
         "x",
-        description="what may change: cross-attention, the rest but for the time embedding and the last block, keys and values alone, or all",
+        description="what may change: cross-attention, the rest but for the time embedding and the last block, keys and values alone, or all; "
+        "of a transformer x is attention between pictures and text, and it has no u",
     )
     eta: float = Field(1.0, description="strength of the negative guidance; 0 aims at the empty prompt's prediction")
     convention: Literal["paper", "rewrite"] = Field(
@@ -56,5 +62,5 @@ METHOD = Method(
     paper="arXiv 2303.07345",
     settings=EsdSettings,
     run=Door("excise.methods.esd.erase", "erase"),
-    needs=("U-Net",),
+    needs=("entrances",),
 )

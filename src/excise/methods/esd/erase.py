@@ -25,14 +25,17 @@ from excise.methods.esd import EsdSettings
 from excise.models import Model
 from excise.models.context import tell_cut
 
-VARIANTS: dict[str, Parameters] = {"x": "attn2", "x-strict": "kv", "u": "noxattn", "all": "full"}
+VARIANTS: dict[str, tuple[Parameters, ...]] = {
+    "x": ("attn2", "attn", "kv"), "x-strict": ("attn-kv", "kv"), "u": ("noxattn",), "all": ("full",),
+}  # fmt: skip
+"""What may change: the first that the model has. Without attention between pictures and text of its own, that is the entrances (ours)."""
 
 
 def erase(model: Model, concepts: Sequence[Concept], settings: EsdSettings, run: Run) -> WeightEdit:
     """Train until the concept's prompts predict what the frozen model predicts when guided away from the concept."""
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
-    with Trainable(model, subspaces.select(model, VARIANTS[settings.variant])) as trainable:
+    with Trainable(model, subspaces.select_first(model, VARIANTS[settings.variant])) as trainable:
         train(trainable, lambda round_: _round(model, bank, trainable, settings, run, round_), settings, run)
         deltas = trainable.deltas()
     return finish(model, deltas, "esd", concepts, settings, run)

@@ -36,5 +36,5 @@ METHOD = Method(
     paper="arXiv 2310.12508",
     settings=SalUnSettings,
     run=Door("excise.methods.salun.erase", "erase"),
-    needs=("U-Net",),
+    needs=(),
 )

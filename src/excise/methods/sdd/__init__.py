@@ -23,7 +23,9 @@ class SddSettings(Visiting):
     }  # fmt: skip
 
     lr: float = Field(3e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
-    parameters: Literal["attn2", "kv", "full"] = Field("attn2", description="which weights may change")
+    parameters: Literal["attn2", "kv", "full"] = Field(
+        "attn2", description="which weights may change; kv for attn2 where a model has no cross-attention"
+    )
     decay: float = Field(
         0.99, ge=0, le=1, description="of the average (teacher): its weight of the past after every step; published 0.999"
     )
@@ -42,5 +44,5 @@ METHOD = Method(
     paper="arXiv 2307.05977",
     settings=SddSettings,
     run=Door("excise.methods.sdd.erase", "erase"),
-    needs=("U-Net",),
+    needs=("entrances",),
 )

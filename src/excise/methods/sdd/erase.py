@@ -16,12 +16,16 @@ from excise.erasure.make_edit import finish
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.states import visits
+from excise.erasure.subspaces import Parameters
 from excise.erasure.targets import mean_squares
 from excise.erasure.trainable import Trainable
 from excise.erasure.training import train
 from excise.erasure.wording import worded
 from excise.methods.sdd import SddSettings
 from excise.models import Model
+
+CHOICES: dict[str, tuple[Parameters, ...]] = {"attn2": ("attn2", "kv"), "kv": ("kv",), "full": ("full",)}
+"""What may change: the first that the model has. The paper has U-Nets alone, so of a transformer that is what reads text and no picture."""
 
 
 def erase(model: Model, concepts: Sequence[Concept], settings: SddSettings, run: Run) -> WeightEdit:
@@ -36,7 +40,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SddSettings, run:
     together = model.encode([names]).expand(len(bank.conditioned))
     shown = replace(bank, conditioned=together) if settings.joined == "states" else bank
     taught = replace(bank, conditioned=together) if settings.joined == "student" else bank
-    with Trainable(model, subspaces.select(model, settings.parameters)) as trainable:
+    with Trainable(model, subspaces.select_first(model, CHOICES[settings.parameters])) as trainable:
         teacher = {name: parameter.detach().clone() for name, parameter in trainable.parameters.items()}
 
         def follow() -> None:

@@ -18,10 +18,11 @@ from excise.models.names import model_index, resolve
 if TYPE_CHECKING:
     from excise.models.model import Model
 
-Offer = Literal["entrances", "attention maps", "U-Net", "token embeddings", "diffusion path"]
+Offer = Literal["entrances", "attention maps", "attention layers", "U-Net", "token embeddings", "diffusion path"]
 """What a method or an attack may need of a model beside what all have:
 
 entrances         linear maps that read text and no picture (`Model.entrances`)
+attention layers  linear layers of the attention in which words act, as a subspace (`Model.subspace`: attn)
 attention maps    layers in which pictures attend to text alone (`Model.attention_maps`)
 U-Net             the published subspaces of a U-Net, such as its cross-attention, and its transformer blocks' layers (`Model.adaptable`)
 token embeddings  one text encoder that embeds tokens, which can be given embeddings of no token (`Model.encode_embedded`)
@@ -62,7 +63,7 @@ FAMILIES: tuple[Family, ...] = (
         "Stable Diffusion 1.x and 2.x",
         pipeline="StableDiffusionPipeline",
         home=("stable_diffusion", "StableDiffusion"),
-        offers=frozenset({"entrances", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
+        offers=frozenset({"entrances", "attention layers", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
         kohya=KOHYA,
         original=True,
     ),
@@ -70,9 +71,21 @@ FAMILIES: tuple[Family, ...] = (
         "Stable Diffusion XL",
         pipeline="StableDiffusionXLPipeline",
         home=("sdxl", "StableDiffusionXL"),
-        offers=frozenset({"entrances", "attention maps", "U-Net", "diffusion path"}),
+        offers=frozenset({"entrances", "attention layers", "attention maps", "U-Net", "diffusion path"}),
         kohya=KOHYA_XL,
         original=True,
+    ),
+    Family(
+        "Stable Diffusion 3",
+        pipeline="StableDiffusion3Pipeline",
+        home=("sd3", "StableDiffusion3"),
+        offers=frozenset({"entrances", "attention layers"}),
+    ),
+    Family(
+        "FLUX.1",
+        pipeline="FluxPipeline",
+        home=("flux", "Flux"),
+        offers=frozenset({"entrances", "attention layers"}),
     ),
     Family("Z-Image", pipeline="ZImagePipeline", home=("z_image", "ZImage"), offers=frozenset({"entrances"})),
     Family("FLUX.2-klein", pipeline="Flux2KleinPipeline", home=("flux2_klein", "Flux2Klein"), offers=frozenset({"entrances"})),

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance
-from excise.models.families.unet import UNetModel, read_by_clip
+from excise.models.families.text_reading import read_by_clip
+from excise.models.families.unet import UNetModel
 from excise.models.networks import check_prompts
 from excise.models.sampling import Sampler
 

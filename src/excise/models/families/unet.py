@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from excise.models.context import left_out, room
 from excise.models.entrances import Entrance, Segment
+from excise.models.families.text_reading import check_tokenizers, clip_ids, clip_segment, clip_words
 from excise.models.model import Model
 from excise.models.sampling import Sampler
 from excise.models.wrappers import own_layers, own_parameters
@@ -33,18 +34,13 @@ class UNetModel(Model):
 
     @staticmethod
     def check_words(pipeline: Any, model: object) -> None:
-        for number in ("", "_2"):
-            words, encoder = getattr(pipeline, f"tokenizer{number}", None), getattr(pipeline, f"text_encoder{number}", None)
-            if words is not None and encoder is not None:
-                check_clip(words, encoder, f"{model}: its tokenizer{number}")
+        check_tokenizers(pipeline, model)
 
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        tokenizer = self.tokenizer
-        return tokenizer(list(prompts), truncation=True, max_length=tokenizer.model_max_length).input_ids
+        return clip_ids(self.tokenizer, prompts)
 
     def segments(self, prompts: Sequence[str]) -> list[tuple[Segment, ...]]:
-        stop = self.tokenizer.model_max_length
-        return [(Segment(0, 1, tuple(ids[1:-1]), stop),) for ids in self.token_ids(prompts)]
+        return [(clip_segment(self.tokenizer, ids),) for ids in self.token_ids(prompts)]
 
     @property
     def room(self) -> int:
@@ -54,8 +50,7 @@ class UNetModel(Model):
         return left_out(self.tokenizer, prompts)
 
     def words(self) -> list[str]:
-        tokens = (token.removesuffix("</w>") for token in self.tokenizer.get_vocab() if token.endswith("</w>"))
-        return sorted(token for token in tokens if token.isalpha())
+        return clip_words(self.tokenizer)
 
     @property
     def entrances(self) -> tuple[Entrance, ...]:
@@ -113,28 +108,6 @@ def distilled(schedule: Any) -> bool:
         and str(schedule.get("_class_name", "")).startswith("Euler")
         and not schedule.get("rescale_betas_zero_snr")
     )
-
-
-def read_by_clip(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Any:
-    """What a CLIP text encoder makes of prompts, its hidden states among it; prompts are cut or filled up to its context."""
-    tokens = tokenizer(
-        list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    )
-    mask = tokens.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
-    return encoder(tokens.input_ids.to(encoder.device), attention_mask=mask, output_hidden_states=True)
-
-
-def check_clip(words: Any, encoder: Any, whose: str) -> None:
-    """Raise ValueError for a tokenizer that is not its text encoder's, or that lost its vocabulary; `whose` is what the error calls it."""
-    config = encoder.config
-    one, other = words(["a", "b"]).input_ids
-    if one == other:
-        raise ValueError(f"{whose} knows no words; its folder lacks the vocabulary")
-    if words.model_max_length > config.max_position_embeddings or len(words) > config.vocab_size:
-        raise ValueError(
-            f"{whose} ({len(words)} tokens, prompts of {words.model_max_length}) does not fit its text encoder "
-            f"({config.vocab_size}, {config.max_position_embeddings})"
-        )
 
 
 def probabilities(query: Tensor, key: Tensor, heads: int, scale: float) -> Tensor:
