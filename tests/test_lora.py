@@ -99,6 +99,30 @@ def test_a_file_of_an_xl_edit_is_read_in_either_dialect(dialect: Dialect, tmp_pa
     assert (answer - expected).abs().max() <= 2e-3 and (answer - expected).norm() <= 1e-3 * (expected - before).norm()
 
 
+@pytest.mark.parametrize("base", ["tiny_sd3", "tiny_flux", "tiny_z_image", "tiny_flux2_klein", "tiny_qwen_image"])
+def test_a_file_of_an_edited_transformer_is_read_by_its_pipeline(
+    base: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """In a fresh pipeline every layer is found, and the answer is the edit's; ranks of the edit differ, those of the file do not."""
+    folder = request.getfixturevalue(base)
+    model = load(folder, device="cpu")
+    names = [entrance.weight for entrance in model.entrances]
+    edit = random_edit(model, names, size=0.02)
+    edit.save_pretrained(tmp_path / "edit")
+    found = export(tmp_path / "edit", to=tmp_path / "x.safetensors", dialect="diffusers")
+    x, t = model.start_noise([0]), torch.tensor([500])
+    before = model.predict(x, t, model.encode(["a cat"]))
+    with edit.applied(model):
+        expected = model.predict(x, t, model.encode(["a cat"]))
+    plain = load(folder, device="cpu")
+    plain.pipeline.load_lora_weights(tmp_path, weight_name="x.safetensors")
+    adapted = sum(name.endswith(".lora_A.default_0") for name, _ in plain.pipeline.transformer.named_modules())
+    assert adapted == len(names) == len(found.ranks), "a layer that the loader did not find is left as it was, without a word"
+    answer = plain.predict(x, t, plain.encode(["a cat"]))
+    assert not torch.equal(expected, before)
+    assert (answer - expected).abs().max() <= 2e-3 and (answer - expected).norm() <= 1e-3 * (expected - before).norm()
+
+
 def load_lora(folder: Path, file: Path) -> Any:
     """A plain diffusers pipeline with the file on it, and the modules that it changed."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
