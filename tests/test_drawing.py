@@ -16,7 +16,7 @@ import excise
 from excise.jobs.generate import generate
 from excise.models import Model, load
 from excise.models.drawing import SCHEDULERS, Drawing
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 
 
 def test_every_verb_that_makes_pictures_has_the_options() -> None:

@@ -31,6 +31,7 @@ def test_more_is_taken_by_more(tiny_sd1: Path) -> None:
 
 def test_a_run_that_will_not_fit_says_so_before_it_begins(tiny_sd1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request(tiny_sd1, method="uce")
+    monkeypatch.setattr("excise.models.contents.LARGE", 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         memory.warn_if_short(asked)
@@ -39,7 +40,8 @@ def test_a_run_that_will_not_fit_says_so_before_it_begins(tiny_sd1: Path, monkey
         memory.warn_if_short(asked)
 
 
-def test_a_dry_run_and_info_tell_sizes(tiny_sd1: Path) -> None:
+def test_a_dry_run_and_info_tell_sizes(tiny_sd1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("excise.models.contents.LARGE", 0)
     shown = CliRunner().invoke(app, ["erase", "cat", "--model", str(tiny_sd1), "--method", "uce", "--dry-run"])
     assert shown.exit_code == 0, shown.output
     for words in ("text_encoder", "CLIPTextModel", "a step of learning", "in all"):

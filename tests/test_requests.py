@@ -25,7 +25,7 @@ from excise.jobs.generate import generate
 from excise.requests import fields
 from excise.requests.audit import AuditRequest
 from excise.requests.bench import BenchRequest
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 from excise.requests.erase import EraseRequest
 from excise.requests.fields import flag
 from excise.requests.generate import GenerateRequest

@@ -8,7 +8,7 @@ from pathlib import Path
 from excise.cli import screen
 from excise.cli.command import Command, word
 from excise.files import fitting
-from excise.models.built_in import BUILT_IN
+from excise.models.contents import is_large
 from excise.models.names import resolve
 from excise.requests.erase import EraseRequest
 from excise.requests.sources import Resolved
@@ -55,7 +55,7 @@ def show(resolved: Resolved[EraseRequest]) -> None:
     screen.table(("setting", "value", "from", ""), rows, f"{request.chosen.title}, {request.chosen.paper}")
     screen.say("")
     screen.table(("concept", "named by"), [(target.label, ", ".join(target.phrases)) for target in request.targets])
-    if request.model not in BUILT_IN and isinstance(resolve(request.model), Path):
+    if is_large(resolve(request.model)):
         screen.say("")
         screen.table(("memory", "bytes", ""), _memory(request))
 

@@ -13,6 +13,7 @@ from excise.edits.manifest import MANIFEST, Manifest
 from excise.methods import methods
 from excise.models.built_in import BUILT_IN
 from excise.models.checkpoint_file import contents
+from excise.models.contents import is_large
 from excise.models.families import FAMILIES, Family, Offer, family_of
 from excise.models.names import INDEX, describe, model_index, resolve
 from excise.requests.show import InfoRequest, ListRequest
@@ -142,7 +143,7 @@ def _model_info(where: Path | str) -> None:
         ("classifier", description.classifier.name if description.classifier else "none: erasures cannot be measured"),
     ]
     screen.table(("model", str(where)), rows)
-    if isinstance(where, Path):
+    if isinstance(where, Path) and is_large(where):
         _networks(where)
 
 

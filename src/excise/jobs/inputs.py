@@ -19,7 +19,7 @@ def read_edits(folders: Sequence[Path]) -> list[Edit]:
     return [load_edit(folder) for folder in folders]
 
 
-class Wanted(Protocol):
+class ModelWanted(Protocol):
     """A request for a model; see `excise.requests.fields`."""
 
     @property
@@ -32,13 +32,13 @@ class Wanted(Protocol):
     def drawing(self) -> Drawing: ...
 
 
-def load_wanted(request: Wanted, model: str | None = None) -> Model:
+def load_wanted(request: ModelWanted, model: str | None = None) -> Model:
     """The model that a request is about, or another in its place, which makes pictures as the request says."""
     return load(request.model if model is None else model, device=request.device, dtype=request.dtype, drawing=request.drawing)
 
 
 def load_edited(
-    request: Wanted, edits: Sequence[Edit], progress: Progress, base: str | None = None
+    request: ModelWanted, edits: Sequence[Edit], progress: Progress, base: str | None = None
 ) -> tuple[Model, list[Edit]]:
     """The model that a request is about, and its edits.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import psutil
 import torch
 
+from excise.models.contents import is_large
 from excise.models.fingerprint import named_tensors
 from excise.models.footprint import Footprint, Part, Work
 from excise.models.loading import parse_dtype, pick_device
@@ -21,9 +21,6 @@ RUNTIME = 600 * 2**20
 
 COPIES = 4
 """Float32 tensors for each that is trained: its values, its gradient, and two running means of an optimizer."""
-
-SMALL = 0.02
-"""Weights below this share of the memory are not worth the seconds that the estimate takes."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +66,9 @@ def available(device: str | None) -> int:
 
 def warn_if_short(request: EraseRequest) -> None:
     """Warn in one line of an erasure that will probably not fit."""
-    where = resolve(request.model)
-    if not isinstance(where, Path):
+    if not is_large(resolve(request.model)):
         return
-    free = available(request.device)
-    files = [where] if where.is_file() else where.glob("*/*.safetensors")
-    if sum(file.stat().st_size for file in files) < SMALL * free:
-        return
-    wanted = need(request).total
+    free, wanted = available(request.device), need(request).total
     if wanted > free:
         warnings.warn(
             f"this erasure will take about {gib(wanted)} and {gib(free)} are free; try --dtype bfloat16, a smaller --size, or --set batch=1",

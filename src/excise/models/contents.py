@@ -67,3 +67,15 @@ def _regular(path: Path, within: Path) -> Path:
     if not stat.S_ISREG(mode):
         raise ValueError(f"{path} is {'a link to a folder' if stat.S_ISDIR(mode) else 'no regular file'}, which is not copied")
     return real
+
+
+LARGE = 256 * 2**20
+"""Bytes of weights above which what a model takes is worth telling (ours): smaller ones fit anywhere."""
+
+
+def is_large(where: Path | str) -> bool:
+    """Whether a folder or a file holds more weights than `LARGE`; a model on the hub, which is not here, does not."""
+    if isinstance(where, str):
+        return False
+    files = [where] if where.is_file() else where.glob("*/*.safetensors")
+    return sum(file.stat().st_size for file in files) > LARGE

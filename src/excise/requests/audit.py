@@ -15,7 +15,7 @@ from excise.files import CRASH, check_ours, fitting
 from excise.models.families import family_of
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.requests.audits import AUDIT
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,

@@ -18,7 +18,7 @@ from excise.files import FolderKind, check_ours
 from excise.information.budget import BESIDE
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.quoting import quoted
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 from excise.requests.fields import (
     Count,
     Device,

@@ -15,7 +15,7 @@ from excise.methods import Method, get, methods
 from excise.models.names import Description, describe, resolve
 from excise.quoting import quoted
 from excise.requests.audits import Audited, read_audits
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 from excise.requests.fields import (
     Device,
     Dtype,

@@ -12,7 +12,7 @@ from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import Features
 from excise.files import check_new_file
 from excise.models.names import Description, describe, resolve
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     Device,

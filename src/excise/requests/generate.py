@@ -10,7 +10,7 @@ from pydantic import Field
 from excise import bounds
 from excise.files import PICTURE_ENDINGS, FolderKind, check_new_file, check_replaceable, read_json
 from excise.models.names import resolve
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 from excise.requests.edits import read_manifests
 from excise.requests.fields import (
     Device,

@@ -13,7 +13,7 @@ from excise.concepts import Catalog, Concept, Phrasings
 from excise.files import check_new_file
 from excise.information.budget import BUDGET
 from excise.models.names import describe, resolve
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,

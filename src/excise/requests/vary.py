@@ -11,7 +11,7 @@ from pydantic import Field
 from excise.concepts import Concept
 from excise.files import check_new_file
 from excise.models.names import Description, describe, resolve
-from excise.requests.drawing import Drawn
+from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import Device, Dtype, Flag, JsonFile, KindName, ModelName, Overwrite, Pictures, Seed, UserPaths
 
