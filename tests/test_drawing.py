@@ -57,7 +57,7 @@ def test_what_cannot_be_is_refused(drawing: Drawing, words: str, tiny_sd1: Path)
 ANYWHERE = {"DPMSolverMultistepScheduler", "UniPCMultistepScheduler"}
 
 
-@pytest.mark.parametrize("which", ["sd1", "sd3", "flux"])
+@pytest.mark.parametrize("which", ["sd1", "sd3", "flux", "z_image", "flux2_klein", "qwen_image"])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_sampler_makes_pictures_or_is_refused(scheduler: Any, which: str, request: pytest.FixtureRequest) -> None:
     model: Model = request.getfixturevalue(which)

@@ -19,7 +19,7 @@ from excise.models.footprint import Footprint, _watched
 CONFIGS = Path(excise.__file__).parent / "models" / "configs"
 
 
-@pytest.mark.parametrize("base", ["tiny_sd1", "tiny_sdxl", "tiny_canvas"])
+@pytest.mark.parametrize("base", ["tiny_sd1", "tiny_sdxl", "tiny_sd3", "tiny_flux", "tiny_canvas"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_parts_and_work_are_those_of_the_loaded_model(base: str, dtype: torch.dtype, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(base)

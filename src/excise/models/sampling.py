@@ -260,7 +260,9 @@ class Sampled(Networks):
         """The pipeline's scheduler, made ready for a number of steps; latents (b, c, h, w) of the pictures, default a default picture's."""
         scheduler = copy.deepcopy(self.pipeline.scheduler)
         height, width = self.latent_shape[1:] if latents is None else latents.shape[-2:]
-        takes = inspect.signature(scheduler.set_timesteps).parameters
+        takes = set(inspect.signature(scheduler.set_timesteps).parameters)
+        if not scheduler.config.get("use_dynamic_shifting"):
+            takes -= {"mu"}  # the pipeline's own leaves it aside then, others refuse it
         told = self.schedule(scheduler, steps, height, width)
         scheduler.set_timesteps(device=device, **{name: value for name, value in told.items() if name in takes})
         return scheduler

@@ -88,8 +88,18 @@ FAMILIES: tuple[Family, ...] = (
         offers=frozenset({"entrances", "attention layers"}),
     ),
     Family("Z-Image", pipeline="ZImagePipeline", home=("z_image", "ZImage"), offers=frozenset({"entrances"})),
-    Family("FLUX.2-klein", pipeline="Flux2KleinPipeline", home=("flux2_klein", "Flux2Klein"), offers=frozenset({"entrances"})),
-    Family("Qwen-Image", pipeline="QwenImagePipeline", home=("qwen_image", "QwenImage"), offers=frozenset({"entrances"})),
+    Family(
+        "FLUX.2-klein",
+        pipeline="Flux2KleinPipeline",
+        home=("flux2_klein", "Flux2Klein"),
+        offers=frozenset({"entrances", "attention layers"}),
+    ),
+    Family(
+        "Qwen-Image",
+        pipeline="QwenImagePipeline",
+        home=("qwen_image", "QwenImage"),
+        offers=frozenset({"entrances", "attention layers"}),
+    ),
 )
 
 

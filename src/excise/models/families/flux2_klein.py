@@ -12,6 +12,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance
+from excise.models.families.joint_attention import in_joint_attention
 from excise.models.families.qwen import QwenModel
 from excise.models.sampling import Sampler
 
@@ -73,6 +74,9 @@ class Flux2Klein(QwenModel):
 
     def guidance(self, told: float) -> float:
         return 1.0 if self.pipeline.config.is_distilled else super().guidance(told)
+
+    def in_subspace(self, name: str, subspace: str) -> bool:
+        return in_joint_attention(name, subspace)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
         told = {**super().schedule(scheduler, steps, height, width), "mu": compute_empirical_mu(height * width, steps)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -11,11 +10,9 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from excise.models.context import left_out, room
 from excise.models.entrances import Entrance
+from excise.models.families.joint_attention import in_joint_attention
 from excise.models.families.text_reading import check_tokenizers, clip_ids, clip_words
 from excise.models.model import Model
-
-JOINT = re.compile(r"\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)\.(weight|bias)$")
-"""Linear layers of attention in which pictures and text meet. What SD 3.5 calls `attn2` is attention of pictures to themselves."""
 
 PATCH = 2
 """Rows and columns of latents that are one token of the picture."""
@@ -79,12 +76,7 @@ class MMDiTModel(Model):
         )
 
     def in_subspace(self, name: str, subspace: str) -> bool:
-        """attn is the linear layers of attention in which pictures and text meet; attn-kv its keys and values, of pictures and of text
-        (rohitgandikota/erasing: utils/esd_trainer.py)."""
-        found = JOINT.search(name)
-        if found is None:
-            return False
-        return subspace == "attn" or (subspace == "attn-kv" and found[1] in ("to_k", "to_v", "add_k_proj", "add_v_proj"))
+        return in_joint_attention(name, subspace)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
         told, config = super().schedule(scheduler, steps, height, width), scheduler.config

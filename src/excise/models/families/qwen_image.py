@@ -12,6 +12,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance, Way
+from excise.models.families.joint_attention import in_joint_attention
 from excise.models.families.qwen import QwenModel, check_qwen, size_shift
 from excise.models.sampling import Sampler
 
@@ -85,6 +86,9 @@ class QwenImage(QwenModel):
     def guided(self, without: Tensor, with_: Tensor, scale: float) -> Tensor:
         led, own = (pixel_unshuffle(part, PATCH) for part in (super().guided(without, with_, scale), with_))
         return pixel_shuffle(led * (own.norm(dim=1, keepdim=True) / led.norm(dim=1, keepdim=True)), PATCH)
+
+    def in_subspace(self, name: str, subspace: str) -> bool:
+        return in_joint_attention(name, subspace)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
         told, tokens = super().schedule(scheduler, steps, height, width), (height // PATCH) * (width // PATCH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
 from torch import Tensor
@@ -69,7 +70,7 @@ class ZImage(QwenModel):
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
         told, mu = super().schedule(scheduler, steps, height, width), size_shift(scheduler.config, height // 2 * (width // 2))
-        return {**told, "sigmas": get_default_z_image_sigmas(steps), "mu": mu}
+        return {**told, "sigmas": np.array(get_default_z_image_sigmas(steps)), "mu": mu}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """The transformer's time runs from noise (0) to the picture (1), and so does its velocity."""
