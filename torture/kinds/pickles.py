@@ -1,0 +1,51 @@
+"""Pickles wherever weights may be given: none may be opened."""
+
+from __future__ import annotations
+
+from random import Random
+
+from torture.attempt import Played, attempt
+from torture.kinds import Kind
+from torture.sandbox import Sandbox
+from torture.strange_files import pickled
+
+ENDINGS = (".ckpt", ".pt", ".bin", ".pth", ".pkl", ".npy", ".npz", ".safetensors", ".joblib", "")
+_FEW = ("--target-pictures", "1", "--other-pictures", "1")
+COMMANDS: tuple[tuple[str, ...], ...] = (
+    ("info", "FILE"),
+    ("generate", "a cat", "--model", "FILE", "--out", "made.png"),
+    ("diff", "tiny", "FILE", "--out", "made"),
+    ("evaluate", "--concept", "cat", "--model", "tiny", *_FEW, "--features", "inception", "--inception", "FILE"),
+    ("evaluate", "--concept", "cat", "--model", "tiny", *_FEW, "--lpips", "FILE"),
+    ("evaluate", "--concept", "cat", "--model", "tiny", *_FEW, "--clip", "FILE"),
+    ("suite", "run", "unlearncanvas", "--set", "target=style:Van_Gogh", "--model", "tiny", "--out", "made", "--weights", "uc_style=FILE",
+     "--weights", "uc_object=FILE"),
+    ("suite", "run", "i2p", "--set", "prompts=i2p.csv", "--model", "tiny", "--out", "made", "--weights", "nudenet=FILE"),
+    ("erase", "--config", "FILE", "--dry-run"),
+    ("report", "."),
+)  # fmt: skip
+PLACES = (
+    "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/pytorch_model", "text_encoder/model", "classifier",
+)  # fmt: skip
+
+
+def play(sandbox: Sandbox, random: Random) -> Played:
+    """A pickle as a file of its own, or as the weights of a part of a model."""
+    sandbox.take("tiny")
+    sandbox.take("i2p.csv")
+    ending, pickle = random.choice(ENDINGS), pickled(sandbox, random)
+    if random.random() < 0.6:
+        name = f"evil{ending}"
+        sandbox.own(sandbox.work / name, pickle)
+        argv = [word.replace("FILE", name) for word in random.choice(COMMANDS)]
+        return attempt(sandbox, argv, must="be refused")
+    place = random.choice(PLACES)
+    for old in (sandbox.work / "tiny" / place).parent.glob("*.safetensors"):
+        old.unlink()
+    sandbox.own(sandbox.work / "tiny" / f"{place}{ending}", pickle)
+    if place == "classifier":
+        return attempt(sandbox, ("evaluate", "--concept", "cat", "--model", "tiny", *_FEW), must="be refused")
+    return attempt(sandbox, ("generate", "a cat", "--model", "tiny", "--steps", "1", "--out", "made.png"), must="be refused")
+
+
+KIND = Kind("pickles", "pickles in the place of weights", 40, play)

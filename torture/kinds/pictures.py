@@ -1,0 +1,45 @@
+"""Picture files and folders."""
+
+from __future__ import annotations
+
+from random import Random
+
+from torture.attempt import Played, attempt
+from torture.kinds import Kind
+from torture.kinds.prompts import coco
+from torture.sandbox import Sandbox
+from torture.spoil import files, spoil
+
+
+def play(sandbox: Sandbox, random: Random) -> Played:
+    """Spoil one picture of a folder and have it measured, compared with, or scored."""
+    sandbox.take("tiny")
+    folder = sandbox.take("pictures")
+    named = (*spoil(sandbox, random.choice(files(folder)), random), "pictures")
+    how = random.randrange(3)
+    if how == 0:
+        argv = (
+            "measure",
+            "cat",
+            "--model",
+            "tiny",
+            "--pictures",
+            "pictures",
+            "--against",
+            "dog",
+            "--budget",
+            "60",
+            "--json",
+            "made.json",
+        )
+        return attempt(sandbox, argv, ("made.json",), named=named)
+    if how == 1:
+        few = ("--target-pictures", "1", "--other-pictures", "1")
+        argv = ("evaluate", "--concept", "cat", "--model", "tiny", *few, "--real", "pictures/cat", "--json", "made.json")
+        return attempt(sandbox, argv, ("made.json",), named=named)
+    sandbox.take("clip")
+    sandbox.take("prompts.csv")
+    return attempt(sandbox, coco("prompts.csv", "real=pictures/cat"), ("made",), named=named, grows=True)
+
+
+KIND = Kind("pictures", "pictures and folders of them", 40, play)
