@@ -13,7 +13,6 @@ from pathlib import Path
 from torture import __doc__ as about
 from torture.campaign import Case, plan, play, run_all
 from torture.table import print_table, to_dict, write
-from torture.verbs import VERBS
 from torture.warm import warm_up
 from torture.world import make_world
 
@@ -25,7 +24,7 @@ def main() -> int:
     warm_up()
     work = Path(tempfile.mkdtemp(prefix="torture-", dir=options.work)).resolve()
     try:
-        make_world(work / "world", work / "scratch", VERBS)
+        make_world(work / "world", work / "scratch")
         if options.number is not None:
             return _one(Case(options.only[0], options.number, options.seed), work)
         cases = plan(options.inputs, options.kills, options.seed, options.only)

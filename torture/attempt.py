@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from torture.judge import Fault, of_end, of_paths
-from torture.run import Ended, Kill, Limits, run
+from torture.run import USUAL, Ended, Kill, Limits, run
 from torture.sandbox import Sandbox
 
 Must = Literal["be done", "be refused", "end"]
@@ -30,12 +30,12 @@ class Played:
 
 def attempt(
     sandbox: Sandbox,
-    argv: Sequence[object],
+    argv: str | Sequence[str],
     outputs: Collection[str] = (),
     *,
     named: Collection[str] = (),
     must: Must = "end",
-    limits: Limits = Limits(),
+    limits: Limits = USUAL,
     kill: Kill | None = None,
     environment: Mapping[str, str] | None = None,
     grows: bool = False,
@@ -44,6 +44,7 @@ def attempt(
 ) -> Played:
     """Run a command and judge it.
 
+    argv     its words, or a text with blanks between them
     outputs  paths in `work` that it may write when it ends well
     named    words of which a refusal must have one
     must     what it has to do

@@ -7,7 +7,8 @@ from random import Random
 from torture import same
 from torture.attempt import Played, attempt
 from torture.judge import Fault
-from torture.run import LEISURE, Kill, Limits
+from torture.references import reference, supply
+from torture.run import LEISURE, USUAL, Kill, Limits
 from torture.sandbox import Sandbox
 from torture.verbs import VERBS, Verb
 
@@ -16,12 +17,10 @@ def pick(sandbox: Sandbox, random: Random, names: list[str]) -> tuple[str, Verb,
     """One of these verbs with all that it takes in the sandbox, and whether an earlier result lies at its output."""
     name = random.choice(names)
     verb = VERBS[name]
-    for each in verb.takes:
-        sandbox.take(each, sandbox.cache if each == "cache" else None)
+    supply(sandbox, name)
     there = not verb.grows and random.random() < 0.5
     if there:
-        for output in verb.outputs:
-            sandbox.take(f"verbs/{name}/old/{output}", output)
+        sandbox.take(reference(sandbox.world, name, "old"), verb.output)
     return name, verb, there
 
 
@@ -32,18 +31,18 @@ def disturb(
     there: bool,
     *,
     kill: Kill | None = None,
-    limits: Limits = Limits(),
+    limits: Limits = USUAL,
     starved: bool = False,
 ) -> Played:
     """Run the verb disturbed, look whether its output is the old or the new one, then run it again and compare with an undisturbed run."""
     argv = (*verb.argv(), *(verb.again if there else ()))
-    first = attempt(sandbox, argv, verb.outputs, kill=kill, limits=limits, grows=verb.grows, starved=starved)
+    first = attempt(sandbox, argv, (verb.output,), kill=kill, limits=limits, grows=verb.grows, starved=starved)
     if not verb.grows:
         first = Played(first.ends, (*first.faults, *_whole(sandbox, name, verb, there, first.ends[0].code == 0)))
     done = first.ends[0].code == 0
     more = verb.again if there or done else ()
     second = attempt(
-        sandbox, (*verb.argv(), *more, *verb.resume), verb.outputs, must="be done", limits=LEISURE, grows=verb.grows
+        sandbox, (*verb.argv(), *more, *verb.resume), (verb.output,), must="be done", limits=LEISURE, grows=verb.grows
     )
     if second.ends[0].code == 0:
         second = Played(second.ends, (*second.faults, *_same(sandbox, name, verb)))
@@ -52,24 +51,16 @@ def disturb(
 
 def _whole(sandbox: Sandbox, name: str, verb: Verb, there: bool, done: bool) -> list[Fault]:
     """The output is the old one or the new one; the new one if the command ended well."""
-    world, faults = sandbox.world / "verbs" / name, []
-    for output in verb.outputs:
-        found = same.content(sandbox.work / output)
-        allowed = [same.content(world / "new" / output)]
-        if not done:
-            allowed.append(same.content(world / "old" / output) if there else {})
-        if found not in allowed:
-            faults.append(
-                Fault("lost" if there else "left", f"{output} is neither the old nor the new result: {sorted(found)}")
-            )
-    return faults
+    found = same.content(sandbox.work / verb.output)
+    allowed = [same.content(reference(sandbox.world, name))]
+    if not done:
+        allowed.append(same.content(reference(sandbox.world, name, "old")) if there else {})
+    if found in allowed:
+        return []
+    return [Fault("lost" if there else "left", f"{verb.output} is neither the old nor the new result: {sorted(found)}")]
 
 
 def _same(sandbox: Sandbox, name: str, verb: Verb) -> list[Fault]:
-    faults = []
-    for output in verb.outputs:
-        found, right = (same.content(folder / output) for folder in (sandbox.work, sandbox.world / "verbs" / name / "new"))
-        for file in sorted(found.keys() | right.keys()):
-            if found.get(file) != right.get(file):
-                faults.append(Fault("differs", f"{output}/{file}"))
-    return faults
+    found, right = same.content(sandbox.work / verb.output), same.content(reference(sandbox.world, name))
+    files = [file for file in sorted(found.keys() | right.keys()) if found.get(file) != right.get(file)]
+    return [Fault("differs", f"{verb.output}/{file}") for file in files]

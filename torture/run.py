@@ -66,8 +66,9 @@ class Limits:
     patience: float = PATIENCE
 
 
+USUAL = Limits()
 LEISURE = Limits(patience=300)
-"""For commands that are right, on a busy machine."""
+"""The second is for commands that are right, on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,15 @@ class Running:
     """A command that was started; `wait` for its end."""
 
     def __init__(
-        self, sandbox: Sandbox, argv: Sequence[object], *, limits: Limits = Limits(), kill: Kill | None = None,
+        self, sandbox: Sandbox, argv: str | Sequence[str], *, limits: Limits = USUAL, kill: Kill | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        self.sandbox, self.argv, self.kill, self.patience = sandbox, tuple(map(str, argv)), kill, limits.patience
+        self.sandbox, self.argv, self.kill, self.patience = (
+            sandbox,
+            tuple(argv.split() if isinstance(argv, str) else argv),
+            kill,
+            limits.patience,
+        )
         self.notes = Path(tempfile.mkdtemp(prefix="notes-", dir=sandbox.root))
         started, ready = os.pipe()
         self.began = time.perf_counter()
@@ -117,7 +123,7 @@ class Running:
         return Ended(self.argv, code, out, err, seconds, hung, tuple(seen.splitlines()))
 
 
-def run(sandbox: Sandbox, argv: Sequence[object], **how: object) -> Ended:
+def run(sandbox: Sandbox, argv: str | Sequence[str], **how: object) -> Ended:
     """Start a command and wait for its end; `how` as `Running` takes it."""
     return Running(sandbox, argv, **how).wait()  # type: ignore[arg-type]
 
@@ -181,7 +187,6 @@ def _redirect(notes: Path, limits: Limits) -> None:
         reads, writes = os.pipe()
         os.close(reads)
         os.dup2(writes, 1)
-    sys.stdin = open(0, closefd=False)
     sys.stdout, sys.stderr = (
         io.TextIOWrapper(io.FileIO(number, "w", closefd=False), encoding=limits.encoding, errors=errors, write_through=False)
         for number, errors in ((1, "strict"), (2, "backslashreplace"))

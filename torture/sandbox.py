@@ -43,7 +43,7 @@ class Sandbox:
     def cache(self) -> Path:
         return self.home / ".cache" / "excise"
 
-    def take(self, name: str, to: str | Path | None = None) -> Path:
+    def take(self, name: str | Path, to: str | Path | None = None) -> Path:
         """Something good of the world, in `work` or at `to`; of hard links, so call `own` before you write into one."""
         target = self.work / (to or name)
         if (self.world / name).is_dir():

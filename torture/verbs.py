@@ -1,99 +1,81 @@
-"""Every verb that writes, as a command that is right: what it takes, what it writes, and what it says twice."""
+"""Every verb that writes, as a command that is right: what it takes and what it writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 QUICK = {"rounds": 2, "steps": 2, "batch": 2, "trajectories": 2, "sampler_steps": 2}
 """Settings with which MiM-MU is done in half a second."""
 
-_SETS = tuple(word for key, value in QUICK.items() for word in ("--set", f"{key}={value}"))
-_MODEL = ("--model", "tiny")
-_FEW = ("--target-pictures", "2", "--other-pictures", "2")
-_SEED = {"old": "1", "new": "0"}
+SETS = " ".join(f"--set {key}={value}" for key, value in QUICK.items())
+FEW, FEWEST = (f"--target-pictures {count} --other-pictures {count}" for count in (2, 1))
+
+_OLD_OR_NEW = {
+    "old": {"seed": "1", "scale": "0.5", "concept": "dog", "results": "results/edit-audit"},
+    "new": {"seed": "0", "scale": "1", "concept": "cat", "results": "results/edit"},
+}
+"""What a command is given in each of two forms, so that its results differ."""
 
 
 @dataclass(frozen=True)
 class Verb:
     """A command of the command line.
 
-    words    it, of the seed "0" or "1"
+    text     its words, with blanks between and places for `_OLD_OR_NEW`
     takes    what it reads, by the names of the world
-    outputs  what it writes, in `work`
+    output   what it writes, in `work`
     again    what has to be added where an earlier result lies
     resume   what has to be added to go on
     grows    whether it adds to what is there instead of replacing it
+    slow     whether it takes seconds
     """
 
-    words: Callable[[str], tuple[str, ...]]
+    text: str
     takes: tuple[str, ...]
-    outputs: tuple[str, ...]
+    output: str
     again: tuple[str, ...] = ("--overwrite",)
     resume: tuple[str, ...] = ()
     grows: bool = False
+    slow: bool = False
 
     def argv(self, age: str = "new") -> tuple[str, ...]:
         """The command that gives the `old` or the `new` result."""
-        return self.words(_SEED[age])
+        return tuple(self.text.format(**_OLD_OR_NEW[age]).split())
 
+
+_ERASE = "erase cat --model tiny --out made --seed {seed} --no-evaluate --no-measure"
+_MODEL, _EDITED, _RESUME = ("tiny", "cache"), ("tiny", "cache", "uce"), ("--resume",)
 
 VERBS: dict[str, Verb] = {
-    "erase": Verb(
-        lambda seed: ("erase", "cat", *_MODEL, "--out", "made", "--seed", seed, "--no-evaluate", "--no-measure", *_SETS),
-        ("tiny", "cache"), ("made",), resume=("--resume",),
-    ),
-    "erase-uce": Verb(
-        lambda seed: ("erase", "cat", *_MODEL, "--method", "uce", "--out", "made", "--seed", seed, "--no-evaluate", "--no-measure"),
-        ("tiny", "cache"), ("made",), resume=("--resume",),
-    ),
-    "generate": Verb(
-        lambda seed: ("generate", "a cat", *_MODEL, "--edit", "uce", "--seed", seed, "--out", "made.png"), ("tiny", "cache", "uce"), ("made.png",),
-    ),
-    "generate-folder": Verb(
-        lambda seed: ("generate", "a cat", "a dog", *_MODEL, "-n", "2", "--seed", seed, "--out", "made"), ("tiny", "cache"), ("made",),
-    ),
-    "apply": Verb(
-        lambda seed: ("apply", "uce", *_MODEL, "--scale", f"0.{seed}5", "--to", "made"), ("tiny", "cache", "uce"), ("made",),
-    ),
-    "export": Verb(
-        lambda seed: ("export", "uce", "--scale", f"0.{seed}5", "--to", "made.safetensors"), ("uce",), ("made.safetensors",),
-    ),
-    "restore": Verb(
-        lambda seed: ("restore", "both", "--concept", ("cat", "dog")[int(seed)], "--out", "made"), ("both",), ("made",),
-    ),
+    "erase": Verb(f"{_ERASE} {SETS}", _MODEL, "made", resume=_RESUME),
+    "erase-uce": Verb(f"{_ERASE} --method uce", _MODEL, "made", resume=_RESUME),
+    "generate": Verb("generate cat --model tiny --edit uce --seed {seed} --out made.png", _EDITED, "made.png"),
+    "generate-folder": Verb("generate cat dog --model tiny -n 2 --seed {seed} --out made", _MODEL, "made"),
+    "apply": Verb("apply uce --model tiny --scale {scale} --to made", _EDITED, "made"),
+    "export": Verb("export uce --scale {scale} --to made.safetensors", ("uce",), "made.safetensors"),
+    "restore": Verb("restore both --concept {concept} --out made", ("both",), "made"),
     "diff": Verb(
-        lambda seed: ("diff", "tiny", "partial.safetensors", "--concept", ("cat", "dog")[int(seed)], "--out", "made"),
-        ("tiny", "cache", "partial.safetensors"), ("made",),
+        "diff tiny partial.safetensors --concept {concept} --out made", ("tiny", "cache", "partial.safetensors"), "made"
     ),
-    "evaluate": Verb(
-        lambda seed: ("evaluate", *_MODEL, "--edit", "uce", "--seed", seed, *_FEW, "--json", "made.json"),
-        ("tiny", "cache", "uce"), ("made.json",),
-    ),
+    "evaluate": Verb(f"evaluate --model tiny --edit uce --seed {{seed}} {FEW} --json made.json", _EDITED, "made.json"),
     "measure": Verb(
-        lambda seed: (
-            "measure", *_MODEL, "--edit", "uce", "--seed", seed, "--budget", "600", "--against", "none", "--json", "made.json",
-        ),
-        ("tiny", "cache", "uce"), ("made.json",),
+        "measure --model tiny --edit uce --seed {seed} --budget 600 --against none --json made.json", _EDITED, "made.json"
     ),
-    "vary": Verb(
-        lambda seed: ("vary", "uce", *_MODEL, "--pictures", "1", "--seed", seed, "--json", "made.json"),
-        ("tiny", "cache", "uce"), ("made.json",),
-    ),
+    "vary": Verb("vary uce --model tiny --pictures 1 --seed {seed} --json made.json", _EDITED, "made.json", slow=True),
     "audit": Verb(
-        lambda seed: (
-            "audit", "uce", *_MODEL, "--attacks", "seeds:tries=1 guidance", "--prompts", "2", "--budget", "40", "--seed", seed, "--out", "made",
-        ),
-        ("tiny", "cache", "uce"), ("made",), grows=True,
+        "audit uce --model tiny --attacks seeds:tries=1 --attacks guidance --prompts 2 --budget 40 --seed {seed} --out made",
+        _EDITED,
+        "made",
+        grows=True,
     ),
     "bench": Verb(
-        lambda seed: (
-            "bench", "--methods", "uce", "--concepts", "cat", *_MODEL, *_FEW, "--no-quality", "--no-information", "--seeds", seed, "--out", "made",
-        ),
-        ("tiny", "cache"), ("made",), again=(), grows=True,
+        f"bench --methods uce --concepts cat --model tiny {FEW} --no-quality --no-information --seeds {{seed}} --out made",
+        _MODEL,
+        "made",
+        again=(),
+        grows=True,
+        slow=True,
     ),
-    "report": Verb(
-        lambda seed: ("report", ("results/edit", "results/edit-audit")[int(seed)], "--out", "page/made.html"), ("results",), ("page",), again=(),
-    ),
-}  # fmt: skip
-"""By name. What two runs of one must give to the bit is what `torture.same.content` leaves of it."""
+    "report": Verb("report {results} --out page/made.html", ("results",), "page", again=()),
+}
+"""By name."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
 from torture.kinds.prompts import coco
+from torture.references import supply
 from torture.run import LEISURE, Kill, run
 from torture.sandbox import Sandbox
-from torture.verbs import QUICK, VERBS
+from torture.verbs import QUICK, SETS, VERBS
 
 CONFIG = "\n".join(
     ["concepts: cat", "model: tiny", "method: mim", "out: made", "seed: 3", "evaluate: false", "measure: false", "settings:"]
@@ -30,23 +31,21 @@ a dog,8,7.5,16,16
 """
 
 
-def make_world(world: Path, scratch: Path, verbs: Iterable[str]) -> None:
-    """Write everything that `Sandbox.take` can take below `world`: models, edits, results, pictures, texts; and for each of these verbs the
-    result of an undisturbed run, `old` with one seed and `new` with another.
+def make_world(world: Path, scratch: Path) -> None:
+    """Write everything that `Sandbox.take` can take below `world`: models, edits, results, pictures, texts.
 
     Raises RuntimeError if a command that is right fails.
     """
     in_a_fork(lambda: _without_commands(world))
-    for name, argv in EDITS.items():
-        _made(world, scratch / name, ("erase", *argv, "--model", "tiny", "--out", name, "--no-evaluate", "--no-measure"), name)
-    _made(world, scratch / "audit", ("audit", "uce", *AUDIT, "--model", "tiny", "--out", "audit"), "audit", takes=("uce",))
-    _made(world, scratch / "lora", ("export", "uce", "--to", "lora.safetensors"), "lora.safetensors", takes=("uce",))
+    for name, text in EDITS.items():
+        _made(world, scratch / name, f"erase {text} --model tiny --out {name} --no-evaluate --no-measure", name)
+    attacks = "--attacks seeds:tries=1 --prompts 2 --budget 40"
+    _made(world, scratch / "audit", f"audit uce {attacks} --model tiny --out audit", "audit", takes=("uce",))
+    _made(world, scratch / "lora", "export uce --to lora.safetensors", "lora.safetensors", takes=("uce",))
     in_a_fork(lambda: _composed(world))
     _made(world, scratch / "suite", coco("prompts.csv"), "made", takes=("clip", "prompts.csv"))
     os.rename(world / "made", world / "suite")
     _unfinished(world, scratch / "unfinished")
-    for verb in verbs:
-        references(world, scratch, verb)
 
 
 def in_a_fork(work: Callable[[], None]) -> None:
@@ -65,39 +64,25 @@ def in_a_fork(work: Callable[[], None]) -> None:
 
 
 EDITS = {
-    "mim": ("cat", *(word for key, value in QUICK.items() for word in ("--set", f"{key}={value}"))),
-    "uce": ("cat", "--method", "uce"),
-    "dog": ("dog", "--method", "uce"),
-    "spm": ("dog", "--method", "spm", "--set", "steps=1"),
+    "mim": f"cat {SETS}",
+    "uce": "cat --method uce",
+    "dog": "dog --method uce",
+    "spm": "dog --method spm --set rounds=1 --set steps=1",
 }
 """Folders of edits, and how they are made."""
 
-AUDIT = ("--attacks", "seeds:tries=1", "--prompts", "2", "--budget", "40")
 
-
-def references(world: Path, scratch: Path, verb: str) -> None:
-    """What an undisturbed run of a verb gives, below `verbs/VERB`: `old`, and `new` by other options."""
-    for age in ("old", "new"):
-        one = VERBS[verb]
-        sandbox = Sandbox(scratch / f"{verb}-{age}", world)
-        for name in one.takes:
-            sandbox.take(name, sandbox.cache if name == "cache" else None)
-        _right(sandbox, one.argv(age))
-        _move(sandbox, one.outputs, world / "verbs" / verb / age)
-        sandbox.delete()
-
-
-def _right(sandbox: Sandbox, argv: tuple[str, ...]) -> None:
-    ended = run(sandbox, argv, limits=LEISURE)
+def _right(sandbox: Sandbox, command: str | Sequence[str]) -> None:
+    ended = run(sandbox, command, limits=LEISURE)
     if ended.code != 0:
-        raise RuntimeError(f"{' '.join(argv)} ended with {ended.code}: {ended.err or ended.out}")
+        raise RuntimeError(f"{' '.join(ended.argv)} ended with {ended.code}: {ended.err or ended.out}")
 
 
-def _made(world: Path, root: Path, argv: tuple[str, ...], name: str, takes: tuple[str, ...] = ()) -> None:
+def _made(world: Path, root: Path, command: str | Sequence[str], name: str, takes: tuple[str, ...] = ()) -> None:
     sandbox = Sandbox(root, world)
     for one in ("tiny", *takes):
         sandbox.take(one)
-    _right(sandbox, argv)
+    _right(sandbox, command)
     _move(sandbox, (name,), world)
     if sandbox.cache.is_dir() and not (world / "cache").exists():
         os.rename(sandbox.cache, world / "cache")
@@ -122,8 +107,7 @@ def _unfinished(world: Path, root: Path) -> None:
     verb = VERBS["erase"]
     for event in range(100, 1000, 10):
         sandbox = Sandbox(root, world)
-        for name in verb.takes:
-            sandbox.take(name, sandbox.cache if name == "cache" else None)
+        supply(sandbox, "erase")
         run(sandbox, verb.argv(), limits=LEISURE, kill=Kill(signal.SIGKILL, event=event))
         left = sandbox.work / ".made.work"
         if (left / "checkpoint.safetensors").is_file():

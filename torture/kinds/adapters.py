@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from torture.attempt import Played, attempt
+from torture.attempt import Must, Played, attempt
 from torture.kinds import Kind
 from torture.sandbox import Sandbox
 from torture.spoil import spoil
@@ -18,14 +18,8 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     path = sandbox.take(name)
     whole = random.random() < 0.1
     named = (name,) if whole else (*spoil(sandbox, path, random), name)
-    foreign = whole and name != "partial.safetensors"
-    return attempt(
-        sandbox,
-        ("diff", "tiny", name, "--out", "made"),
-        ("made",),
-        named=(*named, "erased"),
-        must="be refused" if foreign else "end",
-    )
+    must: Must = "be refused" if whole and name != "partial.safetensors" else "end"
+    return attempt(sandbox, f"diff tiny {name} --out made", ("made",), named=(*named, "erased"), must=must)
 
 
 KIND = Kind("adapters", "published weights and LoRAs, imported by diff", 60, play)

@@ -7,6 +7,7 @@ from random import Random
 from torture import same
 from torture.attempt import Played, attempt
 from torture.kinds import Kind
+from torture.references import reference, supply
 from torture.sandbox import Sandbox, remove
 from torture.spoil import files, spoil
 from torture.verbs import VERBS
@@ -23,8 +24,7 @@ NOWHERE = (
 def play(sandbox: Sandbox, random: Random) -> Played:
     """An evaluation with a cache that is of no use."""
     verb, environment = VERBS["evaluate"], {}
-    for name in verb.takes:
-        sandbox.take(name, sandbox.cache if name == "cache" else None)
+    supply(sandbox, "evaluate")
     if random.random() < 0.3:
         environment = random.choice(NOWHERE)
     elif random.random() < 0.2:
@@ -32,15 +32,12 @@ def play(sandbox: Sandbox, random: Random) -> Played:
         sandbox.own(sandbox.cache, b"a file where the folder should be")
     else:
         spoil(sandbox, random.choice(files(sandbox.cache)), random)
-    played = attempt(sandbox, verb.argv(), verb.outputs, must="be done", environment=environment)
-    made, reference = (
-        same.content(folder / "made.json") for folder in (sandbox.work, sandbox.world / "verbs" / "evaluate" / "new")
-    )
-    return (
-        played
-        if played.ends[0].code or made == reference
-        else played.and_wrong("differs", "the evaluation with a damaged cache")
-    )
+    played = attempt(sandbox, verb.argv(), (verb.output,), must="be done", environment=environment)
+    if played.ends[0].code == 0 and same.content(sandbox.work / verb.output) != same.content(
+        reference(sandbox.world, "evaluate")
+    ):
+        return played.and_wrong("differs", "the evaluation with a damaged cache")
+    return played
 
 
 KIND = Kind("caches", "caches that are damaged or cannot be written", 25, play)

@@ -15,8 +15,8 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     path = sandbox.take("checkpoint.safetensors")
     named = spoil(sandbox, path, random)
     loads = random.random() < 0.04  # the network of the real size is made before it is compared: seconds
-    argv = ("generate", "a cat", "--model", path.name, "--out", "made.png") if loads else ("info", path.name)
-    return attempt(sandbox, argv, ("made.png",), named=named, must="be refused" if loads else "end")
+    command = f"generate cat --model {path.name} --out made.png" if loads else f"info {path.name}"
+    return attempt(sandbox, command, ("made.png",), named=named, must="be refused" if loads else "end")
 
 
 KIND = Kind("checkpoints", "single-file checkpoints", 50, play)

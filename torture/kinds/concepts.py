@@ -8,15 +8,18 @@ from torture.attempt import Played, attempt
 from torture.kinds import Kind
 from torture.sandbox import Sandbox
 from torture.spoil import spoil
+from torture.verbs import FEWEST
 
-COMMANDS: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (30, ("list", "concepts", "--model", "MODEL")),
-    (20, ("info", "MODEL")),
-    (30, ("erase", "cat", "--model", "MODEL", "--out", "made", "--dry-run")),
-    (10, ("bench", "--methods", "uce", "--concepts", "objects", "--model", "MODEL", "--out", "made", "--dry-run")),
-    (4, ("evaluate", "--concept", "cat", "--model", "MODEL", "--target-pictures", "1", "--other-pictures", "1")),
-    (2, ("measure", "cat", "--model", "MODEL", "--budget", "300")),
+EVALUATE = f"evaluate --concept cat --model MODEL {FEWEST}"
+COMMANDS: tuple[tuple[int, str], ...] = (
+    (30, "list concepts --model MODEL"),
+    (20, "info MODEL"),
+    (30, "erase cat --model MODEL --out made --dry-run"),
+    (10, "bench --methods uce --concepts objects --model MODEL --out made --dry-run"),
+    (4, EVALUATE),
+    (2, "measure cat --model MODEL --budget 300"),
 )
+"""How often of a hundred, and the command."""
 
 
 def play(sandbox: Sandbox, random: Random) -> Played:
@@ -24,8 +27,8 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     model = sandbox.take("tiny", "MODEL")
     classifier = random.random() < 0.15
     named = spoil(sandbox, model / ("classifier.safetensors" if classifier else "excise.json"), random)
-    _, argv = COMMANDS[4] if classifier else random.choices(COMMANDS, [each[0] for each in COMMANDS])[0]
-    return attempt(sandbox, argv, named=(*named, "MODEL"))
+    command = EVALUATE if classifier else random.choices(COMMANDS, [each[0] for each in COMMANDS])[0][1]
+    return attempt(sandbox, command, named=(*named, "MODEL"))
 
 
 KIND = Kind("concepts", "lists of concepts, classifiers", 80, play)

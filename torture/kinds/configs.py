@@ -16,7 +16,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     path = sandbox.take("run.yaml")
     spoil(sandbox, path, random)
     verb = random.choice(("erase",) * 6 + ("generate", "bench", "audit", "evaluate", "measure", "apply"))
-    return attempt(sandbox, (verb, "--config", "run.yaml", "--dry-run"))
+    return attempt(sandbox, f"{verb} --config run.yaml --dry-run")
 
 
 KIND = Kind("configs", "YAML files of options", 90, play)

@@ -21,7 +21,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
         path = folder / f"more-{random.randrange(100)}{random.choice(('', '.json', '.txt', '.py'))}"
         if not path.is_symlink() and not path.exists():
             random.choice((_to_private, _to_folder, _loop, _pipe, _code, _mode))(sandbox, path)
-    played = attempt(sandbox, ("apply", "uce", "--model", "tiny", "--to", "made"), ("made",))
+    played = attempt(sandbox, "apply uce --model tiny --to made", ("made",))
     for file in (sandbox.work / "made").rglob("*"):
         if file.is_symlink() or (file.is_file() and file.stat().st_size < 1000 and SECRET.encode() in file.read_bytes()):
             played = played.and_wrong("outside", f"{file.relative_to(sandbox.work)} leads to, or holds, a private file")

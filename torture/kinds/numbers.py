@@ -7,66 +7,27 @@ import json
 import struct
 from random import Random
 
-from torture.attempt import Played, attempt
+from torture.attempt import Must, Played, attempt
 from torture.kinds import Kind
 from torture.sandbox import Sandbox
+from torture.verbs import FEWEST
 
-_MODEL, _FEW = ("--model", "tiny"), ("--target-pictures", "1", "--other-pictures", "1")
-WITH_EDIT: tuple[tuple[str, ...], ...] = (
-    ("generate", "a cat", *_MODEL, "--edit", "EDIT", "--steps", "2", "--out", "made.png"),
-    ("generate", "a cat", *_MODEL, "--edit", "EDIT", "--steps", "2", "--out", "made"),
-    ("evaluate", "--edit", "EDIT", *_MODEL, *_FEW, "--json", "made.json"),
-    ("evaluate", "--edit", "EDIT", *_MODEL, *_FEW, "--quality", "--json", "made.json"),
-    ("measure", "--edit", "EDIT", *_MODEL, "--budget", "300", "--against", "none", "--json", "made.json"),
-    ("audit", "EDIT", *_MODEL, "--attacks", "seeds:tries=1", "--prompts", "1", "--budget", "20", "--out", "made"),
+WITH_EDIT = (
+    "generate cat --model tiny --edit EDIT --steps 2 --out made.png",
+    "generate cat --model tiny --edit EDIT --steps 2 --out made",
+    f"evaluate --edit EDIT --model tiny {FEWEST} --json made.json",
+    f"evaluate --edit EDIT --model tiny {FEWEST} --quality --json made.json",
+    "measure --edit EDIT --model tiny --budget 300 --against none --json made.json",
+    "audit EDIT --model tiny --attacks seeds:tries=1 --prompts 1 --budget 20 --out made",
 )
-WITH_OPTION: tuple[tuple[str, ...], ...] = (
-    ("apply", "uce", *_MODEL, "--scale", "1e39", "--to", "made"),
-    ("export", "uce", "--scale", "1e39", "--to", "made.safetensors"),
-    ("generate", "a cat", *_MODEL, "--edit", "uce", "--scale", "1e38", "--out", "made.png"),
-    (
-        "erase",
-        "cat",
-        *_MODEL,
-        "--no-evaluate",
-        "--no-measure",
-        "--set",
-        "lr=1e38",
-        "--set",
-        "steps=2",
-        "--set",
-        "rounds=1",
-        "--out",
-        "made",
-    ),
-    (
-        "erase",
-        "cat",
-        *_MODEL,
-        "--no-measure",
-        "--method",
-        "esd",
-        "--set",
-        "lr=1e30",
-        "--set",
-        "steps=2",
-        "--set",
-        "rounds=1",
-        "--out",
-        "made",
-    ),
-    (
-        "bench",
-        "--methods",
-        "mim:lr=1e38,steps=2,rounds=1",
-        "--concepts",
-        "cat",
-        *_MODEL,
-        *_FEW,
-        "--no-information",
-        "--out",
-        "made",
-    ),
+_ERASE = "erase cat --model tiny --no-measure --set steps=2 --set rounds=1 --out made"
+WITH_OPTION = (
+    "apply uce --model tiny --scale 1e39 --to made",
+    "export uce --scale 1e39 --to made.safetensors",
+    "generate cat --model tiny --edit uce --scale 1e38 --out made.png",
+    f"{_ERASE} --no-evaluate --set lr=1e38",
+    f"{_ERASE} --method esd --set lr=1e30",
+    f"bench --methods mim:lr=1e38,steps=2,rounds=1 --concepts cat --model tiny {FEWEST} --no-information --out made",
 )
 GROWING = ("audit", "bench")
 
@@ -74,19 +35,22 @@ GROWING = ("audit", "bench")
 def play(sandbox: Sandbox, random: Random) -> Played:
     """An edit whose every number is huge, or an option that makes one."""
     sandbox.take("tiny")
-    edit = sandbox.take("uce")
+    sandbox.take("uce")
     if random.random() < 0.4:
-        argv = random.choice(WITH_OPTION)
+        command = random.choice(WITH_OPTION)
     else:
-        argv = random.choice(WITH_EDIT)
-        _fill(sandbox, sandbox.take("uce", "EDIT"), random.choice((1e30, 1e36, -1e30, 3e38)))
-    assert edit.is_dir()
-    # a benchmark ends well with a cell that says why it failed
-    must = "end" if argv[0] == "bench" else "be refused"
-    return attempt(sandbox, argv, ("made", "made.png", "made.json", "made.safetensors"), must=must, grows=argv[0] in GROWING)  # type: ignore[arg-type]
+        command = random.choice(WITH_EDIT)
+        sandbox.take("uce", "EDIT")
+        _fill(sandbox, random.choice((1e30, 1e36, -1e30, 3e38)))
+    must: Must = (
+        "end" if command.startswith("bench") else "be refused"
+    )  # a benchmark ends well with a cell that says why it failed
+    return attempt(
+        sandbox, command, ("made", "made.png", "made.json", "made.safetensors"), must=must, grows=command.startswith(GROWING)
+    )
 
 
-def _fill(sandbox: Sandbox, edit: object, value: float) -> None:
+def _fill(sandbox: Sandbox, value: float) -> None:
     """Let every number of an edit be `value`, and the manifest name the digest of that."""
     tensors, manifest = sandbox.work / "EDIT" / "edit.safetensors", sandbox.work / "EDIT" / "edit.json"
     data = tensors.read_bytes()

@@ -9,6 +9,7 @@ from torture import same
 from torture.attempt import Played
 from torture.judge import Fault, of_end, of_paths
 from torture.kinds import Kind
+from torture.references import Age, reference, supply
 from torture.run import LEISURE, Running
 from torture.sandbox import Sandbox
 from torture.verbs import VERBS
@@ -16,25 +17,26 @@ from torture.verbs import VERBS
 
 def play(sandbox: Sandbox, random: Random) -> Played:
     """Start both within a tenth of a second, without leave to overwrite."""
-    name = random.choice([name for name, verb in VERBS.items() if name not in ("vary", "report")])
+    name = random.choice([name for name, verb in VERBS.items() if not verb.slow and name != "report"])
     verb = VERBS[name]
-    for each in verb.takes:
-        sandbox.take(each, sandbox.cache if each == "cache" else None)
+    supply(sandbox, name)
     before = sandbox.looks()
     first = Running(sandbox, verb.argv("old"), limits=LEISURE)
     time.sleep(random.choice((0, 0.01, 0.1)))
     second = Running(sandbox, verb.argv("new"), limits=LEISURE)
     ends = (first.wait(), second.wait())
     faults = [fault for ended in ends for fault in of_end(ended)]
-    done = [age for age, ended in zip(("old", "new"), ends, strict=True) if ended.code == 0]
-    faults += of_paths(before, sandbox.looks(), verb.outputs, done=bool(done), killed=False)
+    ages: tuple[Age, ...] = ("old", "new")
+    done = [age for age, ended in zip(ages, ends, strict=True) if ended.code == 0]
+    faults += of_paths(before, sandbox.looks(), (verb.output,), done=bool(done), killed=False)
     if not done:
         faults.append(Fault("refused", f"both: {ends[0].err.strip()} {ends[1].err.strip()}"))
     if len(done) == 2 and not verb.grows:
         faults.append(Fault("lost", "both ended well, and only one result is there"))
-    for output in verb.outputs if not verb.grows and len(done) == 1 else ():
-        if same.content(sandbox.work / output) != same.content(sandbox.world / "verbs" / name / done[0] / output):
-            faults.append(Fault("differs", f"{output} is not the result of the command that ended well"))
+    if len(done) == 1 and not verb.grows:
+        right = same.content(reference(sandbox.world, name, done[0]))
+        if same.content(sandbox.work / verb.output) != right:
+            faults.append(Fault("differs", f"{verb.output} is not the result of the command that ended well"))
     return Played(ends, tuple(faults))
 
 

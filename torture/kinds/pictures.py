@@ -9,6 +9,7 @@ from torture.kinds import Kind
 from torture.kinds.prompts import coco
 from torture.sandbox import Sandbox
 from torture.spoil import files, spoil
+from torture.verbs import FEWEST
 
 
 def play(sandbox: Sandbox, random: Random) -> Played:
@@ -18,28 +19,14 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     named = (*spoil(sandbox, random.choice(files(folder)), random), "pictures")
     how = random.randrange(3)
     if how == 0:
-        argv = (
-            "measure",
-            "cat",
-            "--model",
-            "tiny",
-            "--pictures",
-            "pictures",
-            "--against",
-            "dog",
-            "--budget",
-            "60",
-            "--json",
-            "made.json",
-        )
-        return attempt(sandbox, argv, ("made.json",), named=named)
+        command = "measure cat --model tiny --pictures pictures --against dog --budget 60 --json made.json"
+        return attempt(sandbox, command, ("made.json",), named=named)
     if how == 1:
-        few = ("--target-pictures", "1", "--other-pictures", "1")
-        argv = ("evaluate", "--concept", "cat", "--model", "tiny", *few, "--real", "pictures/cat", "--json", "made.json")
-        return attempt(sandbox, argv, ("made.json",), named=named)
+        command = f"evaluate --concept cat --model tiny {FEWEST} --real pictures/cat --json made.json"
+        return attempt(sandbox, command, ("made.json",), named=named)
     sandbox.take("clip")
     sandbox.take("prompts.csv")
-    return attempt(sandbox, coco("prompts.csv", "real=pictures/cat"), ("made",), named=named, grows=True)
+    return attempt(sandbox, coco("prompts.csv", "--set real=pictures/cat"), ("made",), named=named, grows=True)
 
 
 KIND = Kind("pictures", "pictures and folders of them", 40, play)

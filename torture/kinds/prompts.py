@@ -18,16 +18,15 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     if random.random() < 0.1:
         sandbox.take("clip")
         return attempt(sandbox, coco(name), ("made",), grows=True)
-    suite = random.choice((("i2p",), ("unlearndiffatk", "--set", "task=nudity")))
-    argv = ("suite", "run", *suite, "--set", f"prompts={name}", "--set", "size=16", "--model", "tiny", "--out", "made")
-    return attempt(sandbox, argv, must="be refused")
+    suite = random.choice(("i2p", "unlearndiffatk --set task=nudity"))
+    command = f"suite run {suite} --set prompts={name} --set size=16 --model tiny --out made"
+    return attempt(sandbox, command, must="be refused")
 
 
-def coco(prompts: str, *more: str) -> tuple[str, ...]:
+def coco(prompts: str, more: str = "") -> str:
     """A whole run of a suite that needs no weights but a tiny CLIP's."""
-    settings = (f"prompts={prompts}", "features=clip", "size=16", "steps=1", *more)
-    sets = [word for one in settings for word in ("--set", one)]
-    return ("suite", "run", "coco", *sets, "--weights", "clip=clip", "--model", "tiny", "--out", "made")
+    settings = f"--set prompts={prompts} --set features=clip --set size=16 --set steps=1 {more}"
+    return f"suite run coco {settings} --weights clip=clip --model tiny --out made"
 
 
 KIND = Kind("prompts", "CSV files of prompts", 60, play)

@@ -9,8 +9,6 @@ from torture.kinds import Kind
 from torture.sandbox import Sandbox
 from torture.spoil import files, spoil
 
-PAGE = ("page.html", "report-figures")
-
 
 def play(sandbox: Sandbox, random: Random) -> Played:
     """Spoil one file of a folder of results and have it reported, rewritten, tabled or added to."""
@@ -22,39 +20,26 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     path = random.choice([file for file in files(part) if file.suffix == ".json" or random.random() < 0.1] or files(part))
     named = spoil(sandbox, path, random)
     if how < 5:  # the pages of a whole benchmark take seconds
-        return attempt(sandbox, ("convert", "results"), ("results",), named=named)
+        return attempt(sandbox, "convert results", ("results",), named=named)
     if how < 6:
-        return attempt(sandbox, ("suite", "table", str(path.relative_to(sandbox.work))), named=named)
+        return attempt(sandbox, f"suite table {path.relative_to(sandbox.work)}", named=named)
     if path.is_relative_to(results / "bench") and how < 9:
         sandbox.take("tiny")
-        argv = ("bench", "--methods", "uce", "--concepts", "cat", "--model", "tiny", "--out", "results/bench", "--dry-run")
-        return attempt(sandbox, argv, named=named)
-    return attempt(sandbox, ("report", str(path.parent.relative_to(sandbox.work)), "--out", "page.html"), PAGE, named=named)
+        more = "bench --methods uce --concepts cat --model tiny --out results/bench --dry-run"
+        return attempt(sandbox, more, named=named)
+    report = f"report {path.parent.relative_to(sandbox.work)} --out page.html"
+    return attempt(sandbox, report, ("page.html", "report-figures"), named=named)
 
 
 def _audit(sandbox: Sandbox, random: Random) -> Played:
     """An audit that is gone on with, or that an erasure is hardened against."""
     sandbox.take("tiny")
     sandbox.take("uce")
-    named = spoil(sandbox, random.choice(files(sandbox.take("audit"))), random)
+    named = (*spoil(sandbox, random.choice(files(sandbox.take("audit"))), random), "audit")
     if random.random() < 0.5:
-        argv = ("erase", "cat", "--model", "tiny", "--harden", "audit", "--out", "made", "--dry-run")
-        return attempt(sandbox, argv, named=(*named, "audit"))
-    argv = (
-        "audit",
-        "uce",
-        "--model",
-        "tiny",
-        "--attacks",
-        "seeds:tries=1",
-        "--prompts",
-        "2",
-        "--budget",
-        "40",
-        "--out",
-        "audit",
-    )
-    return attempt(sandbox, argv, ("audit",), named=(*named, "audit"), grows=True)
+        return attempt(sandbox, "erase cat --model tiny --harden audit --out made --dry-run", named=named)
+    again = "audit uce --model tiny --attacks seeds:tries=1 --prompts 2 --budget 40 --out audit"
+    return attempt(sandbox, again, ("audit",), named=named, grows=True)
 
 
 KIND = Kind("results", "result files, cells, audits, benchmarks", 140, play)

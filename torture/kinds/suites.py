@@ -18,7 +18,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     made = sandbox.take("suite", "made")
     named = spoil(sandbox, random.choice(files(made)), random)
     if random.random() < 0.4:
-        return attempt(sandbox, ("suite", "table", "made"), named=(*named, "made"))
+        return attempt(sandbox, "suite table made", named=(*named, "made"))
     return attempt(sandbox, coco("prompts.csv"), ("made",), named=(*named, "made"), grows=True)
 
 

@@ -123,7 +123,7 @@ def _typed(header: Header, body: bytearray, random: Random) -> None:
 
 
 def _renamed(header: Header, body: bytearray, random: Random) -> None:
-    name, about = _pick(header, random)
+    name, _ = _pick(header, random)
     new = random.choice(
         (
             *HOSTILE,
