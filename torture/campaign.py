@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 from torture.attempt import Played
 from torture.judge import Fault
@@ -33,7 +34,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """What a case came to, and the seconds that it took."""
+    """What a case came to, and the seconds of a processor that it took."""
 
     case: Case
     commands: tuple[tuple[str, ...], ...]
@@ -80,8 +81,13 @@ def run_all(cases: Sequence[Case], world: Path, scratch: Path, jobs: int, second
 def _result(case: Case, world: Path, scratch: Path, deadline: float | None) -> Result | None:
     if deadline is not None and time.monotonic() > deadline:
         return None
-    began = time.perf_counter()
+    began = _processor()
     played = play(case, world, scratch)
     shutil.rmtree(scratch / f"{case.kind}-{case.number}", ignore_errors=True)
     commands, codes = tuple(ended.argv for ended in played.ends), tuple(ended.code for ended in played.ends)
-    return Result(case, commands, codes, tuple(dict.fromkeys(played.faults)), time.perf_counter() - began)
+    return Result(case, commands, codes, tuple(dict.fromkeys(played.faults)), _processor() - began)
+
+
+def _processor() -> float:
+    """Seconds of a processor that this process and its children have had."""
+    return sum(used.ru_utime + used.ru_stime for used in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))

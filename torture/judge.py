@@ -36,6 +36,7 @@ CODES = (0, 1, 2, 129, 130, 143)
 CACHE = "home/.cache"
 """Where what can be made again is kept: commands may write there as they like."""
 
+_PART = re.compile(r"\.[a-z0-9_]{8}\.part(/|$)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONGEST = 1000
 """Characters that an error's line may have beside paths (ours)."""
@@ -110,6 +111,8 @@ def of_paths(
         if path == "outside/pickle-was-opened":
             faults.append(Fault("pickle", "it made its file"))
         elif path in before:
+            if path not in after and _PART.search(path):
+                continue  # what a killed run left is tidied up by the next
             faults.append(Fault("lost", f"{path} was {'changed' if path in after else 'deleted'}"))
         elif not (anywhere and path.startswith("work/")) and not _hidden(path, outputs, killed):
             faults.append(Fault("left", path))
@@ -130,7 +133,7 @@ def _hidden(path: str, outputs: Collection[str], killed: bool) -> bool:
         folder, _, name = f"work/{output}".rpartition("/")
         if re.match(rf"{re.escape(f'{folder}/.{name}')}\.work(/|$)", path):
             return True
-        if killed and re.search(r"\.[a-z0-9_]{8}\.part(/|$)", path) and path.startswith("work/"):
+        if killed and _PART.search(path) and path.startswith("work/"):
             return True
     return killed and path.startswith("tmp/")
 

@@ -21,7 +21,7 @@ EXAMPLES = 3
 def print_table(results: Sequence[Result]) -> None:
     """Cases and faults by kind, then examples of every fault with the command that plays it again."""
     sorts = [sort for sort in SORTS if any(fault.sort == sort for result in results for fault in result.faults)]
-    print(f"{'kind':<12}{'cases':>7}{'faulty':>8}" + "".join(f"{sort:>11}" for sort in sorts) + f"{'ms each':>9}")
+    print(f"{'kind':<12}{'cases':>7}{'faulty':>8}" + "".join(f"{sort:>11}" for sort in sorts) + f"{'cpu ms':>9}")
     groups = {name: [result for result in results if result.case.kind == name] for name in kinds()}
     for name, some in [*groups.items(), ("all", list(results))]:
         if some:

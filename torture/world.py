@@ -127,15 +127,15 @@ def _models(world: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from original_layout import original_checkpoint
+    from excise.models.original_layout import original_checkpoint
     from standin_weights import clip
-    from tiny_models import pipeline, save_canvas, save_sd1
+    from tiny_models import pipeline, save_canvas, save_sd1, save_sdxl
 
     save_canvas(world / "tiny")
     save_sd1(world / "sd1")
+    save_sdxl(world / "sdxl")
     clip(world / "clip")
-    made = pipeline(width=768)
-    whole = original_checkpoint(made.unet, made.vae, made.text_encoder, second=False)
+    whole = original_checkpoint(pipeline(width=768))
     save_file({name: tensor.contiguous() for name, tensor in whole.items()}, str(world / "checkpoint.safetensors"))
     weights = pipeline().unet.state_dict()
     some = {name: tensor + 0.01 for name, tensor in weights.items() if name.endswith("attn2.to_k.weight")}

@@ -25,7 +25,7 @@ COMMANDS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
 
 def play(sandbox: Sandbox, random: Random) -> Played:
     """Spoil one file and give the folder to a verb; its small files are as likely as its large ones."""
-    model = sandbox.take(random.choice(("tiny", "tiny", "sd1")), "MODEL")
+    model = sandbox.take(random.choice(("tiny", "tiny", "sd1", "sdxl")), "MODEL")
     sandbox.take("tiny")
     sandbox.take("uce")
     named = spoil(sandbox, random.choice(files(model)), random)
