@@ -27,7 +27,7 @@ test-fast: .venv/installed-dev
 # Hostile files, kills and small machines against every verb: 10,000 inputs and 500 kills, about ten minutes on two cores (torture/).
 # `test` has a short form of it.
 torture: .venv/installed-dev
-	PYTHONPATH=tests $(BIN)/python -m torture --out out/torture.json
+	$(BIN)/python -m torture --out out/torture.json
 
 # Known vulnerabilities of the pinned versions. Needs the network, where the advisories are; fails if it cannot ask about one.
 audit-dependencies: | .venv

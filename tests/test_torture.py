@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A process of its own: this one has threads, and one with threads cannot be forked."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("", "src", "tests"))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("", "src"))}
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 

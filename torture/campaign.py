@@ -82,7 +82,10 @@ def _result(case: Case, world: Path, scratch: Path, deadline: float | None) -> R
     if deadline is not None and time.monotonic() > deadline:
         return None
     began = _processor()
-    played = play(case, world, scratch)
+    try:
+        played = play(case, world, scratch)
+    except Exception as error:
+        raise RuntimeError(f"the campaign itself failed: {case.command}") from error
     shutil.rmtree(scratch / f"{case.kind}-{case.number}", ignore_errors=True)
     commands, codes = tuple(ended.argv for ended in played.ends), tuple(ended.code for ended in played.ends)
     return Result(case, commands, codes, tuple(dict.fromkeys(played.faults)), _processor() - began)

@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import pkgutil
+import sys
 import threading
 from pathlib import Path
 
@@ -33,8 +34,12 @@ _ALSO = (
 
 
 def warm_up() -> None:
-    """Import everything, then let no part of it be copied when a case is forked. Raises RuntimeError if that has started a thread."""
+    """Import everything, and the tests' tiny models; then let as little as can be be copied when a case is forked.
+
+    Raises RuntimeError if that has started a thread.
+    """
     os.environ.update(QUIET)
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
     import torch
 
     torch.set_num_threads(1)

@@ -19,7 +19,6 @@ CHANGES = {
     "os.symlink": 2,
 }
 """Events that change a path, and at which place they say the folder that it is relative to (-1: the current one)."""
-_HARMLESS = ("/dev/null", "/dev/tty", "/dev/urandom")
 
 
 def watch(root: Path, outside: Path, report: int) -> None:
@@ -29,6 +28,11 @@ def watch(root: Path, outside: Path, report: int) -> None:
     outside  a folder in it in which none may even be opened
     """
     inside, forbidden = f"{os.path.realpath(root)}/", os.path.realpath(outside)
+    harmless = (
+        "/dev/null",
+        "/dev/tty",
+        f"/proc/{os.getpid()}/clear_refs",
+    )  # the last: where the most memory in use is set to 0
     busy = False
 
     def tell(sort: str, detail: object) -> None:
@@ -40,7 +44,12 @@ def watch(root: Path, outside: Path, report: int) -> None:
         real = os.path.realpath(os.fsdecode(path))
         if real == forbidden or real.startswith(f"{forbidden}/"):
             tell("outside", f"opened {real}")
-        elif flags is not None and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not _may_write(real, inside):
+        elif (
+            flags is not None
+            and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            and not real.startswith((inside, "/dev/pts/"))
+            and real not in harmless
+        ):
             tell("outside", f"wrote {real}")
 
     def changed(path: Any, folder: Any) -> None:
@@ -71,10 +80,12 @@ def watch(root: Path, outside: Path, report: int) -> None:
             elif event == "socket.connect":
                 tell("network", arguments[1])
         finally:
-            busy = False
+            harmless = (
+                "/dev/null",
+                "/dev/tty",
+                f"/proc/{os.getpid()}/clear_refs",
+            )  # the last: where the most memory in use is set to 0
+
+    busy = False
 
     sys.addaudithook(hook)
-
-
-def _may_write(path: str, inside: str) -> bool:
-    return path.startswith(inside) or path in _HARMLESS or path.startswith("/dev/pts/")

@@ -35,7 +35,8 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     named = spoil(sandbox, edit / random.choice(("edit.json", "edit.safetensors", "edit.safetensors")), random)
     _sign(sandbox, random)
     _, command, outputs = random.choices(COMMANDS, [each[0] for each in COMMANDS])[0]
-    return attempt(sandbox, command, outputs, named=(*named, "EDIT"))
+    about = () if command.startswith("restore") else (*named, "EDIT")  # what cannot be given back is refused in other words
+    return attempt(sandbox, command, outputs, named=about)
 
 
 def _sign(sandbox: Sandbox, random: Random) -> None:
@@ -55,4 +56,4 @@ def _sign(sandbox: Sandbox, random: Random) -> None:
         return  # no manifest any more
 
 
-KIND = Kind("edits", "edit.json and edit.safetensors", 150, play)
+KIND = Kind("edits", "edit.json and edit.safetensors", 200, play)

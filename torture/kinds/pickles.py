@@ -49,4 +49,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, "generate cat --model tiny --steps 1 --out made.png", must="be refused")
 
 
-KIND = Kind("pickles", "pickles in the place of weights", 40, play)
+KIND = Kind("pickles", "pickles in the place of weights", 30, play)

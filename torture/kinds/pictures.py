@@ -19,7 +19,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     named = (*spoil(sandbox, random.choice(files(folder)), random), "pictures")
     how = random.randrange(3)
     if how == 0:
-        command = "measure cat --model tiny --pictures pictures --against dog --budget 60 --json made.json"
+        command = "measure cat --model tiny --pictures pictures --against dog --budget 200 --json made.json"
         return attempt(sandbox, command, ("made.json",), named=named)
     if how == 1:
         command = f"evaluate --concept cat --model tiny {FEWEST} --real pictures/cat --json made.json"
@@ -29,4 +29,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, coco("prompts.csv", "--set real=pictures/cat"), ("made",), named=named, grows=True)
 
 
-KIND = Kind("pictures", "pictures and folders of them", 40, play)
+KIND = Kind("pictures", "pictures and folders of them", 10, play)

@@ -15,7 +15,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     sandbox.take("tiny")
     name = random.choice(("prompts.csv", "i2p.csv"))
     spoil(sandbox, sandbox.take(name), random)
-    if random.random() < 0.1:
+    if random.random() < 0.03:
         sandbox.take("clip")
         return attempt(sandbox, coco(name), ("made",), grows=True)
     suite = random.choice(("i2p", "unlearndiffatk --set task=nudity"))
@@ -29,4 +29,4 @@ def coco(prompts: str, more: str = "") -> str:
     return f"suite run coco {settings} --weights clip=clip --model tiny --out made"
 
 
-KIND = Kind("prompts", "CSV files of prompts", 60, play)
+KIND = Kind("prompts", "CSV files of prompts", 100, play)

@@ -42,4 +42,4 @@ def _audit(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, again, ("audit",), named=named, grows=True)
 
 
-KIND = Kind("results", "result files, cells, audits, benchmarks", 140, play)
+KIND = Kind("results", "result files, cells, audits, benchmarks", 150, play)

@@ -31,13 +31,20 @@ def json_text(text: bytes, random: Random) -> bytes:
     out = json.dumps(content["all"]) if "all" in content else "null"
     if random.random() < 0.03:  # a key twice
         out = out.replace("{", '{"name": 1, "name": 2, ', 1)
+    if random.random() < 0.02:  # deeper than readers go
+        out = '{"a": ' * 5000 + out + "}" * 5000
     return out.encode("utf-8", "surrogatepass")
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
     """Every place in a value: what it is in, and the key or index."""
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    return [(value, key) for key in keys] + [place for key in keys for place in _places(value[key])]
+    found, waiting = [], [value]
+    while waiting:
+        inside = waiting.pop()
+        keys = list(inside) if isinstance(inside, dict) else range(len(inside)) if isinstance(inside, list) else ()
+        found += [(inside, key) for key in keys]
+        waiting += [inside[key] for key in keys]
+    return found
 
 
 def _replaced(container: Any, key: Any, random: Random) -> None:
@@ -77,7 +84,7 @@ def _renamed(container: Any, key: Any, random: Random) -> None:
 
 def _deep(container: Any, key: Any, random: Random) -> None:
     value: Any = container[key]
-    for _ in range(random.choice((5, 100, 600))):
+    for _ in range(random.choice((5, 50, 250))):
         value = [value] if random.random() < 0.5 else {"a": value}
     container[key] = value
 
