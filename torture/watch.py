@@ -28,11 +28,7 @@ def watch(root: Path, outside: Path, report: int) -> None:
     outside  a folder in it in which none may even be opened
     """
     inside, forbidden = f"{os.path.realpath(root)}/", os.path.realpath(outside)
-    harmless = (
-        "/dev/null",
-        "/dev/tty",
-        f"/proc/{os.getpid()}/clear_refs",
-    )  # the last: where the most memory in use is set to 0
+    own = f"/proc/{os.getpid()}/clear_refs"  # where the most memory that was in use is set to 0
     busy = False
 
     def tell(sort: str, detail: object) -> None:
@@ -48,7 +44,7 @@ def watch(root: Path, outside: Path, report: int) -> None:
             flags is not None
             and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             and not real.startswith((inside, "/dev/pts/"))
-            and real not in harmless
+            and real not in ("/dev/null", "/dev/tty", own)
         ):
             tell("outside", f"wrote {real}")
 
@@ -80,12 +76,6 @@ def watch(root: Path, outside: Path, report: int) -> None:
             elif event == "socket.connect":
                 tell("network", arguments[1])
         finally:
-            harmless = (
-                "/dev/null",
-                "/dev/tty",
-                f"/proc/{os.getpid()}/clear_refs",
-            )  # the last: where the most memory in use is set to 0
-
-    busy = False
+            busy = False
 
     sys.addaudithook(hook)

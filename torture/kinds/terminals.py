@@ -14,7 +14,7 @@ from torture.verbs import VERBS
 RIGHT = ("list methods", "list attacks", "list concepts --model tiny", "info uce", "info tiny", "suite list")
 COMMANDS = (
     *RIGHT, "--help", "erase --help", "erase größe-猫 --model sd1 --out größe-猫 --dry-run", "info 猫", "erase cat --nonsense", "nonsense",
-    "list", "erase cat --seed x", "",
+    "list", "erase cat --seed x",
 )  # fmt: skip
 
 
