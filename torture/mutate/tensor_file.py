@@ -160,7 +160,8 @@ def _placed(header: Header, body: bytearray, random: Random) -> None:
 def _noted(header: Header, body: bytearray, random: Random) -> None:
     """Other metadata."""
     value = random.choice((*HOSTILE, "[]", "{}", "[[1, 2]]", '{"a": ' * 500, 7, None, ["x"]))
-    metadata = header.get("__metadata__") or {"excise": ""}
+    metadata = header.get("__metadata__")
+    metadata = metadata if isinstance(metadata, dict) else {"excise": ""}
     header["__metadata__"] = random.choice((value, {key: value for key in metadata}, {**metadata, "more": value}, {}))
     if random.random() < 0.2:
         header.pop("__metadata__")
