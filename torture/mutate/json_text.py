@@ -25,9 +25,8 @@ def json_text(text: bytes, random: Random) -> bytes:
         return damaged(text, random)
     content = {"all": json.loads(text)}
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        places = list(_places(content))
-        container, key = random.choice(places)
-        random.choice(_CHANGES)(container, key, random)
+        if places := _places(content):
+            random.choice(_CHANGES)(*random.choice(places), random)
     out = json.dumps(content["all"]) if "all" in content else "null"
     if random.random() < 0.03:  # a key twice
         out = out.replace("{", '{"name": 1, "name": 2, ', 1)

@@ -23,7 +23,7 @@ def picture(data: bytes, random: Random) -> bytes:
 
 def _drawn(random: Random, mode: str, size: tuple[int, int], form: str, **options: object) -> bytes:
     out = io.BytesIO()
-    Image.new(mode, size, 1 if mode in ("1", "L", "P", "I", "F", "I;16") else None).save(out, form, **options)
+    Image.new(mode, size, 1 if mode in ("1", "L", "P", "I;16") else None).save(out, form, **options)
     return out.getvalue()
 
 
@@ -62,7 +62,7 @@ _PICTURES: tuple[Callable[[Random], bytes], ...] = (
     lambda random: _SVG,
     lambda random: b"P6 16 16 255 " + bytes(768),
     lambda random: b"P6 100000 100000 255 " + bytes(768),
-    lambda random: _drawn(random, random.choice(("1", "L", "P", "RGBA", "I", "LA")), (16, 16), "PNG"),
+    lambda random: _drawn(random, random.choice(("1", "L", "P", "RGBA", "I;16", "LA")), (16, 16), "PNG"),
     lambda random: _drawn(random, random.choice(("RGB", "CMYK", "L")), (16, 16), "JPEG"),
     lambda random: _drawn(random, "RGB", random.choice(((1, 1), (1, 4000), (4000, 1), (17, 15))), "PNG"),
     lambda random: _drawn(random, "RGB", (16, 16), random.choice(("GIF", "BMP", "TIFF", "PPM", "ICO", "PDF", "WEBP"))),

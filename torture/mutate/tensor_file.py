@@ -72,7 +72,9 @@ def _pick(header: Header, random: Random) -> tuple[str, dict[str, Any]]:
 
 
 def _whole(about: Any) -> bool:
-    return isinstance(about, dict) and len(about.get("data_offsets", ())) == 2
+    """Whether a tensor's place may be one; a change may have put it anywhere."""
+    offsets = about.get("data_offsets", ()) if isinstance(about, dict) else ()
+    return len(offsets) == 2 and all(isinstance(place, int) and 0 <= place < 2**30 for place in offsets)
 
 
 def _numbers(header: Header, body: bytearray, random: Random) -> None:
