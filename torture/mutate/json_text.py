@@ -16,6 +16,9 @@ _VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 _NUMBERS = tuple(value for value in _VALUES if isinstance(value, int | float))
 
+MOST = 2**21
+"""Characters of a file: what is asked of readers is patience with small ones."""
+
 Change = Callable[[Any, Any, Random], None]
 
 
@@ -28,6 +31,8 @@ def json_text(text: bytes, random: Random) -> bytes:
         if places := _places(content):
             random.choice(_CHANGES)(*random.choice(places), random)
     out = json.dumps(content["all"]) if "all" in content else "null"
+    if len(out) > MOST:
+        return damaged(text, random)
     if random.random() < 0.03:  # a key twice
         out = out.replace("{", '{"name": 1, "name": 2, ', 1)
     if random.random() < 0.02:  # deeper than readers go
