@@ -36,7 +36,9 @@ CODES = (0, 1, 2, 129, 130, 143)
 CACHE = "home/.cache"
 """Where what can be made again is kept: commands may write there as they like."""
 
-_PART = re.compile(r"\.[a-z0-9_]{8}\.part(/|$)")
+_PASSING = re.compile(r"\.[a-z0-9_]{8}\.part(/|$)|/\.[^/]+\.lock$")
+"""What is there while a command runs: a killed one leaves it, and the next one tidies it up."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONGEST = 1000
 """Characters that an error's line may have beside paths (ours)."""
@@ -111,13 +113,13 @@ def of_paths(
         if path == "outside/pickle-was-opened":
             faults.append(Fault("pickle", "it made its file"))
         elif path in before:
-            if path not in after and _PART.search(path):
-                continue  # what a killed run left is tidied up by the next
+            if path not in after and _PASSING.search(path):
+                continue
             faults.append(Fault("lost", f"{path} was {'changed' if path in after else 'deleted'}"))
         elif not (anywhere and path.startswith("work/")) and not _hidden(path, outputs, killed):
             faults.append(Fault("left", path))
     if not killed:
-        faults += [Fault("left", path) for path in after.keys() - before.keys() if re.search(r"\.part$", path)]
+        faults += [Fault("left", path) for path in after.keys() - before.keys() if _PASSING.search(path)]
     return list(dict.fromkeys(faults))
 
 
@@ -133,7 +135,7 @@ def _hidden(path: str, outputs: Collection[str], killed: bool) -> bool:
         folder, _, name = f"work/{output}".rpartition("/")
         if re.match(rf"{re.escape(f'{folder}/.{name}')}\.work(/|$)", path):
             return True
-        if killed and _PART.search(path) and path.startswith("work/"):
+        if killed and _PASSING.search(path) and path.startswith("work/"):
             return True
     return killed and path.startswith("tmp/")
 

@@ -35,7 +35,8 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     named = spoil(sandbox, edit / random.choice(("edit.json", "edit.safetensors", "edit.safetensors")), random)
     _sign(sandbox, random)
     _, command, outputs = random.choices(COMMANDS, [each[0] for each in COMMANDS])[0]
-    about = () if command.startswith("restore") else (*named, "EDIT")  # what cannot be given back is refused in other words
+    cannot = command.startswith("restore") or (name == "spm" and command.startswith(("export", "apply")))
+    about = () if cannot else (*named, "EDIT")  # what cannot be done with a whole edit either is refused in other words
     return attempt(sandbox, command, outputs, named=about)
 
 

@@ -30,7 +30,8 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     sandbox.take("uce")
     named = spoil(sandbox, random.choice(files(model)), random)
     _, command, outputs = random.choices(COMMANDS, [each[0] for each in COMMANDS])[0]
-    about = () if command.startswith("diff") else (*named, "MODEL")  # how two models differ is said in other words
+    compared = command.startswith(("diff", "apply"))  # that a model is not the edit's base is said in other words
+    about = () if compared else (*named, "MODEL")
     return attempt(sandbox, command, outputs, named=about)
 
 
