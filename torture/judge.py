@@ -80,14 +80,21 @@ def of_end(ended: Ended, *, named: Collection[str] = (), killed: bool = False, s
 
 
 def _of_line(ended: Ended, named: Collection[str]) -> list[Fault]:
+    """A refusal is one line; a run that failed may have said of parts of it, a line each, that they have failed."""
     lines = [line for line in ended.err.splitlines() if not line.startswith("excise: warning: ")]
-    if len(lines) != 1 or not lines[0].startswith("excise: "):
-        return [Fault("line", f"{len(lines)} lines: {ended.err[:300]!r}")] if lines or ended.code == 2 else []
-    if len(lines[0]) > _LONGEST + sum(len(word) for word in lines[0].split() if "/" in word):
-        return [Fault("line", f"{len(lines[0])} characters: {lines[0][:200]!r}")]
+    if not lines and ended.code == 1:
+        return []
+    if not all(line.startswith("excise: ") for line in lines) or not lines or (ended.code == 2 and len(lines) > 1):
+        return [Fault("line", f"{len(lines)} lines: {ended.err[:300]!r}")]
+    if longest := next((line for line in lines if len(line) > _LONGEST + sum(map(len, filter(_is_path, line.split())))), None):
+        return [Fault("line", f"{len(longest)} characters: {longest[:200]!r}")]
     if ended.code == 2 and named and not any(word in lines[0] for word in named):
         return [Fault("unnamed", f"none of {', '.join(named)} in: {lines[0]}")]
     return []
+
+
+def _is_path(word: str) -> bool:
+    return "/" in word
 
 
 def of_paths(
@@ -113,7 +120,7 @@ def of_paths(
         if path == "outside/pickle-was-opened":
             faults.append(Fault("pickle", "it made its file"))
         elif path in before:
-            if path not in after and _PASSING.search(path):
+            if path not in after and (_PASSING.search(path) or (done and _hidden(path, outputs, killed))):
                 continue
             faults.append(Fault("lost", f"{path} was {'changed' if path in after else 'deleted'}"))
         elif not (anywhere and path.startswith("work/")) and not _hidden(path, outputs, killed):

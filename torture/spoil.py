@@ -24,7 +24,8 @@ def spoil(sandbox: Sandbox, path: Path, random: Random) -> tuple[str, ...]:
     """Change a file, or put something strange or a pickle in its place. Returns the words of which an error about it must have one."""
     how = random.random()
     if how < 0.08:
-        put_strange(sandbox, path, random)
+        if put_strange(sandbox, path, random) == "elsewhere":
+            return path.name, path.parent.name, "secret.txt"
     elif how < 0.1:
         sandbox.own(path, pickled(sandbox, random))
     else:

@@ -15,7 +15,7 @@ COMMANDS: tuple[tuple[int, str], ...] = (
     (30, "list concepts --model MODEL"),
     (20, "info MODEL"),
     (30, "erase cat --model MODEL --out made --dry-run"),
-    (10, "bench --methods uce --concepts objects --model MODEL --out made --dry-run"),
+    (10, "bench --methods uce --concepts cat --model MODEL --out made --dry-run"),
     (4, EVALUATE),
     (2, "measure cat --model MODEL --budget 300"),
 )

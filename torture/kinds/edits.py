@@ -35,8 +35,8 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     named = spoil(sandbox, edit / random.choice(("edit.json", "edit.safetensors", "edit.safetensors")), random)
     _sign(sandbox, random)
     _, command, outputs = random.choices(COMMANDS, [each[0] for each in COMMANDS])[0]
-    cannot = command.startswith("restore") or (name == "spm" and command.startswith(("export", "apply")))
-    about = () if cannot else (*named, "EDIT")  # what cannot be done with a whole edit either is refused in other words
+    reads = command.startswith(("info", "generate", "report", "convert"))
+    about = (*named, "EDIT") if reads else ()  # what cannot be done with a whole edit either is refused in other words
     return attempt(sandbox, command, outputs, named=about)
 
 
