@@ -11,6 +11,9 @@ from typing import Any
 VOLATILE = {"seconds", "peak_mb", "machine", "created", "gen_s", "eval_s", "timings", "versions"}
 """Keys of what a run took."""
 
+OWNED = {"files", "written"}
+"""Keys of the files that a result owns: their names in some order, some with digests, which hold what a run took."""
+
 _PAGES = (".html", ".md", ".csv", ".svg")
 """Files that show those numbers; they are made of the others, so it is enough that they are there."""
 
@@ -36,6 +39,7 @@ def _digest(file: Path) -> str:
 
 def _lasting(value: Any) -> Any:
     if isinstance(value, dict):
+        value = {**value, **{key: sorted(value[key]) for key in OWNED & value.keys()}}
         return {key: _lasting(each) for key, each in value.items() if key not in VOLATILE}
     if isinstance(value, list):
         return [_lasting(each) for each in value]
