@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-VOLATILE = {"seconds", "peak_mb", "machine", "created", "gen_s", "eval_s", "timings", "versions"}
-"""Keys of what a run took."""
+VOLATILE = {"seconds", "peak_mb", "machine", "created", "gen_s", "eval_s", "timings", "versions", "files"}
+"""Keys of what a run took, and of where a model's files were."""
 
-OWNED = {"files", "written"}
-"""Keys of the files that a result owns: their names in some order, some with digests, which hold what a run took."""
+OWNED = {"written"}
+"""Keys of the names of files that a result owns, in any order."""
 
 _PAGES = (".html", ".md", ".csv", ".svg")
 """Files that show those numbers; they are made of the others, so it is enough that they are there."""
