@@ -35,7 +35,7 @@ NUMBERS = (
 PATHS = (
     "notes.txt", "notes.txt/below", ".", "..", "", " ", "tiny", "tiny/unet", "uce", "uce/edit.json", "made\nmade", "made\x1b[2J.png",
     "made" * 80, "made/" * 60, "-", "--", "made.PNG", "made.txt", "./made/../made", "\ud800", "größe", "/dev/null", "/dev/full",
-    "/proc/self/made", "~nobody/x",
+    "/proc/self/made", "~nowhere/x",
 )  # fmt: skip
 """Where a user may point by mistake: nothing that is there may be lost."""
 
