@@ -8,7 +8,7 @@ OUT ?= out/cat
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-fast check-page format clean
+.PHONY: demo test test-fast torture audit-dependencies check-page format clean
 
 demo: .venv/installed
 	$(BIN)/excise erase cat --out $(OUT) --overwrite
@@ -23,6 +23,17 @@ test: .venv/installed-dev
 # A part of every room in less than a minute on two cores: what to run after every change (tests/fast.py).
 test-fast: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m fast -n 2
+
+# Hostile files, kills and small machines against every verb: 10,000 inputs and 500 kills, about ten minutes on two cores (torture/).
+# `test` has a short form of it.
+torture: .venv/installed-dev
+	$(BIN)/python -m torture --out out/torture.json
+
+# Known vulnerabilities of the pinned versions. Needs the network, where the advisories are; fails if it cannot ask about one.
+audit-dependencies: | .venv
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install pip-audit
+	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 # The report page in headless Chromium. Apart from `test`, which needs no system package.
 check-page: .venv/installed-dev

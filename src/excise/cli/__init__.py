@@ -5,6 +5,8 @@ Here is only how it begins, so that a signal finds a handler within milliseconds
 
 from __future__ import annotations
 
+import sys
+
 from excise.cli import stopping
 
 TYPE_CHECKING = False
@@ -19,9 +21,12 @@ __all__ = ["app", "main"]
 def main() -> None:
     """The console script."""
     stopping.listen()
-    from excise.cli.application import app
+    try:
+        from excise.cli.application import app
 
-    app()
+        app()
+    except MemoryError:  # before there is a command that could say so
+        sys.exit("excise: error: out of memory")
 
 
 def __getattr__(name: str) -> Any:
