@@ -130,9 +130,10 @@ def check_clip(words: Any, encoder: Any, whose: str) -> None:
     one, other = words(["a", "b"]).input_ids
     if one == other:
         raise ValueError(f"{whose} knows no words; its folder lacks the vocabulary")
-    if words.model_max_length > config.max_position_embeddings or len(words) > config.vocab_size:
+    tokens = max(len(words), *(number + 1 for number in words.get_vocab().values()))
+    if words.model_max_length > config.max_position_embeddings or tokens > config.vocab_size:
         raise ValueError(
-            f"{whose} ({len(words)} tokens, prompts of {words.model_max_length}) does not fit its text encoder "
+            f"{whose} ({tokens} tokens, prompts of {words.model_max_length}) does not fit its text encoder "
             f"({config.vocab_size}, {config.max_position_embeddings})"
         )
 
