@@ -7,16 +7,16 @@ from __future__ import annotations
 
 FAST: dict[str, tuple[str, ...]] = {
     "ground": (
-        "test_digests.py", "test_resampling.py", "test_imports.py", "test_rooms.py", "test_hostile_text.py::TestWhatIsNoRegularFile",
-        "test_cache.py::TestShelf", "test_cache.py::TestPlace", "test_exits.py::TestFiles",
+        "test_digests.py", "test_resampling.py", "test_shortage.py", "test_imports.py", "test_rooms.py",
+        "test_hostile_text.py::TestWhatIsNoRegularFile", "test_cache.py::TestShelf", "test_cache.py::TestPlace", "test_exits.py::TestFiles",
         "test_folders.py::test_a_marker_of_somebody_else_is_no_marker",
         "test_folders.py::test_a_result_that_grows_adds_its_files_and_no_others",
         "test_folders.py::test_what_comes_while_a_run_works_is_not_replaced",
     ),
     "concepts": ("test_concepts.py",),
     "models": ("test_conditioning.py", "test_path.py", "test_loading.py", "test_model_files.py"),
-    "edits": ("test_lora.py", "test_restoring.py"),
-    "erasure": ("test_closed_form.py", "test_targets.py", "test_trainable.py", "test_training.py"),
+    "edits": ("test_lora.py", "test_restoring.py", "test_damaged_edits.py"),
+    "erasure": ("test_closed_form.py", "test_targets.py", "test_trainable.py", "test_training.py", "test_checkpoint_files.py"),
     "methods": ("test_cure.py", "test_presets.py", "test_rece.py", "test_methods_contract.py::test_bad_settings_are_refused_by_name"),
     "information": ("test_estimators.py", "test_quadrature.py"),
     "evaluation": ("test_quality.py", "test_suites.py"),

@@ -47,6 +47,12 @@ STEPS = 1_000
 EDGE = 2_048
 """Pixels of the longer edge of a picture that is made: four times what Stable Diffusion 1.x was trained at. A decoder then needs some 10 GB."""
 
+TIMESTEPS = 100_000
+"""Of a sampler's training: a table is made of them. Known are 1,000."""
+
+CONFIG_NUMBER = 2**24
+"""A whole number in a network's config: the largest known are vocabularies of some 250,000 tokens."""
+
 EVALUATIONS = 10**8
 """Network evaluations of a budget: months of one GPU."""
 

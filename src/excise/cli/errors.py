@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 import warnings
@@ -19,12 +18,18 @@ from typer.exceptions import TyperException
 from excise.cli import screen, stopping
 from excise.hints import nearest
 from excise.quoting import cut, quoted
+from excise.shortage import Shortage, shortage
 
 USAGE = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 """What bad input raises, here and in the library."""
 
 _LONGEST = 1000
 """Characters of an error's line; what it quotes of the input is cut where it is quoted."""
+
+_LACKING: dict[Shortage, str] = {
+    "disk": "the disk is full, or a quota or limit of the system is reached ({}); nothing was half-written",
+    "memory": "out of memory; try --dtype bfloat16, fewer pictures, a smaller --budget, or another --device; erase: --set batch=4",
+}
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -93,13 +98,8 @@ def _line(error: BaseException) -> tuple[str, int]:
         return f"error: {_mistyped(error)}", 2
     if isinstance(error, BrokenPipeError):
         return "", 1
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"error: the disk is full ({error.filename or 'while writing'}); nothing was half-written", 1
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return (
-            "error: out of memory; try --dtype bfloat16, fewer pictures, a smaller --budget, or another --device; erase: --set batch=4",
-            1,
-        )
+    if lacking := shortage(error):
+        return f"error: {_LACKING[lacking].format(getattr(error, 'filename', None) or 'while writing')}", 1
     if isinstance(error, USAGE):
         return f"error: {error}", 2
     if isinstance(error, OSError | FloatingPointError):

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +21,7 @@ from excise.edits.deltas import Delta
 from excise.edits.edit import Edit
 from excise.edits.manifest import Kind, Manifest
 from excise.interrupts import uninterrupted
-from excise.models.fingerprint import components, denoiser_of, told_to
+from excise.models.fingerprint import components, denoiser_of, told_shape, told_to
 from excise.models.wrappers import is_fused, own_layers
 
 
@@ -74,6 +73,16 @@ class Transport:
             cosines = normalize(flat, dim=1) @ normalize(self.prompts.flatten(1), dim=1).to(flat).T
             return cosines.amax(1).clamp(0, 1)
         return (flat @ self.weight.flatten().to(flat) + self.bias.to(flat)).sigmoid()
+
+    def check(self, label: str) -> None:
+        """Raise ValueError unless all is of prompts of as many tokens, as wide; `label` is what the error calls it."""
+        fit = self.weight.ndim == 2 and self.prompts.ndim == 3 and self.prompts.shape[1:] == self.weight.shape
+        if not fit or self.bias.shape != (1,) or (self.empty is not None and self.empty.shape != (1, *self.weight.shape)):
+            shapes = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in self.tensors().items())
+            raise ValueError(
+                f"the transport of {label[:200]!r} does not fit together: {shapes}, expected (prompts, tokens, width), (tokens, width), "
+                "(1,), (1, tokens, width)"
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         named = {"prompts": self.prompts, "weight": self.weight, "bias": self.bias}
@@ -143,7 +152,12 @@ class AdapterEdit(Edit):
         applied.check_base(model, self)
         prefix = denoiser_of(model)
         layers = own_layers(components(model)[prefix])
+        expected = told_shape(model)
         for adapter in self.parts.values():
+            if expected and adapter.transport.weight.shape != expected:
+                raise ValueError(
+                    f"this edit asks prompts of {tuple(adapter.transport.weight.shape)} (tokens, width), the model's are {expected}"
+                )
             for name, factors in _inside(adapter).items():
                 weight = getattr(layers.get(name), "weight", None)
                 if weight is None:
@@ -172,8 +186,8 @@ class AdapterEdit(Edit):
         return found
 
     @classmethod
-    def parse(cls, tensors: Mapping[str, Tensor], manifest: Manifest, path: Path) -> AdapterEdit:
-        return cls.of_parts(_parse(tensors, path), manifest)
+    def parse(cls, tensors: Mapping[str, Tensor], manifest: Manifest) -> AdapterEdit:
+        return cls.of_parts(_parse(tensors), manifest)
 
 
 FUSED = (
@@ -250,27 +264,24 @@ def _parent(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _parse(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Adapter]:
+def _parse(tensors: Mapping[str, Tensor]) -> dict[str, Adapter]:
     layers: dict[str, dict[str, dict[str, Tensor]]] = {}
     for key, tensor in tensors.items():
         place, _, what = key.rpartition(":")
         name, _, label = place.partition(":")
         layers.setdefault(label, {}).setdefault(name, {})[what] = tensor
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: {key} has values that are not finite (NaN or infinity)")
     found = {}
     for label, entries in layers.items():
         try:
             transport = Transport(**entries.pop("transport"))
             factors = {name: Factors(**pair) for name, pair in entries.items()}
         except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not an adapter's file: {label!r} is incomplete or has unknown tensors ({error})"
-            ) from None
+            raise ValueError(f"not an adapter: {label[:200]!r} is incomplete or has unknown tensors ({error})") from None
         for name, pair in factors.items():
             if pair.up.ndim != 2 or pair.down.ndim not in (2, 4) or pair.up.shape[1] != len(pair.down):
-                raise ValueError(
-                    f"{path}: the factors of {name} do not fit together: {tuple(pair.up.shape)}, {tuple(pair.down.shape)}"
-                )
+                raise ValueError(f"the factors of {name} do not fit together: {tuple(pair.up.shape)}, {tuple(pair.down.shape)}")
+        transport.check(label)
         found[label] = Adapter(factors, transport)
+    if not found:
+        raise ValueError("it holds no adapter")
     return found

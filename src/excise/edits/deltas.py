@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -66,10 +65,15 @@ def difference(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dic
     return {name: Dense(change) for name, change in changes if change.any()}
 
 
-def total(deltas: Sequence[Delta]) -> Delta:
-    """The sum of changes of one tensor, in float32: in factors where all have them and their ranks add up to less than the whole."""
+def total(name: str, deltas: Sequence[Delta]) -> Delta:
+    """The sum of changes of one tensor, in float32: in factors where all have them and their ranks add up to less than the whole.
+
+    Raises ValueError if their shapes differ. So the sum is never larger than they are.
+    """
     if len(deltas) == 1:
         return deltas[0]
+    if len(shapes := dict.fromkeys(delta.shape for delta in deltas)) > 1:
+        raise ValueError(f"changes of {name} do not add up: {' and '.join(map(str, shapes))}")
     low = [delta for delta in deltas if isinstance(delta, LowRank)]
     if len(low) == len(deltas):
         up, down = torch.cat([d.up.float() for d in low], 1), torch.cat([d.down.float() for d in low])
@@ -81,23 +85,21 @@ def total(deltas: Sequence[Delta]) -> Delta:
     return Dense(whole)
 
 
-def parse_deltas(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Delta]:
+def parse_deltas(tensors: Mapping[str, Tensor]) -> dict[str, Delta]:
     """The changes that a file's tensors are, by name. Raises ValueError if they are not changes."""
     deltas: dict[str, Delta] = {}
     for key, tensor in tensors.items():
         name, _, part = key.rpartition(":")
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: {key} has values that are not finite (NaN or infinity)")
         if part == "delta" and name not in deltas:
             deltas[name] = Dense(tensor)
         elif part == "up" and f"{name}:down" in tensors and name not in deltas:
-            deltas[name] = _low_rank(tensor, tensors[f"{name}:down"], name, path)
+            deltas[name] = _low_rank(tensor, tensors[f"{name}:down"], name)
         elif not (part == "down" and f"{name}:up" in tensors):
-            raise ValueError(f"{path} is not an edit's file: unexpected tensor {key!r}")
+            raise ValueError(f"unexpected tensor {key[:200]!r}")
     return deltas
 
 
-def _low_rank(up: Tensor, down: Tensor, name: str, path: Path) -> LowRank:
+def _low_rank(up: Tensor, down: Tensor, name: str) -> LowRank:
     if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0]:
-        raise ValueError(f"{path}: the factors of {name} do not fit together: {tuple(up.shape)} and {tuple(down.shape)}")
+        raise ValueError(f"the factors of {name} do not fit together: {tuple(up.shape)} and {tuple(down.shape)}")
     return LowRank(up, down)

@@ -14,7 +14,7 @@ from torch import Tensor
 from excise.digests import digest_file
 from excise.edits.deltas import Delta
 from excise.edits.manifest import EDIT, MANIFEST, TENSORS, Kind, Manifest
-from excise.files import check_replaceable, new_result, read_tensors, write_json, write_tensors
+from excise.files import FLOATS, check_replaceable, new_result, read_tensors, reading, write_json, write_tensors
 from excise.finite import check_finite
 from excise.interrupts import uninterrupted
 from excise.models.fingerprint import same_base, short
@@ -128,21 +128,21 @@ class Edit(ABC):
         manifest, tensors = read_files(Path(folder))
         if manifest.kind != cls.kind:
             raise ValueError(f"{folder} holds an edit of kind {manifest.kind!r}, not {cls.kind!r}; read it with load_edit")
-        return cls.parse(tensors, manifest, Path(folder) / TENSORS)
+        with reading(Path(folder) / TENSORS):
+            return cls.parse(tensors, manifest)
 
     @classmethod
     @abstractmethod
-    def parse(cls, tensors: Mapping[str, Tensor], manifest: Manifest, path: Path) -> Self:
-        """The edit that `tensors` of the file at `path` are. Raises ValueError if they are not one."""
+    def parse(cls, tensors: Mapping[str, Tensor], manifest: Manifest) -> Self:
+        """The edit that the tensors of a file are. Raises ValueError if they are not one."""
 
 
 def read_files(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
     """What the two files of an edit's folder hold; raises what `Edit.from_pretrained` does."""
     manifest = Manifest.of(folder)
-    tensors, _ = read_tensors(folder / TENSORS)
     if digest_file(folder / TENSORS) != manifest.weights_sha256:
         raise ValueError(f"{folder / TENSORS} is not the file that {MANIFEST} describes (its SHA-256 differs)")
-    return manifest, tensors
+    return manifest, read_tensors(folder / TENSORS, FLOATS)[0]
 
 
 @contextmanager

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from excise.edits.applied import applied_edits, base_fingerprint
 from excise.edits.deltas import difference
 from excise.edits.manifest import Manifest
 from excise.edits.weight_edit import WeightEdit
-from excise.files import read_tensors
+from excise.files import FLOATS, read_header, read_tensors
 from excise.models.dialects import names_denoiser, published_name
 from excise.models.families import family_name
 from excise.models.fingerprint import canonical_name, named_tensors
@@ -69,15 +68,11 @@ def is_partial(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_file() or path.suffix != ".safetensors":
         return False
-    try:
-        with safe_open(str(path), "pt") as file:
-            return any(names_denoiser(key) for key in file.keys())
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
+    return any(names_denoiser(key) for key in read_header(path)[0])
 
 
 def _partial(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    tensors, _ = read_tensors(path)
+    tensors, _ = read_tensors(path, FLOATS)
     found = {}
     for key, value in tensors.items():
         name = canonical_name(published_name(key))

@@ -8,6 +8,7 @@ from excise.edits.adapter import AdapterEdit
 from excise.edits.edit import Edit, read_files
 from excise.edits.manifest import TENSORS, Kind
 from excise.edits.weight_edit import WeightEdit
+from excise.files import reading
 
 KINDS: dict[Kind, type[Edit]] = {kind.kind: kind for kind in (WeightEdit, AdapterEdit)}
 
@@ -15,4 +16,5 @@ KINDS: dict[Kind, type[Edit]] = {kind.kind: kind for kind in (WeightEdit, Adapte
 def load_edit(folder: str | Path) -> Edit:
     """Read an edit's folder, of whatever kind it is; raises what `Edit.from_pretrained` does."""
     manifest, tensors = read_files(Path(folder))
-    return KINDS[manifest.kind].parse(tensors, manifest, Path(folder) / TENSORS)
+    with reading(Path(folder) / TENSORS):
+        return KINDS[manifest.kind].parse(tensors, manifest)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from excise.edits.deltas import Delta, LowRank
+from excise.edits.deltas import Delta, Dense, LowRank
 from excise.edits.edit import Edit
 from excise.finite import check_finite
-from excise.models.dialects import Dialect
+from excise.models.dialects import Dialect, LoraNames
 from excise.models.families import lora_names
 
 
@@ -54,7 +54,8 @@ class LoRA:
             )
         found = {name: _factors(delta, rank) for name, delta in edit.deltas.items()}
         ranks = {name: up.shape[1] for name, (up, *_) in found.items() if up.shape[1]}
-        if not ranks:
+        missed, whole = (sum(norms) for norms in zip(*(each[2:] for each in found.values()), strict=True)) if found else (0, 0)
+        if not ranks or not whole:
             raise ValueError("this edit changes nothing, so there is nothing to write")
         most, names = max(ranks.values()), lora_names(edit.manifest.family, dialect)
         tensors: dict[str, Tensor] = {}
@@ -63,9 +64,16 @@ class LoRA:
             parts = {names.up: up * (own / most), names.down: down, names.alpha: torch.tensor(float(most))}
             if names.alpha is None:
                 parts = {names.up: _filled(up, 1, most), names.down: _filled(down, 0, most)}
-            tensors |= {f"{names.module(name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
-        missed, whole = (sum(norms) for norms in zip(*(each[2:] for each in found.values()), strict=True))
+            tensors |= {f"{_module(names, name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
         return cls(tensors, ranks, (missed / whole) ** 0.5, names.dialect)
+
+
+def _module(names: LoraNames, weight: str) -> str:
+    """What a LoRA file calls the layer of a weight. Raises ValueError for a weight of no network that such files know."""
+    try:
+        return names.module(weight)
+    except (LookupError, ValueError):
+        raise ValueError(f"this edit changes {weight[:200]!r}, for which LoRA files have no name") from None
 
 
 def _filled(factor: Tensor, axis: int, rank: int) -> Tensor:
@@ -81,16 +89,25 @@ def _is_product(name: str, delta: Delta) -> bool:
 
 def _factors(delta: Delta, rank: int | None) -> tuple[Tensor, Tensor, float, float]:
     """Up, down, and the squared norms of what they miss and of the whole change."""
-    change = delta.dense().double()
-    check_finite(change, "a change of the edit")
-    whole = float(change.square().sum())
+    check_finite(delta.tensors("change"), "a change of the edit")
     if isinstance(delta, LowRank) and (rank is None or delta.up.shape[1] <= rank):
-        return delta.up.float(), delta.down.float(), 0.0, whole
-    u, s, v = torch.linalg.svd(change.flatten(1), full_matrices=False)
-    told = int((s > s[0] * max(change.flatten(1).shape) * torch.finfo(torch.float32).eps).sum())
+        up, down = delta.up.double(), delta.down.double()
+        return delta.up.float(), delta.down.float(), 0.0, float(((up.T @ up) * (down @ down.T)).sum())
+    u, s, v = _singular(delta)
+    whole = float(s.square().sum())
+    told = int((s > s[:1] * max(len(u), v.shape[1]) * torch.finfo(torch.float32).eps).sum())
     kept = told if rank is None else min(told, rank)
     root = s[:kept].sqrt()
     up, down = u[:, :kept] * root, root[:, None] * v[:kept]
-    if change.ndim == 4:
-        up, down = up[..., None, None], down.unflatten(1, change.shape[1:])
+    if len(delta.shape) == 4:
+        up, down = up[..., None, None], down.unflatten(1, delta.shape[1:])
     return up.float(), down.float(), float(s[kept:told].square().sum()), whole
+
+
+def _singular(delta: Delta) -> tuple[Tensor, Tensor, Tensor]:
+    """The singular value decomposition of a change in float64; factors are not multiplied out, whatever shape they say the product has."""
+    if isinstance(delta, Dense):
+        return torch.linalg.svd(delta.value.double().flatten(1), full_matrices=False)
+    (left, up), (right, down) = torch.linalg.qr(delta.up.double()), torch.linalg.qr(delta.down.double().T)
+    u, s, v = torch.linalg.svd(up @ down.T, full_matrices=False)
+    return left @ u, s, v @ right.T

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -38,7 +37,7 @@ class WeightEdit(Edit):
         """An edit whose parts are kept apart; they are added in the order of their labels, whatever order they come in."""
         parts = {label: parts[label] for label in sorted(parts)}
         names = dict.fromkeys(name for part in parts.values() for name in part)
-        deltas = {name: total([part[name] for part in parts.values() if name in part]) for name in names}
+        deltas = {name: total(name, [part[name] for part in parts.values() if name in part]) for name in names}
         return cls(deltas, manifest, parts)
 
     def apply(self, model: Any, scale: float = 1.0) -> None:
@@ -84,9 +83,9 @@ class WeightEdit(Edit):
         }
 
     @classmethod
-    def parse(cls, tensors: Mapping[str, Tensor], manifest: Manifest, path: Path) -> WeightEdit:
-        deltas = parse_deltas(tensors, path)
-        parts = _parts(deltas, path)
+    def parse(cls, tensors: Mapping[str, Tensor], manifest: Manifest) -> WeightEdit:
+        deltas = parse_deltas(tensors)
+        parts = _parts(deltas)
         return cls.of_parts(parts, manifest) if parts else cls(deltas, manifest)
 
 
@@ -94,12 +93,12 @@ def _scaled(deltas: Mapping[str, Delta], factor: float) -> dict[str, Delta]:
     return {name: delta.scaled(factor) for name, delta in deltas.items()}
 
 
-def _parts(deltas: Mapping[str, Delta], path: Path) -> dict[str, dict[str, Delta]]:
+def _parts(deltas: Mapping[str, Delta]) -> dict[str, dict[str, Delta]]:
     """Label -> changes, of the names "NAME:LABEL"; nothing if the names have no labels."""
     parts: dict[str, dict[str, Delta]] = {}
     for key, delta in deltas.items():
         name, _, label = key.partition(":")
         parts.setdefault(label, {})[name] = delta
     if "" in parts and len(parts) > 1:
-        raise ValueError(f"{path} is not an edit's file: some of its changes belong to a part and some do not")
+        raise ValueError("some of its changes belong to a part and some do not")
     return {} if "" in parts else parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,13 @@ from typing import Any
 
 from excise.edits.manifest import EDIT
 from excise.files import PathTaken, check_replaceable, read_json, write_json
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint that cannot be gone on from. The message says how to go on without it."""
+
+    def __init__(self, path: Path, error: object) -> None:
+        super().__init__(f"{error}; delete {path} and resume again: what it held is made anew")
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Workplace:
             for old in self.checkpoints:
                 old.unlink()
         if self.checkpoints:
-            before = read_json(self.identity)
+            before = self._begun()
             differing = [
                 f"{key} was {before.get(key)!r}, now {identity[key]!r}" for key in identity if before.get(key) != identity[key]
             ]
@@ -79,9 +87,22 @@ class Workplace:
                 )
             newest = max(path.stat().st_mtime for path in self.checkpoints)
             stretch = newest - self.identity.stat().st_mtime
-            spent = before.get("seconds", 0.0) + max(0.0, stretch)
+            spent = before["seconds"] + max(0.0, stretch)
         write_json(self.identity, {**identity, "seconds": spent})
         return spent
+
+    def _begun(self) -> dict[str, Any]:
+        """What `run.json` says of the run that the checkpoints belong to. Raises ValueError that says how to go on if it is damaged."""
+        try:
+            before: dict[str, Any] = read_json(self.identity)
+            seconds = before.get("seconds")
+            if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+                raise ValueError(f"{self.identity} is damaged: seconds is {str(seconds)[:200]}, expected a number from 0 on")
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(
+                f"{error}; nothing shows which run was stopped: start anew with overwrite, or delete {self.folder}"
+            ) from None
+        return before
 
     @contextmanager
     def claimed(self, identity: dict[str, Any], *, resume: bool) -> Iterator[float]:
@@ -89,6 +110,8 @@ class Workplace:
         spent = self.claim(identity, resume=resume)
         try:
             yield spent
+        except DamagedCheckpointError:
+            raise  # it says itself how to go on
         except BaseException as error:
             if self.checkpoints and not isinstance(error, PathTaken):
                 error.add_note("what was done is kept: give the same command with --resume to go on")

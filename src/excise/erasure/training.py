@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from excise.digests import digest_text
 from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
+from excise.erasure.saved_round import check_saved, read_round, write_round
 from excise.erasure.training_settings import Trained
-from excise.files import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 Loss = Callable[[int], Tensor]
@@ -59,7 +59,7 @@ def train(
     optimizer = descent(parameters, lr) if descent is not None else _adam(parameters, settings)
     identity = _identity(trainable, settings, run)
     state = dict(state or {})
-    first = _restore(trainable, optimizer, run, identity, state)
+    first = _restore(trainable, optimizer, run, identity, state, rounds)
     total = rounds * steps
     for round_ in range(first, rounds):
         run.progress("erasing", round_ * steps, total)
@@ -118,27 +118,49 @@ def _store(
     tensors |= {f"state.{name}": tensor for name, tensor in state.items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
-    write_tensors(run.checkpoint, tensors, {"identity": identity, "round": str(round_)})
+    write_round(run.checkpoint, tensors, identity, round_)
 
 
 def _restore(
-    trainable: HasParameters, optimizer: torch.optim.Optimizer, run: Run, identity: str, state: Mapping[str, Tensor]
+    trainable: HasParameters,
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+    identity: str,
+    state: Mapping[str, Tensor],
+    rounds: int,
 ) -> int:
+    """Go on from the checkpoint, if there is one; returns how many rounds are done."""
     if run.checkpoint is None or not run.checkpoint.exists():
         return 0
-    tensors, metadata = read_tensors(run.checkpoint)
-    if metadata.get("identity") != identity:
-        raise ValueError(f"{run.checkpoint} belongs to a run with other settings; use the same ones or start without --resume")
+    parameters = trainable.parameters
+    saved, done = read_round(run.checkpoint, identity, rounds)
+    moments = [
+        index for index in range(len(parameters)) if f"optimizer.{index}.step" in saved
+    ]  # none without a gradient so far
+    check_saved(run.checkpoint, saved, _expected(parameters, state, moments, saved))
     with torch.no_grad():
-        for name, parameter in trainable.parameters.items():
-            parameter.copy_(tensors[f"weight.{name}"])
+        for name, parameter in parameters.items():
+            parameter.copy_(saved[f"weight.{name}"])
         for name, tensor in state.items():
-            tensor.copy_(tensors[f"state.{name}"])
-    keys = ("step", "exp_avg", "exp_avg_sq")
-    moments = {
-        i: {key: tensors[f"optimizer.{i}.{key}"] for key in keys}
-        for i in range(len(trainable.parameters))
-        if f"optimizer.{i}.step" in tensors
-    }
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["round"])
+            tensor.copy_(saved[f"state.{name}"])
+    kept = {index: {key: saved[f"optimizer.{index}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")} for index in moments}
+    optimizer.load_state_dict({"state": kept, "param_groups": optimizer.state_dict()["param_groups"]})
+    return done
+
+
+def _expected(
+    parameters: Mapping[str, Tensor], state: Mapping[str, Tensor], moments: list[int], saved: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Tensors of the shapes and dtypes that a checkpoint holds, with moments of these parameters; a second one may be a number for all."""
+    expected = {f"weight.{name}": parameter for name, parameter in parameters.items()}
+    expected |= {f"state.{name}": tensor for name, tensor in state.items()}
+    for index, parameter in enumerate(parameters.values()):
+        if index in moments:
+            second = saved.get(f"optimizer.{index}.exp_avg_sq", parameter)
+            like = {
+                "step": torch.tensor(0.0),
+                "exp_avg": parameter,
+                "exp_avg_sq": parameter if second.ndim else torch.tensor(0.0),
+            }
+            expected |= {f"optimizer.{index}.{key}": tensor for key, tensor in like.items()}
+    return expected

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from excise.digests import digest_tensors, digest_values
-from excise.files import read_tensors, write_tensors
+from excise.files import FLOATS, check_shapes, read_tensors, reading, write_tensors
 
 FEATURES = 192
 
@@ -81,15 +81,15 @@ class Classifier(nn.Module):
 
         Raises FileNotFoundError, or ValueError when the file is no classifier or a tensor is missing, foreign or of another shape.
         """
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(path, FLOATS)
         if "classifier" not in metadata:
             raise ValueError(f"{path} is not a classifier file: its metadata has no 'classifier' entry")
-        with torch.device("meta"):  # without initial weights, which would be drawn from the global generator
-            model = cls(**json.loads(metadata["classifier"]))
-        try:
+        with reading(path):
+            with torch.device("meta"):  # no initial weights, which would be large and drawn from the global generator
+                model = cls(**json.loads(metadata["classifier"]))
+            shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            check_shapes(path, shapes, {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
             model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-        except RuntimeError as error:
-            raise ValueError(f"{path} does not fit its own description: {error}") from None
         return model.eval().requires_grad_(False)
 
     @torch.no_grad()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from excise.files import read_tensors
+from excise.files import read_tensors, reading
 
 
 def load_state(path: Path, what: str) -> dict[str, Tensor]:
@@ -20,12 +19,8 @@ def load_state(path: Path, what: str) -> dict[str, Tensor]:
     """
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
-    try:
+    with reading(path, f"it could not be read as the weights of {what}: "):
         data = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
-        raise ValueError(
-            f"{path} could not be read as the weights of {what}: {next(iter(str(error).splitlines()), '')}"
-        ) from None
     for key in ("model_state_dict", "state_dict"):
         if isinstance(data, dict) and key in data:
             data = data[key]

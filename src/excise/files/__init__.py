@@ -1,27 +1,43 @@
 """Files: what may be replaced, writing that a kill cannot halve, and reading what strangers made. No torch is loaded before tensors are."""
 
 from excise.files.cache import Shelf, cache_folder, tell_not_kept
+from excise.files.damage import reading
 from excise.files.folders import WRITTEN, FolderKind, check_new_file, check_ours, check_replaceable, new_result, vacant
 from excise.files.locks import writing
 from excise.files.places import CRASH, PICTURE_ENDINGS, check_path, fitting
 from excise.files.read import as_record, open_regular, parse_json, problem, read_json, read_record, read_text
 from excise.files.replace import PathTaken, delete_files, replacing, replacing_folder
-from excise.files.tensors import check_shards, read_tensors, write_tensors
+from excise.files.tensors import (
+    COUNTS,
+    FLOATS,
+    Declared,
+    check_dtypes,
+    check_shapes,
+    check_shards,
+    read_header,
+    read_tensors,
+    write_tensors,
+)
 from excise.files.write import copy_file, write_json, write_text
 
 __all__ = [
+    "COUNTS",
     "CRASH",
+    "FLOATS",
     "PICTURE_ENDINGS",
     "WRITTEN",
+    "Declared",
     "FolderKind",
     "PathTaken",
     "Shelf",
     "as_record",
     "cache_folder",
+    "check_dtypes",
     "check_new_file",
     "check_ours",
     "check_path",
     "check_replaceable",
+    "check_shapes",
     "check_shards",
     "copy_file",
     "delete_files",
@@ -30,10 +46,12 @@ __all__ = [
     "open_regular",
     "parse_json",
     "problem",
+    "read_header",
     "read_json",
     "read_record",
     "read_tensors",
     "read_text",
+    "reading",
     "replacing",
     "replacing_folder",
     "tell_not_kept",

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from excise.files.damage import reading
 from excise.files.read import read_json
 from excise.files.replace import replacing
+from excise.shortage import system_error
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+"""What weights are kept in. Not the eight-bit floats, which need scales that a file of weights does not have."""
+
+COUNTS = frozenset({"I64", "I32"})
+"""What indices and numbers of steps are kept in."""
+
+
+KNOWN = FLOATS | COUNTS | {"I16", "I8", "U8", "BOOL"}
+"""What this package writes: answers, masks and pictures too."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a file's header says of a tensor; dtype as the format calls it ("F32")."""
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 def write_tensors(
@@ -34,11 +56,13 @@ def write_tensors(
         try:
             save_file(flat, str(temporary), dict(metadata) if metadata else None)
         except SafetensorError as error:
+            if number := system_error(str(error)):
+                raise OSError(number, os.strerror(number), str(path)) from None
             raise OSError(f"{path} could not be written: {error}") from None
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+def read_header(path: Path) -> tuple[dict[str, Declared], dict[str, str]]:
+    """What a safetensors file says of its tensors, and its metadata; no tensor is read.
 
     Raises FileNotFoundError if it is not there, ValueError if it is not a whole safetensors file.
     """
@@ -47,12 +71,51 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with safe_open(str(path), "pt") as file:
-            # copies: where a file's tensors begin in memory, kernels may round otherwise than in memory of torch's own
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
+    with reading(path):
+        try:
+            with safe_open(str(path), "np") as file:  # no torch for a look at the header
+                slices = {name: file.get_slice(name) for name in file.keys()}
+                found = {name: Declared(tuple(each.get_shape()), str(each.get_dtype())) for name, each in slices.items()}
+                return found, dict(file.metadata() or {})
+        except SafetensorError as error:
+            raise ValueError(f"not a whole safetensors file ({error})") from error
+
+
+def read_tensors(path: Path, dtypes: frozenset[str] = KNOWN) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file: all of these dtypes, and every number finite.
+
+    Raises FileNotFoundError if it is not there, ValueError if it is not a whole safetensors file, or holds a tensor of another dtype, or
+    one with values that are not finite.
+    """
+    from safetensors import safe_open
+
+    declared, metadata = read_header(path)
+    check_dtypes(path, declared, dtypes)
+    with reading(path), safe_open(str(path), "pt") as file:
+        # copies: where a file's tensors begin in memory, kernels may round otherwise than in memory of torch's own
+        tensors = {name: file.get_tensor(name).clone() for name in declared}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{path}: {name} has values that are not finite (NaN or infinity)")
+    return tensors, metadata
+
+
+def check_dtypes(path: Path, declared: Mapping[str, Declared], dtypes: frozenset[str]) -> None:
+    """Raise ValueError for a tensor of another dtype."""
+    for name, each in declared.items():
+        if each.dtype not in dtypes:
+            raise ValueError(f"{path} is damaged: {name} is {each.dtype}, expected {', '.join(sorted(dtypes))}")
+
+
+def check_shapes(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError that names the first difference of the tensors that a file has from those that it should have."""
+    for name, shape in expected.items():
+        if name not in found:
+            raise ValueError(f"{path} is damaged: it lacks {name} {tuple(shape)}")
+        if tuple(found[name]) != tuple(shape):
+            raise ValueError(f"{path} is damaged: {name} is {tuple(found[name])}, expected {tuple(shape)}")
+    if more := sorted(found.keys() - expected.keys()):
+        raise ValueError(f"{path} is damaged: it holds {more[0][:200]!r}, which does not belong there")
 
 
 def check_shards(folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from excise.files import COUNTS, FLOATS, check_dtypes, read_header
 
 VELOCITY, ZERO_SNR = "v_pred", "ztsnr"
 """Empty tensors that trainers put beside the weights (kohya-ss/sd-scripts, comfyanonymous/ComfyUI: comfy/supported_models.py): the network
@@ -85,22 +85,18 @@ def contents(path: Path) -> Contents:
         raise ValueError(f"{path} is a pickle file and pickles are never loaded; convert it to .safetensors first")
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} is not a .safetensors checkpoint")
-    try:
-        with safe_open(str(path), "np") as file:
-            keys = set(file.keys())
-            shapes = {name: file.get_slice(name).get_shape() for name in (WIDTH, _FIRST) if name in keys}
-            metadata = dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
+    keys, metadata = read_header(path)
     other = next(
         (what for start, what in _OTHERS.items() if any(key.removeprefix(DENOISER).startswith(start) for key in keys)), None
     )
     if other is not None:
         raise ValueError(f"{path} is {other}, which cannot be read from one file; give its diffusers folder")
+    shapes = {name: keys[name].shape for name in (WIDTH, _FIRST) if name in keys}
     if len(shapes.get(WIDTH, ())) != 2:
         known = ", ".join(layout.name for layout in LAYOUTS)
         raise ValueError(f"{path} is no checkpoint of {known}: it has no {WIDTH}")
-    channels = shapes.get(_FIRST, (0, 0))[1]
+    check_dtypes(path, keys, FLOATS | COUNTS)
+    channels = (*shapes.get(_FIRST, ()), 0, 0)[1]
     if channels not in (0, 4):
         raise ValueError(
             f"{path} is an inpainting or editing model (its U-Net takes {channels} channels instead of 4), which is not supported"
@@ -108,7 +104,7 @@ def contents(path: Path) -> Contents:
     two = any(key.startswith("conditioner.embedders.1.") for key in keys)
     return Contents(
         "StableDiffusionXLPipeline" if two else "StableDiffusionPipeline",
-        int(shapes[WIDTH][1]),
+        shapes[WIDTH][1],
         metadata,
-        frozenset({VELOCITY, ZERO_SNR} & keys),
+        frozenset({VELOCITY, ZERO_SNR} & keys.keys()),
     )

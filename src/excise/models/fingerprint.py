@@ -59,6 +59,15 @@ def told_to(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
     return named["encoder_hidden_states"] if "encoder_hidden_states" in named else inputs[2]
 
 
+def told_shape(model: Any) -> tuple[int, int] | None:
+    """(tokens, width) of a prompt that a pipeline tells its denoiser; None where nothing says so."""
+    pipeline = getattr(model, "pipeline", model)
+    if getattr(pipeline, "tokenizer", None) is None:
+        return None
+    width = getattr(components(model)[denoiser_of(model)].config, "cross_attention_dim", None)
+    return None if width is None else (pipeline.tokenizer.model_max_length, width)
+
+
 def canonical_name(name: str) -> str:
     """A tensor's name without the prefix that some transformers versions put before the text model."""
     network, _, rest = name.partition(".")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, StrictDataclassError
-from safetensors import SafetensorError
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import EntryNotFoundError
 
-from excise.files import check_shards
+from excise import bounds
+from excise.files import check_shards, read_json, reading
 from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.models.families import Family, family_of
 from excise.models.model import Model
 from excise.models.names import describe, model_index, resolve
+from excise.models.parts import load_network, load_others
 from excise.models.single_file import load_checkpoint
 
 
@@ -58,16 +59,21 @@ def load(
     pipeline.set_progress_bar_config(disable=True)
     kind = family.model()
     _check_weights(pipeline, kind, model)
-    kind.check_words(pipeline, model)
+    with reading(model):
+        kind.check_words(pipeline, model)
+        sampler = replace(kind.own_sampler(pipeline), **description.sampler)
+        if not 1 <= sampler.size <= bounds.EDGE:
+            raise ValueError(f"it makes pictures of {sampler.size} pixels, expected at most {bounds.EDGE}")
     loaded = kind(
         pipeline.to(picked),
         name=description.name,
         catalog=description.catalog,
-        sampler=replace(kind.own_sampler(pipeline), **description.sampler),
+        sampler=sampler,
         folder=where if isinstance(where, Path) and where.is_dir() else None,
         classifier=description.classifier,
         mixed=mixed,
     )
+    _check_together(loaded, where)
     loaded.draw(drawing)
     return loaded
 
@@ -95,37 +101,36 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def _from_folder(where: Path | str, family: Family, dtype: torch.dtype) -> Any:
-    import diffusers
-
+    """The family's pipeline of what is in a folder, or of a model on the hub that is fetched into one."""
     kind = family.model()
-    _check_safe(where, kind)
-    options = {"dtype": dtype, "use_safetensors": True}
-    try:
-        parts, absent = kind.declared(model_index(where))
-        networks, variants = {}, {part: _variant(where, kind, part) for part in parts}
-        for part in parts:
-            networks[part], report = _class(kind.parts[part]).from_pretrained(
-                where, subfolder=part, variant=variants[part], output_loading_info=True, **options
-            )
-            if report["missing_keys"]:
-                raise ValueError(f"{part} lacks {min(report['missing_keys'])}")
-            if report["unexpected_keys"]:
-                raise ValueError(f"{part} holds {min(report['unexpected_keys'])}, which its network does not have")
-        variant = "fp16" if "fp16" in variants.values() else None
-        pipeline = getattr(diffusers, family.pipeline)
-        return pipeline.from_pretrained(where, **networks, **options, variant=variant, **absent, **kind.left_out_parts)
-    except (SafetensorError, StrictDataclassError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{where} could not be read as {family.name}: {_first_line(error)}") from None
-    except OSError as error:
-        if isinstance(where, str):
-            raise
-        raise ValueError(f"{where} has a file that is damaged or missing: {_first_line(error)}") from None
+    index = model_index(where)
+    parts, absent = kind.declared(index)
+    folder = where if isinstance(where, Path) else _fetched(where, kind, parts)
+    networks = {}
+    for part in parts:
+        variant = _variant(folder, kind, part)
+        networks[part] = load_network(folder, part, kind.parts[part], dtype, variant, _weights(folder, kind, part, variant))
+    pipeline = getattr(diffusers, family.pipeline)
+    told = {**networks, **absent, **kind.left_out_parts}
+    with reading(folder):
+        return pipeline(**told, **load_others(folder, index, pipeline, told))
 
 
-def _class(name: str) -> Any:
-    """The class of a dotted name, such as "diffusers.AutoencoderKL"."""
-    module, _, found = name.rpartition(".")
-    return getattr(importlib.import_module(module), found)
+def _fetched(model: str, kind: type[Model], parts: Iterable[str]) -> Path:
+    """The folder that a model on the hub is kept in, with every file in it that is read."""
+    for part in parts:
+        whole, index = _files(kind, part)[_variant(model, kind, part)]
+        if not _any_there(model, [whole]) and _any_there(model, [index]):
+            for shard in _shards(Path(hf_hub_download(model, index))):
+                hf_hub_download(model, f"{part}/{shard}")
+    told = ["*/*.json", "*/*.txt", "*/*.model", "*/*.jinja"]
+    return Path(snapshot_download(model, allow_patterns=told, ignore_patterns="*.index*.json"))
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that a list of shards names, all of its own folder."""
+    check_shards(index.parent)
+    return sorted(set(read_json(index)["weight_map"].values()))
 
 
 def _files(kind: type[Model], part: str) -> dict[str | None, tuple[str, str]]:
@@ -153,25 +158,15 @@ def _any_there(where: Path | str, names: Sequence[str]) -> bool:
     return False
 
 
-def _check_safe(where: Path | str, kind: type[Model]) -> None:
-    """Raise ValueError unless a folder holds its weights as safetensors; loads none of them."""
-    if isinstance(where, str):
-        _check_hub_shards(where, kind)
-        return  # diffusers is told to take nothing but safetensors from the hub
-    parts, _ = kind.declared(model_index(where))
-    for part in parts:
-        if not any(_any_there(where, names) for names in _files(kind, part).values()):
-            raise ValueError(f"{where / part} has no .safetensors weights; pickle files are never loaded: convert them first")
-        check_shards(where / part)
-
-
-def _check_hub_shards(where: str, kind: type[Model]) -> None:
-    """Raise ValueError if a model on the hub lists shards that are not plain .safetensors files."""
-    parts, _ = kind.declared(model_index(where))
-    for part in parts:
-        for _, index in _files(kind, part).values():
-            with suppress(EntryNotFoundError):
-                check_shards(Path(hf_hub_download(where, index)).parent)
+def _weights(folder: Path, kind: type[Model], part: str, variant: str | None) -> list[Path]:
+    """The files of a network's weights. Raises ValueError unless they are safetensors; reads none of them."""
+    whole, index = (folder / name for name in _files(kind, part)[variant])
+    found = [whole] if whole.is_file() else []
+    if index.is_file():
+        found += [folder / part / name for name in _shards(index)]
+    if not found:
+        raise ValueError(f"{folder / part} has no .safetensors weights; pickle files are never loaded: convert them first")
+    return found
 
 
 def _check_weights(pipeline: Any, kind: type[Model], model: str | Path) -> None:
@@ -185,5 +180,7 @@ def _check_weights(pipeline: Any, kind: type[Model], model: str | Path) -> None:
                 raise ValueError(f"{model}: {part}.{name} has values that are not finite (NaN or infinity)")
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _check_together(model: Model, where: Path | str) -> None:
+    """Raise ValueError unless the parts of a model fit each other."""
+    with reading(where, "its parts do not fit each other: "):
+        model.ask_once()

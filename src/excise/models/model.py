@@ -13,7 +13,7 @@ from torch import Tensor
 from excise.arguments import check_whole
 from excise.concepts import Catalog
 from excise.finite import check_finite
-from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_asked
+from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_asked, network_input
 
 
 class Model(Sampled):
@@ -95,6 +95,18 @@ class Model(Sampled):
             begin = None if starts is None else starts[rows]
             pictures.append(self.decode(self.latents(prompts[rows], seeds[rows], starts=begin, batch=batch, **sampling)))
         return torch.cat(pictures[1:] or pictures)
+
+    @torch.no_grad()
+    def ask_once(self) -> None:
+        """Ask every part once, for as small a picture as there is: what does not fit another part raises whatever it raises."""
+        told, scheduler = self.encode([""]), self._scheduler(2, self.device)
+        x = torch.zeros(1, self.latent_shape[0], 8, 8, device=self.device, dtype=self.dtype)
+        t = scheduler.timesteps[:1]
+        output = self._output(x, torch.tensor([self._timestep(t[0])], device=self.device), told)
+        options = self._step_options(scheduler, self.step_noise([0]), 0.0)
+        latents = scheduler.step(output, t[0], network_input(scheduler, x, t[0]), **options).prev_sample
+        vae = self.pipeline.vae
+        vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -176,7 +176,7 @@ class Sampled(Networks):
         elif hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(skip)
         for index, t in enumerate(scheduler.timesteps[skip:], skip):
-            x = _network_input(scheduler, latents, t)
+            x = network_input(scheduler, latents, t)
             yield SamplingState(index, self._timestep(t), latents, x)
             times = t.expand(2 * b if twice else b).to(self.device)
             output = self.predict(torch.cat([x, x]) if twice else x, times, conditioning)
@@ -220,7 +220,7 @@ class Sampled(Networks):
         times = torch.tensor([self._timestep(t)]).expand(len(noise))
         latents = self.path.noised(pictures, noise, times)
         if skip:  # from the first step on the trajectory scales by itself
-            latents = latents / _network_input(scheduler, torch.ones(1), t).to(latents)
+            latents = latents / network_input(scheduler, torch.ones(1), t).to(latents)
         return latents, skip
 
     @contextmanager
@@ -304,6 +304,6 @@ def check_asked(prompts: Told, seeds: Sequence[int], starts: Tensor | None, batc
         check_whole("batch", batch, 1)
 
 
-def _network_input(scheduler: Any, latents: Tensor, t: Tensor) -> Tensor:
+def network_input(scheduler: Any, latents: Tensor, t: Tensor) -> Tensor:
     """What the network is given for latents in the sampler's own scale; samplers of straight paths have none."""
     return scheduler.scale_model_input(latents, t) if hasattr(scheduler, "scale_model_input") else latents

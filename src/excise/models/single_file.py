@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
+from excise.files import read_header, reading
 from excise.models.checkpoint_file import DENOISER, LAYOUTS, VELOCITY, ZERO_SNR, Contents, contents
 from excise.models.clip import END, clip_tokenizer
 from excise.models.names import model_index
@@ -92,15 +92,11 @@ def _read(path: Path, found: Contents, config: Path, dtype: torch.dtype, **parts
             f"{path} does not fit the networks that {config} describes: it holds {found.name}, they are of a {kind}"
         )
     left_out = {"safety_checker": None} if kind == "StableDiffusionPipeline" else {}
-    try:
+    with reading(path, f"it does not fit the networks that {config} describes: "):
         pipeline = getattr(diffusers, found.pipeline).from_single_file(
             str(path), config=str(config), dtype=dtype, local_files_only=True, **left_out, **parts
         )
-    except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} does not fit the networks that {config} describes: {line}") from None
-    with safe_open(str(path), "pt") as file:
-        more = sum(name.startswith(DENOISER) for name in file.keys()) - len(pipeline.unet.state_dict())
+    more = sum(name.startswith(DENOISER) for name in read_header(path)[0]) - len(pipeline.unet.state_dict())
     if more > 0:
         raise ValueError(f"{path} holds {more} tensors of a denoiser that the network which {config} describes does not have")
     return pipeline

@@ -50,9 +50,10 @@ def check_clip(words: Any, encoder: Any, whose: str) -> None:
     """Raise ValueError for a tokenizer that is not its text encoder's, or that lost its vocabulary; `whose` is what the error calls it."""
     config = encoder.config
     _check_knows_words(words, whose)
-    if words.model_max_length > config.max_position_embeddings or len(words) > config.vocab_size:
+    tokens = max(len(words), *(number + 1 for number in words.get_vocab().values()))
+    if words.model_max_length > config.max_position_embeddings or tokens > config.vocab_size:
         raise ValueError(
-            f"{whose} ({len(words)} tokens, prompts of {words.model_max_length}) does not fit its text encoder "
+            f"{whose} ({tokens} tokens, prompts of {words.model_max_length}) does not fit its text encoder "
             f"({config.vocab_size}, {config.max_position_embeddings})"
         )
 
