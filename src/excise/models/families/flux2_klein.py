@@ -79,9 +79,10 @@ class Flux2Klein(QwenModel):
         return in_joint_attention(name, subspace)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        told = {**super().schedule(scheduler, steps, height, width), "mu": compute_empirical_mu(height * width, steps)}
-        own = scheduler.config.get("use_flow_sigmas")
-        return told if own else {**told, "sigmas": np.linspace(1.0, 1 / steps, steps)}
+        told, config = super().schedule(scheduler, steps, height, width), scheduler.config
+        if config.get("use_dynamic_shifting"):
+            told["mu"] = compute_empirical_mu(height * width, steps)
+        return told if config.get("use_flow_sigmas") else {**told, "sigmas": np.linspace(1.0, 1 / steps, steps)}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         tokens, (rows, columns) = conditioning.tokens, x.shape[-2:]

@@ -150,7 +150,9 @@ def hidden_states(encoder: Any, numbers: Sequence[int], tokens: Any) -> Tensor:
     return torch.cat([found[number] for number in numbers], -1)
 
 
-def size_shift(config: Mapping[str, Any], tokens: int) -> float:
-    """How far noise levels are shifted for a picture of so many tokens (mu), by a scheduler's config or the pipelines' defaults."""
+def size_shift(config: Mapping[str, Any], tokens: int) -> dict[str, float]:
+    """What a scheduler that shifts noise levels by a picture's tokens is told (mu), by its config or the pipelines' defaults."""
     usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
-    return calculate_shift(tokens, *(config.get(key, default) for key, default in usual.items()))
+    if not config.get("use_dynamic_shifting"):
+        return {}
+    return {"mu": calculate_shift(tokens, *(config.get(key, default) for key, default in usual.items()))}

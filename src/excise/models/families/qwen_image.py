@@ -92,7 +92,7 @@ class QwenImage(QwenModel):
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
         told, tokens = super().schedule(scheduler, steps, height, width), (height // PATCH) * (width // PATCH)
-        return {**told, "sigmas": np.linspace(1.0, 1 / steps, steps), "mu": size_shift(scheduler.config, tokens)}
+        return {**told, **size_shift(scheduler.config, tokens), "sigmas": np.linspace(1.0, 1 / steps, steps)}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         rows, columns = (edge // PATCH for edge in x.shape[-2:])

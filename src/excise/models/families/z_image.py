@@ -69,8 +69,8 @@ class ZImage(QwenModel):
         return with_ + (scale - 1) * (with_ - without)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        told, mu = super().schedule(scheduler, steps, height, width), size_shift(scheduler.config, height // 2 * (width // 2))
-        return {**told, "sigmas": np.array(get_default_z_image_sigmas(steps)), "mu": mu}
+        told, tokens = super().schedule(scheduler, steps, height, width), (height // 2) * (width // 2)
+        return {**told, **size_shift(scheduler.config, tokens), "sigmas": np.array(get_default_z_image_sigmas(steps))}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """The transformer's time runs from noise (0) to the picture (1), and so does its velocity."""
