@@ -107,7 +107,7 @@ class Footprint:
             with _watched() as sampling, torch.no_grad():
                 self._predict(passes * pictures, told)
             with _watched() as decoding, torch.no_grad():
-                model.pipeline.vae.decode(model.unscaled(self._latents(pictures).to(model.pipeline.vae.dtype)))
+                model.autodecode(model.unscaled(self._latents(pictures).to(model.pipeline.vae.dtype)))
             for name in trained:
                 parameters[name].requires_grad_(True)
             with _watched() as learning:

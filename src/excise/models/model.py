@@ -118,8 +118,8 @@ class Model(Sampled):
         channels = self.latent_shape[0]
         if latents.ndim != 4 or latents.shape[1] != channels:
             raise ValueError(f"latents must be (n, {channels}, h, w), not {tuple(latents.shape)}")
-        vae = self.pipeline.vae
-        parts = [vae.decode(self.unscaled(chunk.to(vae.dtype))).sample for chunk in latents.split(self.batch(64))]
+        dtype = self.pipeline.vae.dtype
+        parts = [self.autodecode(self.unscaled(chunk.to(dtype))) for chunk in latents.split(self.batch(64))]
         decoded = torch.cat(parts).float()
         check_finite(decoded, "a picture")
         return (decoded / 2 + 0.5).clamp(0, 1).cpu()
@@ -130,16 +130,24 @@ class Model(Sampled):
 
         Raises ValueError for another shape.
         """
-        if pictures.ndim < 4 or pictures.shape[1] != 3:
+        if pictures.ndim != 4 or pictures.shape[1] != 3:
             raise ValueError(f"pictures must be (n, 3, h, w), not {tuple(pictures.shape)}")
         if batch is not None:
             check_whole("batch", batch, 1)
         vae = self.pipeline.vae
         parts = [
-            self.scaled(vae.encode((chunk * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mean)
+            self.scaled(self.autoencode((chunk * 2 - 1).to(vae.device, vae.dtype)))
             for chunk in pictures.split(batch or self.batch(64))
         ]
         return torch.cat(parts).to(self.device, self.latent_dtype)
+
+    def autodecode(self, own: Tensor) -> Tensor:
+        """What the autoencoder makes of its own latents, (b, 3, h, w) in -1..1."""
+        return self.pipeline.vae.decode(own).sample
+
+    def autoencode(self, pictures: Tensor) -> Tensor:
+        """The autoencoder's own latents of pictures (b, 3, h, w) in -1..1, the posterior's mean."""
+        return self.pipeline.vae.encode(pictures).latent_dist.mean
 
     def scaled(self, own: Tensor) -> Tensor:
         """Latents (b, c, h, w) as the denoiser takes them, from the autoencoder's own: about mean 0 and deviation 1."""

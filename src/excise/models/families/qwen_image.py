@@ -65,23 +65,24 @@ class QwenImage(QwenModel):
 
     def scaled(self, own: Tensor) -> Tensor:
         mean, deviation = self._statistics(own)
-        return ((own - mean) / deviation)[:, :, 0]
+        return (own - mean) / deviation
 
     def unscaled(self, latents: Tensor) -> Tensor:
         mean, deviation = self._statistics(latents)
-        return latents[:, :, None] * deviation + mean
+        return latents * deviation + mean
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the autoencoder's latents, which are of films, (channels, 1, 1, 1) each."""
+        """Mean and deviation of the autoencoder's latents, (channels, 1, 1) each."""
         config = self.pipeline.vae.config
-        mean, deviation = (torch.tensor(part).view(-1, 1, 1, 1) for part in (config.latents_mean, config.latents_std))
+        mean, deviation = (torch.tensor(part).view(-1, 1, 1) for part in (config.latents_mean, config.latents_std))
         return mean.to(like), deviation.to(like)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        return super().decode(latents)[:, :, 0]
+    def autodecode(self, own: Tensor) -> Tensor:
+        """The autoencoder is one of films; a picture is a film of one frame."""
+        return super().autodecode(own[:, :, None])[:, :, 0]
 
-    def encode_pictures(self, pictures: Tensor, batch: int | None = None) -> Tensor:
-        return super().encode_pictures(pictures[:, :, None], batch)
+    def autoencode(self, pictures: Tensor) -> Tensor:
+        return super().autoencode(pictures[:, :, None])[:, :, 0]
 
     def guided(self, without: Tensor, with_: Tensor, scale: float) -> Tensor:
         led, own = (pixel_unshuffle(part, PATCH) for part in (super().guided(without, with_, scale), with_))
