@@ -17,7 +17,7 @@ from excise.edits.applied import base_fingerprint
 from excise.erasure.run import Run
 from excise.erasure.training_pictures import generated_latents
 from excise.models import Model, Sampler
-from excise.models.families.flux import packed, unpacked
+from excise.models.families.picture_tokens import packed, unpacked
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Segment
-from excise.models.families.mmdit import PATCH, MMDiTModel
+from excise.models.families.mmdit import MMDiTModel
+from excise.models.families.picture_tokens import PATCH, packed, unpacked
 from excise.models.families.text_reading import read_by_clip, read_by_t5, t5_segment
 from excise.models.networks import check_prompts
 from excise.models.sampling import Sampler
@@ -101,18 +102,6 @@ class Flux(MMDiTModel):
 def takes_guidance(pipeline: Any) -> bool:
     """Whether it is dev."""
     return pipeline.transformer.config.guidance_embeds
-
-
-def packed(latents: Tensor) -> Tensor:
-    """Latents (b, c, h, w) as tokens of 2 x 2 of their pixels, (b, h/2 w/2, 4 c)."""
-    cells = latents.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH))  # b, c, rows, 2, columns, 2
-    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-def unpacked(tokens: Tensor, rows: int, columns: int) -> Tensor:
-    """The latents (b, c, 2 rows, 2 columns) of tokens."""
-    cells = tokens.unflatten(2, (-1, PATCH, PATCH)).unflatten(1, (rows, columns))  # b, rows, columns, c, 2, 2
-    return cells.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
 def places(rows: int, columns: int) -> Tensor:

@@ -6,16 +6,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from diffusers.pipelines.flux.pipeline_flux import calculate_shift
-
 from excise.models.context import left_out, room
 from excise.models.entrances import Entrance
 from excise.models.families.joint_attention import in_joint_attention
+from excise.models.families.picture_tokens import size_shift
 from excise.models.families.text_reading import check_tokenizers, clip_ids, clip_words
 from excise.models.model import Model
-
-PATCH = 2
-"""Rows and columns of latents that are one token of the picture."""
 
 
 class MMDiTModel(Model):
@@ -79,13 +75,5 @@ class MMDiTModel(Model):
         return in_joint_attention(name, subspace)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        told, config = super().schedule(scheduler, steps, height, width), scheduler.config
-        if config.get("use_dynamic_shifting"):
-            told["mu"] = calculate_shift(
-                (height // PATCH) * (width // PATCH),
-                config.get("base_image_seq_len", 256),
-                config.get("max_image_seq_len", 4096),
-                config.get("base_shift", 0.5),
-                config.get("max_shift", self.max_shift),
-            )
-        return told
+        told = super().schedule(scheduler, steps, height, width)
+        return {**told, **size_shift(scheduler.config, height, width, self.max_shift)}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
 from torch import Tensor
 
 from excise.models.conditioning import Conditioning
@@ -148,11 +147,3 @@ def hidden_states(encoder: Any, numbers: Sequence[int], tokens: Any) -> Tensor:
         few = {} if encoder.get_output_embeddings() is None else {"logits_to_keep": 1}
         encoder(tokens.input_ids, attention_mask=tokens.attention_mask, use_cache=False, **few)
     return torch.cat([found[number] for number in numbers], -1)
-
-
-def size_shift(config: Mapping[str, Any], tokens: int) -> dict[str, float]:
-    """What a scheduler that shifts noise levels by a picture's tokens is told (mu), by its config or the pipelines' defaults."""
-    usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
-    if not config.get("use_dynamic_shifting"):
-        return {}
-    return {"mu": calculate_shift(tokens, *(config.get(key, default) for key, default in usual.items()))}

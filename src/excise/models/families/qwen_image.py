@@ -8,16 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance, Way
 from excise.models.families.joint_attention import in_joint_attention
-from excise.models.families.qwen import QwenModel, check_qwen, size_shift
+from excise.models.families.picture_tokens import PATCH, packed, size_shift, unpacked
+from excise.models.families.qwen import QwenModel, check_qwen
 from excise.models.sampling import Sampler
-
-PATCH = 2
-"""Rows and columns of latents that are one token of the picture."""
 
 
 class QwenImage(QwenModel):
@@ -85,27 +82,28 @@ class QwenImage(QwenModel):
         return super().autoencode(pictures[:, :, None])[:, :, 0]
 
     def guided(self, without: Tensor, with_: Tensor, scale: float) -> Tensor:
-        led, own = (pixel_unshuffle(part, PATCH) for part in (super().guided(without, with_, scale), with_))
-        return pixel_shuffle(led * (own.norm(dim=1, keepdim=True) / led.norm(dim=1, keepdim=True)), PATCH)
+        led, own = packed(super().guided(without, with_, scale)), packed(with_)
+        kept = led * (own.norm(dim=-1, keepdim=True) / led.norm(dim=-1, keepdim=True))
+        return unpacked(kept, *(edge // PATCH for edge in with_.shape[-2:]))
 
     def in_subspace(self, name: str, subspace: str) -> bool:
         return in_joint_attention(name, subspace)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        told, tokens = super().schedule(scheduler, steps, height, width), (height // PATCH) * (width // PATCH)
-        return {**told, **size_shift(scheduler.config, tokens), "sigmas": np.linspace(1.0, 1 / steps, steps)}
+        told = {**super().schedule(scheduler, steps, height, width), **size_shift(scheduler.config, height, width)}
+        return {**told, "sigmas": np.linspace(1.0, 1 / steps, steps)}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         rows, columns = (edge // PATCH for edge in x.shape[-2:])
         tokens, mask = trimmed(conditioning)
         output = self.pipeline.transformer(
-            pixel_unshuffle(x, PATCH).flatten(2).transpose(1, 2),
+            packed(x),
             timestep=t.to(x.dtype) / 1000,
             encoder_hidden_states=tokens,
             encoder_hidden_states_mask=mask,
             img_shapes=[[(1, rows, columns)]] * len(x),
         ).sample
-        return pixel_shuffle(output.transpose(1, 2).unflatten(2, (rows, columns)), PATCH)
+        return unpacked(output, rows, columns)
 
 
 def trimmed(conditioning: Conditioning) -> tuple[Tensor, Tensor | None]:

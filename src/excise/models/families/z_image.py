@@ -11,7 +11,8 @@ from torch import Tensor
 
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance, Way
-from excise.models.families.qwen import QwenModel, size_shift
+from excise.models.families.picture_tokens import size_shift
+from excise.models.families.qwen import QwenModel
 from excise.models.sampling import Sampler
 
 TURBO = 3.0
@@ -69,8 +70,8 @@ class ZImage(QwenModel):
         return with_ + (scale - 1) * (with_ - without)
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-        told, tokens = super().schedule(scheduler, steps, height, width), (height // 2) * (width // 2)
-        return {**told, **size_shift(scheduler.config, tokens), "sigmas": np.array(get_default_z_image_sigmas(steps))}
+        told = {**super().schedule(scheduler, steps, height, width), **size_shift(scheduler.config, height, width)}
+        return {**told, "sigmas": np.array(get_default_z_image_sigmas(steps))}
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """The transformer's time runs from noise (0) to the picture (1), and so does its velocity."""
