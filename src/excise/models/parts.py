@@ -161,10 +161,16 @@ def _check_declared(kind: Any, config: Any, part: str, weights: Sequence[Path]) 
             raise ValueError(
                 f"{part}: {name} in {path.name} is {each.shape}, expected {tuple(tensor.shape)} as config.json says"
             )
-    lacking = {key: tensor.numel() for key, tensor in expected.items() if key not in found}
+    tied = {canonical_name(f"{part}.{name}"): canonical_name(f"{part}.{other}") for name, other in _tied(described).items()}
+    lacking = {key: tensor.numel() for key, tensor in expected.items() if key not in found and tied.get(key) not in found}
     spare = sum(math.prod(each.shape) for key, (_, _, each) in found.items() if key not in expected)
     if sum(lacking.values()) > spare:
         raise ValueError(f"{part} lacks {min(lacking).removeprefix(f'{part}.')}")
+
+
+def _tied(network: Any) -> Mapping[str, str]:
+    """Tensors that are another one, which alone is in files: transformers' word for it, such as a head's that is the token embedding."""
+    return getattr(network, "all_tied_weights_keys", {})
 
 
 @contextmanager
