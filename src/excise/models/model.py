@@ -105,8 +105,7 @@ class Model(Sampled):
         output = self._output(x, torch.tensor([self._timestep(t[0])], device=self.device), told)
         options = self._step_options(scheduler, self.step_noise([0]), 0.0)
         latents = scheduler.step(output, t[0], network_input(scheduler, x, t[0]), **options).prev_sample
-        vae = self.pipeline.vae
-        vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor)
+        self.autodecode(self.unscaled(latents.to(self.pipeline.vae.dtype)))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
