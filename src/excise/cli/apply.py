@@ -9,9 +9,7 @@ from excise.requests.apply import ApplyRequest
 EXAMPLES = """
   excise apply out/cat --to models/canvas-without-cat
 
-  excise apply out/cat --model ./sdxl --to without-cat.safetensors
-
-  excise apply out/cat out/dog --model ./sd15 --dtype float16 --to ./sd15-without"""
+  excise apply out/cat out/dog --model ./sdxl --dtype float16 --to without.safetensors"""
 
 
 def apply(request: ApplyRequest) -> None:
