@@ -47,7 +47,7 @@ class Path:
         Raises ValueError for a prediction type that is not known, or a diffusion without falling alphas, one for each step, in 0..1.
         """
         steps, told = scheduler.config.num_train_timesteps, getattr(scheduler.config, "prediction_type", "flow_prediction")
-        if told == "flow_prediction" or not hasattr(scheduler, "alphas_cumprod"):
+        if told == "flow_prediction" or type(scheduler).__name__.startswith("FlowMatch"):
             return cls("flow", steps)
         if told not in ("epsilon", "v_prediction", "sample"):
             raise ValueError(f"unknown prediction type {told!r}; known: epsilon, v_prediction, sample, flow_prediction")
