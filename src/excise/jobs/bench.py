@@ -55,7 +55,7 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     cells = grid(request.entrants, request.tasks, request.seeds)
     if published is not None:
         published.check(cells)
-    check_ours(out, BENCH, _files(cells, out))
+    written = check_ours(out, BENCH, _files(cells, out))
     common = _common(request, published)
     if request.exact:
         exact = {label: Gold.read(model) for label, model in request.exact.items()}
@@ -63,7 +63,7 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     _check_settings(out, cells)
     where = resolve(request.model)
     common, files = _check_common(out, common), _identity(where)
-    common = common.model_copy(update={"written": check_ours(out, BENCH, _files(cells, out))})
+    common = common.model_copy(update={"written": written})
     common.write(out / BENCH.marker)
     _note_crashes(out, cells, common)
     missing = [cell for cell in cells if not _done(cell, out, request.retry)]
