@@ -267,7 +267,9 @@ def test_mim_s_target_without_the_concept_is_that_density(prediction: str, space
         return torch.cat([torch.full((200,), PRIOR, dtype=torch.float64), truth])  # in pure noise, then of the states
 
     monkeypatch.setattr("excise.erasure.targets.posterior", exact)
-    model: Any = SimpleNamespace(path=toy.levels, predict=predict, batch=lambda most: most)
+    model: Any = SimpleNamespace(
+        path=toy.levels, predict=predict, batch=lambda most: most, guided=guided, guidance=lambda told: told
+    )
     rest, concept, empty = (Conditioning(torch.full((1, 1, 1), number)) for number in (0.0, 1.0, 2.0))
     bank = PromptBank((PromptPair("a cat", ""),), torch.tensor([1]), concept, rest, empty)
     priors = torch.tensor([0.9, PRIOR], dtype=torch.float64)  # of the owners; the bank's row is the second one's
