@@ -101,6 +101,7 @@ class Footprint:
         pictures that are sampled and decoded at once; guidance doubles them in the network
         """
         model, parameters = self.model, named_tensors(self.model)
+        assert model.path  # looked at once, outside: among fake tensors its numbers could not be checked
         passes = 1 if model.guidance(model.sampler.guidance_scale) == 1 else 2
         with self._mode:
             told = model.outline()

@@ -111,7 +111,7 @@ class AnswerSet:
     def delete(folder: Path) -> None:
         """Delete the set in a folder; files that are not of it stay."""
         pictures = [f"{picture.id}.png" for picture in read_manifest(folder / MANIFEST).pictures]
-        notes = [f"notes/{file.name}" for file in (folder / "notes").glob("????????????????.*")]
+        notes = [f"notes/{file.name}" for file in (folder / "notes").glob("*-????????????????.safetensors")]
         delete_files(folder, [MANIFEST, *(name for name in pictures if Path(name).name == name), *notes])
 
     def file(self, item: PromptItem) -> Path:
