@@ -18,7 +18,7 @@ from excise.erasure.trainable import Trainable
 from excise.methods import get
 from excise.methods.fmn import erase as fmn
 from excise.models import Model
-from excise.models.families.stable_diffusion import probabilities
+from excise.models.families.unet import probabilities
 from trained_methods import CAT, PICTURED, bank_of, settings_of
 
 
