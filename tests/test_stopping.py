@@ -96,6 +96,7 @@ for share, number in [(None, signal.SIGINT), *plan["points"]]:
         os.dup2(writing, 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
         if wanted is None:
             atexit.register(lambda: os.write(counted, b"%d" % steps))
         globals()[plan["act"]](wanted, number)
