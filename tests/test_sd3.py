@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from safetensors.torch import load_file, save_file
 
 import excise
 import tiny_models
@@ -127,3 +128,14 @@ def test_a_tokenizer_without_its_encoder_s_words_is_refused(tiny_sd3: Path, tmp_
     pipeline.tokenizer_3 = None
     with pytest.raises(ValueError, match=r"its tokenizer_3 is missing, without which its text_encoder_3 reads no prompt$"):
         type(excise.load(tiny_sd3, device="cpu")).check_words(pipeline, "it")
+
+
+def test_a_tied_tensor_lies_in_its_file_once_and_must_be_there(tmp_path: Path) -> None:
+    """T5's words are two tensors in the network and one in its file."""
+    tiny_models.save_sd3(tmp_path / "base")
+    file = tmp_path / "base" / "text_encoder_3" / "model.safetensors"
+    tensors = load_file(file)
+    assert "shared.weight" in tensors and "encoder.embed_tokens.weight" not in tensors
+    save_file({name: tensor for name, tensor in tensors.items() if name != "shared.weight"}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"text_encoder_3 lacks (shared|encoder\.embed_tokens)\.weight$"):
+        excise.load(tmp_path / "base", device="cpu")
