@@ -126,6 +126,8 @@ def outcome(work: Callable[[], Any], *named: str) -> str:
         if len(line) > 2000 or "\n" in line:
             return f"long: {line[:300]!r}"
         return "told" if any(name in line for name in named) else f"unnamed: {type(error).__name__}: {line[:300]}"
+    except FloatingPointError as error:  # the numbers were whole, and what came out was not
+        return "told" if "not finite" in str(error) else f"unexpected: {error}"
     except BaseException as error:  # also what Rust panics with
         if isinstance(error, KeyboardInterrupt):
             raise

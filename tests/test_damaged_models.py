@@ -19,6 +19,7 @@ import damage
 import tiny_models
 from excise.models import load
 from excise.models.checkpoint_file import contents
+from excise.models.footprint import Footprint
 
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 pytestmark = pytest.mark.filterwarnings("ignore")  # hosts warn of much of what is then refused
@@ -85,7 +86,9 @@ def test_damaged_folders_work_or_are_told(seed: int, tiny_sd1: Path, tmp_path: P
         ("vae/config.json", {"latent_channels": 10**6}, "in diffusion_pytorch_model.safetensors is"),
         ("vae/config.json", {"scaling_factor": "x"}, "do not fit each other"),
         ("excise.json", {"name": "x", "sampler": {"size": 10**6}}, "size"),
-        ("model_index.json", {"scheduler": ["diffusers", "KarrasVeScheduler"]}, "does not tell the noise of its 1000 steps"),
+        ("model_index.json", {"scheduler": ["diffusers", "KarrasVeScheduler"]}, "KarrasVeScheduler does not tell the noise of its 1000 steps"),
+        ("model_index.json", {"scheduler": ["diffusers", "EDMEulerScheduler"]}, "EDMEulerScheduler does not tell the noise of its 1000 steps"),
+        ("model_index.json", {"scheduler": ["diffusers", "IPNDMScheduler"]}, "IPNDMScheduler does not tell the noise of its 1000 steps"),
         ("model_index.json", {"scheduler": ["diffusers", "UNet2DConditionModel"]}, "scheduler is .*expected a SchedulerMixin"),
         ("model_index.json", {"scheduler": ["os", "system"]}, "scheduler is .*expected a SchedulerMixin"),
         ("model_index.json", {"tokenizer": ["transformers", "pipeline"]}, "tokenizer is .*expected a PreTrainedTokenizerBase"),
@@ -214,3 +217,18 @@ def test_loading_moves_no_global_state(tiny_sd1: Path) -> None:
 def test_a_header_is_read_without_torch(tiny_sd1: Path) -> None:
     with pytest.raises(ValueError, match="is no checkpoint of"):
         contents(tiny_sd1 / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+def test_what_a_model_will_take_is_told_within_the_same_bounds(folder: Path, little_memory: None) -> None:
+    """It is asked for before a model is loaded, and without its weights."""
+    (folder / "image_encoder").mkdir()
+    (folder / "image_encoder" / "pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n")
+    change(folder / "model_index.json", image_encoder=["transformers", "CLIPVisionModelWithProjection"])
+    assert Footprint(folder).bytes > 0
+    change(folder / "text_encoder" / "config.json", num_hidden_layers=10**6)
+    with pytest.raises(ValueError, match="more layers than"):
+        Footprint(folder)
+    change(folder / "text_encoder" / "config.json", num_hidden_layers=2)
+    change(folder / "scheduler" / "scheduler_config.json", num_train_timesteps=10**7)
+    with pytest.raises(ValueError, match="num_train_timesteps is 10000000"):
+        Footprint(folder)

@@ -118,6 +118,11 @@ def test_prediction_is_taken_from_the_config_unless_given(checkpoint: Path) -> N
 
 def test_refusals(checkpoint: Path, tiny_sd1: Path, tmp_path: Path) -> None:
     file = checkpoint / "model.safetensors"
+    endless = shutil.copytree(checkpoint, tmp_path / "endless")
+    config = json.loads((endless / "text_encoder" / "config.json").read_text())
+    (endless / "text_encoder" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**7}))
+    with pytest.raises(ValueError, match="more layers than there are weights"):
+        load(file, config_from=endless)
     with pytest.raises(ValueError, match=r"width (32|64|56), which none of .* give config_from"):
         load(file)
     with pytest.raises(ValueError, match=r"it has no model_index\.json"):

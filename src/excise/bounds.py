@@ -50,6 +50,9 @@ EDGE = 2_048
 TIMESTEPS = 100_000
 """Of a sampler's training: a table is made of them. Known are 1,000."""
 
+TENSORS = 10_000
+"""Tensors of a network: the largest that are known have some 3,000."""
+
 CONFIG_NUMBER = 2**24
 """A whole number in a network's config: the largest known are vocabularies of some 250,000 tokens."""
 

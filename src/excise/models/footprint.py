@@ -6,7 +6,6 @@ frees what a real one would, and is watched.
 
 from __future__ import annotations
 
-import importlib
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,19 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from excise.files import read_json
+from excise.files import reading
 from excise.models.checkpoint_file import contents
 from excise.models.conditioning import Conditioning
 from excise.models.families import Family, family_of
 from excise.models.fingerprint import named_tensors
 from excise.models.model import Model
-from excise.models.names import INDEX, describe
+from excise.models.names import describe, model_index
+from excise.models.parts import assembled, made, network_config
 from excise.models.sampling import Sampler
 from excise.models.single_file import tokenizers
 
@@ -101,7 +102,6 @@ class Footprint:
         pictures that are sampled and decoded at once; guidance doubles them in the network
         """
         model, parameters = self.model, named_tensors(self.model)
-        assert model.path  # looked at once, outside: among fake tensors its numbers could not be checked
         passes = 1 if model.guidance(model.sampler.guidance_scale) == 1 else 2
         with self._mode:
             told = model.outline()
@@ -171,8 +171,6 @@ def _faked(where: Path, dtype: torch.dtype, mode: FakeTensorMode) -> Model:
         if layout is None:
             raise ValueError(f"{where} has networks of sizes that no config here describes")
         folder = _CONFIGS / layout.configs
-    if not (folder / INDEX).is_file():
-        raise ValueError(f"{where} is not a model folder: it has no {INDEX}")
     kind = family.model()
     pipeline, description = _pipeline(family, folder, dtype, mode), describe(where)
     with mode:
@@ -182,14 +180,13 @@ def _faked(where: Path, dtype: torch.dtype, mode: FakeTensorMode) -> Model:
 
 
 def _pipeline(family: Family, folder: Path, dtype: torch.dtype, mode: FakeTensorMode) -> Any:
-    import diffusers
-
-    kind = family.model()
-    parts, absent = kind.declared(read_json(folder / INDEX))
+    kind, index = family.model(), model_index(folder)
+    parts, absent = kind.declared(index)
     with mode, _default_dtype(dtype):  # the networks alone: schedulers read their numbers
         networks = {part: _network(kind.parts[part], folder / part).eval() for part in parts}
     own = tokenizers(folder.name) if folder.resolve().parent == _CONFIGS else {}
-    return getattr(diffusers, family.pipeline).from_pretrained(folder, **networks, **own, **absent, **kind.left_out_parts)
+    told = {**networks, **own, **absent, **kind.left_out_parts}
+    return assembled(getattr(diffusers, family.pipeline), folder, index, told)
 
 
 @contextmanager
@@ -205,11 +202,8 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def _network(named: str, folder: Path) -> nn.Module:
     """A network of a class, such as "diffusers.AutoencoderKL", as a folder's config describes it."""
-    module, _, name = named.rpartition(".")
-    kind = getattr(importlib.import_module(module), name)
-    try:
-        if hasattr(kind, "load_config"):
-            return kind.from_config(kind.load_config(folder))
-        return kind(kind.config_class.from_pretrained(folder, dtype=torch.get_default_dtype()))
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} does not describe a {name}: {' '.join(str(error).split())[:200]}") from None
+    found, config = network_config(folder, named)
+    if not isinstance(config, dict):
+        config.dtype = torch.get_default_dtype()
+    with reading(folder, f"it does not describe a {found.__name__}: "):
+        return made(found, config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.models.families import Family, family_of
 from excise.models.model import Model
 from excise.models.names import describe, model_index, resolve
-from excise.models.parts import load_network, load_others
+from excise.models.parts import assembled, load_network
 from excise.models.single_file import load_checkpoint
 
 
@@ -110,13 +110,11 @@ def _from_folder(where: Path | str, family: Family, dtype: torch.dtype) -> Any:
     for part in parts:
         variant = _variant(folder, kind, part)
         networks[part] = load_network(folder, part, kind.parts[part], dtype, variant, _weights(folder, kind, part, variant))
-    pipeline = getattr(diffusers, family.pipeline)
-    told = {**networks, **absent, **kind.left_out_parts}
-    with reading(folder):
-        return pipeline(**told, **load_others(folder, index, pipeline, told))
+    own = {**networks, **absent, **kind.left_out_parts}
+    return assembled(getattr(diffusers, family.pipeline), folder, index, own)
 
 
-def _fetched(model: str, kind: type[Model], parts: Iterable[str]) -> Path:
+def _fetched(model: str, kind: type[Model], parts: Sequence[str]) -> Path:
     """The folder that a model on the hub is kept in, with every file in it that is read."""
     for part in parts:
         whole, index = _files(kind, part)[_variant(model, kind, part)]

@@ -24,6 +24,9 @@ from excise import bounds
 from excise.files import FLOATS, Declared, check_dtypes, check_shards, read_header, read_json, reading
 from excise.models.fingerprint import canonical_name
 
+ROUNDING = 2.0**-24
+"""diffusers' samplers of zero terminal SNR that divide by alpha put this in the place of 0."""
+
 
 def load_network(folder: Path, part: str, named: str, dtype: torch.dtype, variant: str | None, weights: Sequence[Path]) -> Any:
     """A network of a folder, of the class that the family says, from safetensors alone.
@@ -33,14 +36,10 @@ def load_network(folder: Path, part: str, named: str, dtype: torch.dtype, varian
 
     Raises ValueError that names the part, and the first tensor that is not what config.json says.
     """
-    module, _, name = named.rpartition(".")
-    kind = getattr(importlib.import_module(module), name)
-    config = _config(folder / part / "config.json")
+    kind, config = network_config(folder / part, named)
     with reading(folder / part):
         check_shards(folder / part)
-        options: dict[str, Any] = {}
-        if issubclass(kind, transformers.PreTrainedModel):
-            config = options["config"] = _transformers_config(kind, config)
+        options = {} if isinstance(config, dict) else {"config": config}
         _check_declared(kind, config, part, weights)
         network, report = kind.from_pretrained(
             folder, subfolder=part, variant=variant, output_loading_info=True, dtype=dtype, use_safetensors=True, **options
@@ -52,13 +51,34 @@ def load_network(folder: Path, part: str, named: str, dtype: torch.dtype, varian
     return network
 
 
-def load_others(folder: Path, index: Mapping[str, Any], pipeline: Any, own: Mapping[str, Any]) -> dict[str, Any]:
-    """What a pipeline is made of beside its networks: sampler, tokenizers, switches. Other parts, which nobody here uses, are left out.
+def network_config(folder: Path, named: str) -> tuple[Any, Any]:
+    """The class of a network by its dotted name, and what its folder's config.json says, as `made` takes it.
 
-    index what model_index.json says
-    own   what the pipeline is told of its parts already
+    Raises ValueError for a config that is damaged, or describes quantised weights.
     """
-    found: dict[str, Any] = {}
+    module, _, name = named.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    config = _config(folder / "config.json")
+    with reading(folder / "config.json"):
+        return kind, _transformers_config(kind, config) if issubclass(kind, transformers.PreTrainedModel) else config
+
+
+def made(kind: Any, config: Any, most: int = bounds.TENSORS) -> nn.Module:
+    """A network of random weights, on the device and in the dtype that new tensors have. Raises ValueError for more than `most` tensors."""
+    with _at_most(most):
+        network: nn.Module = kind.from_config(config) if isinstance(config, dict) else kind(config)
+    return network
+
+
+def assembled(pipeline: Any, folder: Path, index: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    """A pipeline of its networks, with the sampler, the tokenizers and the switches of its folder. Other parts, which nobody here uses, are
+    left out.
+
+    pipeline its class
+    index    what model_index.json says
+    own      what the pipeline is told of its parts already
+    """
+    found = dict(own)
     for name, parameter in inspect.signature(pipeline.__init__).parameters.items():
         told = index.get(name)
         if name == "self" or name in own:
@@ -69,21 +89,22 @@ def load_others(folder: Path, index: Mapping[str, Any], pipeline: Any, own: Mapp
             found[name] = told
         elif parameter.default is inspect.Parameter.empty:
             found[name] = None
-    return found
+    with reading(folder):
+        return pipeline(**found)
 
 
 def _other(folder: Path, name: str, told: Sequence[Any]) -> Any:
     """A sampler or a tokenizer by what model_index.json says of it: its library and its class; None for anything else."""
     if name.startswith("scheduler"):
-        return _scheduler(folder / name, _class(diffusers, told, diffusers.SchedulerMixin, folder, name))
+        return load_scheduler(folder, told, name)
     if name.startswith("tokenizer"):
         return _tokenizer(folder / name, _class(transformers, told, transformers.PreTrainedTokenizerBase, folder, name))
     return None
 
 
-def _class(library: Any, told: Sequence[Any], base: type, folder: Path, name: str) -> Any:
+def _class(library: Any, told: Any, base: type, folder: Path, name: str) -> Any:
     found = None
-    if len(told) == 2 and told[0] == library.__name__ and isinstance(told[1], str):
+    if isinstance(told, list) and len(told) == 2 and told[0] == library.__name__ and isinstance(told[1], str):
         found = getattr(library, told[1], None)
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise ValueError(
@@ -92,13 +113,30 @@ def _class(library: Any, told: Sequence[Any], base: type, folder: Path, name: st
     return found
 
 
-def _scheduler(folder: Path, kind: Any) -> Any:
-    config = _config(folder / "scheduler_config.json")
+def load_scheduler(folder: Path, told: Any, name: str = "scheduler") -> Any:
+    """The sampler of a folder, by what model_index.json tells of it."""
+    path, kind = folder / name / "scheduler_config.json", _class(diffusers, told, diffusers.SchedulerMixin, folder, name)
+    config = _config(path)
     steps = config.get("num_train_timesteps", 1000)
-    with reading(folder / "scheduler_config.json"):
+    with reading(path):
         if type(steps) is not int or not 1 <= steps <= bounds.TIMESTEPS:
             raise ValueError(f"num_train_timesteps is {str(steps)[:200]}, expected a whole number from 1 to {bounds.TIMESTEPS}")
-        return kind.from_config(config)
+        scheduler = kind.from_config(config)
+        told = scheduler.config.get("prediction_type", "flow_prediction" if kind.__name__.startswith("FlowMatch") else None)
+        if told != "flow_prediction":
+            _check_alphas(scheduler, steps)
+    return scheduler
+
+
+def _check_alphas(scheduler: Any, steps: int) -> None:
+    """Raise ValueError for a diffusion without falling alphas, one for each step, in 0..1."""
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if not isinstance(alphas, torch.Tensor) or alphas.shape != (steps,):
+        raise ValueError(
+            f"the sampler {type(scheduler).__name__} does not tell the noise of its {steps} steps (alphas_cumprod)"
+        )
+    if not (alphas.ge(0).all() and alphas.le(1).all() and alphas.diff().le(ROUNDING).all()):
+        raise ValueError(f"the sampler's steps do not lead to noise: alphas_cumprod is {alphas[0]:g}, ..., {alphas[-1]:g}")
 
 
 def _tokenizer(folder: Path, kind: Any) -> Any:
@@ -148,8 +186,8 @@ def _check_declared(kind: Any, config: Any, part: str, weights: Sequence[Path]) 
     for path in weights:
         declared, _ = read_header(path)
         found |= {canonical_name(f"{part}.{name}"): (path, name, each) for name, each in declared.items()}
-    with _at_most(2 * len(found) + 100):  # twice: tied tensors are made before they are tied
-        described = kind(config) if isinstance(config, transformers.PreTrainedConfig) else kind.from_config(config)
+    with torch.device("meta"):
+        described = made(kind, config, 2 * len(found) + 100)  # twice: tied tensors are made before they are tied
     expected = {canonical_name(f"{part}.{name}"): tensor for name, tensor in described.state_dict().items()}
     for key, tensor in expected.items():
         if key not in found:
@@ -175,7 +213,7 @@ def _tied(network: Any) -> Mapping[str, str]:
 
 @contextmanager
 def _at_most(count: int) -> Iterator[None]:
-    """Modules that are made inside the block have no numbers, and this thread makes at most `count` tensors of them.
+    """Modules that this thread makes inside the block have at most `count` tensors.
 
     Raises ValueError for more: a config can ask for a billion layers.
     """
@@ -189,7 +227,6 @@ def _at_most(count: int) -> Iterator[None]:
 
     hook = register_module_parameter_registration_hook(counted)
     try:
-        with torch.device("meta"):
-            yield
+        yield
     finally:
         hook.remove()

@@ -12,7 +12,9 @@ import torch
 from excise.files import read_header, reading
 from excise.models.checkpoint_file import DENOISER, LAYOUTS, VELOCITY, ZERO_SNR, Contents, contents
 from excise.models.clip import END, clip_tokenizer
+from excise.models.families import family_of
 from excise.models.names import model_index
+from excise.models.parts import load_scheduler, made, network_config
 from excise.randomness import seeded
 
 log = logging.getLogger(__name__)
@@ -86,17 +88,23 @@ def measured_prediction(unet: Any) -> str:
 def _read(path: Path, found: Contents, config: Path, dtype: torch.dtype, **parts: Any) -> Any:
     import diffusers
 
-    kind = model_index(config).get("_class_name")
+    index = model_index(config)
+    kind = index.get("_class_name")
     if kind != found.pipeline:
         raise ValueError(
             f"{path} does not fit the networks that {config} describes: it holds {found.name}, they are of a {kind}"
         )
+    declared, _ = read_header(path)
+    for part, named in family_of(config).model().parts.items():
+        with torch.device("meta"), reading(config / part):
+            made(*network_config(config / part, named), 2 * len(declared) + 100)
+    scheduler = load_scheduler(config, index.get("scheduler"))
     left_out = {"safety_checker": None} if kind == "StableDiffusionPipeline" else {}
     with reading(path, f"it does not fit the networks that {config} describes: "):
         pipeline = getattr(diffusers, found.pipeline).from_single_file(
-            str(path), config=str(config), dtype=dtype, local_files_only=True, **left_out, **parts
+            str(path), config=str(config), dtype=dtype, local_files_only=True, scheduler=scheduler, **left_out, **parts
         )
-    more = sum(name.startswith(DENOISER) for name in read_header(path)[0]) - len(pipeline.unet.state_dict())
+    more = sum(name.startswith(DENOISER) for name in declared) - len(pipeline.unet.state_dict())
     if more > 0:
         raise ValueError(f"{path} holds {more} tensors of a denoiser that the network which {config} describes does not have")
     return pipeline
