@@ -170,13 +170,21 @@ def _be_the_command(running: Running, limits: Limits, environment: dict[str, str
         code = 1
         traceback.print_exc()
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                code = code or 120  # as the interpreter ends then
-        os._exit(code)
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+            code = _flushed(code)
+        finally:
+            os._exit(code)  # whatever happens: there must be no second campaign
+
+
+def _flushed(code: int) -> int:
+    """The exit status after the streams have been emptied, as the interpreter does it at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 120
+    return code
 
 
 def _redirect(notes: Path, limits: Limits) -> None:
