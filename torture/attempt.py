@@ -56,8 +56,9 @@ def attempt(
     ended = run(sandbox, argv, limits=limits, kill=kill, environment=environment)
     after = sandbox.looks()
     faults = of_end(ended, named=named, killed=kill is not None, starved=starved)
+    may_be_new = ended.code == 0 or grows or kill is not None  # a signal may come after the result
     crashed = ended.code < 0 or ended.hung
-    faults += of_paths(before, after, outputs, done=ended.code == 0 or grows, killed=crashed, anywhere=anywhere)
+    faults += of_paths(before, after, outputs, done=may_be_new, killed=crashed, anywhere=anywhere)
     faults += [Fault("outside", f"{name} was read") for name in sandbox.opened()]
     if must == "be refused" and ended.code == 0:
         faults.append(Fault("accepted", ended.out.strip()[-200:]))

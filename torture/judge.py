@@ -109,7 +109,7 @@ def of_paths(
     """What is wrong with what has become of the files.
 
     outputs  paths in `work` that the command may write, and all below them
-    done     whether it ended well: if not, nothing new may be there, and what was at `outputs` must be as it was
+    done     whether its outputs may be new: if not, nothing new may be there, and what was at `outputs` must be as it was
     killed   whether it had no chance to tidy up
     anywhere whether new paths may be anywhere in `work`
     """

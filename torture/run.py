@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import resource
@@ -172,6 +173,7 @@ def _be_the_command(running: Running, limits: Limits, environment: dict[str, str
     finally:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+            atexit._run_exitfuncs()  # what is cleared at the end of a process
             code = _flushed(code)
         finally:
             os._exit(code)  # whatever happens: there must be no second campaign

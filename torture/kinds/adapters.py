@@ -22,4 +22,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, f"diff tiny {name} --out made", ("made",), named=(*named, "erased"), must=must)
 
 
-KIND = Kind("adapters", "published weights and LoRAs, imported by diff", 50, play)
+KIND = Kind("adapters", "published weights and LoRAs, imported by diff", 20, play)

@@ -35,4 +35,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return played
 
 
-KIND = Kind("caches", "caches that are damaged or cannot be written", 8, play)
+KIND = Kind("caches", "caches that are damaged or cannot be written", 5, play)

@@ -19,4 +19,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, command, ("made.png",), named=named, must="be refused" if loads else "end")
 
 
-KIND = Kind("checkpoints", "single-file checkpoints", 50, play)
+KIND = Kind("checkpoints", "single-file checkpoints", 40, play)

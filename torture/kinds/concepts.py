@@ -31,4 +31,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, command, named=(*named, "MODEL"))
 
 
-KIND = Kind("concepts", "lists of concepts, classifiers", 120, play)
+KIND = Kind("concepts", "lists of concepts, classifiers", 80, play)

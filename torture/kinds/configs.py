@@ -19,4 +19,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, f"{verb} --config run.yaml --dry-run")
 
 
-KIND = Kind("configs", "YAML files of options", 140, play)
+KIND = Kind("configs", "YAML files of options", 200, play)

@@ -19,4 +19,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return disturb(sandbox, name, verb, there, limits=limits, starved=True)
 
 
-KIND = Kind("disks", "disks that are full", 8, play)
+KIND = Kind("disks", "disks that are full", 4, play)

@@ -19,7 +19,7 @@ COMMANDS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (8, "restore EDIT --concept cat --out made", ("made",)),
     (12, "apply EDIT --model tiny --to made", ("made",)),
     (12, "generate cat --model tiny --edit EDIT --steps 1 --out made.png", ("made.png",)),
-    (8, "report . --out made.html", ("made.html", "report-figures")),
+    (8, "report . --out made.html", ("made.html", "made-figures")),
     (8, "convert EDIT", ("EDIT",)),
     (1, f"evaluate --edit EDIT --model tiny {FEWEST} --json made.json", ("made.json",)),
 )
@@ -57,4 +57,4 @@ def _sign(sandbox: Sandbox, random: Random) -> None:
         return  # no manifest any more
 
 
-KIND = Kind("edits", "edit.json and edit.safetensors", 200, play)
+KIND = Kind("edits", "edit.json and edit.safetensors", 150, play)

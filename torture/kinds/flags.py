@@ -105,4 +105,4 @@ def _more(verb: str, random: Random) -> Iterator[str]:
     yield value
 
 
-KIND = Kind("flags", "options and arguments", 150, play)
+KIND = Kind("flags", "options and arguments", 220, play)

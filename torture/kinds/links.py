@@ -57,4 +57,4 @@ def _mode(sandbox: Sandbox, path: os.PathLike[str]) -> None:
     os.chmod(path, 0o4755)
 
 
-KIND = Kind("links", "links, pipes and private files in model folders", 15, play)
+KIND = Kind("links", "links, pipes and private files in model folders", 10, play)

@@ -18,4 +18,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return disturb(sandbox, name, verb, there, limits=Limits(memory=round(2 ** random.uniform(18, 26))), starved=True)
 
 
-KIND = Kind("memories", "little memory", 6, play)
+KIND = Kind("memories", "little memory", 4, play)

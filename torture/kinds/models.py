@@ -35,4 +35,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, command, outputs, named=about)
 
 
-KIND = Kind("models", "configs, weights, tokenizers and schedulers of model folders", 110, play)
+KIND = Kind("models", "configs, weights, tokenizers and schedulers of model folders", 70, play)

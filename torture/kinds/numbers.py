@@ -61,4 +61,4 @@ def _fill(sandbox: Sandbox, value: float) -> None:
     sandbox.own(manifest, json.dumps({**content, "weights_sha256": hashlib.sha256(filled).hexdigest()}).encode())
 
 
-KIND = Kind("numbers", "edits and options that leave the range of numbers", 12, play)
+KIND = Kind("numbers", "edits and options that leave the range of numbers", 8, play)

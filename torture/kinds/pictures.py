@@ -29,4 +29,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, coco("prompts.csv", "--set real=pictures/cat"), ("made",), named=named, grows=True)
 
 
-KIND = Kind("pictures", "pictures and folders of them", 10, play)
+KIND = Kind("pictures", "pictures and folders of them", 5, play)

@@ -47,4 +47,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return played
 
 
-KIND = Kind("places", "outputs where the user's files are", 12, play)
+KIND = Kind("places", "outputs where the user's files are", 8, play)

@@ -29,4 +29,4 @@ def coco(prompts: str, more: str = "") -> str:
     return f"suite run coco {settings} --weights clip=clip --model tiny --out made"
 
 
-KIND = Kind("prompts", "CSV files of prompts", 100, play)
+KIND = Kind("prompts", "CSV files of prompts", 170, play)

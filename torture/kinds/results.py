@@ -28,7 +28,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
         more = "bench --methods uce --concepts cat --model tiny --out results/bench --dry-run"
         return attempt(sandbox, more, named=named)
     report = f"report {path.parent.relative_to(sandbox.work)} --out page.html"
-    return attempt(sandbox, report, ("page.html", "report-figures"), named=named)
+    return attempt(sandbox, report, ("page.html", "page-figures"), named=named)
 
 
 def _audit(sandbox: Sandbox, random: Random) -> Played:
@@ -42,4 +42,4 @@ def _audit(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, again, ("audit",), named=named, grows=True)
 
 
-KIND = Kind("results", "result files, cells, audits, benchmarks", 150, play)
+KIND = Kind("results", "result files, cells, audits, benchmarks", 100, play)

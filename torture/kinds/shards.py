@@ -72,4 +72,4 @@ def _command(part: str, sandbox: Sandbox) -> str:
     return f"evaluate --concept cat --model tiny {FEWEST} --clip clip --json made.json"
 
 
-KIND = Kind("shards", "lists of shards with hostile names", 30, play)
+KIND = Kind("shards", "lists of shards with hostile names", 20, play)

@@ -22,4 +22,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, coco("prompts.csv"), ("made",), named=(*named, "made"), grows=True)
 
 
-KIND = Kind("suites", "answer sets, features and results of suites", 8, play)
+KIND = Kind("suites", "answer sets, features and results of suites", 6, play)

@@ -34,4 +34,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return attempt(sandbox, command, must=must if command in RIGHT else "end", limits=limits)
 
 
-KIND = Kind("terminals", "terminals without UTF-8, closed pipes", 20, play)
+KIND = Kind("terminals", "terminals without UTF-8, closed pipes", 15, play)

@@ -25,4 +25,4 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     return played
 
 
-KIND = Kind("unfinished", "checkpoints of unfinished erasures", 10, play)
+KIND = Kind("unfinished", "checkpoints of unfinished erasures", 6, play)

@@ -14,7 +14,7 @@ from torch import Tensor
 from excise.digests import digest_file
 from excise.edits.deltas import Delta
 from excise.edits.manifest import EDIT, MANIFEST, TENSORS, Kind, Manifest
-from excise.files import FLOATS, check_replaceable, new_result, read_tensors, reading, write_json, write_tensors
+from excise.files import FLOATS, check_replaceable, new_result, read_header, read_tensors, reading, write_json, write_tensors
 from excise.finite import check_finite
 from excise.interrupts import uninterrupted
 from excise.models.fingerprint import same_base, short
@@ -140,6 +140,7 @@ class Edit(ABC):
 def read_files(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
     """What the two files of an edit's folder hold; raises what `Edit.from_pretrained` does."""
     manifest = Manifest.of(folder)
+    read_header(folder / TENSORS)  # before its digest is made, which takes long of a large file that is none
     if digest_file(folder / TENSORS) != manifest.weights_sha256:
         raise ValueError(f"{folder / TENSORS} is not the file that {MANIFEST} describes (its SHA-256 differs)")
     return manifest, read_tensors(folder / TENSORS, FLOATS)[0]

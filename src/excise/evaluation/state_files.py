@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ def load_state(path: Path, what: str) -> dict[str, Tensor]:
     """
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
-    with reading(path, f"it could not be read as the weights of {what}: "):
+    with warnings.catch_warnings(), reading(path, f"it could not be read as the weights of {what}: "):
+        warnings.simplefilter("ignore", UserWarning)  # torch's about pickles of other protocols, before it refuses them
         data = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("model_state_dict", "state_dict"):
         if isinstance(data, dict) and key in data:
