@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 from excise import bounds
 from excise.concepts import Concept, PromptPair
 from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.training_settings import Anchored
 from excise.erasure.wording import ARTICLES, bare
-from excise.files import read_text
+from excise.files import at_home, read_text
 from excise.models import Model
 from excise.quoting import quoted
 
@@ -53,7 +52,7 @@ def captioned(concept: Concept, anchor: str, captions: Sequence[str]) -> list[Pr
 
 def read_captions(path: str) -> list[str]:
     """The lines of a file that are not empty. Raises FileNotFoundError, or ValueError if there are none or it is not UTF-8."""
-    file = Path(path).expanduser()
+    file = at_home(path)
     if not file.is_file():
         raise FileNotFoundError(f"no such file of captions: {file}")
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.edits.manifest import EDIT
-from excise.files import PathTaken, check_replaceable, read_json, write_json
+from excise.files import PathTaken, check_replaceable, read_json, real_path, write_json
 
 
 class DamagedCheckpointError(ValueError):
@@ -30,7 +30,7 @@ class Workplace:
 
     @property
     def folder(self) -> Path:
-        out = self.out.resolve()
+        out = real_path(self.out)
         return out.with_name(f".{out.name}.work")
 
     @property

@@ -20,7 +20,7 @@ from excise.edits.applied import base_fingerprint
 from excise.erasure.prompt_bank import PromptBank, in_turn
 from excise.erasure.run import Run
 from excise.erasure.training_settings import Pictured, Relabelling
-from excise.files import PICTURE_ENDINGS, Shelf, cache_folder, read_record
+from excise.files import PICTURE_ENDINGS, Shelf, at_home, cache_folder, read_record
 from excise.images import read_picture
 from excise.models import Conditioning, Model
 from excise.models.context import tell_cut
@@ -255,7 +255,7 @@ def folder_pictures(model: Model, folder: str | Path, prompts: Sequence[str]) ->
 
 def _read_folder(model: Model, folder: str | Path, prompts: Sequence[str]) -> tuple[tuple[str, ...], Tensor, tuple[bool, ...]]:
     """What the pictures of a folder show, the pictures (n, 3, size, size) in 0–1, and whether its list tells what they show."""
-    root = Path(folder).expanduser()
+    root = at_home(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder of pictures: {root}")
     files = sorted(file for file in root.iterdir() if file.suffix.lower() in PICTURE_ENDINGS)

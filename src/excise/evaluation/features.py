@@ -13,7 +13,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from excise.evaluation.state_files import load_state
 from excise.evaluation.weights import FoundWeights, find
-from excise.files import PICTURE_ENDINGS, check_shards
+from excise.files import PICTURE_ENDINGS, at_home, check_shards
 from excise.images import read_picture
 from excise.models.context import left_out
 
@@ -110,7 +110,7 @@ def load_network(name: str, path: str | Path | None) -> FeatureNetwork:
 
 def folder_files(folder: str | Path) -> list[Path]:
     """The pictures of a folder and its sub-folders, sorted. Raises FileNotFoundError or, if there is none, ValueError."""
-    root = Path(folder).expanduser()
+    root = at_home(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder of pictures: {root}")
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in PICTURE_ENDINGS)

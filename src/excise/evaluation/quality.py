@@ -21,6 +21,7 @@ from excise.evaluation.lpips import Lpips
 from excise.evaluation.picture_cache import Judge, Reader, Thumbnails
 from excise.evaluation.weights import find
 from excise.figures import Figure
+from excise.files import at_home
 from excise.finite import check_finite
 from excise.randomness import seeded
 from excise.resampling import Estimate, bootstrap, resample
@@ -56,7 +57,7 @@ class QualityOptions:
         """Read the weights. Raises ValueError, MissingWeightsError or FileNotFoundError before any picture is made."""
         if self.features not in ("classifier", "inception", "clip"):
             raise ValueError(f"unknown features {self.features!r}; known: classifier, inception, clip")
-        if self.real is not None and not Path(self.real).expanduser().is_dir():
+        if self.real is not None and not at_home(self.real).is_dir():
             raise FileNotFoundError(f"no such folder of real pictures: {self.real}")
         clip = load_network("clip", self.clip) if self.clip is not None or self.features == "clip" else None
         assert clip is None or isinstance(clip, Clip)
@@ -65,7 +66,7 @@ class QualityOptions:
             clip if self.features == "clip" else network,
             clip,
             Lpips(find("lpips", {"lpips": self.lpips})) if self.lpips is not None else None,
-            Path(self.real).expanduser() if self.real is not None else None,
+            at_home(self.real) if self.real is not None else None,
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from excise.digests import digest_file, digest_folder
-from excise.files import cache_folder
+from excise.files import at_home, cache_folder
 from excise.hints import nearest
 from excise.quoting import quoted
 
@@ -102,7 +102,7 @@ def find(name: str, given: Mapping[str, str | Path] | None = None) -> FoundWeigh
     for source, place in places.items():
         if place is None:
             continue
-        path = Path(place).expanduser()
+        path = at_home(place)
         if path.is_dir() if weights.file.endswith("/") else path.is_file():
             return _found(weights, path, source)
         if source != "cache":

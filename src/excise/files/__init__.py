@@ -4,7 +4,7 @@ from excise.files.cache import Shelf, cache_folder, tell_not_kept
 from excise.files.damage import reading
 from excise.files.folders import WRITTEN, FolderKind, check_new_file, check_ours, check_replaceable, new_result, vacant
 from excise.files.locks import writing
-from excise.files.places import CRASH, PICTURE_ENDINGS, check_path, fitting
+from excise.files.places import CRASH, PICTURE_ENDINGS, at_home, check_path, fitting, real_path
 from excise.files.read import as_record, open_regular, parse_json, problem, read_json, read_record, read_text
 from excise.files.replace import PathTaken, delete_files, replacing, replacing_folder
 from excise.files.tensors import (
@@ -31,6 +31,7 @@ __all__ = [
     "PathTaken",
     "Shelf",
     "as_record",
+    "at_home",
     "cache_folder",
     "check_dtypes",
     "check_new_file",
@@ -52,6 +53,7 @@ __all__ = [
     "read_tensors",
     "read_text",
     "reading",
+    "real_path",
     "replacing",
     "replacing_folder",
     "tell_not_kept",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excise.files.locks import lock_file
+from excise.files.places import real_path
 from excise.files.read import read_json
 from excise.files.replace import TEMPORARY, recover, replacing_folder
 from excise.files.write import write_json
@@ -56,14 +57,14 @@ def vacant(path: Path) -> bool:
 
 def _entries(folder: Path) -> Iterator[str]:
     """Names of all files in and below a folder, of links and of empty folders; what killed writes left is none."""
-    lock = lock_file(folder.resolve())
+    lock = lock_file(real_path(folder))
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = [name for name in folders if not TEMPORARY.fullmatch(name)]
         links = [name for name in folders if (here / name).is_symlink()]
         if here != folder and not files and not folders:
             yield here.relative_to(folder).as_posix()
-        yield from ((here / name).relative_to(folder).as_posix() for name in (*files, *links) if here.resolve() / name != lock)
+        yield from ((here / name).relative_to(folder).as_posix() for name in (*files, *links) if real_path(here) / name != lock)
 
 
 def check_ours(folder: Path, kind: FolderKind, names: Iterable[str] = ()) -> tuple[str, ...]:
@@ -85,8 +86,8 @@ def check_replaceable(folder: Path, kind: FolderKind, overwrite: bool) -> set[st
     It may if nothing is there, or an empty folder, or `overwrite` is set and the folder holds a result of this kind and nothing else. A
     mount point cannot be replaced. Raises NotADirectoryError or PermissionError where nothing can be written.
     """
-    recover(folder.resolve())
-    if os.path.ismount(folder.resolve()):
+    recover(real_path(folder))
+    if os.path.ismount(real_path(folder)):
         raise FileExistsError(f"{folder} is a mount point, which cannot be replaced; give a folder in it")
     _check_writable(folder)
     if vacant(folder):
@@ -133,6 +134,8 @@ def check_new_file(path: str | Path | None, overwrite: bool) -> None:
 
 
 def _check_writable(path: Path) -> None:
+    if circle := next((each for each in (path, *path.parents) if os.path.islink(real_path(each))), None):
+        raise FileExistsError(f"{circle} is one of links in a circle; choose another path")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise NotADirectoryError(f"{path} cannot be written: {above} is not a folder")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from excise.files.leftovers import cleared
-from excise.files.places import fitting
+from excise.files.places import fitting, real_path
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def writing(*paths: Path) -> Iterator[None]:
     Raises FileExistsError at once, saying who writes there and for how long, if somebody does.
     """
     with ExitStack() as on:
-        for path in sorted({Path(path).resolve(): path for path in paths}.items()):
+        for path in sorted({real_path(path): path for path in paths}.items()):
             on.enter_context(_alone(*path))
         yield
 

@@ -24,6 +24,16 @@ def check_path(path: str | Path) -> None:
         raise ValueError("is too long for a path: at most 4095 bytes, 255 between two slashes")
 
 
+def at_home(path: str | Path) -> Path:
+    """A path with the home folder for a "~" at its beginning, where there is such a folder; otherwise as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def real_path(path: str | Path) -> Path:
+    """Where a path leads, links followed: absolute, also of what is not there; links in a circle stay as they are."""
+    return Path(os.path.realpath(path))
+
+
 def fitting(name: str) -> str:
     """A file's name as it is, or if file systems may refuse its length, its beginning with a digest of the whole."""
     if len(name.encode()) <= _LONGEST:

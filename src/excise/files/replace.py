@@ -18,6 +18,7 @@ from pathlib import Path
 
 from excise.files.leftovers import cleared
 from excise.files.locks import locked
+from excise.files.places import real_path
 
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 """Names of the hidden folders that are written in."""
@@ -70,7 +71,7 @@ def replacing_folder(path: Path, own: Own | None = None) -> Iterator[Path]:
 
     Raises NotADirectoryError if `path` is a file; PathTaken if it may not be replaced in the end: then the new folder has a free name beside.
     """
-    path = Path(path).resolve()
+    path = real_path(path)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; a folder is to be written there")
     with _beside(path) as hidden:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from excise.concepts import Concept, Phrasings, PromptPair
-from excise.files import PICTURE_ENDINGS
+from excise.files import PICTURE_ENDINGS, real_path
 from excise.images import read_picture
 from excise.models import Model
 from excise.models.guidance import sampling_scale
@@ -154,7 +154,7 @@ def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept])
     found = {}
     for concept in concepts:
         inside = root / concept.name
-        if inside.resolve().parent != root.resolve():
+        if real_path(inside).parent != real_path(root):
             raise ValueError(f"{concept.name!r} cannot be the name of a folder in {root}")
         files = sorted(file for file in inside.glob("*") if file.suffix.lower() in PICTURE_ENDINGS)
         if files:

@@ -24,7 +24,7 @@ from excise.digests import digest_text
 from excise.edits import Edit
 from excise.edits.applied import base_fingerprint
 from excise.evaluation import evaluate
-from excise.files import CRASH, check_ours, replacing
+from excise.files import CRASH, check_ours, real_path, replacing
 from excise.jobs.bench_grid import Gold, PlannedCell, grid
 from excise.jobs.crashes import crash_line, crash_of, crash_told
 from excise.jobs.measure import residual
@@ -136,7 +136,7 @@ def _identity(where: Path | str) -> str:
     """What tells without reading them that a model's files are those of before: a digest of their place, sizes and times, or of a hub id."""
     about: list[Any] = [str(where)]
     if isinstance(where, Path):
-        where = where.resolve()
+        where = real_path(where)
         stats = {str(file): file.stat() for file in sorted([where, *where.rglob("*")]) if file.is_file()}
         about = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()]
     return digest_text(json.dumps(about))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.edits.manifest import Manifest
-from excise.files import read_json, write_json
+from excise.files import read_json, real_path, write_json
 from excise.quoting import cut
 from excise.requests.convert import ConvertRequest
 from excise.requests.request import function
@@ -104,7 +104,7 @@ convert = function(ConvertRequest, run)
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     """JSON files that are named, or in folders that are; each once, and of a link the file that it points to."""
     below = (file for path in paths for file in (_below(path) if path.is_dir() else (path,)))
-    return iter(dict.fromkeys(file.resolve() for file in below))
+    return iter(dict.fromkeys(map(real_path, below)))
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from excise.erasure.counterexamples import Counterexample, record
 from excise.erasure.run import Run
 from excise.evaluation import Classifier, evaluate
 from excise.evaluation.prompt_grid import check_heads, questions
-from excise.files import new_result, write_text
+from excise.files import at_home, new_result, write_text
 from excise.information.budget import BESIDE
 from excise.information.picture_sets import plain_wordings, texts_of
 from excise.jobs.harden import counterexamples
@@ -165,7 +165,7 @@ def _write(request: EraseRequest, model: Model, made: Erasure, out: Path, progre
     base, edited = before_after.sample(model, made.edit, columns, progress)
     sheet = before_after.draw([panel.label for panel in columns], {"base": base, "edited": edited})
     name = request.model
-    shown = name if name in BUILT_IN or not Path(name).expanduser().exists() else "PATH/TO/BASE"
+    shown = name if name in BUILT_IN or not at_home(name).exists() else "PATH/TO/BASE"
     text = edit_card.render(made.edit.manifest, request.chosen, made.result, model=shown, edit=out.name)
     with new_result(out, EDIT, request.overwrite) as folder:
         made.edit.write(folder)

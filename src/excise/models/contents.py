@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from excise.files import real_path
 from excise.models.names import INDEX, describe, model_index
 
 BESIDE = re.compile(r"(readme|licen[cs]e|notice|copying)[^/]*", re.IGNORECASE)
@@ -21,7 +23,7 @@ def model_files(folder: Path) -> dict[str, Path]:
 
     Raises ValueError, naming the file, for any other link, and for what is neither a file nor a folder.
     """
-    within = _repository(folder.resolve())
+    within = _repository(real_path(folder))
     return {path.relative_to(folder).as_posix(): _regular(path, within) for path in _paths(folder)}
 
 
@@ -58,9 +60,9 @@ def _below(path: Path) -> Iterator[Path]:
 def _regular(path: Path, within: Path) -> Path:
     """The file itself, or the one that a link leads to."""
     try:
-        real = path.resolve(strict=True)
+        real = Path(os.path.realpath(path, strict=True))
         mode = real.stat().st_mode
-    except (OSError, RuntimeError):  # a link to nothing, or in a circle
+    except OSError:  # a link to nothing, or in a circle
         raise ValueError(f"{path} is a link that leads to no file; nothing was written") from None
     if not real.is_relative_to(within):
         raise ValueError(f"{path} is a link that leads out of {within}, to {real}; put the file itself there to have it copied")

@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from excise.files import reading
+from excise.files import reading, real_path
 from excise.models.checkpoint_file import contents
 from excise.models.conditioning import Conditioning
 from excise.models.families import Family, family_of
@@ -184,7 +184,7 @@ def _pipeline(family: Family, folder: Path, dtype: torch.dtype, mode: FakeTensor
     parts, absent = kind.declared(index)
     with mode, _default_dtype(dtype):  # the networks alone: schedulers read their numbers
         networks = {part: _network(kind.parts[part], folder / part).eval() for part in parts}
-    own = tokenizers(folder.name) if folder.resolve().parent == _CONFIGS else {}
+    own = tokenizers(folder.name) if real_path(folder).parent == _CONFIGS else {}
     told = {**networks, **own, **absent, **kind.left_out_parts}
     return assembled(getattr(diffusers, family.pipeline), folder, index, told)
 

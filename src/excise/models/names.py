@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from excise import bounds
 from excise.concepts import GENERIC_TEMPLATES, Catalog, Concept, Kind, check_template
-from excise.files import as_record, check_path, read_json
+from excise.files import as_record, at_home, check_path, read_json
 from excise.models.built_in import BUILT_IN, built_in
 from excise.quoting import cut, quoted
 
@@ -91,7 +91,7 @@ def resolve(model: str | Path) -> Path | str:
     if str(model) in BUILT_IN:
         return built_in(str(model))
     check_path(model)
-    path = Path(model).expanduser()
+    path = at_home(model)
     if path.exists():
         return path
     text = str(model)

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 from excise.digests import digest_text
-from excise.files import open_regular, write_text
+from excise.files import open_regular, real_path, write_text
 from excise.report import bench_sections, result_sections
 from excise.report.folder_reader import FolderContents
 from excise.report.page_parts import Drawer, Section, sorting
@@ -44,7 +44,7 @@ def render(found: FolderContents, figures: Path) -> str:
     environment.filters["sorting"] = sorting
     environment.tests["listing"] = lambda value: isinstance(value, list | tuple)
     return environment.from_string(template).render(
-        title=found.root.resolve().name,
+        title=real_path(found.root).name,
         version=__version__,
         sections=_sections(found, Drawer(figures)),
         style=Markup(style),

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from excise.files import FolderKind, check_new_file, check_replaceable, read_json
+from excise.files import FolderKind, check_new_file, check_replaceable, read_json, real_path
 from excise.models.contents import model_files
 from excise.models.families import check_original
 from excise.models.names import MODEL_FILES, resolve
@@ -64,7 +64,7 @@ class ApplyRequest(Request):
 
     def check(self) -> None:
         base = resolve(self.model)
-        if isinstance(base, Path) and self.to.resolve().is_relative_to(base.resolve()):
+        if isinstance(base, Path) and real_path(self.to).is_relative_to(real_path(base)):
             raise ValueError(f"{self.to} lies in the folder of the base model, which is never changed; choose another path")
         if self.one_file:
             check_original(self.model)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from excise.attacks import Chosen, choose
 from excise.concepts import Concept
-from excise.files import CRASH, check_ours, fitting
+from excise.files import CRASH, check_ours, fitting, real_path
 from excise.models.families import family_of
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.requests.audits import AUDIT
@@ -102,7 +102,7 @@ class AuditRequest(Drawn):
         if self.out is not None:
             return self.out
         if self.edit:
-            first = self.edit[0].resolve()
+            first = real_path(self.edit[0])
             return first.with_name(f"{first.name}-audit")
         return Path("out") / f"audit-{file_name(self.target.name)}"
 

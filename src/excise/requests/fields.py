@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from excise import bounds
-from excise.files import check_path
+from excise.files import at_home, check_path
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ def _one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str | Path) else value
 
 
-def _at_home(value: Any) -> Any:
+def _from_home(value: Any) -> Any:
     """With the home folder for "~", which no shell has replaced in a YAML file or from Python."""
-    return Path(os.path.expanduser(value)) if isinstance(value, str | Path) else value
+    return at_home(value) if isinstance(value, str | Path) else value
 
 
 def _proper(value: str) -> str:
@@ -75,7 +74,7 @@ def _text(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | Sequence[str])]
-UserPath = Annotated[Path, BeforeValidator(_at_home, json_schema_input_type=str | Path)]
+UserPath = Annotated[Path, BeforeValidator(_from_home, json_schema_input_type=str | Path)]
 UserPaths = Annotated[
     tuple[UserPath, ...], BeforeValidator(_one_or_more, json_schema_input_type=str | Path | Sequence[str | Path])
 ]

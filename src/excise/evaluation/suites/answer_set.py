@@ -23,7 +23,7 @@ from torch import Tensor
 from excise.digests import digest_file, digest_values
 from excise.edits import Edit, all_applied
 from excise.evaluation.suites.prompt_file import PromptItem
-from excise.files import Shelf, cache_folder, delete_files, read_record, replacing, vacant, write_json
+from excise.files import Shelf, at_home, cache_folder, delete_files, read_record, replacing, vacant, write_json
 from excise.files.pictures import open_picture
 from excise.models import Model
 from excise.models.context import tell_cut
@@ -95,7 +95,7 @@ class AnswerSet:
 
         Raises FileNotFoundError if there is no such folder.
         """
-        folder = Path(folder).expanduser()
+        folder = at_home(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"no such folder of pictures: {folder}")
         if (folder / MANIFEST).is_file():

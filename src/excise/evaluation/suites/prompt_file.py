@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from excise import bounds
-from excise.files import read_text
+from excise.files import at_home, read_text
 from excise.quoting import cut, quoted
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -78,7 +78,7 @@ def read_prompts(path: str | Path) -> list[PromptRow]:
     cells than columns, two columns of one name, a column whose name is nearly a known one, an empty prompt or seed, or a number that is
     none; and for a file without prompts.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file of prompts: {path}")
     table = _table(path)

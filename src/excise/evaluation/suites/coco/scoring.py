@@ -20,6 +20,7 @@ from excise.evaluation.suites.coco import CocoSettings
 from excise.evaluation.suites.coco.feature_files import pixels, vectors
 from excise.evaluation.suites.score import Score
 from excise.evaluation.weights import FoundWeights
+from excise.files import at_home
 from excise.progress import Progress
 from excise.resampling import Estimate
 
@@ -44,7 +45,7 @@ class Found:
 
 def load(settings: CocoSettings, found: Mapping[str, FoundWeights]) -> QualityNetworks:
     """The networks that are asked for. Raises FileNotFoundError if the folder of real pictures is not there."""
-    if settings.real is not None and not settings.real.expanduser().is_dir():
+    if settings.real is not None and not at_home(settings.real).is_dir():
         raise FileNotFoundError(f"no such folder of real pictures: {settings.real}")
     clip = Clip(found["clip"]) if "clip" in found else None
     features = clip if settings.features == "clip" else Inception(found["inception_fid"])
