@@ -30,11 +30,19 @@ class ModelWanted(Protocol):
     def dtype(self) -> str: ...
     @property
     def drawing(self) -> Drawing: ...
+    @property
+    def config_from(self) -> Path | None: ...
 
 
 def load_wanted(request: ModelWanted, model: str | None = None) -> Model:
     """The model that a request is about, or another in its place, which makes pictures as the request says."""
-    return load(request.model if model is None else model, device=request.device, dtype=request.dtype, drawing=request.drawing)
+    return load(
+        request.model if model is None else model,
+        device=request.device,
+        dtype=request.dtype,
+        drawing=request.drawing,
+        config_from=request.config_from if model is None else None,
+    )
 
 
 def load_edited(

@@ -27,9 +27,7 @@ _OTHERS = {
 }
 """What other files are, by how a name in them begins, the denoiser's prefix left aside."""
 
-_WAY_OUT = (
-    "quantised weights, which cannot be edited; erase the unquantised model, and load the edit as a LoRA (excise export) on this one"
-)
+_WAY_OUT = "quantised weights, which cannot be edited; erase the unquantised model, and load the edit as a LoRA (excise export) on this one"
 _QUANTISED = (".absmax", ".quant_map", ".weight_scale", ".scale_weight", ".comfy_quant", ".SCB", "scaled_fp8")
 """How names of tensors end that only quantised weights need (bitsandbytes, ComfyUI)."""
 
@@ -151,11 +149,15 @@ def description_of(path: Path, config_from: Path | None = None) -> Path | None:
     return folder
 
 
-def _of_transformer(path: Path, layout: TransformerLayout, keys: Mapping[str, Declared], metadata: Mapping[str, str]) -> Contents:
+def _of_transformer(
+    path: Path, layout: TransformerLayout, keys: Mapping[str, Declared], metadata: Mapping[str, str]
+) -> Contents:
     networks = layout.networks(keys)
     for name in keys:
         if name.startswith(ENCODERS) and not name.startswith(tuple(networks.values())) and name.count(".") > 2:
-            raise ValueError(f"{path} holds a text encoder ({name}) that is not read from one file; give the model's diffusers folder")
+            raise ValueError(
+                f"{path} holds a text encoder ({name}) that is not read from one file; give the model's diffusers folder"
+            )
     return Contents(layout.pipeline, 0, metadata, frozenset(), layout, networks)
 
 

@@ -104,9 +104,7 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return names[str(dtype)]
 
 
-def _from_file(
-    path: Path, family: Family, dtype: torch.dtype, config_from: str | Path | None, prediction: str | None
-) -> Any:
+def _from_file(path: Path, family: Family, dtype: torch.dtype, config_from: str | Path | None, prediction: str | None) -> Any:
     """The family's pipeline of one checkpoint file, and where that has a transformer alone, of what its folder holds beside."""
     folder = description_of(path, None if config_from is None else Path(config_from).expanduser())
     if contents(path).transformer is None:

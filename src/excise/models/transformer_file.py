@@ -38,7 +38,9 @@ def networks_in_file(path: Path, folder: Path, family: Family, dtype: torch.dtyp
     """
     index = model_index(folder)
     if index.get("_class_name") != family.pipeline:
-        raise ValueError(f"{path} is {family.name} and {folder} describes a {index.get('_class_name')}; give a folder of its family")
+        raise ValueError(
+            f"{path} is {family.name} and {folder} describes a {index.get('_class_name')}; give a folder of its family"
+        )
     kind, declared = family.model(), read_header(path)[0]
     parts, _ = kind.declared(index)
     networks = {}
@@ -48,7 +50,7 @@ def networks_in_file(path: Path, folder: Path, family: Family, dtype: torch.dtyp
         own = [name for name in declared if name.startswith(start) and name.removeprefix(start) not in UNREAD]
         shapes = {name.removeprefix(start): declared[name] for name in own}
         check_dtypes(path, {name: declared[name] for name in own}, FLOATS | COUNTS)
-        _check_fits(path, folder / part, kind.parts[part], shapes)
+        _check_fits(path, folder, part, kind.parts[part], shapes)
         with reading(path), safe_open(str(path), "pt") as file:
             tensors = {name.removeprefix(start): file.get_tensor(name) for name in own}
         networks[part] = _network(path, folder, part, kind.parts[part], tensors, dtype)
@@ -60,25 +62,29 @@ def _network(path: Path, folder: Path, part: str, named: str, tensors: dict[str,
     kind, config = network_config(folder / part, named)
     with reading(path, f"it does not fit the {part} that {folder} describes: "):
         if not issubclass(kind, PreTrainedModel):
-            return kind.from_single_file(
-                tensors, config=str(folder), subfolder=part, dtype=dtype, local_files_only=True
-            )
-        return kind.from_pretrained(None, config=config, state_dict=_renamed(kind, config, tensors), dtype=dtype).eval()
+            return kind.from_single_file(tensors, config=str(folder), subfolder=part, dtype=dtype, local_files_only=True)
+        named_so = _renamed(kind, config, tensors)
+        network, report = kind.from_pretrained(None, config=config, state_dict=named_so, dtype=dtype, output_loading_info=True)
+        if report["missing_keys"]:
+            raise ValueError(f"it lacks {min(report['missing_keys'])}")
+        return network.eval()
 
 
-def _check_fits(path: Path, folder: Path, named: str, declared: Mapping[str, Declared]) -> None:
+def _check_fits(path: Path, folder: Path, part: str, named: str, declared: Mapping[str, Declared]) -> None:
     """Raise ValueError unless the tensors of a header are those of the network that a folder describes."""
-    kind, config = network_config(folder, named)
-    with reading(folder), torch.device("meta"):
+    kind, config = network_config(folder / part, named)
+    with reading(folder / part), torch.device("meta"):
         network = made(kind, config, 4 * len(declared) + 100)  # where the file has one tensor for queries, keys and values
         empty = {name: torch.empty(each.shape) for name, each in declared.items()}
     try:
         found = _renamed(kind, config, empty)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a {kind.__name__} as {folder} describes it: {type(error).__name__} {error}"[:400]) from None
-    tied = {canonical_name(name) for name in getattr(network, "all_tied_weights_keys", {})}
-    expected = {canonical_name(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    shapes = {canonical_name(name): tuple(tensor.shape) for name, tensor in found.items()}
+        raise ValueError(
+            f"{path} is not a {kind.__name__} as {folder} describes it: {type(error).__name__} {error}"[:400]
+        ) from None
+    tied = {_name(part, name) for name in getattr(network, "all_tied_weights_keys", {})}
+    expected = {_name(part, name): tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    shapes = {_name(part, name): tuple(tensor.shape) for name, tensor in found.items()}
     if lacking := sorted(expected.keys() - shapes.keys() - tied):
         raise ValueError(f"{path} lacks {lacking[0]} of the {kind.__name__} that {folder} describes")
     if more := sorted(shapes.keys() - expected.keys()):
@@ -86,6 +92,11 @@ def _check_fits(path: Path, folder: Path, named: str, declared: Mapping[str, Dec
     for name, shape in shapes.items():
         if shape != expected[name]:
             raise ValueError(f"{path}: {name} is {shape}, expected {expected[name]} as {folder} says")
+
+
+def _name(part: str, name: str) -> str:
+    """What a tensor is called whatever transformers version named it."""
+    return canonical_name(f"{part}.{name}").removeprefix(f"{part}.")
 
 
 def _renamed(kind: Any, config: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

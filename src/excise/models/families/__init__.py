@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from excise.models.checkpoint_file import contents
+from excise.models.checkpoint_file import contents, description_of
 from excise.models.dialects import DIFFUSERS, KOHYA, KOHYA_XL, Dialect, LoraNames
 from excise.models.names import model_index, resolve
 
@@ -135,6 +135,15 @@ def lora_names(family: str | None, dialect: Dialect | None = None) -> LoraNames:
 def family_name(model: object) -> str | None:
     """The name of a loaded model's family; None if it is of none here."""
     return next((family.name for family in FAMILIES if family.home[1] == type(model).__name__), None)
+
+
+def check_described(model: str | Path, config_from: Path | None) -> None:
+    """Raise ValueError for a single file whose description is missing, or a description of a model that describes itself."""
+    where = resolve(model)
+    if isinstance(where, Path) and where.is_file():
+        description_of(where, config_from)
+    elif config_from is not None:
+        raise ValueError(f"config_from describes single checkpoint files; {model} describes itself")
 
 
 def check_original(model: str | Path) -> None:
