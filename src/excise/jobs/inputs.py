@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from excise.concepts import Concept
 from excise.edits import Edit, import_edit, load_edit
 from excise.edits.importing import is_partial
 from excise.models import Model, load
+from excise.models.checkpoint_file import contents
 from excise.models.drawing import Drawing
+from excise.models.names import resolve
 from excise.progress import Progress
 
 
@@ -64,7 +66,17 @@ def load_edited(
     return loaded, found
 
 
+def _rest_of(base: Model, erased: str) -> Path | None:
+    """The base's folder, if the erased model is a file with a transformer alone."""
+    where = resolve(erased)
+    single = isinstance(where, Path) and where.is_file() and contents(where).transformer is not None
+    return base.folder if single else None
+
+
 def difference(base: Model, erased: str, device: str | None, dtype: str, concepts: Sequence[Concept] = ()) -> Edit:
-    """What makes `base` the erased model, which may be a file with some of the U-Net's tensors."""
-    other = erased if is_partial(erased) else load(erased, device=device, dtype=dtype)
+    """What makes `base` the erased model, which may be a file with some of the denoiser's tensors, or with a transformer alone."""
+    if is_partial(erased, base):
+        other: Any = erased
+    else:
+        other = load(erased, device=device, dtype=dtype, config_from=_rest_of(base, erased))
     return import_edit(base, other, concepts=tuple(concept.to_dict() for concept in concepts))

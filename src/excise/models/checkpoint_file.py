@@ -131,6 +131,15 @@ def contents(path: Path) -> Contents:
     )
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether `contents` can tell what a file holds."""
+    try:
+        contents(path)
+    except ValueError:
+        return False
+    return True
+
+
 def description_of(path: Path, config_from: Path | None = None) -> Path | None:
     """The diffusers folder that describes a checkpoint, and holds what the file does not; None: of a U-Net, if none is given.
 

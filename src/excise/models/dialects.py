@@ -15,7 +15,6 @@ from excise.models.original_names import XL, unet_name
 Dialect = Literal["kohya", "diffusers"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
-_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 _NETWORKS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.")
 
 
@@ -83,15 +82,12 @@ KOHYA_XL = LoraNames("kohya", _xl_name, "lora_up.weight", "lora_down.weight", "a
 DIFFUSERS = LoraNames("diffusers", _diffusers_name, "lora_B.weight", "lora_A.weight", None)
 
 
-def names_denoiser(key: str) -> bool:
-    """Whether a file's key names a tensor of a U-Net as diffusers does."""
-    return key.removeprefix("unet.").startswith(_BLOCKS)
-
-
-def published_name(key: str) -> str:
+def published_name(key: str, denoiser: str) -> str:
     """The canonical name of a tensor in a file that holds those of a denoiser (ESD, UCE and others publish such), with or without its prefix.
 
-    >>> published_name("mid_block.resnets.0.conv1.weight")
+    denoiser the base's prefix of it: "unet" or "transformer"
+
+    >>> published_name("mid_block.resnets.0.conv1.weight", "unet")
     'unet.mid_block.resnets.0.conv1.weight'
     """
-    return key if key.startswith(_NETWORKS) else f"unet.{key}"
+    return key if key.startswith(_NETWORKS) else f"{denoiser}.{key}"
