@@ -114,6 +114,12 @@ def test_a_whole_file_needs_the_descriptions_alone(folders: dict[str, Path], tmp
     bare = tmp_path / "bare"
     shutil.copytree(folder, bare, ignore=shutil.ignore_patterns("*.safetensors"))
     _same(load(folder / "whole.safetensors", device="cpu", config_from=bare), load(folder, device="cpu"))
+    half = [
+        _bits(load(folder / "whole.safetensors", device="cpu", config_from=bare, dtype="float16")),
+        _bits(load(folder, device="cpu", dtype="float16")),
+    ]
+    assert all(torch.equal(half[0][name], half[1][name]) for name in half[1])
+    assert {name: tensor.dtype for name, tensor in half[0].items()} == {name: tensor.dtype for name, tensor in half[1].items()}
     with pytest.raises(ValueError, match=r"has no \.safetensors weights"):
         load(folder / "transformer.safetensors", device="cpu", config_from=bare)
 
@@ -121,6 +127,8 @@ def test_a_whole_file_needs_the_descriptions_alone(folders: dict[str, Path], tmp
 def test_a_whole_file_of_flux(folders: dict[str, Path], tmp_path: Path) -> None:
     encoders = {"text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
     file = originals.save_whole(tiny_models.flux(), tmp_path / "flux.safetensors", encoders)
+    projection = {"text_encoders.clip_l.transformer.text_projection.weight": torch.eye(24)}  # which FLUX.1 does not read
+    _changed(file, file, **projection)
     bare = tmp_path / "bare"
     shutil.copytree(folders["FluxPipeline"], bare, ignore=shutil.ignore_patterns("*.safetensors"))
     _same(load(file, device="cpu", config_from=bare), load(folders["FluxPipeline"], device="cpu"))
@@ -163,14 +171,14 @@ def _changed(file: Path, to: Path, **changes: torch.Tensor | None) -> Path:
     [
         ("StableDiffusion3Pipeline", "joint_blocks.1.x_block.mlp.fc2.bias", None, "joint_blocks.1.x_block.mlp.fc2.bias"),
         ("StableDiffusion3Pipeline", "context_embedder.weight", torch.zeros(32, 63), r"\(32, 63\), expected \(32, 64\)"),
-        ("StableDiffusion3Pipeline", "joint_blocks.2.x_block.mlp.fc2.bias", torch.zeros(32), "is not a SD3Transformer2DModel"),
+        ("StableDiffusion3Pipeline", "joint_blocks.2.x_block.mlp.fc2.bias", torch.zeros(32), "does not fit the transformer"),
         ("ZImagePipeline", "layers.1.attention.qkv.weight", None, "lacks layers.1.attention.to_k.weight"),
         ("ZImagePipeline", "siglip_embedder.0.weight", torch.zeros(3), "holds siglip_embedder.0.weight, which"),
         ("ZImagePipeline", "cap_embedder.1.weight", torch.full((32, 48), torch.nan), "not finite"),
         ("ZImagePipeline", "cap_embedder.1.weight", torch.zeros(32, 48, dtype=torch.float8_e4m3fn), "quantised.*load the edit as a LoRA"),
         ("QwenImagePipeline", "txt_in.weight_scale", torch.zeros(1), "quantised.*load the edit as a LoRA"),
         ("QwenImagePipeline", "txt_in.weight", torch.zeros(32, 48, dtype=torch.int8), "is I8, expected"),
-        ("FluxPipeline", "single_blocks.0.linear1.weight", torch.zeros(33, 32), "is not a FluxTransformer2DModel"),
+        ("FluxPipeline", "single_blocks.0.linear1.weight", torch.zeros(33, 32), "does not fit the transformer"),
         ("Flux2KleinPipeline", "guidance_in.in_layer.weight", torch.zeros(32, 32), "holds .*guidance_embedder"),
     ],
 )  # fmt: skip
@@ -216,6 +224,14 @@ def test_what_it_takes_is_known_from_the_descriptions(folders: dict[str, Path], 
     assert Footprint(file, config_from=folder).parts == Footprint(folder).parts
     with pytest.raises(ValueError, match="give config_from"):
         Footprint(file)
+
+
+def test_an_autoencoder_of_unknown_layout_is_read_from_folders(folders: dict[str, Path], tmp_path: Path) -> None:
+    tensors = load_file(folders["QwenImagePipeline"] / "transformer.safetensors")
+    inside = {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
+    save_file(inside | {"vae.decoder.conv_in.weight": torch.zeros(3)}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="a AutoencoderKLQwenImage is read from a folder alone"):
+        load(tmp_path / "x.safetensors", device="cpu", config_from=folders["QwenImagePipeline"])
 
 
 def run(*words: object) -> tuple[int, str]:

@@ -26,7 +26,7 @@ UNREAD = ("text_model.embeddings.position_ids", "logit_scale", "encoder.embed_to
 """Tensors of text encoders that some files have and no network needs: numbers of places, what compares text with pictures, and T5's
 embedding once more."""
 PROJECTION = "text_projection.weight"
-"""Of CLIP-L, whose pooled row is not projected in such files: their authors leave it out, and it is the identity."""
+"""Of CLIP-L, whose pooled row is not projected in such files: their authors leave it out, and it is the identity. FLUX.1's has none."""
 
 
 def networks_in_file(path: Path, folder: Path, family: Family, dtype: torch.dtype) -> dict[str, Any]:
@@ -47,7 +47,8 @@ def networks_in_file(path: Path, folder: Path, family: Family, dtype: torch.dtyp
     for part, start in contents(path).networks.items():
         if part not in parts:
             raise ValueError(f"{path} holds {part}, which {folder} says that the model is without")
-        own = [name for name in declared if name.startswith(start) and name.removeprefix(start) not in UNREAD]
+        unread = UNREAD if "Projection" in kind.parts[part] else (*UNREAD, PROJECTION)
+        own = [name for name in declared if name.startswith(start) and name.removeprefix(start) not in unread]
         shapes = {name.removeprefix(start): declared[name] for name in own}
         check_dtypes(path, {name: declared[name] for name in own}, FLOATS | COUNTS)
         _check_fits(path, folder, part, kind.parts[part], shapes)
@@ -76,12 +77,8 @@ def _check_fits(path: Path, folder: Path, part: str, named: str, declared: Mappi
     with reading(folder / part), torch.device("meta"):
         network = made(kind, config, 4 * len(declared) + 100)  # where the file has one tensor for queries, keys and values
         empty = {name: torch.empty(each.shape) for name, each in declared.items()}
-    try:
+    with reading(path, f"it does not fit the {part} that {folder} describes: "):
         found = _renamed(kind, config, empty)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is not a {kind.__name__} as {folder} describes it: {type(error).__name__} {error}"[:400]
-        ) from None
     tied = {_name(part, name) for name in getattr(network, "all_tied_weights_keys", {})}
     expected = {_name(part, name): tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     shapes = {_name(part, name): tuple(tensor.shape) for name, tensor in found.items()}
@@ -117,6 +114,8 @@ def _own_names(kind: Any, config: Any, names: Iterable[str]) -> bool:
 
 def _converted(kind: Any, config: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of the original layout by diffusers' names."""
-    convert = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
-    found: dict[str, Tensor] = convert(checkpoint=dict(tensors), config=config)
+    known = SINGLE_FILE_LOADABLE_CLASSES.get(kind.__name__)
+    if known is None:
+        raise ValueError(f"a {kind.__name__} is read from a folder alone")
+    found: dict[str, Tensor] = known["checkpoint_mapping_fn"](checkpoint=dict(tensors), config=config)
     return found
