@@ -67,9 +67,9 @@ def load_edited(
 
 
 def _rest_of(base: Model, erased: str) -> Path | None:
-    """The base's folder, if the erased model is a file with a transformer alone."""
+    """The base's folder, if the erased model is a file that needs one."""
     where = resolve(erased)
-    single = isinstance(where, Path) and where.is_file() and contents(where).transformer is not None
+    single = isinstance(where, Path) and where.is_file() and contents(where).needs_folder
     return base.folder if single else None
 
 

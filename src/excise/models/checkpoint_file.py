@@ -87,6 +87,11 @@ class Contents:
         return known.name if known else f"Stable Diffusion with text of width {self.width}"
 
     @property
+    def needs_folder(self) -> bool:
+        """Whether a diffusers folder must describe it, and hold what it does not."""
+        return self.transformer is not None
+
+    @property
     def parts(self) -> str:
         """What is in the file, in words."""
         if self.transformer is None:
@@ -147,7 +152,7 @@ def description_of(path: Path, config_from: Path | None = None) -> Path | None:
 
     Raises ValueError if there is none, or what `contents` raises.
     """
-    if contents(path).transformer is None:
+    if not contents(path).needs_folder:
         return config_from
     folder = path.parent if config_from is None else config_from
     if not (folder / INDEX).is_file():

@@ -107,7 +107,7 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
 def _from_file(path: Path, family: Family, dtype: torch.dtype, config_from: str | Path | None, prediction: str | None) -> Any:
     """The family's pipeline of one checkpoint file, and where that has a transformer alone, of what its folder holds beside."""
     folder = description_of(path, None if config_from is None else Path(config_from).expanduser())
-    if contents(path).transformer is None:
+    if not contents(path).needs_folder:
         return load_checkpoint(path, dtype, folder, prediction)
     if prediction is not None:
         raise ValueError(f"prediction is for checkpoints of U-Nets; {path} is {family.name}")
