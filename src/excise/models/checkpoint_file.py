@@ -113,7 +113,7 @@ def contents(path: Path) -> Contents:
     if other is None and any(".lora_" in key for key in keys):
         other = "a LoRA"
     if other is not None:
-        raise ValueError(f"{path} is {other}, which cannot be read from one file; known: {_KNOWN}")
+        raise ValueError(f"{path} is {other}, no model that can be read from one file; known: {_KNOWN}")
     _check_plain(path, keys)
     transformer = layout_of(keys)
     if transformer is not None:
