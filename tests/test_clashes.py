@@ -15,7 +15,8 @@ from excise.requests.clashes import MODELS, OUTPUTS
 from test_requests import requests
 
 INPUTS = {
-    "base", "clip", "config", "edit", "folder", "font", "harden", "inception", "lpips", "paths", "pictures", "real", "results", "weights",
+    "base", "clip", "config", "config_from", "edit", "folder", "font", "harden", "inception", "lpips", "paths", "pictures", "real", "results",
+    "weights",
     "work",
 }  # fmt: skip
 """Fields that name what is read."""

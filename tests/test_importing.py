@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import original_transformers
 from excise.edits import WeightEdit
 from excise.edits.importing import import_edit, is_partial
+from excise.jobs.inputs import difference
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
 
@@ -45,8 +47,8 @@ def test_file_with_some_tensors_of_the_unet(canvas: Model, tiny_canvas: Path, tm
     changed = erase_by_hand(erased)
     tensors = {name.removeprefix("unet."): named_tensors(erased)[name].detach().half() for name in changed}
     save_file(tensors, tmp_path / "esd.safetensors")
-    assert is_partial(tmp_path / "esd.safetensors")
-    assert not is_partial(tiny_canvas) and not is_partial(tiny_canvas / "classifier.safetensors")
+    assert is_partial(tmp_path / "esd.safetensors", canvas)
+    assert not any(is_partial(path, canvas) for path in (tiny_canvas, tiny_canvas / "classifier.safetensors"))
     edit = import_edit(canvas, tmp_path / "esd.safetensors")
     assert sorted(edit.deltas) == sorted(changed)
     assert edit.manifest.settings == {"from": "esd"}
@@ -98,3 +100,25 @@ def test_an_autoencoder_in_half_precision_is_the_same(canvas: Model, tiny_canvas
     changed = erase_by_hand(erased)
     erased.pipeline.vae.half()
     assert sorted(import_edit(canvas, erased).deltas) == sorted(changed)
+
+
+def test_files_with_tensors_of_a_transformer(
+    flux: Model, tiny_flux: Path, z_image: Model, tiny_z_image: Path, tmp_path: Path
+) -> None:
+    """Names with and without the network's prefix, of some layers; and the whole transformer alone, as diffusers and its authors name it."""
+    for base, folder, layer in (
+        (flux, tiny_flux, "single_transformer_blocks.0.attn.to_k.weight"),
+        (z_image, tiny_z_image, "cap_embedder.1.weight"),
+    ):
+        changed = f"transformer.{layer}"
+        weight = named_tensors(base)[changed].detach()
+        for number, name in enumerate((layer, changed)):
+            save_file({name: weight + 0.5}, tmp_path / f"{number}.safetensors")
+            found = difference(base, str(tmp_path / f"{number}.safetensors"), "cpu", "float32")
+            assert list(found.deltas) == [changed]
+        erased = load(folder, device="cpu")
+        named_tensors(erased)[changed].data += 0.5
+        save_file(dict(erased.pipeline.transformer.state_dict()), tmp_path / "whole.safetensors")
+        assert list(difference(base, str(tmp_path / "whole.safetensors"), "cpu", "float32").deltas) == [changed]
+    file = original_transformers.save_transformer(erased.pipeline, tmp_path / "original.safetensors")
+    assert list(difference(z_image, str(file), "cpu", "float32").deltas) == ["transformer.cap_embedder.1.weight"]

@@ -77,8 +77,8 @@ class TestFunctions:
     def test_the_signature_of_an_erasure(self) -> None:
         """Names, order, kinds and defaults, written out: what users have typed so far goes on to work."""
         expected = {
-            "concepts": (), "kind": None, "also": (), "model": "canvas", "method": "mim", "harden": (), "out": None, "seed": 0,
-            "settings": {}, "resume": False, "overwrite": False, "evaluate": True, "measure": True, "device": None,
+            "concepts": (), "kind": None, "also": (), "model": "canvas", "config_from": None, "method": "mim", "harden": (), "out": None,
+            "seed": 0, "settings": {}, "resume": False, "overwrite": False, "evaluate": True, "measure": True, "device": None,
             "dtype": "float32", "json": None, "steps": None, "guidance": None, "size": None, "scheduler": None,
         }  # fmt: skip
         for run in (erase, excise.erase):

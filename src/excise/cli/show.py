@@ -166,7 +166,7 @@ def _pipeline(where: Path | str) -> str:
     """What kind of model it is. Raises FileNotFoundError or ValueError if there is none."""
     if isinstance(where, str) or where.is_dir():
         return str(model_index(where).get("_class_name"))
-    return f"{contents(where).name}, all in one file"
+    return f"{contents(where).name}, {contents(where).parts}"
 
 
 LIST = Command("list", ListRequest, list_, LIST_EXAMPLES, looks=True)

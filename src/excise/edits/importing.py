@@ -14,7 +14,8 @@ from excise.edits.deltas import difference
 from excise.edits.manifest import Manifest
 from excise.edits.weight_edit import WeightEdit
 from excise.files import FLOATS, read_header, read_tensors
-from excise.models.dialects import names_denoiser, published_name
+from excise.models.checkpoint_file import is_checkpoint
+from excise.models.dialects import published_name
 from excise.models.families import family_name
 from excise.models.fingerprint import canonical_name, named_tensors
 from excise.models.path import Path as NoisePath
@@ -26,7 +27,7 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
 
     base      the Model that the erased one was made from, without edits
     erased    a Model or pipeline of the same shape; or the path of a .safetensors file that holds some of the denoiser's tensors, named
-              as the U-Net names them (the form in which ESD, UCE and others publish their weights)
+              as diffusers names them (the form in which ESD, UCE and others publish their weights)
     name      what the manifest calls the erased model; default the model's own name or the file's
     concepts  what was erased, if that is known, as `Concept.to_dict` gives it
 
@@ -37,7 +38,7 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
         raise ValueError("the base has edits on; compare with the base itself")
     before = named_tensors(base)
     if isinstance(erased, str | Path):
-        after: Mapping[str, Tensor] = _partial(Path(erased), before)
+        after: Mapping[str, Tensor] = _partial(Path(erased), base, before)
         found = name or Path(erased).stem
     else:
         after = named_tensors(erased)
@@ -63,19 +64,21 @@ def import_edit(base: Any, erased: Any, *, name: str = "", concepts: tuple[dict[
     return WeightEdit(deltas, manifest)
 
 
-def is_partial(path: str | Path) -> bool:
-    """Whether a file holds tensors of a U-Net by their diffusers names (not a whole checkpoint)."""
+def is_partial(path: str | Path, base: Any) -> bool:
+    """Whether a file holds tensors of a base's networks by their diffusers names: no checkpoint, whose names are the original ones."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".safetensors":
         return False
-    return any(names_denoiser(key) for key in read_header(path)[0])
+    known, keys = named_tensors(base), read_header(path)[0]
+    ours = [canonical_name(published_name(key, base.prefix)) in known for key in keys]
+    return all(ours) or (any(ours) and not is_checkpoint(path))  # some names of a transformer are the same in both layouts
 
 
-def _partial(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _partial(path: Path, base: Any, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tensors, _ = read_tensors(path, FLOATS)
     found = {}
     for key, value in tensors.items():
-        name = canonical_name(published_name(key))
+        name = canonical_name(published_name(key, base.prefix))
         if name not in known:
             raise ValueError(f"{path} holds {key}, which the base does not have; it is not an erased form of this model")
         found[name] = value

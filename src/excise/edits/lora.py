@@ -73,7 +73,10 @@ def _module(names: LoraNames, weight: str) -> str:
     try:
         return names.module(weight)
     except (LookupError, ValueError):
-        raise ValueError(f"this edit changes {weight[:200]!r}, for which LoRA files have no name") from None
+        raise ValueError(
+            f"this edit changes {weight[:200]!r}, for which LoRA files in the dialect of {names.dialect} have no name; try the other dialect, "
+            "or write a whole model instead (excise apply)"
+        ) from None
 
 
 def _filled(factor: Tensor, axis: int, rank: int) -> Tensor:

@@ -24,7 +24,7 @@ def run(request: ApplyRequest) -> Path:
     """Carry out a request that was checked; returns the folder or the file."""
     edits = read_edits(request.edit)
     check_weights(edits, "written into a model")
-    loaded = load(request.model, device=request.device, dtype=request.dtype)
+    loaded = load(request.model, device=request.device, dtype=request.dtype, config_from=request.config_from)
     with ExitStack() as on:
         for edit in edits:
             on.enter_context(edit.applied(loaded, request.scale))

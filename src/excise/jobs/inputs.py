@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from excise.concepts import Concept
 from excise.edits import Edit, import_edit, load_edit
 from excise.edits.importing import is_partial
 from excise.models import Model, load
+from excise.models.checkpoint_file import contents
 from excise.models.drawing import Drawing
+from excise.models.names import resolve
 from excise.progress import Progress
 
 
@@ -30,11 +32,19 @@ class ModelWanted(Protocol):
     def dtype(self) -> str: ...
     @property
     def drawing(self) -> Drawing: ...
+    @property
+    def config_from(self) -> Path | None: ...
 
 
 def load_wanted(request: ModelWanted, model: str | None = None) -> Model:
     """The model that a request is about, or another in its place, which makes pictures as the request says."""
-    return load(request.model if model is None else model, device=request.device, dtype=request.dtype, drawing=request.drawing)
+    return load(
+        request.model if model is None else model,
+        device=request.device,
+        dtype=request.dtype,
+        drawing=request.drawing,
+        config_from=request.config_from if model is None else None,
+    )
 
 
 def load_edited(
@@ -56,7 +66,17 @@ def load_edited(
     return loaded, found
 
 
+def _rest_of(base: Model, erased: str) -> Path | None:
+    """The base's folder, if the erased model is a file that needs one."""
+    where = resolve(erased)
+    single = isinstance(where, Path) and where.is_file() and contents(where).needs_folder
+    return base.folder if single else None
+
+
 def difference(base: Model, erased: str, device: str | None, dtype: str, concepts: Sequence[Concept] = ()) -> Edit:
-    """What makes `base` the erased model, which may be a file with some of the U-Net's tensors."""
-    other = erased if is_partial(erased) else load(erased, device=device, dtype=dtype)
+    """What makes `base` the erased model, which may be a file with some of the denoiser's tensors, or with a transformer alone."""
+    if is_partial(erased, base):
+        other: Any = erased
+    else:
+        other = load(erased, device=device, dtype=dtype, config_from=_rest_of(base, erased))
     return import_edit(base, other, concepts=tuple(concept.to_dict() for concept in concepts))

@@ -48,7 +48,7 @@ def need(request: EraseRequest) -> Need:
     where = resolve(request.model)
     if isinstance(where, str):
         raise ValueError(f"{where} is not here; what it takes can be told of a folder or a file")
-    found = Footprint(where, parse_dtype(request.dtype))
+    found = Footprint(where, parse_dtype(request.dtype), request.config_from)
     found.model.draw(request.drawing)
     settings = request.parsed.model_dump()
     trained = found.model.subspace(str(settings.get("parameters", "kv"))) or found.model.subspace("kv")

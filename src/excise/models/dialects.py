@@ -1,21 +1,22 @@
 """What others call the tensors of a model's networks: LoRA files, and files of a denoiser's tensors alone. No torch here.
 
-Facts read in kohya-ss/sd-scripts (networks/lora.py, library/sdxl_model_util.py), comfyanonymous/ComfyUI (comfy/lora.py) and
-huggingface/diffusers (loaders/lora_conversion_utils.py); tests/test_dialects.py holds the names of a layer of every family against theirs.
+Facts read in kohya-ss/sd-scripts (networks/lora.py, lora_flux.py, lora_sd3.py; library/sdxl_model_util.py), Comfy-Org/ComfyUI (comfy/lora.py,
+comfy/utils.py) and huggingface/diffusers (loaders/lora_conversion_utils.py). tests/interfaces.json has the names that each reads, and
+tests/test_dialects.py holds what is written here against them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
-from excise.models.original_names import XL, unet_name
+from excise.models.original_names import FLUX, SD3, XL, transformer_name, unet_name
 
 Dialect = Literal["kohya", "diffusers"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
-_BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 _NETWORKS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.")
 
 
@@ -23,7 +24,7 @@ _NETWORKS = ("unet.", "transformer.", "text_encoder.", "text_encoder_2.")
 class LoraNames:
     """How a LoRA file calls the parts of a layer's factors.
 
-    dialect kohya's: sd-scripts', which all interfaces read for U-Nets; or that of diffusers and peft, which is usual for transformers
+    dialect kohya's: sd-scripts', which is usual for U-Nets; or that of diffusers and peft, which is usual for transformers
     module what it calls the layer that has a weight, by the weight's canonical name
     up     (out, rank), down (rank, in), alpha: endings; without alpha the scale is 1 whatever the rank
     """
@@ -52,9 +53,25 @@ def _xl_name(weight: str) -> str:
     ('lora_unet_label_emb_0_0', 'lora_te2_text_model_encoder_layers_0_mlp_fc1')
     """
     network, layer = _layer(weight)
-    if network == "unet":
-        return "lora_unet_" + unet_name(layer, XL).replace(".", "_")
-    return {"text_encoder": "lora_te1_text_model_", "text_encoder_2": "lora_te2_text_model_"}[network] + layer.replace(".", "_")
+    return "lora_unet_" + unet_name(layer, XL).replace(".", "_") if network == "unet" else _numbered(network, layer)
+
+
+def _transformer_name(weight: str, names: Mapping[str, str]) -> str:
+    """The same of a transformer, by its layers' original names.
+
+    >>> _transformer_name("transformer.time_text_embed.text_embedder.linear_1.weight", FLUX)
+    'lora_unet_vector_in_in_layer'
+    """
+    network, layer = _layer(weight)
+    if network != "transformer":
+        return _numbered(network, layer)
+    return "lora_unet_" + transformer_name(layer, names).replace(".", "_")
+
+
+def _numbered(encoder: str, layer: str) -> str:
+    """Kohya's name of a text encoder's layer where there are several."""
+    prefix = {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}[encoder]
+    return f"{prefix}{layer}" if layer == "text_projection" else f"{prefix}text_model_{layer.replace('.', '_')}"
 
 
 def _diffusers_name(weight: str) -> str:
@@ -80,18 +97,20 @@ def _layer(weight: str) -> tuple[str, str]:
 KOHYA = LoraNames("kohya", _kohya_name, "lora_up.weight", "lora_down.weight", "alpha")
 KOHYA_XL = LoraNames("kohya", _xl_name, "lora_up.weight", "lora_down.weight", "alpha")
 """Of Stable Diffusion XL sd-scripts trains the U-Net in its original layout."""
+KOHYA_FLUX, KOHYA_SD3 = (
+    LoraNames("kohya", partial(_transformer_name, names=names), "lora_up.weight", "lora_down.weight", "alpha")
+    for names in (FLUX, SD3)
+)
+"""Of these sd-scripts trains the transformer in its original layout, in which queries, keys and values are one layer."""
 DIFFUSERS = LoraNames("diffusers", _diffusers_name, "lora_B.weight", "lora_A.weight", None)
 
 
-def names_denoiser(key: str) -> bool:
-    """Whether a file's key names a tensor of a U-Net as diffusers does."""
-    return key.removeprefix("unet.").startswith(_BLOCKS)
-
-
-def published_name(key: str) -> str:
+def published_name(key: str, denoiser: str) -> str:
     """The canonical name of a tensor in a file that holds those of a denoiser (ESD, UCE and others publish such), with or without its prefix.
 
-    >>> published_name("mid_block.resnets.0.conv1.weight")
+    denoiser the base's prefix of it: "unet" or "transformer"
+
+    >>> published_name("mid_block.resnets.0.conv1.weight", "unet")
     'unet.mid_block.resnets.0.conv1.weight'
     """
-    return key if key.startswith(_NETWORKS) else f"unet.{key}"
+    return key if key.startswith(_NETWORKS) else f"{denoiser}.{key}"

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from excise.files import reading, real_path
-from excise.models.checkpoint_file import contents
+from excise.models.checkpoint_file import contents, description_of
 from excise.models.conditioning import Conditioning
 from excise.models.families import Family, family_of
 from excise.models.fingerprint import named_tensors
@@ -61,15 +61,16 @@ class Work:
 class Footprint:
     """A model without its weights.
 
-    where a diffusers folder, or a single checkpoint file of a published size
-    dtype of the weights
+    where       a diffusers folder, or a single checkpoint file
+    dtype       of the weights
+    config_from of a checkpoint: the folder that describes it, as `load` takes it
 
     Raises ValueError for a model that is not supported, or whose configs do not describe its networks.
     """
 
-    def __init__(self, where: Path, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, where: Path, dtype: torch.dtype = torch.float32, config_from: Path | None = None) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self.model = _faked(where, dtype, self._mode)
+        self.model = _faked(where, _described(where, config_from), dtype, self._mode)
 
     @property
     def parts(self) -> list[Part]:
@@ -163,14 +164,19 @@ def _watched() -> Iterator[_Watch]:
         yield watch
 
 
-def _faked(where: Path, dtype: torch.dtype, mode: FakeTensorMode) -> Model:
+def _described(where: Path, config_from: Path | None) -> Path:
+    """The folder whose configs describe a model. Raises ValueError if there is none."""
+    if not where.is_file():
+        return where
+    folder, layout = description_of(where, config_from), contents(where).layout
+    if folder is None and layout is None:
+        raise ValueError(f"{where} has networks of sizes that no config here describes")
+    return folder or _CONFIGS / layout.configs  # type: ignore[union-attr]
+
+
+def _faked(where: Path, folder: Path, dtype: torch.dtype, mode: FakeTensorMode) -> Model:
     """A model whose networks have shapes and no numbers."""
-    family, folder = family_of(where), where
-    if where.is_file():
-        layout = contents(where).layout
-        if layout is None:
-            raise ValueError(f"{where} has networks of sizes that no config here describes")
-        folder = _CONFIGS / layout.configs
+    family = family_of(where)
     kind = family.model()
     pipeline, description = _pipeline(family, folder, dtype, mode), describe(where)
     with mode:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
@@ -15,12 +16,14 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from excise import bounds
 from excise.files import check_shards, read_json, reading
+from excise.models.checkpoint_file import contents, description_of
 from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.models.families import Family, family_of
 from excise.models.model import Model
 from excise.models.names import describe, model_index, resolve
 from excise.models.parts import assembled, load_network
 from excise.models.single_file import load_checkpoint
+from excise.models.transformer_file import networks_in_file
 
 
 def load(
@@ -34,12 +37,13 @@ def load(
 ) -> Model:
     """Load a model.
 
-    model       "canvas" (built in), a diffusers folder, a single .safetensors checkpoint of SD 1.x, 2.x or XL, or a hub id; of a network that
-                is there in half precision alone (`*.fp16.safetensors`) those weights are read
+    model       "canvas" (built in), a diffusers folder, a single .safetensors checkpoint, or a hub id; of a network that is there in half
+                precision alone (`*.fp16.safetensors`) those weights are read
     device      "cpu", "cuda", "mps", ...; default the first of cuda, mps, cpu that is there
     dtype       "float32", "float16", "bfloat16", or "mixed": weights in float32, predictions computed in bfloat16 (about twice as fast
                 as float32 on processors that can; on others as slow, with the same roundings)
-    config_from single checkpoints of other sizes than SD 1.x, 2.x and XL: a diffusers folder whose configs describe the networks
+    config_from single checkpoints: a diffusers folder whose configs describe the networks; of SD 1.x, 2.x and XL those of this package do, if
+                the sizes are theirs; of models with a transformer it holds what the file does not, and is by default the file's own folder
     drawing     how pictures are made, where that is not the model's own way
     prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 
@@ -51,7 +55,7 @@ def load(
     mixed, dtype, picked = dtype == "mixed", parse_dtype(dtype), pick_device(device)
     description, family = describe(where), family_of(where)
     if isinstance(where, Path) and where.is_file():
-        pipeline = load_checkpoint(where, dtype, config_from, prediction)
+        pipeline = _from_file(where, family, dtype, config_from, prediction)
     elif config_from or prediction:
         raise ValueError(f"config_from and prediction are for single checkpoint files; {model} describes itself")
     else:
@@ -100,14 +104,25 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return names[str(dtype)]
 
 
-def _from_folder(where: Path | str, family: Family, dtype: torch.dtype) -> Any:
-    """The family's pipeline of what is in a folder, or of a model on the hub that is fetched into one."""
+def _from_file(path: Path, family: Family, dtype: torch.dtype, config_from: str | Path | None, prediction: str | None) -> Any:
+    """The family's pipeline of one checkpoint file, and where that has a transformer alone, of what its folder holds beside."""
+    folder = description_of(path, None if config_from is None else Path(config_from).expanduser())
+    if not contents(path).needs_folder:
+        return load_checkpoint(path, dtype, folder, prediction)
+    if prediction is not None:
+        raise ValueError(f"prediction is for checkpoints of U-Nets; {path} is {family.name}")
+    assert folder is not None
+    return _from_folder(folder, family, dtype, networks_in_file(path, folder, family, dtype))
+
+
+def _from_folder(where: Path | str, family: Family, dtype: torch.dtype, given: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """The family's pipeline of what is in a folder, or of a model on the hub that is fetched into one; and of networks that are given."""
     kind = family.model()
     index = model_index(where)
     parts, absent = kind.declared(index)
     folder = where if isinstance(where, Path) else _fetched(where, kind, parts)
-    networks = {}
-    for part in parts:
+    networks = dict(given)
+    for part in (part for part in parts if part not in given):
         variant = _variant(folder, kind, part)
         networks[part] = load_network(folder, part, kind.parts[part], dtype, variant, _weights(folder, kind, part, variant))
     own = {**networks, **absent, **kind.left_out_parts}

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from excise.models.checkpoint_file import DENOISER, VELOCITY, ZERO_SNR
+from excise.models.checkpoint_file import VELOCITY, ZERO_SNR
 from excise.models.original_names import unet_name
+from excise.models.transformer_layouts import DENOISER
 
 _OPEN_CLIP = {
     "embeddings.token_embedding.weight": "token_embedding.weight",

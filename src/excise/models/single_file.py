@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from excise.files import read_header, reading
-from excise.models.checkpoint_file import DENOISER, LAYOUTS, VELOCITY, ZERO_SNR, Contents, contents
+from excise.models.checkpoint_file import LAYOUTS, VELOCITY, ZERO_SNR, Contents, contents
 from excise.models.clip import END, clip_tokenizer
 from excise.models.families import family_of
 from excise.models.names import model_index
 from excise.models.parts import load_scheduler, made, network_config
+from excise.models.transformer_layouts import DENOISER
 from excise.randomness import seeded
 
 log = logging.getLogger(__name__)

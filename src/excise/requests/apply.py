@@ -9,10 +9,10 @@ from pydantic import Field
 
 from excise.files import FolderKind, check_new_file, check_replaceable, read_json, real_path
 from excise.models.contents import model_files
-from excise.models.families import check_original
+from excise.models.families import check_described, check_original
 from excise.models.names import MODEL_FILES, resolve
 from excise.requests.edits import read_manifests
-from excise.requests.fields import Device, Dtype, Flag, ModelName, Overwrite, Scale, UserPath, UserPaths
+from excise.requests.fields import ConfigFrom, Device, Dtype, Flag, ModelName, Overwrite, Scale, UserPath, UserPaths
 from excise.requests.request import Request
 
 
@@ -48,6 +48,7 @@ class ApplyRequest(Request):
     )
     to: UserPath = Field(description="Folder for the edited model, or a .safetensors file.")
     model: ModelName
+    config_from: ConfigFrom
     scale: Scale
     overwrite: Overwrite
     device: Device
@@ -64,7 +65,9 @@ class ApplyRequest(Request):
 
     def check(self) -> None:
         base = resolve(self.model)
-        if isinstance(base, Path) and real_path(self.to).is_relative_to(real_path(base)):
+        check_described(self.model, self.config_from)
+        read = [real_path(folder) for folder in (base, self.config_from) if isinstance(folder, Path)]
+        if any(real_path(self.to).is_relative_to(folder) for folder in read):
             raise ValueError(f"{self.to} lies in the folder of the base model, which is never changed; choose another path")
         if self.one_file:
             check_original(self.model)

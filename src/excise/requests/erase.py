@@ -12,11 +12,13 @@ from excise.concepts import Concept
 from excise.erasure.checkpoints import Workplace
 from excise.files import check_new_file
 from excise.methods import Method, get, methods
+from excise.models.families import check_described
 from excise.models.names import Description, describe, resolve
 from excise.quoting import quoted
 from excise.requests.audits import Audited, read_audits
 from excise.requests.drawn import Drawn
 from excise.requests.fields import (
+    ConfigFrom,
     Device,
     Dtype,
     Flag,
@@ -48,6 +50,7 @@ class EraseRequest(Drawn):
     kind: KindName
     also: Names = Field((), description="A further phrase that names the concept; may be given several times.")
     model: ModelName
+    config_from: ConfigFrom
     method: str = Field("mim", description="Erasure method; see: excise list methods.")
     harden: UserPaths = Field((), description="Folder of an audit: what showed the concept there is erased too.")
     out: UserPath | None = Field(None, description="Folder for the result; default out/CONCEPT, and none in Python.")
@@ -115,6 +118,7 @@ class EraseRequest(Drawn):
             raise ValueError("resume needs out: the checkpoint lies beside the result's folder")
         _ = self.targets, self.parsed, self.audits
         self.chosen.check_model(self.model)
+        check_described(self.model, self.config_from)
         if self.workplace is not None:
             self.workplace.check(resume=self.resume, overwrite=self.overwrite)
         check_new_file(self.json_file, self.overwrite)

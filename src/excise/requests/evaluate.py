@@ -11,10 +11,12 @@ from excise.concepts import Concept
 from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import Features
 from excise.files import check_new_file
+from excise.models.families import check_described
 from excise.models.names import Description, describe, resolve
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
+    ConfigFrom,
     Device,
     Dtype,
     EditFolders,
@@ -38,6 +40,7 @@ class EvaluateRequest(Drawn):
 
     edit: EditFolders
     model: ModelName
+    config_from: ConfigFrom
     concept: Names = Field((), description="What was erased; default what the edits say.")
     kind: KindName
     seed: Seed
@@ -79,6 +82,7 @@ class EvaluateRequest(Drawn):
         return (self.json_file,)
 
     def check(self) -> None:
+        check_described(self.model, self.config_from)
         check_new_file(self.json_file, self.overwrite)
         read_manifests(self.edit)
         _ = self.targets

@@ -87,6 +87,10 @@ ModelName = Annotated[
     PathOrName,
     Field("canvas", description="Built-in name, diffusers folder, .safetensors checkpoint or hub id (owner/name)."),
 ]
+ConfigFrom = Annotated[
+    UserPath | None,
+    Field(None, description="Of a .safetensors file: diffusers folder that describes it and holds the rest of the model."),
+]
 BaseName = Annotated[PathOrName | None, Field(None, description="What --model was made from, if it was erased elsewhere.")]
 EditFolders = Annotated[UserPaths, Field((), description="Folder of an edit; may be given several times.")]
 Scale = Annotated[

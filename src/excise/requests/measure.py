@@ -12,11 +12,13 @@ from pydantic import Field
 from excise.concepts import Catalog, Concept, Phrasings
 from excise.files import check_new_file
 from excise.information.budget import BUDGET
+from excise.models.families import check_described
 from excise.models.names import describe, resolve
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,
+    ConfigFrom,
     Device,
     Dtype,
     EditFolders,
@@ -50,6 +52,7 @@ class MeasureRequest(Drawn):
         description="Another concept to watch, or 'none'; default every declared object and style, with --edit or --base.",
     )
     model: ModelName
+    config_from: ConfigFrom
     base: BaseName
     kind: KindName
     pictures: UserPath | None = Field(None, description="Folder of real pictures, CONCEPT/*.png; default the base makes them.")
@@ -89,6 +92,7 @@ class MeasureRequest(Drawn):
         return (self.json_file, self.figure, self.curves)
 
     def check(self) -> None:
+        check_described(self.model, self.config_from)
         for path in (self.json_file, self.figure, self.curves):
             check_new_file(path, self.overwrite)
         for path in (self.figure, self.curves):

@@ -11,10 +11,11 @@ from pydantic import Field
 from excise.evaluation.suites import Suite, get
 from excise.evaluation.weights import check_names
 from excise.models.drawing import AS_IT_DOES, Drawing
+from excise.models.families import check_described
 from excise.models.names import resolve
 from excise.report import suite_table
 from excise.requests.edits import read_manifests
-from excise.requests.fields import Device, Dtype, EditFolders, Flag, ModelName, PathOrName, UserPath, UserPaths
+from excise.requests.fields import ConfigFrom, Device, Dtype, EditFolders, Flag, ModelName, PathOrName, UserPath, UserPaths
 from excise.requests.request import Request
 from excise.settings import Settings, parse_assignments
 
@@ -34,6 +35,7 @@ class SuiteRequest(Request):
     name: Annotated[str, Flag(positional=True)] = Field(description="The suite; see: excise suite list.")
     out: UserPath = Field(description="Folder for pictures and result; the same command goes on with it.")
     model: ModelName
+    config_from: ConfigFrom
     edit: EditFolders
     settings: Annotated[dict[str, Any], Flag("--set", metavar="KEY=VALUE", read=parse_assignments)] = Field(
         {}, description="Setting of the suite."
@@ -69,6 +71,7 @@ class SuiteRequest(Request):
         return AS_IT_DOES
 
     def check(self) -> None:
+        check_described(self.model, self.config_from)
         check_names(self.weights)
         self.chosen.items(self.parsed)
         read_manifests(self.edit)

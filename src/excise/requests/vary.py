@@ -10,10 +10,23 @@ from pydantic import Field
 
 from excise.concepts import Concept
 from excise.files import check_new_file
+from excise.models.families import check_described
 from excise.models.names import Description, describe, resolve
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
-from excise.requests.fields import Device, Dtype, Flag, JsonFile, KindName, ModelName, Overwrite, Pictures, Seed, UserPaths
+from excise.requests.fields import (
+    ConfigFrom,
+    Device,
+    Dtype,
+    Flag,
+    JsonFile,
+    KindName,
+    ModelName,
+    Overwrite,
+    Pictures,
+    Seed,
+    UserPaths,
+)
 
 
 class VaryRequest(Drawn):
@@ -26,6 +39,7 @@ class VaryRequest(Drawn):
         description="Folders of edits, measured together."
     )
     model: ModelName
+    config_from: ConfigFrom
     concept: str | None = Field(None, description="What was erased; default what the edits say, if that is one concept.")
     kind: KindName
     pictures: Pictures = Field(64, description="Pictures of each condition and model.")
@@ -58,6 +72,7 @@ class VaryRequest(Drawn):
         return (self.json_file,)
 
     def check(self) -> None:
+        check_described(self.model, self.config_from)
         check_new_file(self.json_file, self.overwrite)
         read_manifests(self.edit)
         _ = self.target

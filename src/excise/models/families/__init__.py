@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from excise.models.checkpoint_file import contents
-from excise.models.dialects import DIFFUSERS, KOHYA, KOHYA_XL, Dialect, LoraNames
+from excise.models.checkpoint_file import contents, description_of
+from excise.models.dialects import DIFFUSERS, KOHYA, KOHYA_FLUX, KOHYA_SD3, KOHYA_XL, Dialect, LoraNames
 from excise.models.names import model_index, resolve
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Family:
     home     file in this folder, and the class in it
     offers   what methods and attacks can count on
     original whether it has a layout of one file for all networks (`models.original_layout`)
-    kohya    names of its layers in LoRA files of kohya's dialect, which user interfaces then expect; None: they expect diffusers' dialect
+    kohya    names of its layers in LoRA files of kohya's dialect; None: nobody here reads it
+    dialect  of LoRA files that user interfaces expect
     """
 
     name: str
@@ -49,6 +50,7 @@ class Family:
     home: tuple[str, str]
     offers: frozenset[Offer]
     kohya: LoraNames | None = None
+    dialect: Dialect = "diffusers"
     original: bool = False
 
     def model(self) -> type[Model]:
@@ -65,6 +67,7 @@ FAMILIES: tuple[Family, ...] = (
         home=("stable_diffusion", "StableDiffusion"),
         offers=frozenset({"entrances", "attention layers", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
         kohya=KOHYA,
+        dialect="kohya",
         original=True,
     ),
     Family(
@@ -73,6 +76,7 @@ FAMILIES: tuple[Family, ...] = (
         home=("sdxl", "StableDiffusionXL"),
         offers=frozenset({"entrances", "attention layers", "attention maps", "U-Net", "diffusion path"}),
         kohya=KOHYA_XL,
+        dialect="kohya",
         original=True,
     ),
     Family(
@@ -80,12 +84,14 @@ FAMILIES: tuple[Family, ...] = (
         pipeline="StableDiffusion3Pipeline",
         home=("sd3", "StableDiffusion3"),
         offers=frozenset({"entrances", "attention layers"}),
+        kohya=KOHYA_SD3,
     ),
     Family(
         "FLUX.1",
         pipeline="FluxPipeline",
         home=("flux", "Flux"),
         offers=frozenset({"entrances", "attention layers"}),
+        kohya=KOHYA_FLUX,
     ),
     Family("Z-Image", pipeline="ZImagePipeline", home=("z_image", "ZImage"), offers=frozenset({"entrances"})),
     Family(
@@ -127,14 +133,25 @@ def lora_names(family: str | None, dialect: Dialect | None = None) -> LoraNames:
     Raises ValueError for a dialect that nobody reads for this family.
     """
     known = next((known for known in FAMILIES if known.name == family), FAMILIES[0])
-    if dialect == "kohya" and known.kohya is None:
+    if (dialect or known.dialect) == "diffusers":
+        return DIFFUSERS
+    if known.kohya is None:
         raise ValueError(f"user interfaces read LoRA files of {known.name} in the dialect of diffusers, not in kohya's")
-    return DIFFUSERS if dialect == "diffusers" or known.kohya is None else known.kohya
+    return known.kohya
 
 
 def family_name(model: object) -> str | None:
     """The name of a loaded model's family; None if it is of none here."""
     return next((family.name for family in FAMILIES if family.home[1] == type(model).__name__), None)
+
+
+def check_described(model: str | Path, config_from: Path | None) -> None:
+    """Raise ValueError for a single file whose description is missing, or a description of a model that describes itself."""
+    where = resolve(model)
+    if isinstance(where, Path) and where.is_file():
+        description_of(where, config_from)
+    elif config_from is not None:
+        raise ValueError(f"config_from describes single checkpoint files; {model} describes itself")
 
 
 def check_original(model: str | Path) -> None:
