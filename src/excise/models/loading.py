@@ -40,7 +40,7 @@ def load(
     dtype       "float32", "float16", "bfloat16", or "mixed": weights in float32, predictions computed in bfloat16 (about twice as fast
                 as float32 on processors that can; on others as slow, with the same roundings)
     config_from single checkpoints of other sizes than SD 1.x, 2.x and XL: a diffusers folder whose configs describe the networks
-    drawing     how pictures are made, where that is not the model's own way
+    drawing     how pictures are made and long prompts read, where that is not the model's own way
     prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 
     Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or device, weights
@@ -50,6 +50,8 @@ def load(
     where = resolve(model)
     mixed, dtype, picked = dtype == "mixed", parse_dtype(dtype), pick_device(device)
     description, family = describe(where), family_of(where)
+    kind = family.model()
+    kind.check_long_prompts(drawing.long_prompts, model)
     if isinstance(where, Path) and where.is_file():
         pipeline = load_checkpoint(where, dtype, config_from, prediction)
     elif config_from or prediction:
@@ -57,7 +59,6 @@ def load(
     else:
         pipeline = _from_folder(where, family, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    kind = family.model()
     _check_weights(pipeline, kind, model)
     with reading(model):
         kind.check_words(pipeline, model)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from excise.arguments import check_texts, check_whole
 from excise.models.conditioning import Conditioning
+from excise.models.drawing import LongPrompts
 from excise.models.entrances import Entrance, Segment, Way
 from excise.models.fingerprint import unedited_readers
 from excise.models.guidance import guided, sampling_scale
@@ -46,6 +47,11 @@ class Networks(ABC):
     left_out_parts: ClassVar[Mapping[str, Any]] = {}
     """What a pipeline is told when it is loaded, to leave out what nobody here uses."""
 
+    in_chunks: ClassVar[bool] = False
+    """Whether prompts longer than the context can be read in chunks of it."""
+    long_prompts: LongPrompts = "cut"
+    """How they are read."""
+
     def __init__(self, pipeline: Any, *, mixed: bool = False) -> None:
         self.pipeline = pipeline
         self.mixed = mixed
@@ -61,6 +67,15 @@ class Networks(ABC):
         missing = [part for part in cls.parts if part not in parts]
         return parts, dict.fromkeys([*missing, *(part.replace("text_encoder", "tokenizer") for part in missing)])
 
+    @classmethod
+    def check_long_prompts(cls, how: LongPrompts | None, model: object) -> None:
+        """Raise ValueError for a way to read long prompts that there is not; `model` is what the error calls it."""
+        if how == "chunk" and not cls.in_chunks:
+            raise ValueError(
+                f"{model} does not read prompts in chunks: long_prompts=chunk is for models whose prompts CLIP alone reads "
+                "(Stable Diffusion 1.x, 2.x and XL)"
+            )
+
     # What a family says of its networks
 
     @staticmethod
@@ -72,13 +87,15 @@ class Networks(ABC):
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
         """What the denoiser is told by prompts, one a row, in the model's dtype.
 
-        All have equally many token rows, however long they are; prompts longer than the context are cut (`left_out`).
+        All have equally many token rows, however long they are; prompts longer than the context are cut (`left_out`), or have the rows of
+        their chunks one after the other. Those of fewer chunks are then filled up, and a mask says which rows count; what is pooled is of the
+        first chunk.
         Raises ValueError for no prompt, a text in place of a list, or a `batch` below 1.
         """
 
     @abstractmethod
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt as `encode` sees it: start and end included, padding left out."""
+        """Token ids of each prompt as `encode` sees it: start and end included, those between chunks and padding left out."""
 
     @abstractmethod
     def segments(self, prompts: Sequence[str]) -> list[tuple[Segment, ...]]:
@@ -87,7 +104,7 @@ class Networks(ABC):
     @property
     @abstractmethod
     def room(self) -> int:
-        """Tokens of a prompt that it reads."""
+        """Tokens of a prompt that it reads, at once if it reads it in chunks."""
 
     @abstractmethod
     def left_out(self, prompts: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from excise import bounds
-from excise.models.drawing import Drawing, Scheduler
+from excise.models.drawing import Drawing, LongPrompts, Scheduler
 from excise.requests.fields import Flag
 from excise.requests.request import Request
 
@@ -23,8 +23,12 @@ class Drawn(Request):
     scheduler: Annotated[Scheduler | None, Flag(metavar="CLASS")] = Field(
         None, description="Sampler, by the name of its class in diffusers; default the model's."
     )
+    long_prompts: LongPrompts | None = Field(
+        None,
+        description="Prompts longer than the context: cut them (the default), or read them in chunks as A1111 and ComfyUI do.",
+    )
 
     @property
     def drawing(self) -> Drawing:
-        """The four together."""
-        return Drawing(self.steps, self.guidance, self.size, self.scheduler)
+        """All together."""
+        return Drawing(self.steps, self.guidance, self.size, self.scheduler, self.long_prompts)
