@@ -76,8 +76,9 @@ def test_prompts_of_different_length_are_joined_where_a_mask_says_which_tokens_c
         assert joined.mask.sum(1).tolist() == lengths
         for tokens, mask, length in zip(joined.tokens, joined.mask, lengths, strict=True):
             assert mask[:length].all() and (tokens[:length] == length).all() and not tokens[length:].any()
-    with pytest.raises(RuntimeError):  # nothing says which tokens count
-        Conditioning.join([Conditioning(short.tokens), Conditioning(long.tokens)])
+    joined = Conditioning.join([Conditioning(short.tokens), Conditioning(long.tokens)])  # all of their own count
+    assert joined.mask is not None and joined.mask.sum(1).tolist() == [3, 3, 5]
+    assert Conditioning.join([Conditioning(long.tokens), Conditioning(long.tokens)]).mask is None
 
 
 def test_other_tokens_leave_the_rest() -> None:

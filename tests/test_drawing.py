@@ -1,4 +1,4 @@
-"""How pictures are made, where that is not the model's own way: the same four options wherever pictures are made."""
+"""How pictures are made, where that is not the model's own way: the same options wherever pictures are made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from excise.requests.drawn import Drawn
 def test_every_verb_that_makes_pictures_has_the_options() -> None:
     for verb in ("generate", "erase", "evaluate", "measure", "vary", "audit", "bench"):
         request = getattr(import_module(f"excise.requests.{verb}"), f"{verb.title()}Request")
-        assert issubclass(request, Drawn) and {"steps", "guidance", "size", "scheduler"} <= request.options().keys()
+        assert (
+            issubclass(request, Drawn)
+            and {"steps", "guidance", "size", "scheduler", "long_prompts"} <= request.options().keys()
+        )
 
 
 def test_pictures_are_made_as_asked(tiny_sd1: Path, tmp_path: Path) -> None:

@@ -55,17 +55,24 @@ class Transport:
         return cls(torch.zeros(0, tokens, width), torch.zeros(tokens, width), torch.tensor([100.0]))
 
     def __call__(self, conditioning: Tensor) -> Tensor:
-        """Strength for each sample, (b,) float32; conditioning (b, tokens, width)."""
+        """Strength for each sample, (b,) float32; conditioning (b, tokens, width), or several chunks of as many tokens."""
         if self.empty is not None and self._guided(conditioning):
-            return self._alone(conditioning[len(conditioning) // 2 :]).repeat(2)
-        return self._alone(conditioning)
+            return self._strongest(conditioning[len(conditioning) // 2 :]).repeat(2)
+        return self._strongest(conditioning)
 
     def _guided(self, conditioning: Tensor) -> bool:
         """Whether the first half is the empty prompt, but for what another dtype or batch makes of it."""
         assert self.empty is not None
         half, odd = divmod(len(conditioning), 2)
-        away = (conditioning[:half].float() - self.empty.to(conditioning.device)).flatten(1).norm(dim=1)
+        begun = conditioning[:half, : len(self.weight)]
+        away = (begun.float() - self.empty.to(conditioning.device)).flatten(1).norm(dim=1)
         return not odd and bool((away < 0.05 * self.empty.norm()).all())
+
+    def _strongest(self, conditioning: Tensor) -> Tensor:
+        """Of all chunks; rows of zeros fill up and are none."""
+        first, *rest = conditioning.split(len(self.weight), 1)
+        found = [torch.where(chunk.flatten(1).any(1), self._alone(chunk), 0) for chunk in rest]
+        return torch.stack([self._alone(first), *found]).amax(0)
 
     def _alone(self, conditioning: Tensor) -> Tensor:
         flat = conditioning.float().flatten(1)

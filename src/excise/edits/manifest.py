@@ -62,6 +62,7 @@ class Manifest(BaseModel):
     family       of that model, such as "Stable Diffusion XL"; None where it is not known (in edits of before)
     dtype        how the model computed when it was made: float32, float16, bfloat16 or mixed; device: "cpu", "cuda", ...; None where
                  it is not known, and of a composition, whose members may differ
+    long_prompts "chunk" where the model read prompts of the concepts in chunks, of which another model would cut the end; else None
     hardened     what was found in audits and erased too: how many counterexamples each attack gave, and their SHA-256
     ledger       manifests of the edits that this one contains or was trained on top of, oldest first
     restored     concepts that were erased and given back
@@ -82,6 +83,7 @@ class Manifest(BaseModel):
     hardened: Hardened | None = None
     dtype: str | None = None
     device: str | None = None
+    long_prompts: Literal["chunk"] | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     weights_sha256: str = ""
     measurements: Measured = Field(default_factory=lambda: Measured())

@@ -30,9 +30,11 @@ def token_positions(model: Model, prompt: str, phrases: Sequence[str], *, end: b
 
     end  also the end token, which has read all the others
     """
-    ids = model.token_ids([prompt])[0]
-    for words in sorted((ids[1:-1] for ids in model.token_ids(list(phrases))), key=len, reverse=True):
-        for first in range(1, len(ids) - len(words)):
-            if words and ids[first : first + len(words)] == words:
-                return list(range(first, first + len(words))) + ([len(ids) - 1] if end else [])
+    (parts,), named = model.segments([prompt]), [parts[0].ids for parts in model.segments(list(phrases))]
+    for words in sorted(named, key=len, reverse=True):
+        for part in parts:
+            for first in range(len(part.ids) - len(words) + 1):
+                if words and part.ids[first : first + len(words)] == words:
+                    rows = range(part.first + first, part.first + first + len(words))
+                    return [*rows, part.end] if end else [*rows]
     return []

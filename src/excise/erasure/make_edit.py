@@ -11,6 +11,7 @@ from excise.edits.manifest import Kind
 from excise.erasure.counterexamples import record
 from excise.erasure.run import Run
 from excise.models import Model
+from excise.models.context import read_in_chunks
 from excise.models.families import family_name
 from excise.settings import Settings
 from excise.versions import versions
@@ -40,6 +41,7 @@ def manifest(
         hardened=record(run.counterexamples),
         dtype=model.precision,
         device=model.device.type,
+        long_prompts="chunk" if read_in_chunks(model, concepts) else None,
         versions=versions(),
         ledger=[each.model_dump() for each in below],
     )

@@ -95,7 +95,8 @@ class TextRows:
 
     def _pairs(self, prompt: str, guide: str, alignment: Alignment) -> Iterator[tuple[int, int]]:
         """The same as numbers of rows."""
-        for number, (own, other) in enumerate(zip(self.segments[prompt], self.segments[guide], strict=True)):
+        for number, own in enumerate(self.segments[prompt]):
+            other = self._beside(number, guide)
             if alignment == "last":
                 yield own.last, other.last
             elif alignment == "all":
@@ -108,9 +109,14 @@ class TextRows:
                 yield from ((row, goal) for row in range(first, last))
                 yield from zip(range(last, last + tail), range(goal, goal + tail), strict=True)
 
+    def _beside(self, number: int, guide: str) -> Segment:
+        """The guide's segment of that number, or its last: of a prompt in more chunks the rest goes where the guide ends."""
+        parts = self.segments[guide]
+        return parts[min(number, len(parts) - 1)]
+
     def _start(self, own: Segment, number: int, default: int) -> int:
         """Row of the concept's first word in a prompt, article left aside (it says nothing about the concept)."""
-        for words in self.words[number] if self.words else ():
+        for words in self.words[min(number, len(self.words) - 1)] if self.words else ():
             for row in range(len(own.ids) - len(words) + 1):
                 if words and own.ids[row : row + len(words)] == words:
                     return own.first + row

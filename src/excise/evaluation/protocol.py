@@ -159,7 +159,7 @@ def evaluate(
             name="catalog",
             variant=VARIANT,
             template=model.catalog.templates[0],
-            sampler=vars(model.sampler),
+            sampler=model.drawn,
             classifier=classifier.identity,
             quality=dict(compared.made_by) if compared else None,
         ),

@@ -19,8 +19,8 @@ from excise.files import delete_files, replacing, write_tensors
 from excise.images import to_image
 from excise.jobs.crashes import crash_line, crash_of, crash_told
 from excise.jobs.inputs import load_edited, read_edits
-from excise.models import load
-from excise.models.context import check_read, tell_cut
+from excise.models import Model, load
+from excise.models.context import check_read, read_in_chunks, tell_cut
 from excise.progress import Progress, silent
 from excise.report import before_after
 from excise.report.audit_table import LIMITS
@@ -62,11 +62,23 @@ def _engine(request: AuditRequest, progress: Progress) -> Engine:
     reference = bool(edits) or request.base is not None
     loaded, edits = load_edited(request, edits, progress, request.base)
     check_read(loaded, [concept])
-    tell_cut(loaded, [text for case in make_cases(concept, prompts, seed) for text in (case.wanted, case.masked)])
+    texts = [text for case in make_cases(concept, prompts, seed) for text in (case.wanted, case.masked)]
+    tell_cut(loaded, texts)
+    _check_one_context(request, loaded, texts)
     never_saw = None
     if request.gold is not None:
         never_saw = import_edit(loaded, load(request.gold, device=request.device, dtype=request.dtype))
     return Engine(loaded, concept, edits, never_saw, reference, prompts, seed, progress)
+
+
+def _check_one_context(request: AuditRequest, model: Model, prompts: Sequence[str]) -> None:
+    """Raise ValueError for an attack that searches the tokens of one context where prompts have several."""
+    searching = [one.text for one in request.chosen if "token embeddings" in one.attack.needs]
+    if searching and (read_in_chunks(model, [request.target]) or any(len(parts) > 1 for parts in model.segments(prompts))):
+        raise ValueError(
+            f"{', '.join(searching)} search the tokens of one context, and prompts of {request.target.label} are longer; leave "
+            "long_prompts at cut, or name other attacks"
+        )
 
 
 def _attack_all(engine: Engine, request: AuditRequest, written: Sequence[str]) -> AuditFile:

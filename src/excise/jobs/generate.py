@@ -38,6 +38,7 @@ def run(request: GenerateRequest, progress: Progress = silent) -> list[Path]:
         "guidance": loaded.sampler.guidance_scale,
         "size": loaded.sampler.size,
         "scheduler": type(loaded.pipeline.scheduler).__name__,
+        "long_prompts": loaded.long_prompts,
     }
     return _write_folder(request, pictures, wanted, about)
 

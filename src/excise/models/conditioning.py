@@ -59,9 +59,11 @@ class Conditioning:
 
     @staticmethod
     def join(parts: Sequence[Conditioning]) -> Conditioning:
-        """The prompts of several, one after the other; at least one. In families with a mask, fewer tokens are filled up to the most."""
+        """The prompts of several, one after the other; at least one. Fewer tokens are filled up to the most, and a mask says which count."""
         most = max(part.tokens.shape[1] for part in parts)
-        tensors = [part._filled(most)._tensors() for part in parts]
+        if any(part.mask is not None or part.tokens.shape[1] < most for part in parts):
+            parts = [part._filled(most) for part in parts]
+        tensors = [part._tensors() for part in parts]
         return parts[0]._with({name: torch.cat([each[name] for each in tensors]) for name in tensors[0]})
 
     def expand(self, count: int) -> Conditioning:
@@ -72,19 +74,18 @@ class Conditioning:
         return self._each(lambda tensor: tensor.expand(count, *[-1] * (tensor.ndim - 1)))
 
     def with_tokens(self, tokens: Tensor) -> Conditioning:
-        """The same prompts with other tokens (b, n, width)."""
-        return replace(self, tokens=tokens)
+        """The same prompts with other tokens (b, n, width); of another number of them all count."""
+        return replace(self, tokens=tokens, mask=self.mask if tokens.shape[1] == self.tokens.shape[1] else None)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
         """The same on a device, its floating-point tensors in `dtype` if one is given."""
         return self._each(lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else None))
 
     def _filled(self, count: int) -> Conditioning:
-        """The same with `count` tokens, those at the end masked."""
+        """The same with `count` tokens and a mask, those at the end masked."""
         missing = count - self.tokens.shape[1]
-        if self.mask is None or not missing:
-            return self
-        return replace(self, tokens=pad(self.tokens, (0, 0, 0, missing)), mask=pad(self.mask, (0, missing)))
+        mask = self.tokens.new_ones(self.tokens.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
+        return replace(self, tokens=pad(self.tokens, (0, 0, 0, missing)), mask=pad(mask, (0, missing)))
 
     def _tensors(self) -> dict[str, Tensor]:
         own = {"tokens": self.tokens, "pooled": self.pooled, "mask": self.mask}

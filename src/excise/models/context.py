@@ -65,5 +65,11 @@ def check_read(model: Model, concepts: Sequence[Concept]) -> None:
                 )
 
 
+def read_in_chunks(model: Model, concepts: Sequence[Concept]) -> bool:
+    """Whether the model reads a prompt of the concepts in several chunks, where it would otherwise cut it."""
+    prompts = [text for concept in concepts for pair in concept.pairs() for text in (pair.prompt, pair.masked)]
+    return model.long_prompts == "chunk" and any(len(parts) > 1 for parts in model.segments(list(dict.fromkeys(prompts))))
+
+
 def _shown(text: str) -> str:
     return repr(text) if len(text) <= SHOWN else f"{text[:SHOWN]!r}..."

@@ -15,6 +15,10 @@ of diffusion alone."""
 
 SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
 
+LongPrompts = Literal["cut", "chunk"]
+"""What becomes of a prompt that is longer than the text encoder's context: its end is not read, or it is read in chunks of the context, as
+A1111 and ComfyUI do."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -24,12 +28,14 @@ class Drawing:
     guidance_scale as the model's users mean it
     size           edge of a picture in pixels
     scheduler      a sampler's class
+    long_prompts   how prompts longer than the context are read; every model's own way is to cut them
     """
 
     steps: int | None = None
     guidance_scale: float | None = None
     size: int | None = None
     scheduler: Scheduler | None = None
+    long_prompts: LongPrompts | None = None
 
 
 AS_IT_DOES = Drawing()

@@ -26,7 +26,8 @@ class Entrance:
 
 @dataclass(frozen=True)
 class Segment:
-    """Those of a prompt's rows that one tokenizer made; a prompt read by two text encoders may have two, one after the other.
+    """Those of a prompt's rows that a text encoder made at once; a prompt that two of them read may have two, one after the other, and a long
+    one that is read in chunks one for each chunk.
 
     start, stop its rows, stop not included: what begins every prompt, the prompt's own tokens, what ends it, padding that is read
     first       row of the first of the prompt's own tokens

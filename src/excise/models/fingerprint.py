@@ -140,6 +140,8 @@ def surroundings(model: Any) -> dict[str, str]:
         "tokenizer": [part for words in tokenizers for part in _told_by(words)],
     }
     digests = {name: digest_values(value) for name, value in values.items()}
+    if (how := getattr(model, "long_prompts", "cut")) != "cut":
+        digests["long_prompts"] = digest_values(how)
     return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests, **unedited_readers(model)}
 
 

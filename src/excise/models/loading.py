@@ -15,10 +15,10 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from excise import bounds
-from excise.files import check_shards, read_json, reading
+from excise.files import at_home, check_shards, read_json, reading
 from excise.models.checkpoint_file import contents, description_of
 from excise.models.drawing import AS_IT_DOES, Drawing
-from excise.models.families import Family, family_of
+from excise.models.families import Family, check_long_prompts, family_of
 from excise.models.model import Model
 from excise.models.names import describe, model_index, resolve
 from excise.models.parts import assembled, load_network
@@ -44,7 +44,7 @@ def load(
                 as float32 on processors that can; on others as slow, with the same roundings)
     config_from single checkpoints: a diffusers folder whose configs describe the networks; of SD 1.x, 2.x and XL those of this package do, if
                 the sizes are theirs; of models with a transformer it holds what the file does not, and is by default the file's own folder
-    drawing     how pictures are made, where that is not the model's own way
+    drawing     how pictures are made and long prompts read, where that is not the model's own way
     prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 
     Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or device, weights
@@ -54,6 +54,8 @@ def load(
     where = resolve(model)
     mixed, dtype, picked = dtype == "mixed", parse_dtype(dtype), pick_device(device)
     description, family = describe(where), family_of(where)
+    kind = family.model()
+    check_long_prompts(family, drawing.long_prompts)
     if isinstance(where, Path) and where.is_file():
         pipeline = _from_file(where, family, dtype, config_from, prediction)
     elif config_from or prediction:
@@ -61,7 +63,6 @@ def load(
     else:
         pipeline = _from_folder(where, family, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    kind = family.model()
     _check_weights(pipeline, kind, model)
     with reading(model):
         kind.check_words(pipeline, model)
@@ -106,7 +107,7 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 def _from_file(path: Path, family: Family, dtype: torch.dtype, config_from: str | Path | None, prediction: str | None) -> Any:
     """The family's pipeline of one checkpoint file, and where that has a transformer alone, of what its folder holds beside."""
-    folder = description_of(path, None if config_from is None else Path(config_from).expanduser())
+    folder = description_of(path, None if config_from is None else at_home(config_from))
     if not contents(path).needs_folder:
         return load_checkpoint(path, dtype, folder, prediction)
     if prediction is not None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from excise.arguments import check_texts, check_whole
 from excise.models.conditioning import Conditioning
+from excise.models.drawing import LongPrompts
 from excise.models.entrances import Entrance, Segment, Way
 from excise.models.fingerprint import unedited_readers
 from excise.models.guidance import guided, sampling_scale
@@ -46,6 +47,9 @@ class Networks(ABC):
     left_out_parts: ClassVar[Mapping[str, Any]] = {}
     """What a pipeline is told when it is loaded, to leave out what nobody here uses."""
 
+    long_prompts: LongPrompts = "cut"
+    """How prompts longer than the context are read; in chunks where the family can (`Family.in_chunks`)."""
+
     def __init__(self, pipeline: Any, *, mixed: bool = False) -> None:
         self.pipeline = pipeline
         self.mixed = mixed
@@ -72,13 +76,15 @@ class Networks(ABC):
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
         """What the denoiser is told by prompts, one a row, in the model's dtype.
 
-        All have equally many token rows, however long they are; prompts longer than the context are cut (`left_out`).
+        All have equally many token rows, however long they are; prompts longer than the context are cut (`left_out`), or have the rows of
+        their chunks one after the other. Those of fewer chunks are then filled up, and a mask says which rows count; what is pooled is of the
+        first chunk.
         Raises ValueError for no prompt, a text in place of a list, or a `batch` below 1.
         """
 
     @abstractmethod
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt as `encode` sees it: start and end included, padding left out."""
+        """Token ids of each prompt as `encode` sees it: start and end included, those between chunks and padding left out."""
 
     @abstractmethod
     def segments(self, prompts: Sequence[str]) -> list[tuple[Segment, ...]]:
@@ -87,7 +93,7 @@ class Networks(ABC):
     @property
     @abstractmethod
     def room(self) -> int:
-        """Tokens of a prompt that it reads."""
+        """Tokens of a prompt that it reads, at once if it reads it in chunks."""
 
     @abstractmethod
     def left_out(self, prompts: Sequence[str]) -> dict[str, str]:

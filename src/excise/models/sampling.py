@@ -26,6 +26,9 @@ DIFFUSION_SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler
 STRAIGHT_SAMPLERS = ("FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler", "DPMSolverMultistepScheduler")
 """Samplers beside a model's own, by their diffusers classes: deterministic, adding noise, of higher order (ours: what users try)."""
 
+FEW = 10
+"""Steps that models of many steps are not drawn with (ours): those distilled to few are with 1 to 9."""
+
 Told = Sequence[str] | Conditioning
 """Prompts, or what `Networks.encode` makes of them."""
 
@@ -87,12 +90,25 @@ class Sampled(Networks):
 
         Raises ValueError for a size that is no multiple of what the autoencoder makes one number of, or a sampler of other paths.
         """
-        given = {key: value for key, value in vars(drawing).items() if value is not None and key != "scheduler"}
+        told = {key: value for key, value in vars(drawing).items() if value is not None}
+        given = {key: told[key] for key in told.keys() & vars(self.sampler).keys()}
         if drawing.size is not None and drawing.size % (2 * self.grain):
             raise ValueError(f"size={drawing.size} must be a multiple of {2 * self.grain}")
+        self.long_prompts = drawing.long_prompts or self.long_prompts
         self.sampler = replace(self.sampler, **given)
         if drawing.scheduler is not None:
             self.pipeline.scheduler = self._other_scheduler(drawing.scheduler)
+
+    @property
+    def few_steps(self) -> bool:
+        """Whether pictures are made in few steps without guidance, as with models that were distilled to that: other states than those of
+        such a sampler they never come to, and guided predictions they never give."""
+        return self.sampler.steps < FEW and self.guidance(self.sampler.guidance_scale) == 1
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """How pictures are made, for records and comparisons; that long prompts are cut goes without saying."""
+        return vars(self.sampler) | ({} if self.long_prompts == "cut" else {"long_prompts": self.long_prompts})
 
     @property
     def grain(self) -> int:

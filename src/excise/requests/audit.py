@@ -123,6 +123,7 @@ class AuditRequest(Drawn):
         return (self.folder,)
 
     def check(self) -> None:
+        super().check()
         check_described(self.model, self.config_from)
         _ = self.chosen
         if self.described.classifier is None:

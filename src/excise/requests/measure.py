@@ -92,6 +92,7 @@ class MeasureRequest(Drawn):
         return (self.json_file, self.figure, self.curves)
 
     def check(self) -> None:
+        super().check()
         check_described(self.model, self.config_from)
         for path in (self.json_file, self.figure, self.curves):
             check_new_file(path, self.overwrite)

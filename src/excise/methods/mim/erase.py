@@ -126,16 +126,23 @@ def _counterexamples(model: Model, bank: PromptBank, way: Way, settings: MimSett
 def _counted_by_token(
     model: Model, counterexamples: Sequence[Counterexample], way: Way, settings: MimSettings
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same where prompts have rows for their own tokens alone, so that the rows of two are not as many: like goes with like."""
+    """The same where prompts have rows of their own alone, so that those of two may not be as many: like goes with like."""
     for label in dict.fromkeys(each.concept for each in counterexamples):
         guides = {
             each.told: "" if settings.target == "null" else each.masked for each in counterexamples if each.concept == label
         }
-        texts = {told: guide for told, guide in guides.items() if isinstance(told, str)}  # no attack finds embeddings there
-        encoded = TextRows.of(model, [*texts, *texts.values()], way=way)
-        sides = zip(*(encoded.paired(told, guide, "all") for told, guide in texts.items()), strict=True)
+        texts = [told for told in guides if isinstance(told, str)]
+        encoded = TextRows.of(model, [*texts, *guides.values()], way=way)
+        sides = zip(*(_beside(encoded, told, guide) for told, guide in guides.items()), strict=True)
         rows, others = (torch.cat(side) for side in sides)
         yield rows, others
+
+
+def _beside(encoded: TextRows, told: str | Tensor, guide: str) -> tuple[Tensor, Tensor]:
+    """Rows of a prompt, or of an embedding (tokens, width) of one context, and those of what it is to be taken for."""
+    if isinstance(told, str):
+        return encoded.paired(told, guide, "all")
+    return told.cpu().double(), encoded.all(guide)[: len(told)]
 
 
 def _round(

@@ -41,6 +41,10 @@ def adapter(model: Model, concept: Concept, settings: SpmSettings, run: Run) -> 
     """Train one adapter on the model as it is."""
 
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None)])
+    if bank.conditioned.tokens.shape[1] > model.tokenizer.model_max_length:
+        raise ValueError(
+            f"spm tells prompts apart by one context of {model.room} tokens, and {concept.label} has prompts of more; leave long_prompts at cut"
+        )
     membrane = Membrane(model, concept.label, run.generator(5))
     with Injection(model.denoiser, [membrane.factors], membrane.strengths):
         train(membrane, lambda round_: _round(model, bank, membrane, settings, run, round_), settings, run)

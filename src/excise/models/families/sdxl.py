@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from excise.models.conditioning import Conditioning
 from excise.models.entrances import Entrance
-from excise.models.families.text_reading import read_by_clip
+from excise.models.families.text_reading import ClipReading
 from excise.models.families.unet import UNetModel
 from excise.models.networks import check_prompts
 from excise.models.sampling import Sampler
@@ -42,20 +43,20 @@ class StableDiffusionXL(UNetModel):
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
         check_prompts(prompts, batch)
-        pipeline, tokens, pooled = self.pipeline, [], []
+        pipeline, parts = self.pipeline, []
         for start in range(0, len(prompts), batch):
             some = prompts[start : start + batch]
-            one = read_by_clip(pipeline.tokenizer, pipeline.text_encoder, some)
-            other = read_by_clip(pipeline.tokenizer_2, pipeline.text_encoder_2, some)
-            tokens.append(torch.cat([one.hidden_states[-2], other.hidden_states[-2]], -1))
-            pooled.append(other.text_embeds)
-        return Conditioning(torch.cat(tokens).to(self.dtype), torch.cat(pooled).to(self.dtype))
+            one = ClipReading(pipeline.tokenizer, pipeline.text_encoder, some, self.long_prompts)
+            other = ClipReading(pipeline.tokenizer_2, pipeline.text_encoder_2, some, self.long_prompts)
+            tokens = torch.cat([each.output.hidden_states[-2] for each in (one, other)], -1)
+            parts.append(other.told(tokens, other.output.text_embeds))
+        return Conditioning.join(parts).to(self.device, self.dtype)
 
     def blank(self, empty: Conditioning) -> Conditioning:
         """Zeros, where the pipeline says so (`force_zeros_for_empty_prompt`)."""
         if not self.pipeline.config.force_zeros_for_empty_prompt or empty.pooled is None:
             return empty
-        return Conditioning(torch.zeros_like(empty.tokens), torch.zeros_like(empty.pooled))
+        return replace(empty, tokens=torch.zeros_like(empty.tokens), pooled=torch.zeros_like(empty.pooled))
 
     @property
     def entrances(self) -> tuple[Entrance, ...]:
@@ -65,4 +66,5 @@ class StableDiffusionXL(UNetModel):
         height, width = (edge * self.grain for edge in x.shape[-2:])
         size = torch.tensor([[height, width, 0, 0, height, width]], device=x.device, dtype=conditioning.tokens.dtype)
         more = {"text_embeds": conditioning.pooled, "time_ids": size.expand(len(x), -1)}
-        return self.pipeline.unet(x, t, encoder_hidden_states=conditioning.tokens, added_cond_kwargs=more).sample
+        told = {"encoder_hidden_states": conditioning.tokens, "encoder_attention_mask": conditioning.mask}
+        return self.pipeline.unet(x, t, **told, added_cond_kwargs=more).sample

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from excise.models.conditioning import Conditioning
-from excise.models.families.text_reading import read_by_clip
+from excise.models.families.text_reading import ClipReading
 from excise.models.families.unet import UNetModel
 from excise.models.networks import check_prompts
 from excise.models.sampling import Sampler
@@ -30,11 +30,12 @@ class StableDiffusion(UNetModel):
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch: int = 256) -> Conditioning:
         check_prompts(prompts, batch)
-        read = (
-            read_by_clip(self.tokenizer, self.pipeline.text_encoder, prompts[start : start + batch])[0]
-            for start in range(0, len(prompts), batch)
-        )
-        return Conditioning(torch.cat(list(read)).to(self.dtype))
+        parts = []
+        for start in range(0, len(prompts), batch):
+            some = prompts[start : start + batch]
+            read = ClipReading(self.tokenizer, self.pipeline.text_encoder, some, self.long_prompts)
+            parts.append(read.told(read.output[0]))
+        return Conditioning.join(parts).to(self.device, self.dtype)
 
     @property
     def token_embeddings(self) -> Tensor:
@@ -53,4 +54,5 @@ class StableDiffusion(UNetModel):
             hook.remove()
 
     def _output(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        return self.pipeline.unet(x, t, encoder_hidden_states=conditioning.tokens).sample
+        told = {"encoder_hidden_states": conditioning.tokens, "encoder_attention_mask": conditioning.mask}
+        return self.pipeline.unet(x, t, **told).sample

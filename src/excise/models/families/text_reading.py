@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from excise.models.conditioning import Conditioning
+from excise.models.drawing import LongPrompts
 from excise.models.entrances import Segment
 
 
@@ -30,14 +35,60 @@ def read_by_clip(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Any:
     return encoder(tokens.input_ids.to(encoder.device), attention_mask=mask, output_hidden_states=True)
 
 
+class ClipReading:
+    """What a CLIP text encoder makes of prompts, each cut or in chunks of its context, which it reads one by one.
+
+    output what the encoder gives, its hidden states among it: a row for each chunk, one prompt's after the other's
+    counts chunks of each prompt
+    """
+
+    def __init__(self, tokenizer: Any, encoder: Any, prompts: Sequence[str], long_prompts: LongPrompts) -> None:
+        if long_prompts == "cut":
+            self.output, self.counts = read_by_clip(tokenizer, encoder, prompts), [1] * len(prompts)
+            return
+        tokens = _chunked(tokenizer, prompts, padding="max_length")
+        ids, mask = (torch.tensor(rows, device=encoder.device) for rows in (tokens.input_ids, tokens.attention_mask))
+        own = mask if getattr(encoder.config, "use_attention_mask", False) else None
+        self.output = encoder(ids, attention_mask=own, output_hidden_states=True)
+        self.counts = list(Counter(tokens.overflow_to_sample_mapping).values())
+
+    def told(self, tokens: Tensor, pooled: Tensor | None = None) -> Conditioning:
+        """What the denoiser is told by them: the tokens (chunks, n, width) of all chunks of a prompt, and what is pooled (chunks, width) of its
+        first chunk, of which interfaces take it (ComfyUI: comfy/sd1_clip.py)."""
+        if pooled is not None:
+            pooled = pooled[[stop - count for stop, count in zip(accumulate(self.counts), self.counts, strict=True)]]
+        if max(self.counts) == 1:
+            return Conditioning(tokens, pooled)
+        rows = Conditioning.join([Conditioning(each.flatten(0, 1)[None]) for each in tokens.split(self.counts)])
+        return Conditioning(rows.tokens, pooled, rows.mask)
+
+
+def _chunked(tokenizer: Any, prompts: Sequence[str], **how: Any) -> Any:
+    """Prompts as a tokenizer reads them in chunks of its context, each with its own start and end."""
+    length = tokenizer.model_max_length
+    return tokenizer(list(prompts), max_length=length, truncation=True, return_overflowing_tokens=True, **how)
+
+
+def clip_chunks(tokenizer: Any, prompts: Sequence[str], long_prompts: LongPrompts) -> list[list[list[int]]]:
+    """Token ids of each prompt's chunks, start and end included: one that is cut has one chunk."""
+    if long_prompts == "cut":
+        return [[ids] for ids in clip_ids(tokenizer, prompts)]
+    tokens = _chunked(tokenizer, prompts)
+    found: list[list[list[int]]] = [[] for _ in prompts]
+    for ids, prompt in zip(tokens.input_ids, tokens.overflow_to_sample_mapping, strict=True):
+        found[prompt].append(ids)
+    return found
+
+
 def clip_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of each prompt, start and end included, cut to the context."""
     return tokenizer(list(prompts), truncation=True, max_length=tokenizer.model_max_length).input_ids
 
 
-def clip_segment(tokenizer: Any, ids: Sequence[int]) -> Segment:
-    """How a prompt of these token ids lies in CLIP's rows."""
-    return Segment(0, 1, tuple(ids[1:-1]), tokenizer.model_max_length)
+def clip_segment(tokenizer: Any, ids: Sequence[int], chunk: int = 0) -> Segment:
+    """How a chunk of these token ids lies in the rows that CLIP gives a prompt."""
+    start = chunk * tokenizer.model_max_length
+    return Segment(start, start + 1, tuple(ids[1:-1]), start + tokenizer.model_max_length)
 
 
 def clip_words(tokenizer: Any) -> list[str]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from excise.models.context import left_out, room
 from excise.models.entrances import Entrance, Segment
-from excise.models.families.text_reading import check_tokenizers, clip_ids, clip_segment, clip_words
+from excise.models.families.text_reading import check_tokenizers, clip_chunks, clip_segment, clip_words
 from excise.models.model import Model
 from excise.models.sampling import Sampler
 from excise.models.wrappers import own_layers, own_parameters
@@ -37,17 +38,25 @@ class UNetModel(Model):
         check_tokenizers(pipeline, model)
 
     def token_ids(self, prompts: Sequence[str]) -> list[list[int]]:
-        return clip_ids(self.tokenizer, prompts)
+        every = clip_chunks(self.tokenizer, prompts, self.long_prompts)
+        return [[chunks[0][0], *(one for ids in chunks for one in ids[1:-1]), chunks[0][-1]] for chunks in every]
 
     def segments(self, prompts: Sequence[str]) -> list[tuple[Segment, ...]]:
-        return [(clip_segment(self.tokenizer, ids),) for ids in self.token_ids(prompts)]
+        every = clip_chunks(self.tokenizer, prompts, self.long_prompts)
+        return [tuple(clip_segment(self.tokenizer, ids, number) for number, ids in enumerate(chunks)) for chunks in every]
+
+    def begins(self, rows: Tensor) -> Tensor:
+        """The start tokens of all chunks."""
+        found = torch.zeros(rows.shape[:-1], dtype=torch.bool, device=rows.device)
+        found[:, :: self.tokenizer.model_max_length] = True
+        return found
 
     @property
     def room(self) -> int:
         return room(self.tokenizer)
 
     def left_out(self, prompts: Sequence[str]) -> dict[str, str]:
-        return left_out(self.tokenizer, prompts)
+        return {} if self.long_prompts == "chunk" else left_out(self.tokenizer, prompts)
 
     def words(self) -> list[str]:
         return clip_words(self.tokenizer)
@@ -72,16 +81,20 @@ class UNetModel(Model):
         maps: list[Tensor] = []
         with ExitStack() as hooks:
             for attention in self.cross_attentions().values():
-                seen: dict[str, Tensor] = {}
+                seen: dict[str, Any] = {}
 
-                def query(module: nn.Module, inputs: Any, output: Tensor, seen: dict[str, Tensor] = seen) -> None:
+                def begun(module: nn.Module, inputs: Any, told: dict[str, Any], seen: dict[str, Any] = seen) -> None:
+                    seen["mask"] = told.get("attention_mask")
+
+                def query(module: nn.Module, inputs: Any, output: Tensor, seen: dict[str, Any] = seen) -> None:
                     seen["query"] = output
 
                 def key(
-                    module: nn.Module, inputs: Any, output: Tensor, seen: dict[str, Tensor] = seen, attention: Any = attention
+                    module: nn.Module, inputs: Any, output: Tensor, seen: dict[str, Any] = seen, attention: Any = attention
                 ) -> None:
-                    maps.append(probabilities(seen.pop("query"), output, attention.heads, attention.scale))
+                    maps.append(probabilities(seen.pop("query"), output, attention.heads, attention.scale, seen.pop("mask")))
 
+                hooks.callback(attention.register_forward_pre_hook(begun, with_kwargs=True).remove)
                 hooks.callback(attention.to_q.register_forward_hook(query).remove)
                 hooks.callback(attention.to_k.register_forward_hook(key).remove)
             yield maps
@@ -110,7 +123,11 @@ def distilled(schedule: Any) -> bool:
     )
 
 
-def probabilities(query: Tensor, key: Tensor, heads: int, scale: float) -> Tensor:
-    """softmax(scale q k^T) over tokens; query (b, pixels, heads d), key (b, tokens, heads d) -> (b, heads, pixels, tokens)."""
+def probabilities(query: Tensor, key: Tensor, heads: int, scale: float, mask: Tensor | None = None) -> Tensor:
+    """softmax(scale q k^T) over tokens; query (b, pixels, heads d), key (b, tokens, heads d) -> (b, heads, pixels, tokens).
+
+    mask (b, 1, tokens), added before: very negative for tokens that do not count
+    """
     query, key = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (query, key))
-    return (scale * query @ key.transpose(2, 3)).softmax(3)
+    scores = scale * query @ key.transpose(2, 3)
+    return (scores if mask is None else scores + mask[:, None]).softmax(3)
