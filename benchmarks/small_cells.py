@@ -35,13 +35,13 @@ def machine() -> dict[str, str]:
 
 def cell(method: str, concept: str, settings: dict[str, Any]) -> dict[str, Any]:
     """An erasure with seed 0: digests of the edit and of two pictures, the size of the change, nats before and after."""
-    edit = excise.erase(concept, method=method, settings=settings, evaluate=False, measure=False, device="cpu").edit
+    edit = excise.erase(concept, method=method, settings=settings, evaluate=False, measure=False, steps=5, device="cpu").edit
     model = excise.load("canvas", device="cpu")
     erased = model.catalog.resolve(concept)
     with edit.applied(model):
         pictures = model.sample([erased.plain_pairs()[0].prompt, "a picture of a house"], [0, 1], steps=5)
     other = model.catalog.resolve("house")
-    found = excise.measure(model, [erased], edit=edit, against=[other], budget=1200)
+    found = excise.measure(model, [erased], edit=edit, against=[other], budget=600)
     return {
         "edit": digest_tensors(edit.tensors()),
         "pictures": digest_tensors({"pictures": pictures}),

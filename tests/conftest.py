@@ -1,6 +1,6 @@
 """Fixtures: tiny real pipelines in folders (`tiny_sd1`, ...) and fresh models of them (`sd1`, ...).
 
-The folders are shared by the whole session and must not be written to; the models are loaded anew for every test.
+The folders are shared by the whole session and must not be written to; every test has models of its own.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ import transformers  # noqa: E402
 
 import tiny_models  # noqa: E402
 import tiny_qwen  # noqa: E402
-from excise.models import Model, load  # noqa: E402
+from excise.models import Model  # noqa: E402
 from fast import FILES, is_fast  # noqa: E402
+from fresh_models import fresh  # noqa: E402
 
 diffusers.utils.logging.disable_progress_bar()
 diffusers.utils.logging.set_verbosity_error()
@@ -46,9 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def quick_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes with every erasure is measured on as few pictures as there can be."""
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few pictures, prompts and steps as there can be, where they only make figures finer."""
     monkeypatch.setattr("excise.jobs.erase.BESIDE", 1)
+    monkeypatch.setattr("excise.methods.mim.metric.PROMPTS", 32)
+    monkeypatch.setattr("excise.evaluation.conditions.STEPS", (2, 3))
 
 
 @pytest.fixture(scope="session")
@@ -121,44 +124,44 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path]
 
 @pytest.fixture
 def sd1(tiny_sd1: Path) -> Model:
-    return load(tiny_sd1, device="cpu")
+    return fresh(tiny_sd1)
 
 
 @pytest.fixture
 def sd2(tiny_sd2: Path) -> Model:
-    return load(tiny_sd2, device="cpu")
+    return fresh(tiny_sd2)
 
 
 @pytest.fixture
 def sdxl(tiny_sdxl: Path) -> Model:
-    return load(tiny_sdxl, device="cpu")
+    return fresh(tiny_sdxl)
 
 
 @pytest.fixture
 def sd3(tiny_sd3: Path) -> Model:
-    return load(tiny_sd3, device="cpu")
+    return fresh(tiny_sd3)
 
 
 @pytest.fixture
 def flux(tiny_flux: Path) -> Model:
-    return load(tiny_flux, device="cpu")
+    return fresh(tiny_flux)
 
 
 @pytest.fixture
 def z_image(tiny_z_image: Path) -> Model:
-    return load(tiny_z_image, device="cpu")
+    return fresh(tiny_z_image)
 
 
 @pytest.fixture
 def flux2_klein(tiny_flux2_klein: Path) -> Model:
-    return load(tiny_flux2_klein, device="cpu")
+    return fresh(tiny_flux2_klein)
 
 
 @pytest.fixture
 def qwen_image(tiny_qwen_image: Path) -> Model:
-    return load(tiny_qwen_image, device="cpu")
+    return fresh(tiny_qwen_image)
 
 
 @pytest.fixture
 def canvas(tiny_canvas: Path) -> Model:
-    return load(tiny_canvas, device="cpu")
+    return fresh(tiny_canvas)

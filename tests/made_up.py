@@ -300,8 +300,12 @@ def write_variation(path: Path, name: str = "cat") -> Path:
 
 
 def write_everything(folder: Path) -> Path:
-    """One of each, a concept and a method of every hostile name among them."""
-    write_bench(folder / "bench", (*ENTRANTS, *HOSTILE), (*CONCEPTS, *(f"object:{name}" for name in HOSTILE)))
+    """One of each, a concept and a method of every hostile name among them: 14 cells, the last of the grid failed."""
+    bench = write_bench(folder / "bench", ("mim", *HOSTILE), ("object:cat", "style:sketch"))
+    for number, name in enumerate(HOSTILE):
+        path = bench / "cells" / "m00" / f"hostile{number}-s0.json"
+        cell("mim", f"object:{name}").write(path)
+        write_picture(path.with_suffix(".png"))
     for name in ("cat", HOSTILE[0]):
         number = str(HOSTILE.index(name)) if name in HOSTILE else name
         write_erasure(folder / f"edit {number}", name)

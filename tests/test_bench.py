@@ -405,14 +405,14 @@ class TestJobs:
         return cell.model_copy(update={"information": words, "seconds": None, "peak_mb": None, "jobs": None})
 
     def test_give_the_same_cells_to_the_bit(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        options: dict[str, Any] = {"concepts": ["cat", "style:sketch"], "quality": True, "information": True, "budget": 700}
+        options: dict[str, Any] = {"concepts": ["cat"], "quality": True, "information": True, "budget": 700}
         alone = run(tiny_canvas, tmp_path / "a", self.METHODS, **options)
         monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache 2"))
         told: list[tuple[str, int, int]] = []
         shared = run(tiny_canvas, tmp_path / "b", self.METHODS, **options, jobs=2, progress=lambda *news: told.append(news))
-        assert [cell.jobs for cell in alone + shared] == [1] * 4 + [2] * 4
+        assert [cell.jobs for cell in alone + shared] == [1] * 2 + [2] * 2
         assert [self.same(cell) for cell in shared] == [self.same(cell) for cell in alone]
-        assert told == [("cells", done, 4) for done in range(5)]
+        assert told == [("cells", done, 2) for done in range(3)]
         assert not multiprocessing.active_children()
 
     def lose_two(self, tiny_canvas: Path, out: Path, runner: Runner) -> None:

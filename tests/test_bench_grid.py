@@ -78,7 +78,7 @@ def test_in_turn_is_each_on_top_of_the_earlier(canvas: Model, monkeypatch: pytes
 
 def test_cells_and_tables(tiny_canvas: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
-    cells = bench(concepts=["cat", "cat+dog", "cat>dog"], model=tiny_canvas, out=out, budget=1500, **OPTIONS)  # type: ignore[arg-type]
+    cells = bench(concepts=["cat", "cat+dog", "cat>dog"], model=tiny_canvas, out=out, budget=700, **OPTIONS)  # type: ignore[arg-type]
     assert not [cell.error for cell in cells if cell.error]
     assert [cell.task for cell in cells] == ["object:cat", "object:cat + object:dog", "object:cat then object:dog"]
     both, words = cells[1].evaluation, cells[1].information
@@ -88,7 +88,7 @@ def test_cells_and_tables(tiny_canvas: Path, tmp_path: Path) -> None:
     assert words.nats.share_left and words.kept.of("object:bird") and words.kept.of("object:dog") is None
     assert [group.title for group in groups(cells)] == ["all concepts", "joint erasures", "objects"]
     stamps = [path.stat().st_mtime_ns for path in sorted(out.rglob("cells/**/*.json"))]
-    bench(concepts=["cat>dog", "cat+dog"], model=tiny_canvas, out=out, budget=1500, **OPTIONS)  # type: ignore[arg-type]
+    bench(concepts=["cat>dog", "cat+dog"], model=tiny_canvas, out=out, budget=700, **OPTIONS)  # type: ignore[arg-type]
     assert stamps == [path.stat().st_mtime_ns for path in sorted(out.rglob("cells/**/*.json"))]
     assert "object:cat then object:dog" in (out / "results.csv").read_text(encoding="utf-8")
     assert "object:cat then object:dog" in (out / "report.html").read_text(encoding="utf-8")

@@ -18,8 +18,9 @@ import tiny_models
 from excise.edits import Dense, LowRank, Manifest, WeightEdit, applied_edits, compose, load_edit, original_tensors
 from excise.edits.applied import base_fingerprint
 from excise.edits.deltas import difference
-from excise.models import Model, load
+from excise.models import Model
 from excise.models.fingerprint import fingerprint, named_tensors
+from fresh_models import fresh
 
 KV = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 VALUE = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v.weight"
@@ -252,7 +253,7 @@ def test_a_model_and_its_pipeline_are_one(sd1: Model) -> None:
 @pytest.mark.parametrize("kind", ["tiny_sd1", "tiny_sd2"])
 def test_saved_model_with_the_edit_on_is_plain_diffusers(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Edit on -> save the pipeline -> load with plain diffusers -> the same picture without excise."""
-    model = load(request.getfixturevalue(kind), device="cpu")
+    model = fresh(request.getfixturevalue(kind))
     edit, base = _edit(model, KV, TEXT), model.sample(["a cat"], [0], steps=2)
     with edit.applied(model):
         model.pipeline.save_pretrained(tmp_path)
@@ -309,8 +310,8 @@ def test_the_base_is_recognised_in_any_precision(
 ) -> None:
     """An edit made on a half-precision load fits the float32 load of the same file, and the reverse."""
     folder = request.getfixturevalue(kind)
-    edit = _edit(load(folder, device="cpu", dtype=edit_dtype), KV)
-    model = load(folder, device="cpu", dtype=model_dtype)
+    edit = _edit(fresh(folder, edit_dtype), KV)
+    model = fresh(folder, model_dtype)
     if {edit_dtype, model_dtype} == {"float16", "bfloat16"}:
         with pytest.raises(
             ValueError, match="made for another model"

@@ -257,6 +257,8 @@ def test_compiled_code_sees_the_edit_come_and_go(pipe: Any, make: Callable[..., 
     with edit.applied(pipe):
         edited = output(pipe)
     network = pipe.unet
+    for block in (*network.down_blocks, *network.up_blocks):  # where the edit is not: half of the time
+        block.forward = torch.compiler.disable(block.forward)
     pipe.unet = torch.compile(network, backend="eager")
     assert torch.equal(output(pipe), base)
     edit.apply(pipe)
@@ -783,7 +785,7 @@ class Walk:
                         assert same_bits(layer.to_kv.weight, torch.cat([layer.to_k.weight, layer.to_v.weight])), self.trace
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(16))
 def test_after_all_edits_are_off_the_model_is_the_base(seed: int, tmp_path: Path) -> None:
     walk = Walk(seed, tmp_path)
     for _ in range(14):

@@ -188,13 +188,13 @@ def test_damaged_results(tmp_path: Path) -> None:
     """What is read can also be shown: of some that pass the page is made."""
     random = Random(1)
     for path, root, use in results(tmp_path):
-        survive(path, root, use, random, 40, seldom=lambda root=root: render(read(root), tmp_path / "figures"))  # type: ignore[misc]
+        survive(path, root, use, random, 25, seldom=lambda root=root: render(read(root), tmp_path / "figures"))  # type: ignore[misc]
 
 
 def test_damaged_files_of_other_kinds(tmp_path: Path) -> None:
     random = Random(2)
     for path, folder, use in written(tmp_path):
-        assert survive(path, folder, use, random, 40) < 40, "some damage is seen"
+        assert survive(path, folder, use, random, 25) < 25, "some damage is seen"
 
 
 def test_damaged_audits_to_harden_against(tmp_path: Path) -> None:

@@ -404,7 +404,7 @@ from excise.jobs import erase as job
 job.BESIDE = 1
 model, out = sys.argv[1], Path(sys.argv[2])
 settings = {"rounds": 1, "steps": 1, "batch": 2, "trajectories": 1, "sampler_steps": 2}
-options = dict(model=model, settings=settings, evaluate=False, overwrite=True, device="cpu")
+options = dict(model=model, settings=settings, evaluate=False, measure=False, overwrite=True, device="cpu")
 loaded = excise.load(model, device="cpu")
 job._load = lambda request, progress: loaded
 job.erase("cat", out=out, seed=0, **options)

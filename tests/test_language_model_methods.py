@@ -44,6 +44,11 @@ def model(request: pytest.FixtureRequest) -> Model:
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture(autouse=True)
+def short_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("excise.models.families.qwen.QwenModel.longest", 64)  # rows that fill a prompt up are read, too
+
+
 def families(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("model", names or FAMILIES, indirect=True)
 

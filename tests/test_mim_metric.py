@@ -14,6 +14,7 @@ from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.random_text import PROMPTS, STRINGS, WORDS, declared_words, random_prompts, random_strings, words_of
 from excise.erasure.run import Run
 from excise.methods import get
+from excise.methods.mim import metric
 from excise.methods.mim.metric import Metric, Steepest, inverse, moments, root
 from excise.models import Conditioning, Model, load
 from excise.models.families.stable_diffusion import StableDiffusion
@@ -50,7 +51,7 @@ def test_it_is_the_moment_of_random_text(kind: Metric, canvas: Model) -> None:
     bank = PromptBank.of(canvas, concepts)
     texts = {
         "vocabulary": random_strings(canvas, bank, seeded()),
-        "in_place": random_prompts(canvas, concepts[0], PROMPTS, seeded()),
+        "in_place": random_prompts(canvas, concepts[0], metric.PROMPTS, seeded()),
     }
     rows = Conditioning.join([bank.empty, canvas.encode(texts[kind])]).tokens.flatten(0, 1).double().numpy()
     found, rest = (moments(canvas, bank, concepts, each, seeded())["tokens"] for each in (kind, "rest"))  # type: ignore[arg-type]
@@ -64,7 +65,7 @@ def test_no_concept_to_erase_stands_in_the_place_of_another(canvas: Model, monke
     encode = StableDiffusion.encode
     monkeypatch.setattr(StableDiffusion, "encode", lambda self, prompts: seen.extend(prompts) or encode(self, prompts))
     moments(canvas, bank, concepts, "in_place", seeded())
-    assert PROMPTS <= len(seen) <= PROMPTS + 2
+    assert metric.PROMPTS <= len(seen) <= metric.PROMPTS + 2
     used = {word for prompt in seen for word in prompt.lower().replace(",", " ").replace(":", " ").split()}
     assert not used & {word for concept in concepts for word in words_of(concept)} - {"a", "an"} and len(used) > 20
 

@@ -23,8 +23,9 @@ from excise.erasure.run import Run
 from excise.erasure.states import forward_states, from_noise, trajectory_states, within_bin
 from excise.methods import get
 from excise.methods.esd import erase as esd
-from excise.models import Model, load
+from excise.models import Model
 from excise.models.fingerprint import named_tensors
+from fresh_models import fresh
 
 CAT = Concept("cat", "object", ("cat",), ("",), ("{object}", "a {object}"))
 SMALL: dict[str, Any] = {"rounds": 1, "steps": 2, "batch": 2, "trajectories": 2, "sampler_steps": 3}
@@ -42,7 +43,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def model(folder: Path) -> Model:
-    return load(folder, device="cpu")
+    return fresh(folder)
 
 
 def erased(model: Model, method: str, **values: Any) -> WeightEdit:
@@ -132,7 +133,7 @@ def test_states_of_a_straight_path(model: Model) -> None:
 @pytest.mark.parametrize("name", ["FlowMatchHeunDiscreteScheduler", "DPMSolverMultistepScheduler"])
 def test_other_samplers_come_to_the_same_picture(model: Model, name: str) -> None:
     """Oracle: many steps of the model's own."""
-    exact, few = (model.latents(["a cat"], [0], steps=steps, guidance_scale=1.0) for steps in (200, 2))
+    exact, few = (model.latents(["a cat"], [0], steps=steps, guidance_scale=1.0) for steps in (100, 2))
     assert name in model.other_samplers
     with model.sampled_by(name):
         found = model.latents(["a cat"], [0], steps=20, guidance_scale=1.0)
@@ -144,7 +145,7 @@ def test_other_samplers_come_to_the_same_picture(model: Model, name: str) -> Non
 
 @pytest.mark.parametrize("dtype", ["mixed", "bfloat16"])
 def test_other_precisions_predict_nearly_the_same(folder: Path, model: Model, dtype: str) -> None:
-    other = load(folder, device="cpu", dtype=dtype)
+    other = fresh(folder, dtype)
     x, t = torch.randn(3, *model.latent_shape, generator=torch.Generator().manual_seed(0)), torch.tensor([20.0, 500.0, 1000.0])
     told = model.encode(["a cat", "", "a dog"])
     exact = model.predict(x, t, told)
@@ -159,7 +160,7 @@ def test_other_precisions_predict_nearly_the_same(folder: Path, model: Model, dt
 @pytest.mark.parametrize("method", ["mim", "esd", "uce"])
 @pytest.mark.parametrize("dtype", ["mixed", "bfloat16", "float16"])
 def test_what_is_found_is_finer_than_half_precision(folder: Path, dtype: str, method: str) -> None:
-    model = load(folder, device="cpu", dtype=dtype)
+    model = fresh(folder, dtype)
     before = {name: tensor.detach().clone() for name, tensor in named_tensors(model).items()}
     if dtype == "float16" and method != "uce":
         with pytest.raises(ValueError, match="load the model as bfloat16 or float32"):

@@ -265,9 +265,9 @@ class TestPage:
         _, page = everything
         shown = page.attributes("img")
         assert all(len(found["alt"]) > 10 and int(found["width"]) > 100 for found in shown)
-        sheets = 7 * 7 - 1  # every cell of the grid but the one that failed
+        sheets = 14 - 1  # every cell but the one that failed
         # overview, curves and maps of every method; before and after, an attack, curves and maps, of two concepts
-        assert len(shown) == sheets + 1 + 2 * 7 + 2 * (1 + 1 + 2)
+        assert len(shown) == sheets + 1 + 2 * 5 + 2 * (1 + 1 + 2)
 
     def test_the_table_of_methods(self, tmp_path: Path) -> None:
         folder = tmp_path / "b"
@@ -359,7 +359,7 @@ class TestPage:
         names = {path.stem for path in (folder / "report-figures").glob("*.svg")}
         assert {"overview", "collateral-mim", "curves-nats_cat", "maps-nats_0"} <= names
         for kind in ("collateral-", "curves-mim", "maps-mim"):
-            expected = 7 if kind == "collateral-" else 1  # one per method, whatever its name
+            expected = 5 if kind == "collateral-" else 1  # one per method, whatever its name
             assert sum(name.startswith(kind) for name in names) == expected, kind
         for name in names:
             with Image.open(folder / "report-figures" / f"{name}.png") as picture:
@@ -372,7 +372,7 @@ class TestFolder:
         found = read(folder)
         parts = (found.benches, found.erasures, found.audits, found.measurements, found.variations)
         assert [len(part) for part in parts] == [1, 2, 2, 2, 2]
-        assert len(found.benches[0].cells) == 49
+        assert len(found.benches[0].cells) == 14
 
     def test_other_files_models_and_links_are_left_alone(self, tmp_path: Path) -> None:
         made_up.write_erasure(tmp_path / "e")

@@ -42,7 +42,7 @@ def either_path(request: pytest.FixtureRequest, canvas: Model) -> ExactModel:
 
 def reading(exact: ExactModel, edit: Change | None, **options: object) -> Measurement:
     pictures = {f"object:{name}": exact.pictures(name, 96) for name in ("cat", "dog")}
-    return measure(exact, "cat", edit=edit, against=["dog"], pictures=pictures, budget=20_000, **options)  # type: ignore[arg-type]
+    return measure(exact, "cat", edit=edit, against=["dog"], pictures=pictures, budget=8_000, **options)  # type: ignore[arg-type]
 
 
 def edit_of(model: Model, name_part: str, factor: float) -> WeightEdit:
@@ -140,7 +140,7 @@ def test_erased_model_without_an_edit_is_compared_with_its_base(exact: ExactMode
 def test_blind_audit_reads_the_steering_from_real_pictures_alone(exact: ExactModel) -> None:
     pictures = {"object:cat": exact.pictures("cat", 96)}
     exact.lam = -1.0
-    found = measure(exact, "cat", pictures=pictures, budget=20_000)
+    found = measure(exact, "cat", pictures=pictures, budget=8_000)
     steering = found.concepts[0].conditional.base.steering
     assert steering is not None and steering.value == pytest.approx(-1, abs=0.1)
     assert found.concepts[0].source == "exact draws"
@@ -190,7 +190,7 @@ def test_a_reading_does_not_depend_on_what_else_is_measured(canvas: Model) -> No
     """Same pictures, levels and noise for a concept whoever stands beside it (given the same number of pictures)."""
     pictures = {"object:dog": make_pictures(canvas, canvas.catalog.resolve("dog"), 4, seed=0)}
     found = [
-        measure(canvas, "cat", against=against, pictures=pictures, budget=20_000).others[0]
+        measure(canvas, "cat", against=against, pictures=pictures, budget=8_000).others[0]
         for against in (["dog"], ["dog", "bird", "sketch"])
     ]
     assert found[0] == found[1]

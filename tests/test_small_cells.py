@@ -9,7 +9,8 @@ import pytest
 import small_cells
 
 
-def test_they_are_what_they_were() -> None:
+def test_they_are_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # with all of their work
     told = json.loads(small_cells.FILE.read_text(encoding="utf-8"))
     known, found = told["cells"], small_cells.cells()
     assert found.keys() == known.keys()
