@@ -191,6 +191,7 @@ def _changed(file: Path, to: Path, **changes: torch.Tensor | None) -> Path:
         ("ZImagePipeline", "cap_embedder.1.weight", torch.zeros(32, 48, dtype=torch.float8_e4m3fn), "quantised.*load the edit as a LoRA"),
         ("QwenImagePipeline", "txt_in.weight_scale", torch.zeros(1), "quantised.*load the edit as a LoRA"),
         ("QwenImagePipeline", "txt_in.weight", torch.zeros(32, 48, dtype=torch.int8), "is I8, expected"),
+        ("QwenImagePipeline", "txt_in.weight", torch.zeros(32, 48, dtype=torch.int64), "is I64, expected"),
         ("FluxPipeline", "single_blocks.0.linear1.weight", torch.zeros(33, 32), "does not fit the transformer"),
         ("Flux2KleinPipeline", "guidance_in.in_layer.weight", torch.zeros(32, 32), "holds .*guidance_embedder"),
     ],

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from excise.files import COUNTS, FLOATS, Declared, check_dtypes, read_header, reading
+from excise.files import FLOATS, Declared, check_dtypes, read_header, reading
 from excise.models.checkpoint_file import contents
 from excise.models.families import Family
 from excise.models.fingerprint import canonical_name
@@ -50,7 +50,7 @@ def networks_in_file(path: Path, folder: Path, family: Family, dtype: torch.dtyp
         unread = UNREAD if "Projection" in kind.parts[part] else (*UNREAD, PROJECTION)
         own = [name for name in declared if name.startswith(start) and name.removeprefix(start) not in unread]
         shapes = {name.removeprefix(start): declared[name] for name in own}
-        check_dtypes(path, {name: declared[name] for name in own}, FLOATS | COUNTS)
+        check_dtypes(path, {name: declared[name] for name in own}, FLOATS)
         _check_fits(path, folder, part, kind.parts[part], shapes)
         with reading(path), safe_open(str(path), "pt") as file:
             tensors = {name.removeprefix(start): file.get_tensor(name) for name in own}
