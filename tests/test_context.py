@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import tiny_models
+from excise import requests
 from excise.cli import app
 from excise.concepts import Catalog, Concept, PromptPair
 from excise.erasure.prompt_bank import PromptBank
@@ -24,6 +27,7 @@ from excise.methods import get
 from excise.models import Model, load
 from excise.models.clip import clip_tokenizer
 from excise.models.context import check_read, left_out, tell_cut
+from excise.requests.drawn import Drawn
 from test_attacks import random_edit
 
 LONG = "a cat " * 30 + "and the end of it"
@@ -124,8 +128,20 @@ COMMANDS: dict[str, list[str]] = {
     "evaluate": ["--concept", "cat", "--target-pictures", "3", "--other-pictures", "3"],
     "measure": ["cat", "--budget", "600"],
     "vary": ["EDIT", "--pictures", "1"],
+    "bench": ["--methods", "uce:wording=templates", "--concepts", "cat", "--out", "OUT",
+              "--target-pictures", "1", "--other-pictures", "1", "--no-information", "--no-quality"],
     "audit": ["EDIT", "--attacks", "seeds:tries=1", "--budget", "40", "--prompts", "2", "--out", "OUT"],
-}
+}  # fmt: skip
+
+
+def test_the_commands_are_all_that_draw() -> None:
+    names = {name for _, name, _ in iter_modules(requests.__path__)}
+    drawn = {
+        name
+        for name in names
+        if issubclass(getattr(import_module(f"excise.requests.{name}"), f"{name.title()}Request", object), Drawn)
+    }
+    assert drawn == COMMANDS.keys()
 
 
 @pytest.mark.filterwarnings("default::UserWarning")
@@ -142,7 +158,7 @@ def test_a_command_says_it_in_one_line(verb: str, wordy: Path, tmp_path: Path, m
 
 
 @pytest.mark.filterwarnings("default::UserWarning")
-@pytest.mark.parametrize("verb", [verb for verb in COMMANDS if verb != "generate"])
+@pytest.mark.parametrize("verb", [verb for verb in COMMANDS if verb not in ("generate", "bench")])
 def test_a_command_refuses_a_concept_past_the_cut(verb: str, wordy: Path, tmp_path: Path, made: list[int]) -> None:
     """One line, exit code 2, no picture made, nothing written."""
     data = json.loads((wordy / "excise.json").read_text())

@@ -75,6 +75,7 @@ class PromptBank:
             return self
         labels = [concept.label for concept in concepts]
         texts = list(dict.fromkeys(text for a in counterexamples for text in (a.told, a.masked) if isinstance(text, str)))
+        tell_cut(model, texts)
         encoded = dict(zip(texts, model.encode(texts), strict=True))
         told = [
             encoded[a.told]

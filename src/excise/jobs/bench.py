@@ -27,6 +27,7 @@ from excise.evaluation import evaluate
 from excise.files import CRASH, check_ours, replacing
 from excise.jobs.bench_grid import Gold, PlannedCell, grid
 from excise.jobs.crashes import crash_line, crash_of, crash_told
+from excise.jobs.inputs import tell_prompts
 from excise.jobs.measure import residual
 from excise.jobs.peak_memory import forget_peak, peak_mb
 from excise.jobs.processes import ProcessDied, in_processes
@@ -202,6 +203,7 @@ class _Worker:
     def __call__(self, cell: PlannedCell, progress: Progress) -> Made:
         """Erase and measure; a failure becomes the cell's content. Raises what keeps any cell from being run."""
         model = self.load()
+        tell_prompts(model, cell.task.concepts, others=self.published is None)
         base = base_fingerprint(model)
         sheet = None
         try:

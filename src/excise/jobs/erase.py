@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from excise.concepts import apart
 from excise.edits import Edit
 from excise.edits.manifest import EDIT
 from excise.erasure.checkpoints import Workplace
@@ -19,16 +18,15 @@ from excise.evaluation import Classifier, evaluate
 from excise.evaluation.prompt_grid import check_heads, questions
 from excise.files import new_result, write_text
 from excise.information.budget import BESIDE
-from excise.information.picture_sets import plain_wordings, texts_of
 from excise.jobs.harden import counterexamples
-from excise.jobs.inputs import load_wanted
+from excise.jobs.inputs import load_wanted, tell_prompts
 from excise.jobs.measure import residual
 from excise.jobs.memory import warn_if_short
 from excise.jobs.peak_memory import peak_mb
 from excise.methods import task
 from excise.models import Model
 from excise.models.built_in import BUILT_IN
-from excise.models.context import check_read, tell_cut
+from excise.models.context import check_read
 from excise.progress import Progress, silent
 from excise.report import before_after, edit_card
 from excise.requests.erase import EraseRequest
@@ -81,12 +79,9 @@ def _load(request: EraseRequest, progress: Progress) -> Model:
 
 
 def _check_prompts(request: EraseRequest, model: Model) -> None:
-    """Raise ValueError for a concept that is longer than the model reads; warn, once for all that is done with it, of prompts that are."""
+    """Raise ValueError for a concept that is longer than the model reads; warn of prompts that are."""
     check_read(model, request.targets)
-    prompts = [text for concept in apart(request.targets) for pair in concept.pairs() for text in (pair.prompt, pair.masked)]
-    if request.evaluate or request.measure:
-        prompts += texts_of(wording for concept in model.catalog.concepts for wording in plain_wordings(concept))
-    tell_cut(model, prompts)
+    tell_prompts(model, request.targets, others=request.evaluate or request.measure)
 
 
 def _identity(request: EraseRequest, model: Model, found: Sequence[Counterexample]) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from excise.concepts import Concept
+from excise.concepts import Concept, apart
 from excise.edits import Edit, import_edit, load_edit
 from excise.edits.importing import is_partial
+from excise.information.picture_sets import plain_wordings, texts_of
 from excise.models import Model, load
+from excise.models.context import tell_cut
 from excise.models.drawing import Drawing
 from excise.progress import Progress
 
@@ -35,6 +37,15 @@ class ModelWanted(Protocol):
 def load_wanted(request: ModelWanted, model: str | None = None) -> Model:
     """The model that a request is about, or another in its place, which makes pictures as the request says."""
     return load(request.model if model is None else model, device=request.device, dtype=request.dtype, drawing=request.drawing)
+
+
+def tell_prompts(model: Model, targets: Sequence[Concept], *, others: bool) -> None:
+    """Warn, once for all that is done with an erasure, of prompts that the model cuts: the targets', with `others` also those that measure
+    it."""
+    prompts = [text for concept in apart(targets) for pair in concept.pairs() for text in (pair.prompt, pair.masked)]
+    if others:
+        prompts += texts_of(wording for concept in model.catalog.concepts for wording in plain_wordings(concept))
+    tell_cut(model, prompts)
 
 
 def load_edited(

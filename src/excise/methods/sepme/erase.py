@@ -24,6 +24,7 @@ from excise.erasure.wording import preserved, worded
 from excise.methods.sepme import SepmeSettings
 from excise.methods.sepme.shifts import Shifts, leakage, null_space
 from excise.models import Model
+from excise.models.context import tell_cut
 from excise.models.path import per_row
 
 MOMENTUM, EARLIEST = 0.9, 10
@@ -101,6 +102,7 @@ def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSet
     for concept in concepts:
         kept = {text for other in others if other.label != concept.label for text in _prompts(other, concept, settings)}
         texts = {"", *preserved(model, [concept], [settings.protect]), *kept} - set(concept.phrases)
+        tell_cut(model, sorted(texts))
         found[concept.label] = model.read(model.encode(sorted(texts)), "tokens")  # sorted: the same set, the same bits
     return found
 
