@@ -59,6 +59,7 @@ class Method:
         floats.
         """
         check_read(model, concepts)
+        settings = as_drawn(settings, model)
         if run.checkpoint is not None:  # large models take a while to be told apart
             run = replace(run, task=json.dumps(task(self.name, model, concepts)))
         try:
@@ -69,6 +70,17 @@ class Method:
             raise FloatingPointError(f"{self.name} left the range of floats ({error}); {WEAKER}") from error
         edit.check_finite()
         return edit
+
+
+def as_drawn(settings: Settings, model: Model) -> Settings:
+    """Settings for a model: states of one that draws in few steps without guidance are those of its own sampler, where settings say nothing
+    else. Defaults are made for samplers of many steps."""
+    own = {"sampler_steps": model.sampler.steps, "guidance_scale": model.sampler.guidance_scale} if model.few_steps else {}
+    return settings.model_copy(
+        update={
+            name: value for name, value in own.items() if name in type(settings).model_fields.keys() - settings.model_fields_set
+        }
+    )
 
 
 def task(name: str, model: Model, concepts: Sequence[Concept]) -> dict[str, Any]:

@@ -26,6 +26,9 @@ DIFFUSION_SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler
 STRAIGHT_SAMPLERS = ("FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler", "DPMSolverMultistepScheduler")
 """Samplers beside a model's own, by their diffusers classes: deterministic, adding noise, of higher order (ours: what users try)."""
 
+FEW = 10
+"""Steps that models of many steps are not drawn with (ours): those distilled to few are with 1 to 9."""
+
 Told = Sequence[str] | Conditioning
 """Prompts, or what `Networks.encode` makes of them."""
 
@@ -97,6 +100,12 @@ class Sampled(Networks):
         self.sampler = replace(self.sampler, **given)
         if drawing.scheduler is not None:
             self.pipeline.scheduler = self._other_scheduler(drawing.scheduler)
+
+    @property
+    def few_steps(self) -> bool:
+        """Whether pictures are made in few steps without guidance, as with models that were distilled to that: other states than those of
+        such a sampler they never come to, and guided predictions they never give."""
+        return self.sampler.steps < FEW and self.guidance(self.sampler.guidance_scale) == 1
 
     @property
     def drawn(self) -> dict[str, Any]:
