@@ -118,7 +118,7 @@ def test_what_is_protected(short: Model) -> None:
         CAT: (["", "a dog"], options()), DOG: (["", "a cat", "zz"], options(protect=("zz", "a dog")))
     }  # fmt: skip
     for label, (texts, settings) in expected.items():
-        rows = protected_rows(short, [cat, dog], settings)[label]
+        rows = protected_rows(short, [cat, dog], settings)[label]["tokens"]
         basis = free_directions(rows, label, settings).numpy()
         assert (
             leakage(rows, torch.from_numpy(basis))
@@ -131,7 +131,7 @@ def test_what_is_protected(short: Model) -> None:
         assert np.abs(encode("a cat" if label == CAT else "a dog") @ basis.T).max() > 0.1
     below = restored(erase(short, CAT, DOG), [CAT])
     with below.applied(short):
-        rows = protected_rows(short, [short.catalog.resolve("bird")], options())[BIRD]
+        rows = protected_rows(short, [short.catalog.resolve("bird")], options())[BIRD]["tokens"]
         basis = free_directions(rows, BIRD, options()).numpy()
     assert np.abs(encode("", "a cat", "a dog") @ basis.T).max() < 1e-5
 
@@ -161,8 +161,8 @@ def test_which_prompts_of_others_are_protected(canvas: Model, monkeypatch: pytes
 def randomised(model: Model, *labels: str) -> Shifts:
     concepts = [model.catalog.resolve(label) for label in labels]
     rows = protected_rows(model, concepts, options())
-    bases = {label: free_directions(rows[label], label, options()) for label in rows}
-    shifts = Shifts(model, select(model, "kv"), bases, 0.1)
+    bases = {label: {way: free_directions(own[way], label, options()) for way in model.ways} for label, own in rows.items()}
+    shifts = Shifts(model, bases, 0.1)
     generator = torch.Generator().manual_seed(0)
     for parameter in shifts.parameters.values():
         parameter.data = torch.randn(parameter.shape, generator=generator)
@@ -221,7 +221,7 @@ def test_s3_the_loss_in_numpy_and_its_value_without_a_shift(kind: str, request: 
     shifts = randomised(model, CAT)
     unet, shifted = model.pipeline.unet, dict[str, Tensor]()
     for name in select(model, "kv"):
-        change = 0.1 * shifts.parameters[f"{name}:{CAT}"].detach() @ shifts.bases[CAT]
+        change = 0.1 * shifts.parameters[f"{name}:{CAT}"].detach() @ shifts.bases[CAT][name]
         shifted[name.removeprefix("unet.")] = unet.get_parameter(name.removeprefix("unet.")) + change
     with shifts, torch.no_grad():
         now, before = correlation(model, aim, shifts, settings, Run().generator(7))
@@ -268,7 +268,7 @@ def test_joint_losses_count_alike_and_the_shifts_cost_their_size(short: Model, m
     one, other = (abs(loss.item()) for loss in losses)
     assert max(one / other, other / one) > 1.1
     matrices = [
-        sum(0.1 * shifts.parameters[f"{name}:{label}"] @ shifts.bases[label] for label in (CAT, DOG))
+        sum(0.1 * shifts.parameters[f"{name}:{label}"] @ shifts.bases[label][name] for label in (CAT, DOG))
         for name in select(short, "kv")
     ]
     size = torch.stack([matrix.abs().sum() for matrix in matrices]).mean()  # type: ignore[union-attr]

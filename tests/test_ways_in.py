@@ -15,8 +15,11 @@ import torch
 import excise
 import tiny_models
 from excise.concepts import Concept
+from excise.edits import WeightEdit
 from excise.erasure.run import Run
 from excise.methods import get
+from excise.methods.sepme.erase import protected_rows
+from excise.methods.sepme.shifts import Shifts, null_space
 from excise.models import Model
 from excise.models.entrances import Way
 from excise.models.fingerprint import named_tensors
@@ -29,6 +32,18 @@ FAMILIES: dict[str, tuple[Callable[[], Any], float]] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "mim": {"rounds": 2, "steps": 4, "batch": 2, "trajectories": 2, "sampler_steps": 3, "hold": 5.0},
     "cure": {"alpha": 100.0, "retain": ()},
+    "sepme": {
+        "wording": "name",
+        "protect": "y",
+        "rounds": 2,
+        "steps": 12,
+        "batch": 2,
+        "pictures": 2,
+        "picture_steps": 2,
+        "tolerance": 0.5,
+        "l1": 0.0,
+        "tau": 0.0,
+    },
 }
 CONCEPT = Concept("x", "object", ("x",), ("",), ("{object}",))
 """One token in every tokenizer."""
@@ -61,7 +76,7 @@ def distance(model: Model, one: str, other: str) -> float:
 
 def erased(model: Model, method: str) -> excise.Edit:
     found = get(method)
-    return found.erase(model, [CONCEPT], found.settings(**SETTINGS.get(method, {})), Run())
+    return found.erase(model, [CONCEPT], found.parse(SETTINGS.get(method, {})), Run())
 
 
 def left(model: Model, method: str) -> float:
@@ -102,3 +117,47 @@ def test_what_cure_projects_out_does_not_come_back_by_the_pooled_text(family: st
     before = said()
     with erased(model, "cure").applied(model):
         assert said() < 1e-3 * before
+
+
+def test_shifts_of_sepme_reach_the_pooled_text_and_not_that_of_protected_prompts(family: str, tmp_path: Path) -> None:
+    FAMILIES[family][0]().save_pretrained(tmp_path)
+    model = excise.load(tmp_path, device="cpu")
+    method = get("sepme")
+    rows = protected_rows(model, [CONCEPT], method.parse({"protect": "y"}))["object:x"]
+    bases = {way: null_space(rows[way], tolerance) for way, tolerance in (("tokens", 0.5), ("pooled", 1e-6))}
+    shifts = Shifts(model, {"object:x": bases}, 0.1)  # type: ignore[dict-item]
+    for parameter in shifts.parameters.values():
+        parameter.data.normal_(generator=torch.Generator().manual_seed(0))
+    (name,) = model.entrances_of("pooled")
+    shift = shifts.parts()["object:x"][name].dense()
+    assert shift.shape == named_tensors(model)[name].shape
+    read = {text: model.read(model.encode([text]), "pooled")[0] for text in ("x", "", "y")}
+    width = len(read["x"])
+    moved = {text: float((shift[:, :width] @ row).norm()) for text, row in read.items()}
+    assert moved["x"] > 0.1 and max(moved[""], moved["y"]) < 1e-4 * moved["x"]
+    assert not shift[:, width:].any(), "what else it reads is not text"
+    x, t, told = model.start_noise([0]), torch.tensor([500]), model.encode(["x"])
+    with shifts, torch.no_grad():
+        hooked = model.predict(x, t, told)
+    with WeightEdit.of_parts(shifts.parts(), erased(model, "uce").manifest).applied(model):
+        assert torch.allclose(model.predict(x, t, told), hooked, atol=1e-4)
+
+
+def test_sepme_unlearns_what_the_pooled_text_says(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss is what the concept's words still add along what they added before."""
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    model = hears_alone("pooled", family, tmp_path)
+    x, t = torch.randn(8, *model.latent_shape, generator=torch.Generator().manual_seed(0)), torch.arange(50, 850, 100)
+
+    def added() -> torch.Tensor:
+        own, empty = (model.predict(x, t, model.encode([text]).expand(8)) for text in ("x", ""))
+        return own - empty
+
+    def kept() -> float:
+        with erased(model, "sepme").applied(model):
+            return float((added() * first).sum() / first.square().sum())
+
+    first = added()
+    both = kept()
+    forget_way(model, "pooled", monkeypatch)
+    assert both < kept() - 0.1

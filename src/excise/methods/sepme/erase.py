@@ -25,6 +25,7 @@ from excise.methods.sepme import SepmeSettings
 from excise.methods.sepme.shifts import Shifts, leakage, null_space
 from excise.models import Model
 from excise.models.context import tell_cut
+from excise.models.entrances import Way
 from excise.models.path import per_row
 
 MOMENTUM, EARLIEST = 0.9, 10
@@ -56,7 +57,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
         )
     whole = settings.variant == "whole"
     rows = {} if whole else protected_rows(model, concepts, settings)
-    bases = {label: free_directions(rows[label], label, settings) for label in rows}
+    bases = {label: {way: free_directions(own[way], label, settings) for way in model.ways} for label, own in rows.items()}
     shared = settings.variant != "separate"  # weights: then no prompt of one concept names another
     targets = [_target(model, concept, settings, run) for concept in (apart(concepts) if shared else concepts)]
     if whole:
@@ -75,20 +76,20 @@ def erase(model: Model, concepts: Sequence[Concept], settings: SepmeSettings, ru
         groups = [targets] if settings.variant == "joint" else [[target] for target in targets]
         parts: dict[str, Any] = {}
         for number, group in enumerate(groups):
-            with Shifts(model, model.entrances_of("tokens"), {t.label: bases[t.label] for t in group}, settings.beta) as shifts:
+            with Shifts(model, {t.label: bases[t.label] for t in group}, settings.beta) as shifts:
                 _train(model, group, shifts, settings, _part(run, number, len(groups)), shifts.changes)
                 parts |= shifts.parts()
         edit = WeightEdit.of_parts(parts, manifest(model, "sepme", concepts, settings, run))
     told = {
         "steps_taken": {target.label: int(target.means[0]) for target in targets},
-        "free_directions": {label: len(basis) for label, basis in bases.items()},
-        "leakage": {label: leakage(rows[label], basis) for label, basis in bases.items()},
+        "free_directions": {label: min(map(len, own.values())) for label, own in bases.items()},
+        "leakage": {label: max(leakage(rows[label][way], basis) for way, basis in own.items()) for label, own in bases.items()},
     }
     return edit.with_measurements(told)
 
 
-def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSettings) -> dict[str, Tensor]:
-    """Label -> all rows (n, width) of the prompts that the concept's shift may not touch.
+def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSettings) -> dict[str, dict[Way, Tensor]]:
+    """Label -> way in -> all rows (n, width) of the prompts that the concept's shift may not touch.
 
     Those are the empty prompt, the protected ones, and the names of the other concepts: of these, and of edits that are on the model.
     """
@@ -103,7 +104,8 @@ def protected_rows(model: Model, concepts: Sequence[Concept], settings: SepmeSet
         kept = {text for other in others if other.label != concept.label for text in _prompts(other, concept, settings)}
         texts = {"", *preserved(model, [concept], [settings.protect]), *kept} - set(concept.phrases)
         tell_cut(model, sorted(texts))
-        found[concept.label] = model.read(model.encode(sorted(texts)), "tokens")  # sorted: the same set, the same bits
+        told = model.encode(sorted(texts))  # sorted: the same set, the same bits
+        found[concept.label] = {way: model.read(told, way) for way in model.ways}
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from excise.edits import Delta, Dense
 from excise.models import Model
+from excise.models.entrances import Way
 
 
 def null_space(rows: Tensor, tolerance: float) -> Tensor:
@@ -33,25 +34,28 @@ def leakage(rows: Tensor, basis: Tensor) -> float:
 
 
 class Shifts:
-    """One shift dW = beta w S per label for each of the named matrices: what is trained is w, and S is the label's null space.
+    """One shift dW = beta w S per label for each entrance of the model: what is trained is w, and S is the label's null space of its way.
 
     They act inside a `with` block, through forward hooks: the model's own weights are never touched. They are trained and computed in
     float32, and what they add is rounded to the dtype that the model computes in.
 
     model  a Model; edits that are on it stay on and count as its starting point
-    names  canonical names of matrices (out, in) that read the text
-    bases  label -> S (q, in) with orthonormal rows
+    bases  label -> way in -> S (q, width) with orthonormal rows
     beta   scale of all shifts
     """
 
-    def __init__(self, model: Model, names: Sequence[str], bases: Mapping[str, Tensor], beta: float) -> None:
+    def __init__(self, model: Model, bases: Mapping[str, Mapping[Way, Tensor]], beta: float) -> None:
         self.beta = beta
-        self.bases = {label: basis.to(model.device, torch.float32) for label, basis in bases.items()}
-        self.layers = model.layers(names)
+        reads = {entrance.weight: entrance.reads for entrance in model.entrances}
+        self.layers = model.layers(reads)
+        self.bases = {
+            label: {name: own[way].to(model.device, torch.float32) for name, way in reads.items()}
+            for label, own in bases.items()
+        }
         self.parameters: dict[str, nn.Parameter] = {
-            f"{name}:{label}": nn.Parameter(torch.zeros(len(layer.weight), len(basis), device=model.device))
-            for label, basis in self.bases.items()
-            for name, layer in self.layers.items()
+            f"{name}:{label}": nn.Parameter(torch.zeros(len(self.layers[name].weight), len(basis), device=model.device))
+            for label, own in self.bases.items()
+            for name, basis in own.items()
         }
         self._on = True
         self._hooks = ExitStack()
@@ -68,8 +72,10 @@ class Shifts:
         def shifted(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             if not self._on:
                 return output
-            text = inputs[0].float()
-            changes = [text @ basis.T @ self.parameters[f"{name}:{label}"].T for label, basis in self.bases.items()]
+            changes = []
+            for label, own in self.bases.items():
+                text = inputs[0][..., : own[name].shape[1]].float()  # what else it reads comes after
+                changes.append(text @ own[name].T @ self.parameters[f"{name}:{label}"].T)
             return output + (self.beta * torch.stack(changes).sum(0)).to(output.dtype)
 
         return shifted
@@ -85,9 +91,9 @@ class Shifts:
             self._on = True
 
     def changes(self) -> list[Tensor]:
-        """What all shifts together change every matrix by, (out, in) float32 each, with gradients."""
+        """What all shifts together change the columns of every matrix that read text by, (out, width) float32 each, with gradients."""
         pieces = [
-            [self.beta * self.parameters[f"{name}:{label}"] @ basis for label, basis in self.bases.items()]
+            [self.beta * self.parameters[f"{name}:{label}"] @ own[name] for label, own in self.bases.items()]
             for name in self.layers
         ]
         return [torch.stack(shifts).sum(0) for shifts in pieces]
@@ -96,9 +102,11 @@ class Shifts:
     def parts(self) -> dict[str, dict[str, Delta]]:
         """label -> name -> shift."""
         return {
-            label: {
-                name: Dense((self.beta * self.parameters[f"{name}:{label}"].cpu().double() @ basis.cpu().double()).float())
-                for name in self.layers
-            }
-            for label, basis in self.bases.items()
+            label: {name: Dense(self._whole(name, label, basis)) for name, basis in own.items()}
+            for label, own in self.bases.items()
         }
+
+    def _whole(self, name: str, label: str, basis: Tensor) -> Tensor:
+        """A shift (out, in) float32, with zeros for what else than text the matrix reads."""
+        shift = (self.beta * self.parameters[f"{name}:{label}"].cpu().double() @ basis.cpu().double()).float()
+        return nn.functional.pad(shift, (0, self.layers[name].weight.shape[1] - shift.shape[1]))
