@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +25,6 @@ from excise.methods import get
 from excise.models import Model, load
 from excise.models.context import check_read, tell_cut
 from excise.models.drawing import Drawing
-from excise.models.families import FAMILIES
 from excise.models.fingerprint import surroundings
 
 CHUNKS = Drawing(long_prompts="chunk")
@@ -214,24 +214,14 @@ def test_what_is_kept_of_pictures_is_apart(models: dict[str, Model], sd1: Model)
 
 @pytest.mark.parametrize("which", ["sd3", "flux", "z_image", "flux2_klein", "qwen_image"])
 def test_others_refuse_before_a_weight_is_loaded(which: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    folder = request.getfixturevalue(f"tiny_{which}")
-    arguments = [
-        "generate",
-        SHORT,
-        "--long-prompts",
-        "chunk",
-        "--model",
-        str(folder),
-        "--device",
-        "cpu",
-        "--out",
-        str(tmp_path / "x"),
-    ]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 2 and result.stderr.count("\n") == 1 and not (tmp_path / "x").exists()
-    assert "does not read prompts in chunks" in result.stderr and "Stable Diffusion 1.x, 2.x and XL" in result.stderr
-    able = [family.name for family in FAMILIES if family.model().in_chunks]
-    assert able == ["Stable Diffusion 1.x and 2.x", "Stable Diffusion XL"], "the message names them"
+    folder, out = request.getfixturevalue(f"tiny_{which}"), tmp_path / "x"
+    words = "prompts of .* are not read in chunks of the context .*1.x and 2.x, Stable Diffusion XL are.*; leave long_prompts at cut"
+    for more in ([], ["--dry-run"]):
+        arguments = ["generate", SHORT, "--long-prompts", "chunk", "--model", str(folder), "--device", "cpu", "--out", str(out)]
+        result = CliRunner().invoke(app, [*arguments, *more])
+        assert result.exit_code == 2 and not out.exists() and re.fullmatch(f"excise: error: {words}\n", result.stderr)
+    with pytest.raises(ValueError, match=words):
+        load(folder, device="cpu", drawing=CHUNKS)
 
 
 def test_a_command_reads_them_so_and_says_it(tiny_sd1: Path, models: dict[str, Model], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from excise import bounds
 from excise.files import check_shards, read_json, reading
 from excise.models.drawing import AS_IT_DOES, Drawing
-from excise.models.families import Family, family_of
+from excise.models.families import Family, check_long_prompts, family_of
 from excise.models.model import Model
 from excise.models.names import describe, model_index, resolve
 from excise.models.parts import assembled, load_network
@@ -51,7 +51,7 @@ def load(
     mixed, dtype, picked = dtype == "mixed", parse_dtype(dtype), pick_device(device)
     description, family = describe(where), family_of(where)
     kind = family.model()
-    kind.check_long_prompts(drawing.long_prompts, model)
+    check_long_prompts(family, drawing.long_prompts)
     if isinstance(where, Path) and where.is_file():
         pipeline = load_checkpoint(where, dtype, config_from, prediction)
     elif config_from or prediction:

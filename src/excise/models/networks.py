@@ -47,10 +47,8 @@ class Networks(ABC):
     left_out_parts: ClassVar[Mapping[str, Any]] = {}
     """What a pipeline is told when it is loaded, to leave out what nobody here uses."""
 
-    in_chunks: ClassVar[bool] = False
-    """Whether prompts longer than the context can be read in chunks of it."""
     long_prompts: LongPrompts = "cut"
-    """How they are read."""
+    """How prompts longer than the context are read; in chunks where the family can (`Family.in_chunks`)."""
 
     def __init__(self, pipeline: Any, *, mixed: bool = False) -> None:
         self.pipeline = pipeline
@@ -66,15 +64,6 @@ class Networks(ABC):
         parts = [part for part in cls.parts if part not in cls.optional or (index.get(part) or [None])[0] is not None]
         missing = [part for part in cls.parts if part not in parts]
         return parts, dict.fromkeys([*missing, *(part.replace("text_encoder", "tokenizer") for part in missing)])
-
-    @classmethod
-    def check_long_prompts(cls, how: LongPrompts | None, model: object) -> None:
-        """Raise ValueError for a way to read long prompts that there is not; `model` is what the error calls it."""
-        if how == "chunk" and not cls.in_chunks:
-            raise ValueError(
-                f"{model} does not read prompts in chunks: long_prompts=chunk is for models whose prompts CLIP alone reads "
-                "(Stable Diffusion 1.x, 2.x and XL)"
-            )
 
     # What a family says of its networks
 

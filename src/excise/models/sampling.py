@@ -88,14 +88,12 @@ class Sampled(Networks):
     def draw(self, drawing: Drawing) -> None:
         """Make pictures so from now on, where it says how.
 
-        Raises ValueError for a size that is no multiple of what the autoencoder makes one number of, a sampler of other paths, or chunks of
-        prompts that the family does not read so.
+        Raises ValueError for a size that is no multiple of what the autoencoder makes one number of, or a sampler of other paths.
         """
         told = {key: value for key, value in vars(drawing).items() if value is not None}
         given = {key: told[key] for key in told.keys() & vars(self.sampler).keys()}
         if drawing.size is not None and drawing.size % (2 * self.grain):
             raise ValueError(f"size={drawing.size} must be a multiple of {2 * self.grain}")
-        self.check_long_prompts(drawing.long_prompts, type(self).__name__)
         self.long_prompts = drawing.long_prompts or self.long_prompts
         self.sampler = replace(self.sampler, **given)
         if drawing.scheduler is not None:

@@ -121,6 +121,7 @@ class AuditRequest(Drawn):
         return (self.folder,)
 
     def check(self) -> None:
+        super().check()
         _ = self.chosen
         if self.described.classifier is None:
             raise ValueError(

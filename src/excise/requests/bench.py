@@ -142,6 +142,7 @@ class BenchRequest(Drawn):
         return (self.out,)
 
     def check(self) -> None:
+        super().check()
         if self.runner == "ray" and find_spec("ray") is None:
             raise ValueError("the runner needs Ray: pip install 'excise[cluster]'")
         self._check_names()

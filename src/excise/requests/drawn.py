@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from excise import bounds
 from excise.models.drawing import Drawing, LongPrompts, Scheduler
+from excise.models.families import check_long_prompts, family_of
+from excise.models.names import resolve
 from excise.requests.fields import Flag
 from excise.requests.request import Request
 
 
 class Drawn(Request):
     """How pictures are made; every default is the model's own."""
+
+    if TYPE_CHECKING:
+        model: str
+        """Of every verb."""
 
     steps: int | None = Field(None, ge=1, le=bounds.STEPS, description="Steps of the sampler; default the model's.")
     guidance: float | None = Field(
@@ -27,6 +33,10 @@ class Drawn(Request):
         None,
         description="Prompts longer than the context: cut them (the default), or read them in chunks as A1111 and ComfyUI do.",
     )
+
+    def check(self) -> None:
+        if self.long_prompts == "chunk":
+            check_long_prompts(family_of(resolve(self.model)), self.long_prompts)
 
     @property
     def drawing(self) -> Drawing:

@@ -107,6 +107,7 @@ class EraseRequest(Drawn):
         return (self.out, self.json_file)
 
     def check(self) -> None:
+        super().check()
         if not self.concepts:
             raise ValueError("name at least one concept to erase, for example: cat")
         if self.also and len(self.concepts) > 1:

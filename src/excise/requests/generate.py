@@ -68,6 +68,7 @@ class GenerateRequest(Drawn):
         return (self.out,)
 
     def check(self) -> None:
+        super().check()
         for number, prompt in enumerate(self.prompts, 1):
             if not prompt.strip():
                 raise ValueError(f"prompt {number} is empty")

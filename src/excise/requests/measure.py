@@ -89,6 +89,7 @@ class MeasureRequest(Drawn):
         return (self.json_file, self.figure, self.curves)
 
     def check(self) -> None:
+        super().check()
         for path in (self.json_file, self.figure, self.curves):
             check_new_file(path, self.overwrite)
         for path in (self.figure, self.curves):

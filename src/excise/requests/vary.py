@@ -58,6 +58,7 @@ class VaryRequest(Drawn):
         return (self.json_file,)
 
     def check(self) -> None:
+        super().check()
         check_new_file(self.json_file, self.overwrite)
         read_manifests(self.edit)
         _ = self.target

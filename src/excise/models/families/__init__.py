@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from excise.models.checkpoint_file import contents
 from excise.models.dialects import DIFFUSERS, KOHYA, KOHYA_XL, Dialect, LoraNames
+from excise.models.drawing import LongPrompts
 from excise.models.names import model_index, resolve
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Family:
     home     file in this folder, and the class in it
     offers   what methods and attacks can count on
     original whether it has a layout of one file for all networks (`models.original_layout`)
+    in_chunks whether its prompts can be read in chunks of the context: where CLIP alone reads them
     kohya    names of its layers in LoRA files of kohya's dialect, which user interfaces then expect; None: they expect diffusers' dialect
     """
 
@@ -50,6 +52,7 @@ class Family:
     offers: frozenset[Offer]
     kohya: LoraNames | None = None
     original: bool = False
+    in_chunks: bool = False
 
     def model(self) -> type[Model]:
         """Its class; loads torch."""
@@ -66,6 +69,7 @@ FAMILIES: tuple[Family, ...] = (
         offers=frozenset({"entrances", "attention layers", "attention maps", "U-Net", "token embeddings", "diffusion path"}),
         kohya=KOHYA,
         original=True,
+        in_chunks=True,
     ),
     Family(
         "Stable Diffusion XL",
@@ -74,6 +78,7 @@ FAMILIES: tuple[Family, ...] = (
         offers=frozenset({"entrances", "attention layers", "attention maps", "U-Net", "diffusion path"}),
         kohya=KOHYA_XL,
         original=True,
+        in_chunks=True,
     ),
     Family(
         "Stable Diffusion 3",
@@ -135,6 +140,15 @@ def lora_names(family: str | None, dialect: Dialect | None = None) -> LoraNames:
 def family_name(model: object) -> str | None:
     """The name of a loaded model's family; None if it is of none here."""
     return next((family.name for family in FAMILIES if family.home[1] == type(model).__name__), None)
+
+
+def check_long_prompts(family: Family, how: LongPrompts | None) -> None:
+    """Raise ValueError for a way to read long prompts that a family does not have."""
+    if how == "chunk" and not family.in_chunks:
+        able = ", ".join(known.name for known in FAMILIES if known.in_chunks)
+        raise ValueError(
+            f"prompts of {family.name} are not read in chunks of the context (those of {able} are); leave long_prompts at cut"
+        )
 
 
 def check_original(model: str | Path) -> None:

@@ -23,7 +23,6 @@ FEW = 4
 class UNetModel(Model):
     """Predicts noise or velocity at 0-999. Words enter at keys and values of every cross-attention."""
 
-    in_chunks: ClassVar = True
     usual: ClassVar[Sampler]
     """How its authors make pictures with models that were not distilled; the size is the pipeline's own."""
 
