@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,11 @@ def test_the_manifest_says_so_and_what_the_user_says_holds(turbo: Path, sd1: Mod
 def test_which_models_draw_in_few_steps(make: Any, few: bool, tmp_path: Path) -> None:
     make().save_pretrained(tmp_path / "x")
     assert load(tmp_path / "x", device="cpu").few_steps == few
+
+
+def test_a_folder_can_say_it(tmp_path: Path) -> None:
+    """Of SD 3.5 Large Turbo nothing else tells it."""
+    tiny_models.sd3().save_pretrained(tmp_path)
+    (tmp_path / "excise.json").write_text(json.dumps({"name": "turbo", "sampler": {"steps": 4, "guidance_scale": 0.0}}))
+    model = load(tmp_path, device="cpu")
+    assert model.few_steps and as_drawn(_settings("esd"), model).sampler_steps == 4  # type: ignore[attr-defined]
