@@ -77,7 +77,7 @@ def test_damaged_edits_work_or_are_told(canvas: Model, tmp_path: Path) -> None:
         how = damage.damage_bytes if drawn.random() < 0.2 else damage.damage_tensors
         what = how(folder / "edit.safetensors", drawn)
         believed(folder)
-        end = damage.outcome(lambda folder=folder: use(folder, canvas), str(folder), "this edit", "LoRA file")  # type: ignore[misc]
+        end = damage.outcome(lambda folder=folder: use(folder, canvas), str(folder))  # type: ignore[misc]
         assert end in ("works", "told"), f"{name}: {what}: {end}"
     assert all(torch.equal(tensor, before[name]) for name, tensor in named_tensors(canvas).items()), (
         "what failed left nothing behind"
@@ -105,7 +105,7 @@ def test_factors_are_never_multiplied_out_before_they_fit(several: bool, canvas:
     for rank in (None, 1):
         assert LoRA.of(found, rank).tensors
     assert compose([found, found]).deltas[name].shape == (size, size)
-    with pytest.raises(ValueError, match=rf"this edit's change of {name} is \(60000, 60000\), the weight is \(16, 32\)"):
+    with pytest.raises(ValueError, match=rf"edit: the change of {name} is \(60000, 60000\), the weight is \(16, 32\)"):
         found.apply(canvas)
     mixed = {"a": {name: wide}, "b": {name: Dense(torch.ones(1, 1))}}
     with pytest.raises(ValueError, match=rf"changes of {name} do not add up: \(60000, 60000\) and \(1, 1\)"):

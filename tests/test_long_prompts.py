@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,15 +18,18 @@ from typer.testing import CliRunner
 
 from excise.cli import app
 from excise.concepts import Concept
+from excise.edits import Edit
 from excise.edits.adapter import Transport
 from excise.erasure.attention import start_token_detached, token_positions
+from excise.erasure.counterexamples import Counterexample
 from excise.erasure.run import Run
 from excise.erasure.text_rows import TextRows
 from excise.methods import get
 from excise.models import Model, load
 from excise.models.context import check_read, tell_cut
 from excise.models.drawing import Drawing
-from excise.models.fingerprint import surroundings
+from excise.models.fingerprint import named_tensors, surroundings
+from test_attacks import random_edit
 
 CHUNKS = Drawing(long_prompts="chunk")
 FILLER = "and then some more of it " * 4
@@ -231,3 +235,37 @@ def test_a_command_reads_them_so_and_says_it(tiny_sd1: Path, models: dict[str, M
     assert json.loads((tmp_path / "x" / "pictures.json").read_text())["long_prompts"] == "chunk"
     bad = CliRunner().invoke(app, ["generate", *arguments, "--long-prompts", "fold", "--out", str(tmp_path / "y")])
     assert bad.exit_code == 2 and not (tmp_path / "y").exists()
+
+
+def test_an_embedding_of_one_context_is_unlearned_beside_long_prompts(models: dict[str, Model]) -> None:
+    model = models["tiny-sd1"]
+    late = Concept("cat", "object", ("a cat",), ("",), (FILLER + "{object}",))
+    told = torch.randn(77, 32, generator=torch.Generator().manual_seed(0))
+    guide = FILLER + "so it ends"
+    found = Counterexample(late.label, "inversion", told, guide)
+    settings = get("mim").parse({"rounds": 0, "metric": "rest", "hold": 0.1})
+    name, goal = model.entrances[0].weight, model.encode([guide]).tokens[0, :77]
+
+    def away(edit: Edit) -> float:
+        """How far the embedding is from what it is to be taken for, at an entrance."""
+        weight = named_tensors(model)[name].detach()
+        with edit.applied(model):
+            return float((told @ named_tensors(model)[name].detach().T - goal @ weight.T).norm())
+
+    with_, without = (away(get("mim").erase(model, [late], settings, Run(counterexamples=each))) for each in ((found,), ()))
+    assert with_ < 0.7 * without
+
+
+@pytest.mark.parametrize("attack", ["p4d", "ring-a-bell"])
+def test_an_attack_on_one_context_refuses_longer_prompts(attack: str, tiny_canvas: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_canvas, tmp_path / "wordy"))
+    data = json.loads((folder / "excise.json").read_text())
+    data["templates"] = [FILLER + "{object|something}[, {style}]"]
+    (folder / "excise.json").write_text(json.dumps(data))
+    random_edit(load(folder, device="cpu"), "cat").save_pretrained(tmp_path / "edit")
+    arguments = ["audit", str(tmp_path / "edit"), "--attacks", attack, "--long-prompts", "chunk", "--model", str(folder)]
+    result = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--prompts", "2", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2 and not (tmp_path / "out").exists(), result.stderr
+    assert re.fullmatch(
+        r"excise: error: .* search the tokens of one context, and prompts of object:cat are longer; .*\n", result.stderr
+    )

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -109,6 +110,7 @@ class AdapterEdit(Edit):
     """Adapters, for the pipelines that `Edit` names.
 
     parts  adapters by label: a concept's ("object:cat"), or, of a composition, with the number of the member before it ("0/object:cat")
+    folder where it was read from, if it was
 
     It adds to layers that fused projections replace. So it refuses a pipeline with fused projections, and if they are fused while it is on,
     the next pass of the network raises RuntimeError. Compiled code is compiled anew when it comes or goes.
@@ -116,6 +118,7 @@ class AdapterEdit(Edit):
 
     parts: Mapping[str, Adapter]
     manifest: Manifest
+    folder: Path | None = None
     kind: ClassVar[Kind] = "adapter"
 
     @classmethod
@@ -163,15 +166,17 @@ class AdapterEdit(Edit):
         for adapter in self.parts.values():
             if expected and adapter.transport.weight.shape != expected:
                 raise ValueError(
-                    f"this edit asks prompts of {tuple(adapter.transport.weight.shape)} (tokens, width), the model's are {expected}"
+                    f"{self.called} asks prompts of {tuple(adapter.transport.weight.shape)} (tokens, width), the model's are {expected}"
                 )
             for name, factors in _inside(adapter).items():
                 weight = getattr(layers.get(name), "weight", None)
                 if weight is None:
-                    raise ValueError(f"this edit adds to {prefix}.{name}, which the model does not have")
+                    raise ValueError(f"{self.called} adds to {prefix}.{name}, which the model does not have")
                 shape = (len(factors.up), *factors.down.shape[1:])
                 if tuple(weight.shape) != shape:
-                    raise ValueError(f"this edit's addition to {prefix}.{name} is {shape}, the weight is {tuple(weight.shape)}")
+                    raise ValueError(
+                        f"{self.called}: the addition to {prefix}.{name} is {shape}, the weight is {tuple(weight.shape)}"
+                    )
                 if is_fused(layers[_parent(name)]):
                     raise ValueError(FUSED.format(name))
 

@@ -123,7 +123,7 @@ def check_base(model: Any, edit: Edit) -> dict[str, Tensor]:
             "again and put the edit on before fusing"
         )
     raise ValueError(
-        f"this edit was made for another model: it names base {short(base)} ({edit.manifest.model}), but this one is {short(found)}"
+        f"{edit.called} was made for another model: it names base {short(base)} ({edit.manifest.model}), but this one is {short(found)}"
     )
 
 
@@ -143,7 +143,7 @@ def take_off(model: Any, edit: Edit) -> Application:
         if on[index].edit is edit:
             _set(model, edit, on[:index] + on[index + 1 :])
             return on[index]
-    raise ValueError("this edit is not on this model")
+    raise ValueError(f"{edit.called} is not on this model")
 
 
 @torch.no_grad()
@@ -160,7 +160,7 @@ def _set(model: Any, edit: Edit, on: Sequence[Application]) -> None:
         check_plain(network, prefix)
     _check_shared(traces)
     if missing := edit.deltas.keys() - parameters.keys():
-        raise ValueError(f"this edit changes {min(missing)}, which the model does not have now")
+        raise ValueError(f"{edit.called} changes {min(missing)}, which the model does not have now")
     originals = {prefix: _originals(parameters, trace, edit, prefix) for prefix, trace in traces.items()}
     tensors = {
         name: with_added_rows(edited(original, _changes(on, name)), parameters[name].data)

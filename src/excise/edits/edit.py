@@ -41,6 +41,7 @@ class Edit(ABC):
     manifest: Manifest
     parts: Mapping[str, Any]
     deltas: Mapping[str, Delta]
+    folder: Path | None
 
     @classmethod
     @abstractmethod
@@ -87,6 +88,11 @@ class Edit(ABC):
         check_finite(self.tensors(), "the edit")
 
     @property
+    def called(self) -> str:
+        """What messages call it: where it was read from, if it was."""
+        return "this edit" if self.folder is None else str(self.folder)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the tensors in its file."""
         return sum(tensor.nbytes for tensor in self.tensors().values())
@@ -129,7 +135,7 @@ class Edit(ABC):
         if manifest.kind != cls.kind:
             raise ValueError(f"{folder} holds an edit of kind {manifest.kind!r}, not {cls.kind!r}; read it with load_edit")
         with reading(Path(folder) / TENSORS):
-            return cls.parse(tensors, manifest)
+            return replace(cls.parse(tensors, manifest), folder=Path(folder))  # type: ignore[type-var]
 
     @classmethod
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from excise.edits.adapter import AdapterEdit
@@ -17,4 +18,5 @@ def load_edit(folder: str | Path) -> Edit:
     """Read an edit's folder, of whatever kind it is; raises what `Edit.from_pretrained` does."""
     manifest, tensors = read_files(Path(folder))
     with reading(Path(folder) / TENSORS):
-        return KINDS[manifest.kind].parse(tensors, manifest)
+        edit = KINDS[manifest.kind].parse(tensors, manifest)
+    return replace(edit, folder=Path(folder))  # type: ignore[type-var]

@@ -49,14 +49,14 @@ class LoRA:
         """
         if others := [name for name in edit.deltas if not _is_product(name, edit.deltas[name])]:
             raise ValueError(
-                f"a LoRA file holds changes of matrices and convolutions alone, and this edit changes {len(others)} other tensors, such as "
+                f"a LoRA file holds changes of matrices and convolutions alone, and {edit.called} changes {len(others)} other tensors, such as "
                 f"{others[0]}; write a whole model instead (excise apply)"
             )
         found = {name: _factors(delta, rank) for name, delta in edit.deltas.items()}
         ranks = {name: up.shape[1] for name, (up, *_) in found.items() if up.shape[1]}
         missed, whole = (sum(norms) for norms in zip(*(each[2:] for each in found.values()), strict=True)) if found else (0, 0)
         if not ranks or not whole:
-            raise ValueError("this edit changes nothing, so there is nothing to write")
+            raise ValueError(f"{edit.called} changes nothing, so there is nothing to write")
         most, names = max(ranks.values()), lora_names(edit.manifest.family, dialect)
         tensors: dict[str, Tensor] = {}
         for name, own in ranks.items():
@@ -64,17 +64,17 @@ class LoRA:
             parts = {names.up: up * (own / most), names.down: down, names.alpha: torch.tensor(float(most))}
             if names.alpha is None:
                 parts = {names.up: _filled(up, 1, most), names.down: _filled(down, 0, most)}
-            tensors |= {f"{_module(names, name)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
+            tensors |= {f"{_module(names, name, edit.called)}.{part}": tensor.contiguous() for part, tensor in parts.items()}
         return cls(tensors, ranks, (missed / whole) ** 0.5, names.dialect)
 
 
-def _module(names: LoraNames, weight: str) -> str:
+def _module(names: LoraNames, weight: str, called: str) -> str:
     """What a LoRA file calls the layer of a weight. Raises ValueError for a weight of no network that such files know."""
     try:
         return names.module(weight)
     except (LookupError, ValueError):
         raise ValueError(
-            f"this edit changes {weight[:200]!r}, for which LoRA files in the dialect of {names.dialect} have no name; try the other dialect, "
+            f"{called} changes {weight[:200]!r}, for which LoRA files in the dialect of {names.dialect} have no name; try the other dialect, "
             "or write a whole model instead (excise apply)"
         ) from None
 

@@ -24,10 +24,12 @@ def restored(edit: Edit, concepts: Sequence[str]) -> Edit:
     one that a remaining member was made on top of, and if nothing would be left.
     """
     if not concepts:
-        raise ValueError(f"name at least one concept to give back; this edit erases {', '.join(edit.manifest.names)}")
+        raise ValueError(f"name at least one concept to give back; {edit.called} erases {', '.join(edit.manifest.names)}")
     left = _without(edit, {_named(edit.manifest, text) for text in concepts})
     if left is None:
-        raise ValueError(f"without {', '.join(edit.manifest.names)} nothing is left of this edit; use the base model as it is")
+        raise ValueError(
+            f"without {', '.join(edit.manifest.names)} nothing is left of {edit.called}; use the base model as it is"
+        )
     return left
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -22,6 +23,7 @@ class WeightEdit(Edit):
     manifest  base fingerprint, method, concepts, settings, measurements
     parts     label -> changes by tensor name, where changes are kept apart so that each can be dropped again (`restored`); `deltas` are
               then their sum. A label is a concept's ("object:cat"), or says which member of a composition it is
+    folder    where it was read from, if it was
 
     Weights that the edit changes must stay as it left them until it is off again; moving and casting the pipeline is no change. The others
     may be trained.
@@ -30,6 +32,7 @@ class WeightEdit(Edit):
     deltas: Mapping[str, Delta]
     manifest: Manifest
     parts: Mapping[str, Mapping[str, Delta]] = field(default_factory=dict)
+    folder: Path | None = None
     kind: ClassVar[Kind] = "weights"
 
     @classmethod
@@ -61,9 +64,11 @@ class WeightEdit(Edit):
         tensors = applied.check_base(model, self)
         for name, delta in self.deltas.items():
             if name not in tensors:
-                raise ValueError(f"this edit changes {name}, which the model does not have")
+                raise ValueError(f"{self.called} changes {name}, which the model does not have")
             if tuple(tensors[name].shape) != delta.shape:
-                raise ValueError(f"this edit's change of {name} is {delta.shape}, the weight is {tuple(tensors[name].shape)}")
+                raise ValueError(
+                    f"{self.called}: the change of {name} is {delta.shape}, the weight is {tuple(tensors[name].shape)}"
+                )
 
     def scaled(self, factor: float) -> WeightEdit:
         """The same edit, `factor` times as strong."""
