@@ -186,7 +186,7 @@ class AdapterEdit(Edit):
             label: replace(adapter, factors={name: Factors(factor * f.up, f.down) for name, f in adapter.factors.items()})
             for label, adapter in self.parts.items()
         }
-        return AdapterEdit(parts, self.manifest.scaled(factor))
+        return replace(self, parts=parts, manifest=self.manifest.scaled(factor))
 
     def tensors(self) -> dict[str, Tensor]:
         """What the file holds: "LAYER:LABEL:up", "LAYER:LABEL:down", and of the transport "transport:LABEL:weight" and so on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,9 +73,10 @@ class WeightEdit(Edit):
     def scaled(self, factor: float) -> WeightEdit:
         """The same edit, `factor` times as strong."""
         manifest = self.manifest.scaled(factor)
-        if self.parts:
-            return WeightEdit.of_parts({label: _scaled(part, factor) for label, part in self.parts.items()}, manifest)
-        return WeightEdit(_scaled(self.deltas, factor), manifest)
+        if not self.parts:
+            return replace(self, deltas=_scaled(self.deltas, factor), manifest=manifest)
+        edit = WeightEdit.of_parts({label: _scaled(part, factor) for label, part in self.parts.items()}, manifest)
+        return replace(edit, folder=self.folder)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the file holds: "NAME:delta", or "NAME:up" and "NAME:down"; of a part "NAME:LABEL:delta" and so on."""
