@@ -19,6 +19,7 @@ from excise.models.dialects import published_name
 from excise.models.families import family_name
 from excise.models.fingerprint import canonical_name, named_tensors
 from excise.models.path import Path as NoisePath
+from excise.models.quantised import check_names
 from excise.versions import versions
 
 
@@ -75,6 +76,7 @@ def is_partial(path: str | Path, base: Any) -> bool:
 
 
 def _partial(path: Path, base: Any, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    check_names(path, read_header(path)[0])
     tensors, _ = read_tensors(path, FLOATS)
     found = {}
     for key, value in tensors.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from excise.files import COUNTS, FLOATS, Declared, check_dtypes, read_header
 from excise.models.names import INDEX
+from excise.models.quantised import check_ending, check_names
 from excise.models.transformer_layouts import DENOISER, ENCODERS, TRANSFORMERS, TransformerLayout, layout_of
 
 VELOCITY, ZERO_SNR = "v_pred", "ztsnr"
@@ -26,10 +27,6 @@ _OTHERS = {
     "lora_": "a LoRA",
 }
 """What other files are, by how a name in them begins, the denoiser's prefix left aside."""
-
-_WAY_OUT = "quantised weights, which cannot be edited; erase the unquantised model, and load the edit as a LoRA (excise export) on this one"
-_QUANTISED = (".absmax", ".quant_map", ".weight_scale", ".scale_weight", ".comfy_quant", ".SCB", "scaled_fp8")
-"""How names of tensors end that only quantised weights need (bitsandbytes, ComfyUI)."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +100,17 @@ def contents(path: Path) -> Contents:
     """What a file holds. Raises ValueError for a pickle, a file that is not whole, quantised weights, or a model that is none of these."""
     if path.suffix in _PICKLES:
         raise ValueError(f"{path} is a pickle file and pickles are never loaded; convert it to .safetensors first")
-    if path.suffix == ".gguf":
-        raise ValueError(f"{path} holds {_WAY_OUT}")
+    check_ending(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} is not a .safetensors checkpoint")
     keys, metadata = read_header(path)
+    check_names(path, keys)
     starts = [key.removeprefix(DENOISER) for key in keys]
     other = next((what for start, what in _OTHERS.items() if any(name.startswith(start) for name in starts)), None)
     if other is None and any(".lora_" in key for key in keys):
         other = "a LoRA"
     if other is not None:
         raise ValueError(f"{path} is {other}, no model that can be read from one file; known: {_KNOWN}")
-    _check_plain(path, keys)
     transformer = layout_of(keys)
     if transformer is not None:
         return _of_transformer(path, transformer, keys, metadata)
@@ -174,9 +170,3 @@ def _of_transformer(
             )
     return Contents(layout.pipeline, 0, metadata, frozenset(), layout, networks)
 
-
-def _check_plain(path: Path, keys: Mapping[str, Declared]) -> None:
-    """Raise ValueError for quantised weights."""
-    for name, each in keys.items():
-        if each.dtype.startswith("F8") or name.endswith(_QUANTISED):
-            raise ValueError(f"{path} holds {_WAY_OUT} ({name} is {each.dtype})")

@@ -15,13 +15,14 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from excise import bounds
-from excise.files import at_home, check_shards, read_json, reading
+from excise.files import at_home, check_shards, read_header, read_json, reading
 from excise.models.checkpoint_file import contents, description_of
 from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.models.families import Family, check_long_prompts, family_of
 from excise.models.model import Model
 from excise.models.names import describe, model_index, resolve
-from excise.models.parts import assembled, load_network
+from excise.models.parts import assembled, load_network, network_config
+from excise.models.quantised import check_ending, check_names
 from excise.models.single_file import load_checkpoint
 from excise.models.transformer_file import networks_in_file
 
@@ -122,16 +123,22 @@ def _from_folder(where: Path | str, family: Family, dtype: torch.dtype, given: M
     index = model_index(where)
     parts, absent = kind.declared(index)
     folder = where if isinstance(where, Path) else _fetched(where, kind, parts)
-    networks = dict(given)
-    for part in (part for part in parts if part not in given):
-        variant = _variant(folder, kind, part)
-        networks[part] = load_network(folder, part, kind.parts[part], dtype, variant, _weights(folder, kind, part, variant))
+    variants = {part: _variant(folder, kind, part) for part in parts if part not in given}
+    weights = {part: _weights(folder, kind, part, variant) for part, variant in variants.items()}
+    for file in (file for files in weights.values() for file in files):
+        check_names(file, read_header(file)[0])
+    read = {part: load_network(folder, part, kind.parts[part], dtype, variants[part], files) for part, files in weights.items()}
+    networks = {**given, **read}
     own = {**networks, **absent, **kind.left_out_parts}
     return assembled(getattr(diffusers, family.pipeline), folder, index, own)
 
 
 def _fetched(model: str, kind: type[Model], parts: Sequence[str]) -> Path:
-    """The folder that a model on the hub is kept in, with every file in it that is read."""
+    """The folder that a model on the hub is kept in, with every file in it that is read. The configs come first, as they tell of what is
+    refused."""
+    for part in parts:
+        if _any_there(model, [f"{part}/config.json"]):
+            network_config(Path(hf_hub_download(model, f"{part}/config.json")).parent, kind.parts[part])
     for part in parts:
         whole, index = _files(kind, part)[_variant(model, kind, part)]
         if not _any_there(model, [whole]) and _any_there(model, [index]):
@@ -179,6 +186,8 @@ def _weights(folder: Path, kind: type[Model], part: str, variant: str | None) ->
     if index.is_file():
         found += [folder / part / name for name in _shards(index)]
     if not found:
+        for file in sorted((folder / part).glob("*")):
+            check_ending(file)
         raise ValueError(f"{folder / part} has no .safetensors weights; pickle files are never loaded: convert them first")
     return found
 

@@ -12,6 +12,7 @@ from excise import bounds
 from excise.concepts import GENERIC_TEMPLATES, Catalog, Concept, Kind, check_template
 from excise.files import as_record, at_home, check_path, read_json
 from excise.models.built_in import BUILT_IN, built_in
+from excise.models.quantised import check_config
 from excise.quoting import cut, quoted
 
 INDEX = "model_index.json"
@@ -112,6 +113,7 @@ def model_index(where: Path | str) -> dict[str, Any]:
         raise ValueError(f"{where} is not a model folder: it has no {INDEX}")
     found: dict[str, Any] = read_json(path)
     as_record(found, ModelIndex, path, "the index of a model")
+    check_config(path, found)
     return found
 
 

@@ -23,6 +23,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from excise import bounds
 from excise.files import FLOATS, Declared, check_dtypes, check_shards, read_header, read_json, reading
 from excise.models.fingerprint import canonical_name
+from excise.models.quantised import check_config
 
 ROUNDING = 2.0**-24
 """diffusers' samplers of zero terminal SNR that divide by alpha put this in the place of 0."""
@@ -154,10 +155,7 @@ def _config(path: Path) -> dict[str, Any]:
     for place, number in _numbers(config):
         if not (abs(number) <= bounds.CONFIG_NUMBER if isinstance(number, int) else math.isfinite(number)):
             raise ValueError(f"{path} is damaged: {place} is {str(number)[:200]}, expected at most {bounds.CONFIG_NUMBER}")
-    if config.get("quantization_config") is not None:
-        raise ValueError(
-            f"{path} describes quantised weights, which cannot be edited; load the model in full or half precision"
-        )
+    check_config(path, config)
     return config
 
 

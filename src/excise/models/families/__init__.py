@@ -15,6 +15,7 @@ from excise.models.checkpoint_file import contents, description_of
 from excise.models.dialects import DIFFUSERS, KOHYA, KOHYA_FLUX, KOHYA_SD3, KOHYA_XL, Dialect, LoraNames
 from excise.models.drawing import LongPrompts
 from excise.models.names import model_index, resolve
+from excise.models.quantised import check_folder
 
 if TYPE_CHECKING:
     from excise.models.model import Model
@@ -123,6 +124,8 @@ def family_of(where: Path | str) -> Family:
         kind: str | None = contents(where).pipeline
     else:
         kind = model_index(where).get("_class_name")
+        if isinstance(where, Path):
+            check_folder(where)
     found = next((family for family in FAMILIES if family.pipeline == kind), None)
     if found is None:
         known = ", ".join(f"{family.pipeline} ({family.name})" for family in FAMILIES)
