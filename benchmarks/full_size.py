@@ -25,7 +25,7 @@ from typing import Any
 
 import diffusers
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import excise
 from excise.concepts import PromptPair
@@ -43,7 +43,7 @@ from excise.models.families.flux import Flux
 from excise.models.families.sd3 import StableDiffusion3
 from excise.models.families.sdxl import StableDiffusionXL
 from excise.models.parts import load_scheduler, made, network_config
-from timing import machine, peak, timed
+from timing import machine, peak
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "full_size.json"
 CONFIGS = Path(excise.__file__).parent / "models" / "configs" / "sdxl"
@@ -102,7 +102,8 @@ def entrances(published: Published) -> dict[str, dict[str, Tensor]]:
         else:
             network = getattr(diffusers, published.kind.parts["transformer"].partition(".")[2])(**published.config)
     model = published.kind.__new__(published.kind)
-    model.pipeline = SimpleNamespace(**{published.kind.editable[0]: network})
+    denoiser, *encoders = published.kind.editable
+    model.pipeline = SimpleNamespace(**{denoiser: network, **dict.fromkeys(encoders, nn.Module())})
     generator, found = torch.Generator().manual_seed(0), dict[str, dict[str, Tensor]]()
     for entrance in model.entrances:
         shape = network.get_parameter(entrance.weight.partition(".")[2]).shape
@@ -119,7 +120,14 @@ def rows_of(count: int, width: int, seed: int) -> Tensor:
     return (2 / 3) ** 0.5 * common + (1 / 3) ** 0.5 * own
 
 
-def closed_forms(published: Published, repeats: int) -> dict[str, Any]:
+def once(work: Callable[[], Any]) -> dict[str, float | None]:
+    """Seconds of a call, its CPU seconds, and the MiB that it takes above what is held before it."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    taken, _ = peak(work)
+    return {"seconds": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "peak_mib": taken}
+
+
+def closed_forms(published: Published) -> dict[str, Any]:
     """Seconds and peak MiB of MiM-MU's start and of UCE, by way in."""
     settings, ways = MimSettings(), {}
     for way, weights in entrances(published).items():
@@ -127,17 +135,21 @@ def closed_forms(published: Published, repeats: int) -> dict[str, Any]:
         named = max(1, tokens - 1), width  # a name of one word: its row and all after it
         rows, guides, empty = rows_of(named[0], width, 2), rows_of(named[0], width, 3), rows_of(tokens, width, 4)
         some = rows_of(-(-PROMPTS * tokens // PART), width, 5)
-        summing, _ = timed(lambda some=some: some.T @ some, 1)
+        summing = once(lambda some=some: some.T @ some)
         felt = rows_of(2 * width, width, 6)
         felt = felt.T @ felt / len(felt)
 
-        def start(rows: Tensor = rows, guides: Tensor = guides, felt: Tensor = felt, weights: dict[str, Tensor] = weights) -> Any:
+        def start(
+            rows: Tensor = rows, guides: Tensor = guides, felt: Tensor = felt, weights: dict[str, Tensor] = weights
+        ) -> Any:
             change = _redirected([(rows, guides)], felt, settings)
             for weight in weights.values():
                 text = weight[:, : len(change)]
                 text.add_((text.double() @ change).to(weight))
 
-        def uce(rows: Tensor = rows, guides: Tensor = guides, empty: Tensor = empty, weights: dict[str, Tensor] = weights) -> Any:
+        def uce(
+            rows: Tensor = rows, guides: Tensor = guides, empty: Tensor = empty, weights: dict[str, Tensor] = weights
+        ) -> Any:
             one, held = torch.ones(len(rows), dtype=torch.float64), torch.ones(len(empty), dtype=torch.float64)
             return closed_form.redirect(rows, guides, one, empty, held, 0.5).deltas(weights)
 
@@ -146,16 +158,19 @@ def closed_forms(published: Published, repeats: int) -> dict[str, Any]:
             "numbers": sum(weight.numel() for weight in weights.values()),
             "text_width": width,
             "rows": len(rows),
-            "uce": timed(uce, repeats)[0],
-            "mim_start": timed(start, repeats)[0],
-            "metric_sum_s": summing["best_s"] * PART,
+            "uce": once(uce),
+            "mim_start": once(start),
+            "metric_sum_s": summing["seconds"] * PART,
             "metric_sum_timed": f"1/{PART} of {PROMPTS} prompts",
-            "metric_inverse": timed(lambda felt=felt: metric.inverse(felt, settings.ridge), 1)[0],
+            "metric_inverse": once(lambda felt=felt: metric.inverse(felt, settings.ridge)),
         }
         for name in ("uce", "mim_start", "metric_inverse"):
-            print(f"  {way:<7} {name:<15} {ways[way][name]['best_s']:8.2f} s  {ways[way][name]['peak_mib'] or 0:8.0f} MiB", flush=True)
+            print(
+                f"  {way:<7} {name:<15} {ways[way][name]['seconds']:8.2f} s  {ways[way][name]['peak_mib'] or 0:8.0f} MiB",
+                flush=True,
+            )
         print(f"  {way:<7} metric's sum    {ways[way]['metric_sum_s']:8.2f} s, scaled", flush=True)
-    return {"title": published.title, "concepts": 1, "n": repeats, "ways": ways}
+    return {"title": published.title, "concepts": 1, "n": 1, "ways": ways}
 
 
 # --- a whole learning step -------------------------------------------------------------------------------------------------------
@@ -204,7 +219,7 @@ def learning_step(args: argparse.Namespace) -> dict[str, Any]:
     with torch.no_grad():
         target = model.predict(latents, states.t, conditioned)
     taken = {"bare": _peak(model, bare)}
-    seconds: dict[str, list[float]] = {"bare": [], "loss and gradient": [], "descent": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"bare": [], "loss and gradient": [], "descent": []}
     with Trainable(model, names) as trainable:
         read_by = {entrance.weight: torch.eye(_width(entrance.reads), device=model.device) for entrance in model.entrances}
         optimizer = metric.Steepest(list(trainable.parameters.values()), settings.lr, [read_by[name] for name in names])
@@ -225,15 +240,17 @@ def learning_step(args: argparse.Namespace) -> dict[str, Any]:
         seconds["bare"].append(_seconds(model, bare))
         with trainable:
             step()
-        print("  " + ", ".join(f"{name} {values[-1]:.2f} s" for name, values in seconds.items()), flush=True)
-    best = {name: min(values) for name, values in seconds.items()}
+        print("  " + ", ".join(f"{name} {values[-1][0]:.2f} s" for name, values in seconds.items()), flush=True)
+    best, cpu = ({name: min(each[column] for each in values) for name, values in seconds.items()} for column in (0, 1))
     return {
         "title": f"Stable Diffusion XL, a step of MiM-MU at {args.size} pixels, bfloat16, batch {args.batch}",
         "n": args.repeats,
         "trained": sum(parameter.numel() for parameter in parameters),
         "best_s": best,
+        "cpu_s": cpu,
         "peak_mib": taken,
         "ratio": (best["loss and gradient"] + best["descent"]) / best["bare"],
+        "ratio_of_cpu_time": (cpu["loss and gradient"] + cpu["descent"]) / cpu["bare"],
         "ratio_without_descent": best["loss and gradient"] / best["bare"],
     }
 
@@ -242,12 +259,13 @@ def _width(way: str) -> int:
     return MODELS["sdxl"].text[way]
 
 
-def _seconds(model: Model, work: Callable[[], Any]) -> float:
+def _seconds(model: Model, work: Callable[[], Any]) -> tuple[float, float]:
+    """On the clock, and of the processors."""
     _settle(model)
-    began = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     work()
     _settle(model)
-    return time.perf_counter() - began
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def _settle(model: Model) -> None:
@@ -268,17 +286,21 @@ def _peak(model: Model, work: Callable[[], Any]) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[*MODELS, "sdxl-step"], help="default: all closed forms")
+    parser.add_argument(
+        "rows", nargs="*", default=[*MODELS], metavar="ROW", help=f"{', '.join(MODELS)} or sdxl-step; default: all closed forms"
+    )
     parser.add_argument("--size", type=int, default=512, help="of the learning step: edge of a picture in pixels")
     parser.add_argument("--batch", type=int, default=1, help="of the learning step: states")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of the learning step")
     parser.add_argument("--device", default="cpu", help="of the learning step; closed forms are solved on the CPU")
     parser.add_argument("--threads", type=int, help="default all cores")
     parser.add_argument("--again", action="store_true", help="measure also what is measured")
     args = parser.parse_args()
     torch.set_num_threads(args.threads or os.cpu_count() or 1)
     torch.manual_seed(0)
-    for row in args.rows or MODELS:
+    if unknown := set(args.rows) - {*MODELS, "sdxl-step"}:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    for row in args.rows:
         key = f"{row}-{args.device}-{args.size}-{args.batch}" if row == "sdxl-step" else row
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         if key in results and not args.again:
@@ -286,7 +308,7 @@ def main() -> None:
             continue
         print(key, flush=True)
         can = machine()
-        found = learning_step(args) if row == "sdxl-step" else closed_forms(MODELS[row], args.repeats)
+        found = learning_step(args) if row == "sdxl-step" else closed_forms(MODELS[row])
         write_json(RESULTS, {**results, key: {**found, "device": args.device if row == "sdxl-step" else "cpu", "machine": can}})
 
 

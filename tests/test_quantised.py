@@ -50,7 +50,9 @@ def holding(**tensors: torch.Tensor) -> Callable[[Path], None]:
     """The U-Net's file with other tensors; "__" stands for a dot."""
 
     def change(folder: Path) -> None:
-        write_tensors(folder / UNET, load_file(folder / UNET) | {name.replace("__", "."): each for name, each in tensors.items()})
+        write_tensors(
+            folder / UNET, load_file(folder / UNET) | {name.replace("__", "."): each for name, each in tensors.items()}
+        )
 
     return change
 
@@ -115,7 +117,9 @@ def test_tensors_to_compare_are_refused(sd1: Model, tmp_path: Path) -> None:
         import_edit(sd1, tmp_path / "erased.safetensors")
 
 
-@pytest.mark.parametrize("command", [["erase", "cat", "--dry-run"], ["generate", "a cat", "--out", "out.png"], ["list", "methods"]])
+@pytest.mark.parametrize(
+    "command", [["erase", "cat", "--dry-run"], ["generate", "a cat", "--out", "out.png"], ["list", "methods"]]
+)
 def test_every_command_refuses_by_the_configs(command: list[str], folder: Path, unread: None) -> None:
     HOW["bitsandbytes' config"](folder)
     shown = CliRunner().invoke(app, [*command, "--model", str(folder)])

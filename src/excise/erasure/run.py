@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from excise.progress import Progress, silent
 from excise.randomness import numbered_stream
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Run:
     """Seed, where checkpoints go (None: none are written), whom to tell how far the work is, and what showed the concepts before.
 
-    task  method, concepts, model, device and versions, which a checkpoint is good for; every method enters them itself
+    task     method, concepts, model, device and versions, which a checkpoint is good for; every method enters them itself
+    all_read called when the gradient loop begins, which reads no prompt
     """
 
     seed: int = 0
@@ -24,6 +30,7 @@ class Run:
     progress: Progress = field(default=silent)
     counterexamples: tuple[Counterexample, ...] = ()
     task: str = ""
+    all_read: Callable[[], None] = _nothing
 
     def generator(self, *stream: int) -> Generator:
         """A CPU generator that depends on the seed and on the stream's numbers alone."""

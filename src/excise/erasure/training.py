@@ -61,6 +61,7 @@ def train(
     state = dict(state or {})
     first = _restore(trainable, optimizer, run, identity, state, rounds)
     total = rounds * steps
+    run.all_read()
     for round_ in range(first, rounds):
         run.progress("erasing", round_ * steps, total)
         loss = prepare(round_)

@@ -67,7 +67,8 @@ def _engine(request: AuditRequest, progress: Progress) -> Engine:
     _check_one_context(request, loaded, texts)
     never_saw = None
     if request.gold is not None:
-        never_saw = import_edit(loaded, load(request.gold, device=request.device, dtype=request.dtype))
+        gold = load(request.gold, device=request.device, dtype=request.dtype, offload=request.offload)
+        never_saw = import_edit(loaded, gold)
     return Engine(loaded, concept, edits, never_saw, reference, prompts, seed, progress)
 
 

@@ -34,7 +34,7 @@ from excise.jobs.processes import ProcessDied, in_processes
 from excise.jobs.published_suites import PublishedSuites
 from excise.jobs.ray_cluster import on_ray
 from excise.models import Model, load
-from excise.models.drawing import Drawing
+from excise.models.drawing import Drawing, Offload
 from excise.models.names import resolve
 from excise.progress import Progress, silent
 from excise.report import before_after, bench_table, suite_table
@@ -70,7 +70,7 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     missing = [cell for cell in cells if not _done(cell, out, request.retry)]
     worker = _Worker(
         request.model, common.model_copy(update={"files": files}), min(request.jobs, len(missing)), request.device, request.runner,
-        published,
+        published, request.offload,
     )  # fmt: skip
     if not missing and common.files != files:
         worker.load()  # which refuses other weights than the cells'
@@ -198,6 +198,7 @@ class _Worker:
     device: str | None
     runner: Runner = "local"
     published: PublishedSuites | None = None
+    offload: Offload = "none"
     loaded: Model | None = None
 
     def __call__(self, cell: PlannedCell, progress: Progress) -> Made:
@@ -218,7 +219,9 @@ class _Worker:
         """The model. Raises ValueError if the cells that are there are of other weights."""
         if self.loaded is None:
             drawing: dict[str, Any] = self.common.drawing or {}
-            self.loaded = load(self.model, device=self.device, dtype=self.common.dtype, drawing=Drawing(**drawing))
+            self.loaded = load(
+                self.model, device=self.device, dtype=self.common.dtype, drawing=Drawing(**drawing), offload=self.offload
+            )
             _check_base(self.common, base_fingerprint(self.loaded))
         return self.loaded
 

@@ -13,7 +13,7 @@ from excise.information.picture_sets import plain_wordings, texts_of
 from excise.models import Model, load
 from excise.models.checkpoint_file import contents
 from excise.models.context import tell_cut
-from excise.models.drawing import Drawing
+from excise.models.drawing import Drawing, Offload
 from excise.models.names import resolve
 from excise.progress import Progress
 
@@ -36,6 +36,8 @@ class ModelWanted(Protocol):
     def drawing(self) -> Drawing: ...
     @property
     def config_from(self) -> Path | None: ...
+    @property
+    def offload(self) -> Offload: ...
 
 
 def load_wanted(request: ModelWanted, model: str | None = None) -> Model:
@@ -45,6 +47,7 @@ def load_wanted(request: ModelWanted, model: str | None = None) -> Model:
         device=request.device,
         dtype=request.dtype,
         drawing=request.drawing,
+        offload=request.offload,
         config_from=request.config_from if model is None else None,
     )
 
@@ -72,7 +75,11 @@ def load_edited(
     loaded = load_wanted(request, base)
     for edit in edits:
         edit.check_base(loaded)
-    found = list(edits) if base is None else [difference(loaded, request.model, request.device, request.dtype)]
+    found = (
+        list(edits)
+        if base is None
+        else [difference(loaded, request.model, request.device, request.dtype, offload=request.offload)]
+    )
     progress("loading the model", 1, 1)
     return loaded, found
 
@@ -84,10 +91,12 @@ def _rest_of(base: Model, erased: str) -> Path | None:
     return base.folder if single else None
 
 
-def difference(base: Model, erased: str, device: str | None, dtype: str, concepts: Sequence[Concept] = ()) -> Edit:
+def difference(
+    base: Model, erased: str, device: str | None, dtype: str, concepts: Sequence[Concept] = (), *, offload: Offload = "none"
+) -> Edit:
     """What makes `base` the erased model, which may be a file with some of the denoiser's tensors, or with a transformer alone."""
     if is_partial(erased, base):
         other: Any = erased
     else:
-        other = load(erased, device=device, dtype=dtype, config_from=_rest_of(base, erased))
+        other = load(erased, device=device, dtype=dtype, config_from=_rest_of(base, erased), offload=offload)
     return import_edit(base, other, concepts=tuple(concept.to_dict() for concept in concepts))

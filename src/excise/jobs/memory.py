@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import psutil
 import torch
 
+from excise.erasure.training_settings import Trained
 from excise.models.contents import is_large
+from excise.models.drawing import Offload
 from excise.models.fingerprint import named_tensors
 from excise.models.footprint import Footprint, Part, Work
 from excise.models.loading import parse_dtype, pick_device
@@ -25,22 +28,30 @@ COPIES = 4
 
 @dataclass(frozen=True)
 class Need:
-    """What an erasure takes, in bytes.
+    """What an erasure takes where the denoiser is, in bytes.
 
-    parts   the model's networks
-    work    the largest passes through them
-    trained what is learned: copies, gradients, the optimizer's state
+    parts    the model's networks
+    away     of those the bytes that wait elsewhere while the others work (`offload`)
+    released of those the bytes that are given back while weights are learned
+    work     the largest passes through them
+    trained  what is learned: copies, gradients, the optimizer's state
+    learns   whether the method learns at all
     """
 
     parts: tuple[Part, ...]
+    away: int
+    released: int
     work: Work
     trained: int
+    learns: bool
 
     @cached_property
     def total(self) -> int:
-        """Everything at once, where it is the most."""
-        weights = sum(part.bytes for part in self.parts)
-        return RUNTIME + weights + self.trained + max(self.work.sampling, self.work.decoding, self.work.learning)
+        """Everything at once, where it is the most: while prompts are read and pictures made, or while weights are learned."""
+        weights = sum(part.bytes for part in self.parts) - self.away
+        pictures = weights + max(self.work.sampling, self.work.decoding)
+        learning = weights - self.released + self.trained + max(self.work.sampling, self.work.learning)
+        return RUNTIME + (max(pictures, learning) if self.learns else pictures + self.trained)
 
 
 def need(request: EraseRequest) -> Need:
@@ -55,7 +66,28 @@ def need(request: EraseRequest) -> Need:
     pictures = min(found.model.batch(64), int(settings.get("trajectories", settings.get("pictures", 1)) or 1))
     work = found.work(trained, batch=int(settings.get("batch", 1)), pictures=pictures)
     numbers = sum(named_tensors(found.model)[name].numel() for name in trained)
-    return Need(tuple(found.parts), work, COPIES * 4 * numbers)
+    parts = {part.name: part.bytes for part in found.parts}
+    others = {name: count for name, count in parts.items() if name not in found.model.editable}
+    return Need(
+        tuple(found.parts),
+        away(found, others, request.offload),
+        sum(count for name, count in others.items() if name.startswith("text_encoder"))
+        if request.offload == "none" and where.is_dir()
+        else 0,
+        work,
+        COPIES * 4 * numbers,
+        isinstance(request.parsed, Trained),
+    )
+
+
+def away(found: Footprint, others: Mapping[str, int], offload: Offload) -> int:
+    """Bytes that are not on the device while the largest works of the networks that no edit changes (`others`, bytes by name)."""
+    if offload == "none" or not others:
+        return 0
+    if offload == "model":
+        return sum(others.values()) - max(others.values())
+    layers = (tensor.nbytes for name in others for tensor in getattr(found.model.pipeline, name).parameters())
+    return sum(others.values()) - max(layers)
 
 
 def available(device: str | None) -> int:
@@ -70,8 +102,11 @@ def warn_if_short(request: EraseRequest) -> None:
         return
     free, wanted = available(request.device), need(request).total
     if wanted > free:
+        ways = ["--dtype bfloat16", "a smaller --size", "--set batch=1"]
+        if request.offload == "none" and pick_device(request.device).type != "cpu":
+            ways.append("--offload model")
         warnings.warn(
-            f"this erasure will take about {gib(wanted)} and {gib(free)} are free; try --dtype bfloat16, a smaller --size, or --set batch=1",
+            f"this erasure will take about {gib(wanted)} and {gib(free)} are free; try {', '.join(ways[:-1])} or {ways[-1]}",
             stacklevel=2,
         )
 

@@ -60,6 +60,7 @@ class Method:
         """
         check_read(model, concepts)
         settings = as_drawn(settings, model)
+        run = replace(run, all_read=model.release_unedited)
         if run.checkpoint is not None:  # large models take a while to be told apart
             run = replace(run, task=json.dumps(task(self.name, model, concepts)))
         try:

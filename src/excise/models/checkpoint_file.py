@@ -169,4 +169,3 @@ def _of_transformer(
                 f"{path} holds a text encoder ({name}) that is not read from one file; give the model's diffusers folder"
             )
     return Contents(layout.pipeline, 0, metadata, frozenset(), layout, networks)
-

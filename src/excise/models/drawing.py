@@ -13,6 +13,9 @@ Scheduler = Literal[
 """Classes of diffusers. Those whose name begins with FlowMatch sample straight paths, DPMSolver and UniPC also these, the others the paths
 of diffusion alone."""
 
+Offload = Literal["none", "model", "group"]
+"""Where networks lie that no edit changes: on the device; on it while they work; on it layer by layer while they work."""
+
 SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
 
 LongPrompts = Literal["cut", "chunk"]

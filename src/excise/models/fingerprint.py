@@ -142,7 +142,8 @@ def surroundings(model: Any) -> dict[str, str]:
     digests = {name: digest_values(value) for name, value in values.items()}
     if (how := getattr(model, "long_prompts", "cut")) != "cut":
         digests["long_prompts"] = digest_values(how)
-    return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests, **unedited_readers(model)}
+    readers = unedited_readers(model) if model is pipeline else model.unedited  # which may have let go of them
+    return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests, **readers}
 
 
 def unedited_readers(model: Any) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,10 +18,12 @@ from huggingface_hub.errors import EntryNotFoundError
 from excise import bounds
 from excise.files import at_home, check_shards, read_header, read_json, reading
 from excise.models.checkpoint_file import contents, description_of
-from excise.models.drawing import AS_IT_DOES, Drawing
+from excise.models.drawing import AS_IT_DOES, Drawing, Offload
 from excise.models.families import Family, check_long_prompts, family_of
 from excise.models.model import Model
 from excise.models.names import describe, model_index, resolve
+from excise.models.offloading import check_place, place
+from excise.models.on_demand import OnDemand
 from excise.models.parts import assembled, load_network, network_config
 from excise.models.quantised import check_ending, check_names
 from excise.models.single_file import load_checkpoint
@@ -35,6 +38,7 @@ def load(
     config_from: str | Path | None = None,
     prediction: str | None = None,
     drawing: Drawing = AS_IT_DOES,
+    offload: Offload = "none",
 ) -> Model:
     """Load a model.
 
@@ -46,6 +50,8 @@ def load(
     config_from single checkpoints: a diffusers folder whose configs describe the networks; of SD 1.x, 2.x and XL those of this package do, if
                 the sizes are theirs; of models with a transformer it holds what the file does not, and is by default the file's own folder
     drawing     how pictures are made and long prompts read, where that is not the model's own way
+    offload     where the networks lie that no edit changes (autoencoder, language models): "none", on the device; "model", in the CPU's
+                memory while they do not work; "group", there as well, and on the device layer by layer when they do (diffusers' own)
     prediction  single checkpoints: "epsilon" or "v_prediction", what the network predicts; see `single_file.load_checkpoint` for the default
 
     Raises FileNotFoundError if it is not there, ValueError for a pickle, an unsupported kind of model, an unknown dtype or device, weights
@@ -57,12 +63,13 @@ def load(
     description, family = describe(where), family_of(where)
     kind = family.model()
     check_long_prompts(family, drawing.long_prompts)
+    check_place(picked, offload)
     if isinstance(where, Path) and where.is_file():
-        pipeline = _from_file(where, family, dtype, config_from, prediction)
+        pipeline, again = _from_file(where, family, dtype, config_from, prediction)
     elif config_from or prediction:
         raise ValueError(f"config_from and prediction are for single checkpoint files; {model} describes itself")
     else:
-        pipeline = _from_folder(where, family, dtype)
+        pipeline, again = _from_folder(where, family, dtype)
     pipeline.set_progress_bar_config(disable=True)
     _check_weights(pipeline, kind, model)
     with reading(model):
@@ -70,8 +77,9 @@ def load(
         sampler = replace(kind.own_sampler(pipeline), **description.sampler)
         if not 1 <= sampler.size <= bounds.EDGE:
             raise ValueError(f"it makes pictures of {sampler.size} pixels, expected at most {bounds.EDGE}")
+    place(pipeline, kind.editable, picked, offload)
     loaded = kind(
-        pipeline.to(picked),
+        pipeline,
         name=description.name,
         catalog=description.catalog,
         sampler=sampler,
@@ -80,6 +88,11 @@ def load(
         mixed=mixed,
     )
     _check_together(loaded, where)
+    if offload == "none":
+        unedited = {part for part in again if part.startswith("text_encoder") and part not in kind.editable}
+        loaded.on_demand = {
+            part: OnDemand(getattr(pipeline, part), again[part], f"{model}: {part}") for part in sorted(unedited)
+        }
     loaded.draw(drawing)
     return loaded
 
@@ -106,18 +119,26 @@ def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return names[str(dtype)]
 
 
-def _from_file(path: Path, family: Family, dtype: torch.dtype, config_from: str | Path | None, prediction: str | None) -> Any:
+Again = Mapping[str, Callable[[], Any]]
+"""How each network of a folder is read, by name."""
+
+
+def _from_file(
+    path: Path, family: Family, dtype: torch.dtype, config_from: str | Path | None, prediction: str | None
+) -> tuple[Any, Again]:
     """The family's pipeline of one checkpoint file, and where that has a transformer alone, of what its folder holds beside."""
     folder = description_of(path, None if config_from is None else at_home(config_from))
     if not contents(path).needs_folder:
-        return load_checkpoint(path, dtype, folder, prediction)
+        return load_checkpoint(path, dtype, folder, prediction), {}
     if prediction is not None:
         raise ValueError(f"prediction is for checkpoints of U-Nets; {path} is {family.name}")
     assert folder is not None
     return _from_folder(folder, family, dtype, networks_in_file(path, folder, family, dtype))
 
 
-def _from_folder(where: Path | str, family: Family, dtype: torch.dtype, given: Mapping[str, Any] = MappingProxyType({})) -> Any:
+def _from_folder(
+    where: Path | str, family: Family, dtype: torch.dtype, given: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Any, Again]:
     """The family's pipeline of what is in a folder, or of a model on the hub that is fetched into one; and of networks that are given."""
     kind = family.model()
     index = model_index(where)
@@ -127,10 +148,12 @@ def _from_folder(where: Path | str, family: Family, dtype: torch.dtype, given: M
     weights = {part: _weights(folder, kind, part, variant) for part, variant in variants.items()}
     for file in (file for files in weights.values() for file in files):
         check_names(file, read_header(file)[0])
-    read = {part: load_network(folder, part, kind.parts[part], dtype, variants[part], files) for part, files in weights.items()}
-    networks = {**given, **read}
-    own = {**networks, **absent, **kind.left_out_parts}
-    return assembled(getattr(diffusers, family.pipeline), folder, index, own)
+    again = {
+        part: partial(load_network, folder, part, kind.parts[part], dtype, variants[part], files)
+        for part, files in weights.items()
+    }
+    own = {**given, **{part: read() for part, read in again.items()}, **absent, **kind.left_out_parts}
+    return assembled(getattr(diffusers, family.pipeline), folder, index, own), again
 
 
 def _fetched(model: str, kind: type[Model], parts: Sequence[str]) -> Path:

@@ -14,6 +14,7 @@ from excise.arguments import check_whole
 from excise.concepts import Catalog
 from excise.finite import check_finite
 from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_asked, network_input
+from excise.models.tiling import tiled
 
 
 class Model(Sampled):
@@ -135,18 +136,22 @@ class Model(Sampled):
             check_whole("batch", batch, 1)
         vae = self.pipeline.vae
         parts = [
-            self.scaled(self.autoencode((chunk * 2 - 1).to(vae.device, vae.dtype)))
+            self.scaled(self.autoencode((chunk * 2 - 1).to(self.device, vae.dtype)))
             for chunk in pictures.split(batch or self.batch(64))
         ]
         return torch.cat(parts).to(self.device, self.latent_dtype)
 
     def autodecode(self, own: Tensor) -> Tensor:
         """What the autoencoder makes of its own latents, (b, 3, h, w) in -1..1."""
-        return self.pipeline.vae.decode(own).sample
+        vae = self.pipeline.vae
+        with tiled(vae, own.shape[-2] * own.shape[-1] * self.pipeline.vae_scale_factor**2):
+            return vae.decode(own).sample
 
     def autoencode(self, pictures: Tensor) -> Tensor:
         """The autoencoder's own latents of pictures (b, 3, h, w) in -1..1, the posterior's mean."""
-        return self.pipeline.vae.encode(pictures).latent_dist.mean
+        vae = self.pipeline.vae
+        with tiled(vae, pictures.shape[-2] * pictures.shape[-1]):
+            return vae.encode(pictures).latent_dist.mean
 
     def scaled(self, own: Tensor) -> Tensor:
         """Latents (b, c, h, w) as the denoiser takes them, from the autoencoder's own: about mean 0 and deviation 1."""

@@ -17,6 +17,7 @@ from excise.models.drawing import LongPrompts
 from excise.models.entrances import Entrance, Segment, Way
 from excise.models.fingerprint import unedited_readers
 from excise.models.guidance import guided, sampling_scale
+from excise.models.on_demand import OnDemand
 from excise.models.path import Path
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.wrappers import own_layers, own_parameters, unwrapped
@@ -33,8 +34,9 @@ def check_prompts(prompts: Sequence[str], batch: int) -> None:
 class Networks(ABC):
     """A pipeline's networks as the rest of the package sees them; a family's class says what the abstract members are.
 
-    pipeline the diffusers pipeline; its components are shared, not copied
-    mixed    compute the denoiser's predictions in bfloat16, with the weights as they are
+    pipeline  the diffusers pipeline; its components are shared, not copied
+    mixed     compute the denoiser's predictions in bfloat16, with the weights as they are
+    on_demand those of the networks that read prompts and that no edit changes whose files can be read again, by name; `load` knows
     """
 
     parts: ClassVar[Mapping[str, str]]
@@ -53,6 +55,7 @@ class Networks(ABC):
     def __init__(self, pipeline: Any, *, mixed: bool = False) -> None:
         self.pipeline = pipeline
         self.mixed = mixed
+        self.on_demand: dict[str, OnDemand] = {}
         for part in self.parts:
             if part not in self.optional or getattr(pipeline, part) is not None:
                 getattr(pipeline, part).eval().requires_grad_(False)
@@ -239,6 +242,15 @@ class Networks(ABC):
     def unedited(self) -> dict[str, str]:
         """Digests of the networks that read prompts and that no edit changes: they are as they were loaded."""
         return unedited_readers(self)
+
+    def release_unedited(self) -> None:
+        """Give back the memory of those networks, as far as their files can be read again: the next prompt does it.
+
+        For long work that reads no prompt. Nothing else changes.
+        """
+        for name, network in self.on_demand.items():
+            if not network.released:
+                network.release(self.unedited[name])
 
     @property
     def prefix(self) -> str:

@@ -27,6 +27,7 @@ from excise.requests.fields import (
     KindName,
     ModelName,
     Names,
+    Offloaded,
     Overwrite,
     PathOrName,
     Pictures,
@@ -76,6 +77,7 @@ class AuditRequest(Drawn):
     overwrite: Overwrite
     device: Device
     dtype: Dtype
+    offload: Offloaded
 
     @cached_property
     def described(self) -> Description:

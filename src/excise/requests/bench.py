@@ -27,6 +27,7 @@ from excise.requests.fields import (
     Flag,
     ModelName,
     Names,
+    Offloaded,
     PathOrName,
     Pictures,
     SeedNumber,
@@ -108,6 +109,7 @@ class BenchRequest(Drawn):
     runner: Runner = Field("local", description="Where they run: here, or on a Ray cluster.")
     device: Device
     dtype: Dtype
+    offload: Offloaded
 
     @cached_property
     def described(self) -> Description:

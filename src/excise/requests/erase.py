@@ -26,6 +26,7 @@ from excise.requests.fields import (
     KindName,
     ModelName,
     Names,
+    Offloaded,
     Overwrite,
     Seed,
     UserPath,
@@ -66,6 +67,7 @@ class EraseRequest(Drawn):
     )
     device: Device
     dtype: Dtype
+    offload: Offloaded
     json_file: JsonFile
 
     @cached_property

@@ -24,6 +24,7 @@ from excise.requests.fields import (
     KindName,
     ModelName,
     Names,
+    Offloaded,
     Overwrite,
     Pictures,
     Seed,
@@ -56,6 +57,7 @@ class EvaluateRequest(Drawn):
     overwrite: Overwrite
     device: Device
     dtype: Dtype
+    offload: Offloaded
 
     @cached_property
     def described(self) -> Description:

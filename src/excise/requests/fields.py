@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from excise import bounds
 from excise.files import at_home, check_path
+from excise.models.drawing import Offload
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,14 @@ Device = Annotated[str | None, Field(None, description="cpu, cuda, mps, ...; def
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16", "mixed"],
     Field("float32", description="float32, float16, bfloat16, or mixed: float32 weights, bfloat16 arithmetic."),
+]
+Offloaded = Annotated[
+    Offload,
+    Field(
+        "none",
+        description="Where networks wait that no edit changes (autoencoder, language models): none, on the device; model, in the CPU's "
+        "memory; group, there, and they work layer by layer.",
+    ),
 ]
 Overwrite = Annotated[bool, Field(False, description="Replace an earlier result.")]
 JsonFile = Annotated[UserPath | None, Field(None, alias="json", description="Write the measured numbers to this file.")]

@@ -20,6 +20,7 @@ from excise.requests.fields import (
     Flag,
     ModelName,
     Names,
+    Offloaded,
     Overwrite,
     Pictures,
     Scale,
@@ -59,6 +60,7 @@ class GenerateRequest(Drawn):
     overwrite: Overwrite
     device: Device
     dtype: Dtype
+    offload: Offloaded
 
     @property
     def one_file(self) -> bool:

@@ -28,6 +28,7 @@ from excise.requests.fields import (
     KindName,
     ModelName,
     Names,
+    Offloaded,
     Overwrite,
     Seed,
     UserPath,
@@ -65,6 +66,7 @@ class MeasureRequest(Drawn):
     overwrite: Overwrite
     device: Device
     dtype: Dtype
+    offload: Offloaded
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -15,7 +15,18 @@ from excise.models.families import check_described
 from excise.models.names import resolve
 from excise.report import suite_table
 from excise.requests.edits import read_manifests
-from excise.requests.fields import ConfigFrom, Device, Dtype, EditFolders, Flag, ModelName, PathOrName, UserPath, UserPaths
+from excise.requests.fields import (
+    ConfigFrom,
+    Device,
+    Dtype,
+    EditFolders,
+    Flag,
+    ModelName,
+    Offloaded,
+    PathOrName,
+    UserPath,
+    UserPaths,
+)
 from excise.requests.request import Request
 from excise.settings import Settings, parse_assignments
 
@@ -50,6 +61,7 @@ class SuiteRequest(Request):
     allow_partial: bool = Field(False, description="Score an incomplete set; the result says so.")
     device: Device
     dtype: Dtype
+    offload: Offloaded
 
     @cached_property
     def chosen(self) -> Suite:

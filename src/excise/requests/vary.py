@@ -22,6 +22,7 @@ from excise.requests.fields import (
     JsonFile,
     KindName,
     ModelName,
+    Offloaded,
     Overwrite,
     Pictures,
     Seed,
@@ -48,6 +49,7 @@ class VaryRequest(Drawn):
     overwrite: Overwrite
     device: Device
     dtype: Dtype
+    offload: Offloaded
 
     @cached_property
     def described(self) -> Description:

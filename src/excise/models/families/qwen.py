@@ -64,7 +64,7 @@ class QwenModel(Model):
         """What `encode` gives, of so few prompts that they can be read at once."""
         encoder = self.pipeline.text_encoder
         tokens = self._tokens(prompts, padding="max_length" if self.filled else True, padding_side="right", return_tensors="pt")
-        tokens = tokens.to(encoder.device)
+        tokens = tokens.to(self.device)
         rows = hidden_states(encoder, self.hidden, tokens)[:, self.untold :].to(self.device, self.dtype)
         if self.filled:
             return Conditioning(rows)
