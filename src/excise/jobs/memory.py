@@ -68,12 +68,11 @@ def need(request: EraseRequest) -> Need:
     numbers = sum(named_tensors(found.model)[name].numel() for name in trained)
     parts = {part.name: part.bytes for part in found.parts}
     others = {name: count for name, count in parts.items() if name not in found.model.editable}
+    given_back = request.offload == "none" and where.is_dir()  # a single file's networks are not read again
     return Need(
         tuple(found.parts),
         away(found, others, request.offload),
-        sum(count for name, count in others.items() if name.startswith("text_encoder"))
-        if request.offload == "none" and where.is_dir()
-        else 0,
+        sum(parts.get(name, 0) for name in found.model.unedited_parts) if given_back else 0,
         work,
         COPIES * 4 * numbers,
         isinstance(request.parsed, Trained),

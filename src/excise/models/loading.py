@@ -89,10 +89,8 @@ def load(
     )
     _check_together(loaded, where)
     if offload == "none":
-        unedited = {part for part in again if part.startswith("text_encoder") and part not in kind.editable}
-        loaded.on_demand = {
-            part: OnDemand(getattr(pipeline, part), again[part], f"{model}: {part}") for part in sorted(unedited)
-        }
+        able = [part for part in loaded.unedited_parts if part in again]
+        loaded.on_demand = {part: OnDemand(getattr(pipeline, part), again[part], f"{model}: {part}") for part in able}
     loaded.draw(drawing)
     return loaded
 

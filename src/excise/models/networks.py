@@ -238,6 +238,11 @@ class Networks(ABC):
         """Its noise path."""
         return Path.of(self.pipeline.scheduler)
 
+    @property
+    def unedited_parts(self) -> list[str]:
+        """Names of the networks that read prompts and that no edit changes."""
+        return [name for name in self.parts if name.startswith("text_encoder") and name not in self.editable]
+
     @cached_property
     def unedited(self) -> dict[str, str]:
         """Digests of the networks that read prompts and that no edit changes: they are as they were loaded."""
