@@ -302,14 +302,18 @@ def main() -> None:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     for row in args.rows:
         key = f"{row}-{args.device}-{args.size}-{args.batch}" if row == "sdxl-step" else row
-        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        if key in results and not args.again:
+        if key in _results() and not args.again:
             print(f"{key} is measured already")
             continue
         print(key, flush=True)
         can = machine()
         found = learning_step(args) if row == "sdxl-step" else closed_forms(MODELS[row])
-        write_json(RESULTS, {**results, key: {**found, "device": args.device if row == "sdxl-step" else "cpu", "machine": can}})
+        found |= {"device": args.device if row == "sdxl-step" else "cpu", "machine": can}
+        write_json(RESULTS, {**_results(), key: found})
+
+
+def _results() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 
 if __name__ == "__main__":
