@@ -79,7 +79,8 @@ class TestFunctions:
         expected = {
             "concepts": (), "kind": None, "also": (), "model": "canvas", "config_from": None, "method": "mim", "harden": (), "out": None,
             "seed": 0, "settings": {}, "resume": False, "overwrite": False, "evaluate": True, "measure": True, "device": None,
-            "dtype": "float32", "offload": "none", "json": None, "steps": None, "guidance": None, "size": None, "scheduler": None, "long_prompts": None,
+            "dtype": "float32", "offload": "none", "json": None, "steps": None, "guidance": None, "size": None, "scheduler": None,
+            "long_prompts": None,
         }  # fmt: skip
         for run in (erase, excise.erase):
             parameters = inspect.signature(run).parameters
