@@ -1,7 +1,7 @@
 """What erasing costs at the size of large models: random weights and random text, everything else as it is.
 
     python benchmarks/full_size.py sdxl sd3.5-medium flux.1     # closed forms on the entrances alone; minutes on 2 CPU cores, 4 GiB
-    python benchmarks/full_size.py sdxl-step --size 512         # a whole learning step of MiM-MU in bfloat16; 16 GiB
+    python benchmarks/full_size.py sdxl-step --size 512         # a whole learning step of MiM-MU in bfloat16; 14 GiB
     python benchmarks/full_size.py sdxl-step --device cuda --size 1024
 
 Closed forms: MiM-MU's start and UCE, of one concept with one name, at every weight through which words enter. The sum over all other text that
