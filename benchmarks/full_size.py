@@ -221,12 +221,15 @@ def learning_step(args: argparse.Namespace) -> dict[str, Any]:
     taken = {"bare": _peak(model, bare)}
     seconds: dict[str, list[tuple[float, float]]] = {"bare": [], "loss and gradient": [], "descent": []}
     with Trainable(model, names) as trainable:
-        read_by = {entrance.weight: torch.eye(_width(entrance.reads), device=model.device) for entrance in model.entrances}
+        inverses = {way: metric.Inverse(torch.eye(_width(way), device=model.device)) for way in model.ways}
+        read_by = {entrance.weight: inverses[entrance.reads] for entrance in model.entrances}
         optimizer = metric.Steepest(list(trainable.parameters.values()), settings.lr, [read_by[name] for name in names])
 
         def loss() -> None:
             error = (_student(model, bank, states, every, settings) - target).square().flatten(1).mean(1)
             error.mean().backward()
+            for way, inverse in inverses.items():
+                inverse.reads(model.read(conditioned, way))
 
         def step() -> None:
             optimizer.zero_grad(set_to_none=True)

@@ -29,7 +29,7 @@ from excise.erasure.trainable import Trainable
 from excise.files import write_json
 from excise.methods.mim import MimSettings
 from excise.methods.mim.erase import _student, _targets
-from excise.methods.mim.metric import Steepest
+from excise.methods.mim.metric import Inverse, Steepest
 from excise.models import Conditioning, Model
 from excise.models.families.stable_diffusion import StableDiffusion
 from timing import machine, timed
@@ -88,7 +88,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     with Trainable(model, names) as trainable:
         parameters = list(trainable.parameters.values())
-        inverse = torch.eye(WIDTH, device=model.device)
+        inverse = Inverse(torch.eye(WIDTH, device=model.device))
         optimizer = Steepest(parameters, settings.lr, [inverse] * len(parameters))
         conditioned = bank.conditioned.expand(args.batch)
 

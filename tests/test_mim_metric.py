@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from excise.erasure.random_text import PROMPTS, STRINGS, WORDS, declared_words, 
 from excise.erasure.run import Run
 from excise.methods import get
 from excise.methods.mim import metric
-from excise.methods.mim.metric import Metric, Steepest, inverse, moments, root
+from excise.methods.mim.metric import Inverse, Metric, Steepest, inverse, moments, root
 from excise.models import Conditioning, Model, load
 from excise.models.families.stable_diffusion import StableDiffusion
 from trained_methods import CAT, settings_of
@@ -113,7 +114,7 @@ def test_a_step_against_numpy() -> None:
     reading, other = nn.Parameter(torch.randn(4, 3).double()), nn.Parameter(torch.randn(5).double())
     inverse = torch.randn(3, 3).double()
     inverse = inverse @ inverse.T
-    optimizer = Steepest([reading, other], 0.1, [inverse, None])
+    optimizer = Steepest([reading, other], 0.1, [Inverse(inverse), None])
     expected = [p.detach().numpy().copy() for p in (reading, other)]
     mean, square = [np.zeros_like(e) for e in expected], [0.0, 0.0]
     for step in range(1, 4):
@@ -128,9 +129,55 @@ def test_a_step_against_numpy() -> None:
         assert np.abs(parameter.detach().numpy() - value).max() < 1e-6
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 40])
+def test_few_rows_change_what_it_costs_and_not_what_it_gives(count: int) -> None:
+    """Rows that occur twice, and more directions than the rows have, are no matter; of too many nothing is taken away."""
+    torch.manual_seed(count)
+    rows = torch.randn(count, 32).double()
+    gradient = torch.randn(6, count).double() @ rows
+    matrix = torch.randn(32, 32).double()
+    short = Inverse(matrix @ matrix.T)
+    short.reads(torch.cat([rows, rows[:2]]))
+    assert torch.allclose(short.after(gradient), gradient @ short.matrix, atol=1e-9)
+    other = torch.randn(6, 32).double()
+    assert torch.allclose(short.after(other), other @ short.matrix) == (count > 3)
+
+
+@pytest.mark.parametrize("own", [{}, {"space": "guided"}, {"anchor_rest": True}], ids=str)
+def test_the_rows_of_a_step_are_all_that_its_weights_read(
+    own: dict[str, Any], sdxl: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a step asks: its own prompts, the empty one, those without the words; each way in by itself."""
+    told, asked, taken = dict[int, torch.Tensor](), list[tuple[int, torch.Tensor]](), Inverse.after
+    monkeypatch.setattr(Inverse, "reads", lambda self, rows: told.update({len(self.matrix): rows}))
+
+    def after(self: Inverse, gradient: torch.Tensor) -> torch.Tensor:
+        rows = told[len(self.matrix)]
+        for width, found in asked:
+            if width == len(self.matrix):
+                assert torch.cdist(found, rows, compute_mode="donot_use_mm_for_euclid_dist").min(1).values.max() < 1e-4
+        return taken(self, gradient)
+
+    def heard(width: int, found: torch.Tensor) -> None:
+        if torch.is_grad_enabled():
+            asked.append((width, found.detach().flatten(0, -2)[:, :width]))
+
+    monkeypatch.setattr(Inverse, "after", after)
+    empty = sdxl.encode([""])
+    assert empty.pooled is not None
+    widths = {"tokens": empty.tokens.shape[-1], "pooled": empty.pooled.shape[-1]}
+    reads = {entrance.weight: entrance.reads for entrance in sdxl.entrances}
+    for weight, layer in sdxl.layers(reads).items():
+        layer.register_forward_pre_hook(lambda _, inputs, width=widths[reads[weight]]: heard(width, inputs[0]))
+    get("mim").erase(
+        sdxl, [CAT], settings_of("mim", rounds=1, steps=2, batch=2, trajectories=2, sampler_steps=2, **own), Run(0)
+    )
+    assert {width for width, _ in asked} == set(told) == set(widths.values())
+
+
 def test_no_gradient_no_step() -> None:
     parameter = nn.Parameter(torch.ones(2, 3))
-    optimizer = Steepest([parameter], 0.1, [torch.eye(3)])
+    optimizer = Steepest([parameter], 0.1, [Inverse(torch.eye(3))])
     parameter.grad = torch.zeros(2, 3)
     optimizer.step()
     assert torch.equal(parameter.detach(), torch.ones(2, 3))
@@ -150,7 +197,7 @@ def test_it_descends_to_the_change_that_others_feel_least() -> None:
 
     def descend(inverse: torch.Tensor) -> torch.Tensor:
         change = nn.Parameter(torch.zeros(4, 8).double())
-        optimizer = Steepest([change], 1.0, [inverse / torch.linalg.matrix_norm(inverse, 2)])
+        optimizer = Steepest([change], 1.0, [Inverse(inverse / torch.linalg.matrix_norm(inverse, 2))])
         for step in range(4000):
             optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 4000)
             change.grad = 2 * (change.detach() @ rows.T - wanted) @ rows

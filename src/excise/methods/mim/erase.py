@@ -43,18 +43,18 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
     felt = metric.moments(model, bank, concepts, settings.metric, run.generator(2))
     names = subspaces.select(model, settings.parameters)
+    wide = torch.promote_types(model.dtype, torch.float32)
+    inverses = {way: metric.Inverse(metric.inverse(own, settings.ridge).to(model.device, wide)) for way, own in felt.items()}
     descent = None
     if felt:
-        wide = torch.promote_types(model.dtype, torch.float32)
-        inverse = {way: metric.inverse(own, settings.ridge).to(model.device, wide) for way, own in felt.items()}
-        read_by = {entrance.weight: inverse[entrance.reads] for entrance in model.entrances}
+        read_by = {entrance.weight: inverses[entrance.reads] for entrance in model.entrances}
         descent = partial(metric.Steepest, inverses=[read_by.get(name) for name in names])
     with Trainable(model, names) as trainable:
         if felt and settings.start == "solved":
             _begin(model, concepts, bank, run.counterexamples, trainable, felt, settings)
         train(
             trainable,
-            lambda round_: _round(model, bank, priors, trainable, settings, run, round_),
+            lambda round_: _round(model, bank, priors, trainable, inverses, settings, run, round_),
             settings,
             run,
             descent=descent,
@@ -146,8 +146,9 @@ def _beside(encoded: TextRows, told: str | Tensor, guide: str) -> tuple[Tensor, 
 
 
 def _round(
-    model: Model, bank: PromptBank, priors: Tensor, trainable: Trainable, settings: MimSettings, run: Run, round_: int
-) -> Callable[[int], Tensor]:
+    model: Model, bank: PromptBank, priors: Tensor, trainable: Trainable, inverses: dict[Way, metric.Inverse], settings: MimSettings,
+    run: Run, round_: int,
+) -> Callable[[int], Tensor]:  # fmt: skip
     """Collect states and their targets; return the loss of a step."""
 
     states = _collect(model, bank, trainable, settings, run, round_)
@@ -160,6 +161,8 @@ def _round(
         error = (_student(model, bank, states, rows, settings) - target[rows]).square().flatten(1).mean(1)
         error = judged(error, settings, channels=target.shape[1])
         total = (weights[rows] * error).mean()
+        for way, inverse in inverses.items():
+            inverse.reads(model.read(_asked(bank, states, rows, settings), way))
         return total + _rest_loss(model, bank, trainable, states, rows) if settings.anchor_rest else total
 
     return loss
@@ -219,6 +222,16 @@ def _student(model: Model, bank: PromptBank, states: States, rows: Tensor, setti
         empty = model.predict(x, t, bank.empty.expand(len(rows)))
         answer = model.guided(empty, answer, model.guidance(settings.guidance_scale))
     return answer
+
+
+def _asked(bank: PromptBank, states: States, rows: Tensor, settings: MimSettings) -> Conditioning:
+    """All that the network is told in a step, of whose text rows the gradient is made."""
+    parts = [bank.conditioned[states.row[rows].unique()]]
+    if settings.space == "guided" or settings.anchor_rest:
+        parts.append(bank.empty)
+    if settings.anchor_rest:
+        parts.append(bank.masked[states.row[rows].unique()])
+    return Conditioning.join(parts)
 
 
 def _rest_loss(model: Model, bank: PromptBank, trainable: Trainable, states: States, rows: Tensor) -> Tensor:

@@ -55,6 +55,37 @@ def inverse(felt: Tensor, ridge: float) -> Tensor:
     return found / torch.linalg.matrix_norm(found, 2)
 
 
+class Inverse:
+    """S^-1 of a way in, for gradients g that are made of few text rows.
+
+    matrix S^-1 (width, width), in the gradients' dtype and on their device
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+        self._within: tuple[Tensor, Tensor] | None = None
+
+    @torch.no_grad()
+    def reads(self, rows: Tensor) -> None:
+        """From here on gradients are of weights that read these text rows (n, width) and no others.
+
+        A gradient is then made of them: g = (g Q^T) Q for an orthonormal basis Q of theirs. With few rows g S^-1 = (g Q^T) (Q S^-1) costs a
+        fraction, and what a low precision rounded out of their span is gone. More than an eighth of the width are not worth it (ours).
+        """
+        rows = rows.to(self.matrix).unique(dim=0)
+        self._within = None
+        if 8 * len(rows) < len(self.matrix):
+            basis = torch.linalg.qr(rows.T).Q
+            self._within = basis, basis.T @ self.matrix
+
+    def after(self, gradient: Tensor) -> Tensor:
+        """g S^-1; gradient (out, width)."""
+        if self._within is None:
+            return gradient @ self.matrix
+        basis, rest = self._within
+        return gradient @ basis @ rest
+
+
 def root(felt: Tensor) -> Tensor:
     """As few rows q as feel a change as all the text does: sum q q^T = S, (width, width) float64."""
     values, vectors = torch.linalg.eigh(felt)
@@ -90,11 +121,11 @@ class Steepest(torch.optim.Optimizer):
     """Momentum along the steepest descent in a metric; every tensor's step has root mean square `lr`, on average.
 
     One second moment for a tensor, where Adam has one for every number of it: a step stays a mixture of the gradients.
-    inverses  of each parameter (out, width or more) that reads text rows S^-1 (width, width); None: it has no metric of its own.
-              Columns beyond the text's width stay as they are
+    inverses  S^-1 of each parameter (out, width or more) that reads text rows; None: it has no metric of its own. Columns beyond the text's
+              width stay as they are
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, inverses: Sequence[Tensor | None]) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, inverses: Sequence[Inverse | None]) -> None:
         super().__init__(parameters, {"lr": lr, "betas": (0.9, 0.99)})
         self.inverses = dict(zip(parameters, inverses, strict=True))
 
@@ -110,9 +141,9 @@ class Steepest(torch.optim.Optimizer):
         gradient = parameter.grad
         inverse = self.inverses[parameter]
         if inverse is not None:
-            width = len(inverse)
+            width = len(inverse.matrix)
             with torch.autocast(gradient.device.type, enabled=False):
-                gradient = nn.functional.pad(gradient[:, :width] @ inverse, (0, gradient.shape[1] - width))
+                gradient = nn.functional.pad(inverse.after(gradient[:, :width]), (0, gradient.shape[1] - width))
         state: dict[str, Any] = self.state[parameter]
         if not state:
             scalar = gradient.new_zeros((), dtype=torch.float32)
