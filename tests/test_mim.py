@@ -86,7 +86,7 @@ def test_m1_a_prompt_that_is_its_own_masked_form_teaches_nothing(
     def loss_and_gradient(pairs: list[tuple[str, str]]) -> tuple[float, float]:
         bank = _bank(model, pairs)
         with Trainable(model, subspaces.select(model, "kv")) as trainable:
-            loss = mim._round(model, bank, prior, trainable, settings, Run(), 0)(0)
+            loss = mim._round(model, bank, prior, trainable, settings, Run(), 0, {})(0)
             loss.backward()
             return loss.item(), max(float(p.grad.abs().max()) for p in trainable.parameters.values() if p.grad is not None)
 
@@ -109,7 +109,7 @@ def _first_round(model: Model, bank: PromptBank, **values: Any) -> tuple[Any, Tr
     """The loss of round 0 and its trainable, entered."""
     trainable = Trainable(model, subspaces.select(model, "kv")).__enter__()
     prior = torch.tensor([0.1], dtype=torch.float64)
-    return mim._round(model, bank, prior, trainable, _settings(**values), Run(), 0), trainable
+    return mim._round(model, bank, prior, trainable, _settings(**values), Run(), 0, {}), trainable
 
 
 @pytest.mark.parametrize("target", ["masked", "null"])
@@ -156,7 +156,7 @@ def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch
 
     target = guided("it")
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        loss = mim._round(sd1, bank, torch.tensor([0.1]), trainable, settings, Run(), 0)
+        loss = mim._round(sd1, bank, torch.tensor([0.1]), trainable, settings, Run(), 0, {})
         for parameter in trainable.parameters.values():
             parameter.data *= 1.5
         rows = torch.randint(3, (3,), generator=Run().generator(1, 0, 0))
@@ -284,7 +284,7 @@ class _Gaussian(nn.Module):
         self.attn2.to_v.weight = nn.Parameter(base)
         self.device, self.dtype = torch.device("cpu"), base.dtype
 
-    def forward(self, z: Tensor, t: Tensor, encoder_hidden_states: Tensor) -> Any:
+    def forward(self, z: Tensor, t: Tensor, encoder_hidden_states: Tensor, encoder_attention_mask: None) -> Any:
         mean = self.attn2.to_v(encoder_hidden_states[:, 0])[:, :, None, None]
         alpha, sigma = per_row(self.path.alpha(t), z), per_row(self.path.sigma(t), z)
         noise = sigma * (z - alpha * mean)

@@ -54,7 +54,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
             _begin(model, concepts, bank, run.counterexamples, trainable, felt, settings)
         train(
             trainable,
-            lambda round_: _round(model, bank, priors, trainable, inverses, settings, run, round_),
+            lambda round_: _round(model, bank, priors, trainable, settings, run, round_, inverses),
             settings,
             run,
             descent=descent,
@@ -146,8 +146,8 @@ def _beside(encoded: TextRows, told: str | Tensor, guide: str) -> tuple[Tensor, 
 
 
 def _round(
-    model: Model, bank: PromptBank, priors: Tensor, trainable: Trainable, inverses: dict[Way, metric.Inverse], settings: MimSettings,
-    run: Run, round_: int,
+    model: Model, bank: PromptBank, priors: Tensor, trainable: Trainable, settings: MimSettings, run: Run, round_: int,
+    inverses: dict[Way, metric.Inverse],
 ) -> Callable[[int], Tensor]:  # fmt: skip
     """Collect states and their targets; return the loss of a step."""
 
