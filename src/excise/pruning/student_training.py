@@ -1,0 +1,145 @@
+"""Distillation of a student from its teacher, with concepts to erase or without."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from excise.concepts import Concept
+from excise.digests import digest_tensors, digest_values
+from excise.edits.applied import base_fingerprint
+from excise.erasure import subspaces
+from excise.erasure.run import Run
+from excise.erasure.saved_round import read_round, write_round
+from excise.erasure.trainable import Trainable
+from excise.erasure.training_pictures import retained_pictures
+from excise.methods import task
+from excise.models import Model
+from excise.models.fingerprint import named_tensors
+from excise.pruning import saved_levels
+from excise.pruning.bilevel import BilevelTrainer, Losses, Plan
+from excise.pruning.distill_settings import DistillSettings, Mode, Upper
+from excise.pruning.erasing import Erasing
+from excise.pruning.repair import Repair, common_blocks
+
+log = logging.getLogger(__name__)
+COLUMNS = tuple(field.name for field in fields(Losses))
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How concepts are erased meanwhile: how the levels are put together, and whose loss is the upper one."""
+
+    mode: Mode = "penalty"
+    upper: Upper = "esd"
+
+
+def check_fits(student: Model, teacher: Model) -> None:
+    """Raise ValueError unless a model can learn from another: the same words, pictures and noise path, and blocks that hand on the same."""
+    whose = f"{student.name} does not fit its teacher {teacher.name}"
+    if not student.path.same_as(teacher.path):
+        raise ValueError(f"{whose}: they have different noise schedules, or predict different things")
+    if student.latent_shape != teacher.latent_shape:
+        raise ValueError(f"{whose}: its latents are {student.latent_shape}, the teacher's {teacher.latent_shape}")
+    for part in student.parts:
+        if part != student.prefix and _digest(student, part) != _digest(teacher, part):
+            raise ValueError(f"{whose}: its {part} has other weights than the teacher's")
+    common_blocks(student, teacher)
+
+
+def _digest(model: Model, part: str) -> str:
+    network = getattr(model.pipeline, part, None)
+    return "" if network is None else digest_tensors(network.state_dict())
+
+
+def identity(
+    student: Model, teacher: Model, concepts: Sequence[Concept], levels: Levels, settings: DistillSettings, seed: int
+) -> dict[str, Any]:
+    """What must be the same for a run to go on to the same bits."""
+    return {
+        **task("distill", student, concepts),
+        "teacher": base_fingerprint(teacher),
+        "mode": levels.mode,
+        "upper": levels.upper,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+    }
+
+
+def train_student(
+    student: Model, teacher: Model, concepts: Sequence[Concept], levels: Levels, settings: DistillSettings, run: Run
+) -> list[Losses]:
+    """Train all of the student's denoiser in place; the teacher, the autoencoder and what reads prompts stay as they are.
+
+    concepts  what is erased meanwhile; none: repairing alone
+
+    Returns the mean losses of every round. Raises ValueError if the student does not fit its teacher, for a float16 student, or what
+    `retained_pictures` and `learning_pictures` raise; FloatingPointError if the training diverges.
+    """
+    check_fits(student, teacher)
+    pictures, prompts = retained_pictures(teacher, concepts, settings, run)
+    repair = Repair(student, teacher, pictures, prompts, settings, run)
+    erasing = Erasing(student, teacher, concepts, levels.upper, settings, run) if concepts else None
+    name = digest_values(identity(student, teacher, concepts, levels, settings, run.seed)) if run.checkpoint else ""
+    with Trainable(student, subspaces.select(student, "full")) as trainable:
+        trainer = BilevelTrainer(trainable.parameters, repair, erasing, plan(levels.mode, settings, bool(concepts)))
+        found = _rounds(trainer, settings, run, name)
+        trained = {name: parameter.data for name, parameter in trainable.parameters.items()}
+    everything = named_tensors(student)
+    for name, tensor in trained.items():
+        everything[name].data = tensor.to(everything[name].dtype)
+    return found
+
+
+def plan(mode: Mode, settings: DistillSettings, erases: bool = True) -> Plan:
+    """How the levels are put together, by settings: every level has a schedule of its own, counted in its own steps."""
+    total = settings.rounds * settings.steps
+    upper = total // (settings.inner + 1 if mode == "penalty" else settings.every)
+    lower = total - upper if mode == "penalty" and erases else total
+    rates = partial(rate, settings, settings.lr, lower), partial(rate, settings, settings.upper_lr, upper)
+    return Plan(mode, rates, settings.lam, settings.inner, settings.every, settings.warm_start, settings.clip)
+
+
+def rate(settings: DistillSettings, highest: float, total: int, done: int) -> float:
+    """The learning rate of a level's step number `done` of `total`: rising while it warms up, then constant or a half cosine."""
+    share = min(1.0, (done + 1) / settings.warmup) if settings.warmup else 1.0
+    fall = (1 + math.cos(math.pi * done / max(1, total))) / 2 if settings.schedule == "cosine" else 1.0
+    return highest * share * fall
+
+
+def _rounds(trainer: BilevelTrainer, settings: DistillSettings, run: Run, name: str) -> list[Losses]:
+    """All steps; a checkpoint after every round."""
+    means = torch.full((settings.rounds, len(COLUMNS)), math.nan, dtype=torch.float64)
+    total, first = settings.rounds * settings.steps, _resumed(trainer, settings, run, name, means)
+    for round_ in range(first, settings.rounds):
+        seen = []
+        for step in range(round_ * settings.steps, (round_ + 1) * settings.steps):
+            run.progress("distilling", step, total)
+            seen.append([math.nan if value is None else value for value in astuple(trainer.step(step))])
+        means[round_] = torch.tensor(seen, dtype=torch.float64).nanmean(0)
+        log.info("round %d: %s", round_, _losses(means[round_]))
+        if run.checkpoint is not None:
+            write_round(run.checkpoint, saved_levels.to_tensors(trainer, means), name, round_ + 1)
+    run.progress("distilling", total, total)
+    return [_losses(row) for row in means]
+
+
+def _resumed(trainer: BilevelTrainer, settings: DistillSettings, run: Run, name: str, means: Tensor) -> int:
+    """Go on from the checkpoint, if there is one; returns how many rounds are done."""
+    if run.checkpoint is None or not run.checkpoint.exists():
+        return 0
+    saved, done = read_round(run.checkpoint, name, settings.rounds)
+    saved_levels.restore(trainer, saved, run.checkpoint, means)
+    return done
+
+
+def _losses(row: Tensor) -> Losses:
+    """A row of means as losses; what was never looked at is None."""
+    return Losses(**{key: None if math.isnan(value) else value for key, value in zip(COLUMNS, row.tolist(), strict=True)})

@@ -1,0 +1,25 @@
+"""The folders of students: models that were pruned or that learned from a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from excise.files import FolderKind
+from excise.models.names import MODEL_FILES
+from excise.results.student import StudentFile
+
+STUDENT = FolderKind("student.json", StudentFile.read, earlier=rf"{MODEL_FILES}|edit/edit\.(json|safetensors)")
+"""A diffusers folder; its marker says where the model comes from."""
+
+
+def read_student(folder: Path | str) -> StudentFile | None:
+    """What is known of a model as a student; None of one that excise did not make. Raises ValueError for a damaged file."""
+    path = Path(folder) / STUDENT.marker
+    return StudentFile.read(path) if path.is_file() else None
+
+
+def check_outside(out: Path, *models: Path | str) -> None:
+    """Raise ValueError for an output in the folder of a model that is read."""
+    for model in models:
+        if isinstance(model, Path) and out.resolve().is_relative_to(model.resolve()):
+            raise ValueError(f"{out} lies in the folder of the model {model}, which is never changed; choose another path")
