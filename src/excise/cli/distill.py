@@ -24,8 +24,8 @@ def distill(request: DistillRequest) -> None:
     for name, before, after in (("repairing", first.lower, last.lower), ("erasing", first.upper, last.upper)):
         if before is not None and after is not None:
             screen.say(f"loss of {name}: {before:.4f} in the first round, {after:.4f} in the last")
-    if learned.gap is not None:
-        screen.say(f"repairs worse than a student that does nothing else by {learned.gap:.4f}")
+    if last.gap is not None:
+        screen.say(f"loss of repairing above that of a student that does nothing else: {last.gap:.4f}")
     screen.say(f"distilled in {learned.seconds:.0f} s: {request.out}")
 
 

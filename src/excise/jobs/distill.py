@@ -57,7 +57,6 @@ distill = function(DistillRequest, run)
 def _learned(
     request: DistillRequest, before: Source, teacher: Model, student: Model, means: Sequence[Losses], seconds: float
 ) -> Distillation:
-    gaps = [each.lower - each.repaired for each in means if each.lower is not None and each.repaired is not None]
     return Distillation(
         student=before,
         teacher=source(teacher),
@@ -67,7 +66,6 @@ def _learned(
         settings=request.parsed.model_dump(mode="json"),
         seed=request.seed,
         rounds=tuple(RoundLosses(**asdict(each)) for each in means),
-        gap=gaps[-1] if gaps else None,
         seconds=seconds,
         dtype=student.precision,
         device=student.device.type,

@@ -53,19 +53,21 @@ class Plan:
 class Losses:
     """What a step saw; None where it did not look.
 
-    lower, upper of the student theta; repaired: lower of vartheta on the same batch
+    lower, upper of the student theta; repaired: lower of vartheta
+    gap          lower of theta less that of vartheta, on one batch
     cosine       of the two levels' gradients in theta
     """
 
     lower: float | None = None
     upper: float | None = None
     repaired: float | None = None
+    gap: float | None = None
     cosine: float | None = None
 
 
-def adamw(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+def adamw(parameters: Sequence[nn.Parameter], weight_decay: float = 0.0) -> torch.optim.Optimizer:
     """The published optimizer; the learning rate is set at every step."""
-    return torch.optim.AdamW(parameters, weight_decay=0.0)
+    return torch.optim.AdamW(parameters, weight_decay=weight_decay)
 
 
 class BilevelTrainer:
@@ -119,7 +121,7 @@ class BilevelTrainer:
             best = float(self.lower(step))
         lam = self.plan.lam
         self._descend("upper", [(one + lam * two) / (1 + lam) for one, two in zip(gradients, others, strict=True)])
-        return Losses(lower=below, upper=above, repaired=best, cosine=cosine(gradients, others))
+        return Losses(below, above, best, below - best, cosine(gradients, others))
 
     def _gradients(self, loss: Loss, step: int) -> tuple[float, list[Tensor]]:
         """A loss and its gradient; zeros for what it does not depend on."""

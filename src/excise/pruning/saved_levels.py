@@ -15,11 +15,9 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps of a parameter."""
 
 
-def to_tensors(trainer: BilevelTrainer, means: Tensor) -> dict[str, Tensor]:
-    """Both students, both optimizers, how many steps each took, and the mean losses of the rounds."""
-    found: dict[str, Tensor] = {"means": means} | {
-        f"weight.{name}": parameter for name, parameter in trainer.parameters.items()
-    }
+def to_tensors(trainer: BilevelTrainer, seen: Tensor) -> dict[str, Tensor]:
+    """Both students, both optimizers, how many steps each took, and what the losses of the rounds were."""
+    found: dict[str, Tensor] = {"seen": seen} | {f"weight.{name}": parameter for name, parameter in trainer.parameters.items()}
     found |= {f"repaired.{name}": tensor for name, tensor in (trainer.repaired or {}).items()}
     for level, optimizer in trainer.optimizers.items():
         found[f"taken.{level}"] = torch.tensor(trainer.taken[level])
@@ -29,10 +27,10 @@ def to_tensors(trainer: BilevelTrainer, means: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore(trainer: BilevelTrainer, saved: Mapping[str, Tensor], path: Path, means: Tensor) -> None:
+def restore(trainer: BilevelTrainer, saved: Mapping[str, Tensor], path: Path, seen: Tensor) -> None:
     """Go on from there. Raises DamagedCheckpointError, with nothing changed, for tensors that are not of this training."""
-    check_saved(path, saved, {"means": means} | _expected(trainer, saved))
-    means.copy_(saved["means"])
+    check_saved(path, saved, {"seen": seen} | _expected(trainer, saved))
+    seen.copy_(saved["seen"])
     for name, parameter in trainer.parameters.items():
         parameter.copy_(saved[f"weight.{name}"])
         if trainer.repaired is not None:

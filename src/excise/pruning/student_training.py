@@ -18,13 +18,13 @@ from excise.edits.applied import base_fingerprint
 from excise.erasure import subspaces
 from excise.erasure.run import Run
 from excise.erasure.saved_round import read_round, write_round
-from excise.erasure.trainable import Trainable
-from excise.erasure.training_pictures import retained_pictures
+from excise.erasure.trainable import Trainable, check_trainable
+from excise.erasure.training_pictures import check_retained, retained_pictures
 from excise.methods import task
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.pruning import saved_levels
-from excise.pruning.bilevel import BilevelTrainer, Losses, Plan
+from excise.pruning.bilevel import BilevelTrainer, Losses, Plan, adamw
 from excise.pruning.distill_settings import DistillSettings, Mode, Upper
 from excise.pruning.erasing import Erasing
 from excise.pruning.repair import Repair, common_blocks
@@ -42,7 +42,8 @@ class Levels:
 
 
 def check_fits(student: Model, teacher: Model) -> None:
-    """Raise ValueError unless a model can learn from another: the same words, pictures and noise path, and blocks that hand on the same."""
+    """Raise ValueError unless a model can learn from another: the same words, pictures and noise path, and blocks that hand on the same; or
+    for one in float16."""
     whose = f"{student.name} does not fit its teacher {teacher.name}"
     if not student.path.same_as(teacher.path):
         raise ValueError(f"{whose}: they have different noise schedules, or predict different things")
@@ -51,6 +52,7 @@ def check_fits(student: Model, teacher: Model) -> None:
     for part in student.parts:
         if part != student.prefix and _digest(student, part) != _digest(teacher, part):
             raise ValueError(f"{whose}: its {part} has other weights than the teacher's")
+    check_trainable(student)
     common_blocks(student, teacher)
 
 
@@ -84,12 +86,13 @@ def train_student(
     `retained_pictures` and `learning_pictures` raise; FloatingPointError if the training diverges.
     """
     check_fits(student, teacher)
-    pictures, prompts = retained_pictures(teacher, concepts, settings, run)
-    repair = Repair(student, teacher, pictures, prompts, settings, run)
+    check_retained(teacher, concepts, settings)
     erasing = Erasing(student, teacher, concepts, levels.upper, settings, run) if concepts else None
+    repair = Repair(student, teacher, *retained_pictures(teacher, concepts, settings, run), settings, run)
     name = digest_values(identity(student, teacher, concepts, levels, settings, run.seed)) if run.checkpoint else ""
     with Trainable(student, subspaces.select(student, "full")) as trainable:
-        trainer = BilevelTrainer(trainable.parameters, repair, erasing, plan(levels.mode, settings, bool(concepts)))
+        descent = partial(adamw, weight_decay=settings.weight_decay)
+        trainer = BilevelTrainer(trainable.parameters, repair, erasing, plan(levels.mode, settings, bool(concepts)), descent)
         found = _rounds(trainer, settings, run, name)
         trained = {name: parameter.data for name, parameter in trainable.parameters.items()}
     everything = named_tensors(student)
@@ -116,30 +119,31 @@ def rate(settings: DistillSettings, highest: float, total: int, done: int) -> fl
 
 def _rounds(trainer: BilevelTrainer, settings: DistillSettings, run: Run, name: str) -> list[Losses]:
     """All steps; a checkpoint after every round."""
-    means = torch.full((settings.rounds, len(COLUMNS)), math.nan, dtype=torch.float64)
-    total, first = settings.rounds * settings.steps, _resumed(trainer, settings, run, name, means)
+    seen = torch.zeros(
+        settings.rounds, 2, len(COLUMNS), dtype=torch.float64
+    )  # of every round the sums of losses, and of how many
+    total, first = settings.rounds * settings.steps, _resumed(trainer, settings, run, name, seen)
     for round_ in range(first, settings.rounds):
-        seen = []
         for step in range(round_ * settings.steps, (round_ + 1) * settings.steps):
             run.progress("distilling", step, total)
-            seen.append([math.nan if value is None else value for value in astuple(trainer.step(step))])
-        means[round_] = torch.tensor(seen, dtype=torch.float64).nanmean(0)
-        log.info("round %d: %s", round_, _losses(means[round_]))
+            found = astuple(trainer.step(step))
+            seen[round_] += torch.tensor([[value or 0.0 for value in found], [value is not None for value in found]])
+        log.info("round %d: %s", round_, _losses(seen[round_]))
         if run.checkpoint is not None:
-            write_round(run.checkpoint, saved_levels.to_tensors(trainer, means), name, round_ + 1)
+            write_round(run.checkpoint, saved_levels.to_tensors(trainer, seen), name, round_ + 1)
     run.progress("distilling", total, total)
-    return [_losses(row) for row in means]
+    return [_losses(each) for each in seen]
 
 
-def _resumed(trainer: BilevelTrainer, settings: DistillSettings, run: Run, name: str, means: Tensor) -> int:
+def _resumed(trainer: BilevelTrainer, settings: DistillSettings, run: Run, name: str, seen: Tensor) -> int:
     """Go on from the checkpoint, if there is one; returns how many rounds are done."""
     if run.checkpoint is None or not run.checkpoint.exists():
         return 0
     saved, done = read_round(run.checkpoint, name, settings.rounds)
-    saved_levels.restore(trainer, saved, run.checkpoint, means)
+    saved_levels.restore(trainer, saved, run.checkpoint, seen)
     return done
 
 
-def _losses(row: Tensor) -> Losses:
-    """A row of means as losses; what was never looked at is None."""
-    return Losses(**{key: None if math.isnan(value) else value for key, value in zip(COLUMNS, row.tolist(), strict=True)})
+def _losses(seen: Tensor) -> Losses:
+    """The means of a round; what was never looked at is None."""
+    return Losses(*(total / count if count else None for total, count in seen.T.tolist()))

@@ -23,3 +23,10 @@ def check_outside(out: Path, *models: Path | str) -> None:
     for model in models:
         if isinstance(model, Path) and out.resolve().is_relative_to(model.resolve()):
             raise ValueError(f"{out} lies in the folder of the model {model}, which is never changed; choose another path")
+
+
+def check_whole_model(where: Path | str) -> None:
+    """Raise ValueError for a model that was pruned: the layout of one file has names for the blocks of published sizes alone."""
+    known = read_student(where) if isinstance(where, Path) and where.is_dir() else None
+    if known is not None and known.pruning is not None:
+        raise ValueError(f"{where} is a pruned model, which nobody reads from one file; give a folder")

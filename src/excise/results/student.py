@@ -44,12 +44,14 @@ class RoundLosses(ResultRecord):
     lower    repairing, of the student that is written
     upper    erasing
     repaired repairing, of the student of mode "penalty" that does nothing else
+    gap      lower of the one less that of the other, on the same pictures
     cosine   of the two levels' gradients
     """
 
     lower: float | None = None
     upper: float | None = None
     repaired: float | None = None
+    gap: float | None = None
     cosine: float | None = None
 
 
@@ -59,9 +61,7 @@ class Distillation(ResultRecord):
     concepts    what was erased meanwhile, by label; none: it was repaired alone
     mode, upper how the two levels were put together and whose loss erased; None where nothing was erased
     rounds      mean losses of each
-    gap         mode "penalty": repairing loss of the student that is written less that of the one that was only repaired, where it was
-                looked at last
-    seconds     of the training, stretches before a resume included
+    seconds     of making pictures and training, stretches before a resume included
     """
 
     student: Source
@@ -72,7 +72,6 @@ class Distillation(ResultRecord):
     settings: Facts
     seed: int
     rounds: tuple[RoundLosses, ...]
-    gap: float | None = None
     seconds: float
     dtype: str
     device: str
