@@ -303,6 +303,8 @@ def test_what_is_written(erased: Path, student_folder: Path, tiny_canvas: Path, 
     assert made.name == about.model.model and made.name.endswith(" distilled without object:cat")
     plain = StableDiffusionPipeline.from_pretrained(erased)
     assert digest_tensors(plain.unet.state_dict()) == digest_tensors(made.denoiser.state_dict())
+    shown = CliRunner().invoke(app, ["info", str(erased)], env={"COLUMNS": "300"}).stdout
+    assert "taken out       the middle block" in shown and "without object:cat (penalty, mim)" in shown
     assert not (erased / "edit").exists(), "the student has other shapes than its teacher"
     ran(erased, "--teacher", tiny_canvas, "--out", tmp_path / "e", *SETS)
     again = StudentFile.read(tmp_path / "e" / "student.json")
@@ -363,6 +365,13 @@ class TestBadInput:
         student.pipeline.unet.to(torch.float16)
         with pytest.raises(ValueError, match="gradients vanish in float16"):
             check_fits(student, teacher)
+
+    @pytest.mark.parametrize("lr", ["1e20", "1e38"])
+    def test_a_training_that_diverges_writes_nothing(
+        self, lr: str, student_folder: Path, tiny_canvas: Path, tmp_path: Path
+    ) -> None:
+        line = ran(student_folder, "--teacher", tiny_canvas, "--out", tmp_path / "x", *SETS, "--set", f"lr={lr}", code=1)
+        assert "smaller learning rate" in line and not (tmp_path / "x").exists()
 
     def test_a_damaged_marker(self, student_folder: Path, tiny_canvas: Path, tmp_path: Path) -> None:
         shutil.copytree(student_folder, tmp_path / "student")

@@ -17,6 +17,7 @@ from excise.models.contents import is_large
 from excise.models.families import FAMILIES, Family, Offer, family_of
 from excise.models.names import INDEX, describe, model_index, resolve
 from excise.requests.show import InfoRequest, ListRequest
+from excise.requests.students import read_student
 
 LIST_EXAMPLES = """
   excise list methods
@@ -141,10 +142,28 @@ def _model_info(where: Path | str) -> None:
         ("concepts", counted or "any free text"),
         ("sampler", ", ".join(f"{key} {value}" for key, value in description.sampler.items()) or "the pipeline's own"),
         ("classifier", description.classifier.name if description.classifier else "none: erasures cannot be measured"),
+        *_student_rows(where),
     ]
     screen.table(("model", str(where)), rows)
     if isinstance(where, Path) and is_large(where):
         _networks(where)
+
+
+def _student_rows(where: Path | str) -> list[tuple[str, str]]:
+    """What was taken out of a model, and what it learned since."""
+    known = read_student(where) if isinstance(where, Path) and where.is_dir() else None
+    if known is None:
+        return []
+    cut, rows = known.pruning, list[tuple[str, str]]()
+    if cut is not None:
+        rows.append(
+            ("pruned from", f"{cut.base.model}: {100 * cut.share:.1f} % of {cut.parameters_before:,} parameters are left")
+        )
+        rows.append(("taken out", "; ".join(cut.removed)))
+    for learned in known.distilled:
+        erased = f", without {', '.join(learned.concepts)} ({learned.mode}, {learned.upper})" if learned.concepts else ""
+        rows.append(("distilled from", f"{learned.teacher.model}{erased}"))
+    return rows
 
 
 def _networks(where: Path) -> None:

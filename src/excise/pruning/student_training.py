@@ -20,6 +20,7 @@ from excise.erasure.run import Run
 from excise.erasure.saved_round import read_round, write_round
 from excise.erasure.trainable import Trainable, check_trainable
 from excise.erasure.training_pictures import check_retained, retained_pictures
+from excise.finite import check_finite
 from excise.methods import task
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
@@ -30,6 +31,7 @@ from excise.pruning.erasing import Erasing
 from excise.pruning.repair import Repair, common_blocks
 
 log = logging.getLogger(__name__)
+REMEDY = "try smaller learning rates"
 COLUMNS = tuple(field.name for field in fields(Losses))
 
 
@@ -93,8 +95,14 @@ def train_student(
     with Trainable(student, subspaces.select(student, "full")) as trainable:
         descent = partial(adamw, weight_decay=settings.weight_decay)
         trainer = BilevelTrainer(trainable.parameters, repair, erasing, plan(levels.mode, settings, bool(concepts)), descent)
-        found = _rounds(trainer, settings, run, name)
+        try:
+            found = _rounds(trainer, settings, run, name)
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise FloatingPointError(f"the training left the range of floats ({error}); {REMEDY}") from error
         trained = {name: parameter.data for name, parameter in trainable.parameters.items()}
+    check_finite(trained, "a weight of the student", REMEDY)
     everything = named_tensors(student)
     for name, tensor in trained.items():
         everything[name].data = tensor.to(everything[name].dtype)
