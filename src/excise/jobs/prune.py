@@ -14,7 +14,7 @@ from excise.results.student import Pruning, Source, StudentFile
 
 def run(request: PruneRequest) -> StudentFile:
     """Carry out a request that was checked."""
-    model = load(request.model, device=request.device, dtype=request.dtype)
+    model = load(request.model, device=request.device, dtype=request.dtype, config_from=request.config_from)
     base, found = source(model), model.pruned(request.keep)
     setattr(model.pipeline, model.prefix, found.network)
     pruning = Pruning(

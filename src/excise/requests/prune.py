@@ -9,9 +9,9 @@ from pydantic import Field
 
 from excise.files import check_replaceable
 from excise.models.contents import model_files
-from excise.models.families import check_offers
+from excise.models.families import check_described, check_offers
 from excise.models.names import resolve
-from excise.requests.fields import Device, Dtype, Flag, Overwrite, PathOrName, UserPath
+from excise.requests.fields import ConfigFrom, Device, Dtype, Flag, Overwrite, PathOrName, UserPath
 from excise.requests.request import Request
 from excise.requests.students import STUDENT, check_outside
 
@@ -35,6 +35,7 @@ class PruneRequest(Request):
         0.6, gt=0, lt=1, description="Share of the U-Net's parameters to keep; the nearest that whole blocks give."
     )
     out: UserPath = Field(description="Folder for the smaller model.")
+    config_from: ConfigFrom
     overwrite: Overwrite
     device: Device
     dtype: Dtype
@@ -45,8 +46,9 @@ class PruneRequest(Request):
 
     def check(self) -> None:
         base = resolve(self.model)
+        check_described(self.model, self.config_from)
         check_offers(base, "pruning", ("U-Net",))
-        check_outside(self.out, base)
+        check_outside(self.out, base, *filter(None, [self.config_from]))
         check_replaceable(self.out, STUDENT, self.overwrite)
         if isinstance(base, Path) and base.is_dir():
             model_files(base)

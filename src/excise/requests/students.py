@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from excise.files import FolderKind
+from excise.files import FolderKind, real_path
 from excise.models.names import MODEL_FILES
 from excise.results.student import StudentFile
 
@@ -21,7 +21,7 @@ def read_student(folder: Path | str) -> StudentFile | None:
 def check_outside(out: Path, *models: Path | str) -> None:
     """Raise ValueError for an output in the folder of a model that is read."""
     for model in models:
-        if isinstance(model, Path) and out.resolve().is_relative_to(model.resolve()):
+        if isinstance(model, Path) and real_path(out).is_relative_to(real_path(model)):
             raise ValueError(f"{out} lies in the folder of the model {model}, which is never changed; choose another path")
 
 
