@@ -20,6 +20,7 @@ from excise.erasure.run import Run
 from excise.erasure.training_pictures import retained_pictures
 from excise.jobs.distill import distill
 from excise.jobs.prune import prune
+from excise.jobs.report import report
 from excise.models import Model, load
 from excise.models.path import Path as NoisePath
 from excise.pruning.distill_settings import DistillSettings
@@ -304,11 +305,19 @@ def test_what_is_written(erased: Path, student_folder: Path, tiny_canvas: Path, 
     plain = StableDiffusionPipeline.from_pretrained(erased)
     assert digest_tensors(plain.unet.state_dict()) == digest_tensors(made.denoiser.state_dict())
     shown = CliRunner().invoke(app, ["info", str(erased)], env={"COLUMNS": "300"}).stdout
-    assert "taken out       the middle block" in shown and "without object:cat (penalty, mim)" in shown
+    assert "taken out: the middle block" in shown and "object:cat erased meanwhile (penalty, mim)" in shown
     assert not (erased / "edit").exists(), "the student has other shapes than its teacher"
     ran(erased, "--teacher", tiny_canvas, "--out", tmp_path / "e", *SETS)
     again = StudentFile.read(tmp_path / "e" / "student.json")
     assert [each.concepts for each in again.distilled] == [("object:cat",), ()] and again.distilled[1].mode is None
+
+
+def test_the_report_shows_it(erased: Path, tmp_path: Path) -> None:
+    page = report(erased.parent, out=tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Student: tiny canvas pruned to 75 % distilled without object:cat" in page
+    assert "Pruned from tiny canvas: 74.7 % of 66,844 parameters are left; taken out: the middle block" in page
+    losses = StudentFile.read(erased / "student.json").distilled[0].rounds
+    assert all(f"{each.upper:.4f}" in page and f"{each.gap:.4f}" in page for each in losses)
 
 
 def test_a_student_of_its_teachers_shapes_is_an_edit_too(tiny_canvas: Path, tmp_path: Path) -> None:

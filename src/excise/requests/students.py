@@ -6,9 +6,9 @@ from pathlib import Path
 
 from excise.files import FolderKind, real_path
 from excise.models.names import MODEL_FILES
-from excise.results.student import StudentFile
+from excise.results.student import MARKER, StudentFile
 
-STUDENT = FolderKind("student.json", StudentFile.read, earlier=rf"{MODEL_FILES}|edit/edit\.(json|safetensors)")
+STUDENT = FolderKind(MARKER, StudentFile.read, earlier=rf"{MODEL_FILES}|edit/edit\.(json|safetensors)")
 """A diffusers folder; its marker says where the model comes from."""
 
 

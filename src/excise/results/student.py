@@ -9,6 +9,9 @@ from pydantic import Field
 from excise.figures import ResultRecord
 from excise.results.result_file import Facts, ResultFile
 
+MARKER = "student.json"
+"""The file beside a model that says so."""
+
 
 class Source(ResultRecord):
     """A model: its name, and fingerprints of its weights by dtype."""
