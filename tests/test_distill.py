@@ -371,6 +371,9 @@ class TestBadInput:
             next(iter(other.pipeline.text_encoder.parameters())).add_(0.1)
         with pytest.raises(ValueError, match="its text_encoder has other weights than the teacher's"):
             check_fits(other, teacher)
+        rounded = load(tiny_canvas, device="cpu")
+        rounded.pipeline.text_encoder.half().float()
+        check_fits(rounded, teacher)
         student.pipeline.unet.to(torch.float16)
         with pytest.raises(ValueError, match="gradients vanish in float16"):
             check_fits(student, teacher)

@@ -114,6 +114,11 @@ def test_what_cannot_become_so_small_says_how_small_it_can(whole: UNet2DConditio
     with pytest.raises(ValueError, match="nothing can be taken out"):
         pruned(unet(layers_per_block=1, mid_block_type=None, **plain), 0.5)
 
+    uneven = {"transformer_layers_per_block": [1, [1, 2]], "reverse_transformer_layers_per_block": [[1, 1, 2], 1]}
+    kinds = {"down_block_types": ("CrossAttnDownBlock2D",) * 2, "up_block_types": ("CrossAttnUpBlock2D",) * 2}
+    with pytest.raises(ValueError, match="was pruned before"):
+        pruned(unet(layers_per_block=2, mid_block_type=None, **kinds, **uneven), 0.8)
+
 
 def test_words_are_read_to_the_last(canvas: Model) -> None:
     """However much goes, some cross-attention stays."""

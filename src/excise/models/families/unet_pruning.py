@@ -33,8 +33,10 @@ class Cut:
 def pruned(network: Any, keep: float) -> PrunedNetwork:
     """The U-Net with the cuts after which its share of parameters is nearest to `keep`, at least one of them.
 
-    Raises ValueError if it cannot become so small, or nothing can be taken out.
+    Raises ValueError if it cannot become so small, nothing can be taken out, or its pairs differ in depth (as in SSD-1B, arXiv 2401.02677).
     """
+    if any(isinstance(depth, list | tuple) for depth in _listed(network.config["transformer_layers_per_block"])):
+        raise ValueError("this U-Net was pruned before, by attention layers of single pairs; that is not done twice")
     before = sum(parameter.numel() for parameter in own_parameters(network).values())
     made = [(cut, _empty(network, cut.config)) for cut in cuts(network.config)]
     if not made:
@@ -94,6 +96,10 @@ def origin(name: str, kept: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
     last, was_last = pairs_of(kept)[-1 - stage], pairs_of(whole)[-1 - stage]
     own = was_last if pair == last else pair
     return f"up_blocks.{stage}.{found[2]}.{own}.{name[found.end() :]}"
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _empty(network: Any, config: Mapping[str, Any]) -> Any:
