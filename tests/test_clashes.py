@@ -77,6 +77,9 @@ def test_two_outputs(tmp_path: Path, tiny_canvas: Path) -> None:
     [
         "apply {x} --to {y} --overwrite",
         "export {x} --to {y} --overwrite",
+        "prune {x} --out {y} --overwrite",
+        "distill {x} --out {y} --overwrite",
+        "distill {z} --teacher {x} --out {y} --overwrite",
         "diff {x} {z} --out {y} --overwrite",
         "diff {z} {x} --out {y} --overwrite",
         "generate a --edit {x} --out {y} --overwrite",

@@ -54,6 +54,8 @@ right = {
     ("bench", "--methods", "mim uce", "--concepts", "objects cat+dog", *on, "--out", "x"): ("--seeds", "3"),
     ("apply", edit, *on, "--to", "x"): ("--dtype", "float16"),
     ("export", edit, "--to", "x.safetensors"): ("--rank", "4"),
+    ("prune", model, "--out", "x"): ("--keep", "0.7"),
+    ("distill", model, "--teacher", model, "--out", "x"): ("--erase", "cat", "--set", "lam=10"),
     ("restore", edit, "--concept", "cat", "--out", "x"): (),
     ("report", edit): ("--out", "x.html"),
     ("convert", edit): (),
@@ -82,6 +84,10 @@ for verb, cases in wrong.items():
 call(2, "erase", "cat", "--model", model + "-missing")
 call(2, "diff", model, "nowhere/at/all", "--out", "x")
 call(2, "export", edit, "--to", "x.pt")
+call(2, "prune", "nowhere/at/all", "--out", "x")
+call(2, "prune", model, "--keep", "2", "--out", "x")
+call(2, "distill", model, "--teacher", model, "--out", "x", "--set", "lamda=1")
+call(2, "distill", model, "--teacher", model, "--out", "x", "--erase", "cta")
 call(2, "restore", model, "--concept", "cat", "--out", "x")
 call(2, "report", "nowhere")
 call(2, "convert", "nowhere")

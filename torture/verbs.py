@@ -11,8 +11,8 @@ SETS = " ".join(f"--set {key}={value}" for key, value in QUICK.items())
 FEW, FEWEST = (f"--target-pictures {count} --other-pictures {count}" for count in (2, 1))
 
 _OLD_OR_NEW = {
-    "old": {"seed": "1", "scale": "0.5", "concept": "dog", "results": "results/edit-audit"},
-    "new": {"seed": "0", "scale": "1", "concept": "cat", "results": "results/edit"},
+    "old": {"seed": "1", "scale": "0.5", "concept": "dog", "results": "results/edit-audit", "keep": "0.56"},
+    "new": {"seed": "0", "scale": "1", "concept": "cat", "results": "results/edit", "keep": "0.7"},
 }
 """What a command is given in each of two forms, so that its results differ."""
 
@@ -43,6 +43,10 @@ class Verb:
         return tuple(self.text.format(**_OLD_OR_NEW[age]).split())
 
 
+_LEARN = {"rounds": 2, "steps": 2, "batch": 2, "inner": 1, "pictures": 2, "picture_steps": 1, "retain": "dog", "retained": 2}
+_DISTILL = "distill tiny --teacher tiny --erase cat --seed {seed} --out made " + " ".join(
+    f"--set {k}={v}" for k, v in _LEARN.items()
+)
 _ERASE = "erase cat --model tiny --out made --seed {seed} --no-evaluate --no-measure"
 _MODEL, _EDITED, _RESUME = ("tiny", "cache"), ("tiny", "cache", "uce"), ("--resume",)
 
@@ -54,6 +58,8 @@ VERBS: dict[str, Verb] = {
     "apply": Verb("apply uce --model tiny --scale {scale} --to made", _EDITED, "made"),
     "export": Verb("export uce --scale {scale} --to made.safetensors", ("uce",), "made.safetensors"),
     "restore": Verb("restore both --concept {concept} --out made", ("both",), "made"),
+    "prune": Verb("prune tiny --keep {keep} --out made", _MODEL, "made"),
+    "distill": Verb(_DISTILL, _MODEL, "made", resume=_RESUME),
     "diff": Verb(
         "diff tiny partial.safetensors --concept {concept} --out made", ("tiny", "cache", "partial.safetensors"), "made"
     ),

@@ -13,11 +13,13 @@ from excise.cli import (
     canvas,
     convert,
     diff,
+    distill,
     erase,
     evaluate,
     export,
     generate,
     measure,
+    prune,
     report,
     restore,
     show,
@@ -58,6 +60,8 @@ for command in (
     apply.COMMAND,
     export.COMMAND,
     restore.COMMAND,
+    prune.COMMAND,
+    distill.COMMAND,
     convert.COMMAND,
 ):
     command.add_to(app)

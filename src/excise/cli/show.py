@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from excise.attacks import BUDGET, QUICK_BUDGET, attacks
 from excise.cli import screen
@@ -16,7 +16,10 @@ from excise.models.checkpoint_file import contents
 from excise.models.contents import is_large
 from excise.models.families import FAMILIES, Family, Offer, family_of
 from excise.models.names import INDEX, describe, model_index, resolve
+from excise.pruning.distill_settings import Upper
+from excise.report import student_table
 from excise.requests.show import InfoRequest, ListRequest
+from excise.requests.students import read_student
 
 LIST_EXAMPLES = """
   excise list methods
@@ -53,6 +56,7 @@ def _methods(model: str) -> None:
     family = family_of(resolve(model))
     rows = [(m.name, m.title, m.paper, ", ".join(m.needs), _can(family, m.needs)) for m in methods().values()]
     screen.table(("method", "title", "paper", "needs of a model", f"on {describe(resolve(model)).name}"), rows)
+    screen.say(f"excise distill --erase takes the losses of {', '.join(get_args(Upper))} while it repairs a pruned model")
 
 
 def _attacks(model: str) -> None:
@@ -141,10 +145,17 @@ def _model_info(where: Path | str) -> None:
         ("concepts", counted or "any free text"),
         ("sampler", ", ".join(f"{key} {value}" for key, value in description.sampler.items()) or "the pipeline's own"),
         ("classifier", description.classifier.name if description.classifier else "none: erasures cannot be measured"),
+        *_student_rows(where),
     ]
     screen.table(("model", str(where)), rows)
     if isinstance(where, Path) and is_large(where):
         _networks(where)
+
+
+def _student_rows(where: Path | str) -> list[tuple[str, str]]:
+    """What was taken out of a model, and what it learned since."""
+    known = read_student(where) if isinstance(where, Path) and where.is_dir() else None
+    return [("history", line) for line in student_table.lines(known)] if known else []
 
 
 def _networks(where: Path) -> None:

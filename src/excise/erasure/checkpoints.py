@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.edits.manifest import EDIT
-from excise.files import PathTaken, check_replaceable, read_json, real_path, write_json
+from excise.files import FolderKind, PathTaken, check_replaceable, read_json, real_path, write_json
 
 
 class DamagedCheckpointError(ValueError):
@@ -24,9 +24,10 @@ class DamagedCheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Workplace:
-    """The result's folder, and `.NAME.work` beside it with the checkpoint and what run it belongs to."""
+    """The result's folder, of what kind it is, and `.NAME.work` beside it with the checkpoint and what run it belongs to."""
 
     out: Path
+    kind: FolderKind = EDIT
 
     @property
     def folder(self) -> Path:
@@ -48,7 +49,7 @@ class Workplace:
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Raise FileExistsError if a result or an unfinished run would be lost."""
-        check_replaceable(self.out, EDIT, overwrite)
+        check_replaceable(self.out, self.kind, overwrite)
         if self.checkpoints and not (resume or overwrite):
             raise FileExistsError(
                 f"{self.folder} holds an unfinished run; pass resume to go on with it, or overwrite to start anew"

@@ -19,7 +19,7 @@ from excise.edits import applied_edits
 from excise.edits.applied import base_fingerprint
 from excise.erasure.prompt_bank import PromptBank, in_turn
 from excise.erasure.run import Run
-from excise.erasure.training_settings import Pictured, Relabelling
+from excise.erasure.training_settings import Pictured, Retaining
 from excise.files import PICTURE_ENDINGS, Shelf, at_home, cache_folder, read_record
 from excise.images import read_picture
 from excise.models import Conditioning, Model
@@ -116,7 +116,7 @@ def _rows_shown(bank: PromptBank, texts: Sequence[str], found: Pictures, drawn: 
 
 
 def retained_pictures(
-    model: Model, concepts: Sequence[Concept], settings: Relabelling, run: Run
+    model: Model, concepts: Sequence[Concept], settings: Retaining, run: Run
 ) -> tuple[Learning, Conditioning]:
     """Pictures of what is to be kept, and their distinct prompts encoded; a folder's if the settings name one.
 
@@ -141,7 +141,7 @@ def retained_pictures(
     return _labelled(model, torch.cat(parts), [prompt for group in prompts for prompt in group])
 
 
-def check_retained(model: Model, concepts: Sequence[Concept], settings: Relabelling) -> None:
+def check_retained(model: Model, concepts: Sequence[Concept], settings: Retaining) -> None:
     """Raise what `retained_pictures` would, before any picture is made."""
     if settings.retain_folder is None:
         _retained_prompts(model, concepts, settings.retain)
@@ -149,7 +149,7 @@ def check_retained(model: Model, concepts: Sequence[Concept], settings: Relabell
         _read_folder(model, settings.retain_folder, _shown_by_all(settings))
 
 
-def _shown_by_all(settings: Relabelling) -> tuple[str, ...]:
+def _shown_by_all(settings: Retaining) -> tuple[str, ...]:
     """The one prompt to retain, if it is one: what pictures of a folder show of which its list does not tell."""
     return settings.retain if isinstance(settings.retain, tuple) and len(settings.retain) == 1 else ()
 

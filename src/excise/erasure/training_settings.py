@@ -84,12 +84,9 @@ class Anchored(Pictured):
     )
 
 
-class Relabelling(Pictured):
-    """Methods that take a concept for something else on its pictures, while they go on learning pictures that are to be kept."""
+class Retaining(Pictured):
+    """What goes on being learned from pictures of what is to be kept."""
 
-    pseudo: str = Field(
-        "next", description="what the concept should be taken for: next (declared concept), masked, empty, or a phrase"
-    )
     retain: Retain = Field(
         "catalog", description='what to keep: catalog (all other declared concepts), masked, or "a dog; a house"'
     )
@@ -97,6 +94,14 @@ class Relabelling(Pictured):
     retain_folder: str | None = Field(
         None,
         description="folder of pictures to keep instead of making them; its pictures.json says what each shows, or retain is what all show",
+    )
+
+
+class Relabelling(Retaining):
+    """Methods that take a concept for something else on its pictures, while they go on learning pictures that are to be kept."""
+
+    pseudo: str = Field(
+        "next", description="what the concept should be taken for: next (declared concept), masked, empty, or a phrase"
     )
 
 

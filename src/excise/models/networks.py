@@ -20,6 +20,7 @@ from excise.models.guidance import guided, sampling_scale
 from excise.models.on_demand import OnDemand
 from excise.models.path import Path
 from excise.models.precision import bfloat16_arithmetic
+from excise.models.pruned import PrunedNetwork
 from excise.models.wrappers import own_layers, own_parameters, unwrapped
 
 
@@ -169,6 +170,19 @@ class Networks(ABC):
     def attention_maps(self) -> AbstractContextManager[list[Tensor]]:
         """A list that a forward pass fills: attention probabilities (b, heads, pixels, tokens) of every layer in which pictures attend to
         text alone, with gradients. Families that offer "attention maps" have it."""
+        raise NotImplementedError
+
+    def block_outputs(self) -> AbstractContextManager[dict[str, Tensor]]:
+        """A table that a forward pass fills: what each block of the denoiser hands on (b, c, h, w), by the block's name, with gradients.
+        Families that offer "U-Net" have it."""
+        raise NotImplementedError
+
+    def pruned(self, keep: float) -> PrunedNetwork:
+        """What is left of the denoiser when whole blocks are taken out, until about the share `keep` of its parameters is left; this model
+        stays as it is. Families that offer "U-Net" have it.
+
+        Raises ValueError if it cannot become so small.
+        """
         raise NotImplementedError
 
     @property

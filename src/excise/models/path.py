@@ -135,6 +135,20 @@ class Path:
         slope[finite] = -torch.gradient(levels[finite])[0]
         return slope[t.cpu().long()]
 
+    def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
+        """Weight in 0..1 of the squared error of an output at timesteps t (b,), (b,) float64: min(SNR, gamma) over what the output's own
+        error already weighs, so that levels with little noise do not rule the loss (arXiv 2303.09556, eq. 6).
+
+        For velocity that is min(SNR + 1, gamma) / (SNR + 1), with one added on both sides, as codes have it. On a straight path it is 1.
+        """
+        signal, noise = self.squares(t)
+        if self.prediction == "flow":
+            return torch.ones_like(signal)
+        if self.prediction == "sample":
+            return (signal / noise).clamp(max=gamma) / gamma
+        total = signal / noise if self.prediction == "epsilon" else 1 / noise
+        return (gamma / total).clamp(max=1)
+
     def onwards(self, t: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
         """How the noising process goes on from timesteps t to noisier ones: z_later = keep z_t + add e, both (b,) float64."""
         signal, noise = self.squares(t)

@@ -1,4 +1,5 @@
-"""What a folder holds that can be reported: benchmarks, erasures, audits, measurements, variations, suites. From files alone, no torch."""
+"""What a folder holds that can be reported: benchmarks, erasures, audits, measurements, variations, suites, students. From files
+alone, no torch."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from excise.results.cell import Cell, Grid
 from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement
 from excise.results.result_file import ResultFile, check_format
+from excise.results.student import MARKER, StudentFile
 from excise.results.suite_result import SuiteResult
 from excise.results.variation import Variation
 
@@ -71,7 +73,7 @@ class AuditFolder:
 
 @dataclass(frozen=True)
 class FolderContents:
-    """Everything that a folder holds, in the order of its paths; measurements, variations and suites by path."""
+    """Everything that a folder holds, in the order of its paths; measurements, variations, suites and students by path."""
 
     root: Path
     benches: list[BenchFolder] = field(default_factory=list)
@@ -80,13 +82,14 @@ class FolderContents:
     measurements: dict[Path, Measurement] = field(default_factory=dict)
     variations: dict[Path, Variation] = field(default_factory=dict)
     suites: dict[Path, SuiteResult] = field(default_factory=dict)
+    students: dict[Path, StudentFile] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any((self.benches, self.erasures, self.audits, self.measurements, self.variations, self.suites))
+        return any((self.benches, self.erasures, self.audits, self.measurements, self.variations, self.suites, self.students))
 
 
 def read(root: Path) -> FolderContents:
-    """Everything in a folder and below it; hidden folders, models and links to folders are left out.
+    """Everything in a folder and below it; hidden folders, models but for what a student's marker says, and links to folders are left out.
 
     Raises FileNotFoundError or NotADirectoryError for a bad folder; ValueError if it holds nothing to report, or a damaged file, by name.
     """
@@ -98,6 +101,8 @@ def read(root: Path) -> FolderContents:
     for place, folders, files in os.walk(root):
         if "model_index.json" in files:
             folders.clear()
+            if MARKER in files:
+                found.students[Path(place)] = StudentFile.read(Path(place) / MARKER)
             continue
         here = Path(place)
         _read_folder(here, set(files), set(folders), found)

@@ -60,6 +60,7 @@ def _sections(found: FolderContents, draw: Drawer) -> list[Section]:
         *(result_sections.audit(each, found.root) for each in found.audits),
         *(result_sections.measurement(each, path, found.root, draw) for path, each in found.measurements.items()),
         *(result_sections.variation(each, path, found.root) for path, each in found.variations.items()),
+        *(result_sections.student(each, path, found.root) for path, each in found.students.items()),
         *([result_sections.protocols(found.suites, found.root)] if found.suites else []),
     ]
 

@@ -1,4 +1,4 @@
-"""Sections of the page about single results: an erasure, an audit, a measurement, suites."""
+"""Sections of the page about single results: an erasure, an audit, a measurement, a student, suites."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from excise.edits.manifest import Manifest
 from excise.report import audit_table as audits
-from excise.report import information_table, result_table, suite_table, variation_table
+from excise.report import information_table, result_table, student_table, suite_table, variation_table
 from excise.report.folder_reader import AuditFolder, ErasureFolder
 from excise.report.page_parts import Drawer, Section, Table, picture, sentence, where
 from excise.results.erasure import ErasureResult
 from excise.results.evaluation import ConceptShares, Evaluation
 from excise.results.information import Measurement
+from excise.results.student import StudentFile
 from excise.results.suite_result import SuiteResult
 from excise.results.variation import Variation
 
@@ -114,6 +115,25 @@ def variation(found: Variation, path: Path, root: Path) -> Section:
         tables=[Table("Ways to ask", variation_table.COLUMNS, variation_table.table(found))],
         notes=[variation_table.NOTE],
         facts={"concept": found.concept, **found.provenance.model_dump()},
+    )
+
+
+def student(found: StudentFile, path: Path, root: Path) -> Section:
+    """A model with fewer blocks than its base, or one that learned from a teacher."""
+    return Section(
+        f"Student: {found.model.model}",
+        "pruned model",
+        where(path, root),
+        [sentence(line) for line in student_table.lines(found)],
+        tables=[
+            Table(f"Distillation {number}", student_table.COLUMNS, student_table.table(learned))
+            for number, learned in enumerate(found.distilled, 1)
+        ],
+        notes=[student_table.NOTE] if found.distilled else [],
+        facts={
+            **found.model.model_dump(),
+            "distilled": [learned.model_dump(exclude={"rounds"}) for learned in found.distilled],
+        },
     )
 
 

@@ -14,6 +14,7 @@ from excise.models.names import MODEL_FILES, resolve
 from excise.requests.edits import read_manifests
 from excise.requests.fields import ConfigFrom, Device, Dtype, Flag, ModelName, Overwrite, Scale, UserPath, UserPaths
 from excise.requests.request import Request
+from excise.requests.students import check_whole_model
 
 
 def _check(path: Path) -> None:
@@ -71,6 +72,7 @@ class ApplyRequest(Request):
             raise ValueError(f"{self.to} lies in the folder of the base model, which is never changed; choose another path")
         if self.one_file:
             check_original(self.model)
+            check_whole_model(base)
             check_new_file(self.to, self.overwrite)
         else:
             check_replaceable(self.to, APPLIED, self.overwrite)

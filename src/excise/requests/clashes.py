@@ -16,7 +16,7 @@ from excise.models.names import resolve
 OUTPUTS = frozenset({"out", "to", "json_file", "figure", "curves", "sheet"})
 """Fields that name what is written."""
 
-MODELS = frozenset({"model", "base", "erased", "gold"})
+MODELS = frozenset({"model", "base", "erased", "gold", "student", "teacher"})
 """Fields that name models, which may be built in or on the hub."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from excise.models.context import left_out, room
 from excise.models.entrances import Entrance, Segment
+from excise.models.families import unet_pruning
 from excise.models.families.text_reading import check_tokenizers, clip_chunks, clip_segment, clip_words
 from excise.models.model import Model
+from excise.models.pruned import PrunedNetwork
 from excise.models.sampling import Sampler
 from excise.models.wrappers import own_layers, own_parameters
 
@@ -98,6 +101,26 @@ class UNetModel(Model):
                 hooks.callback(attention.to_q.register_forward_hook(query).remove)
                 hooks.callback(attention.to_k.register_forward_hook(key).remove)
             yield maps
+
+    @contextmanager
+    def block_outputs(self) -> Iterator[dict[str, Tensor]]:
+        found: dict[str, Tensor] = {}
+        with ExitStack() as hooks:
+            for name, block in self._blocks().items():
+
+                def keep(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+                    found[name] = output[0] if isinstance(output, tuple) else output
+
+                hooks.callback(block.register_forward_hook(keep).remove)
+            yield found
+
+    def _blocks(self) -> dict[str, nn.Module]:
+        """The stages of the way down, the middle block unless it was taken out, and the stages of the way up."""
+        blocks = re.compile(r"(down_blocks|up_blocks)\.\d+|mid_block")
+        return {name: module for name, module in own_layers(self.denoiser).items() if blocks.fullmatch(name)}
+
+    def pruned(self, keep: float) -> PrunedNetwork:
+        return unet_pruning.pruned(self.denoiser, keep)
 
     def cross_attentions(self) -> dict[str, Any]:
         """The cross-attention modules by name."""
