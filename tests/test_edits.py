@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import tiny_models
-from excise.edits import Dense, LowRank, Manifest, WeightEdit, applied_edits, compose, load_edit, original_tensors
+from excise.edits import Dense, LowRank, Manifest, WeightEdit, all_removed, applied_edits, compose, load_edit, original_tensors
 from excise.edits.applied import base_fingerprint
 from excise.edits.deltas import difference
 from excise.models import Model
@@ -82,6 +82,21 @@ def test_with_block_takes_the_edit_off_after_an_error(sd1: Model) -> None:
         assert [(e is edit, scale) for e, scale in applied_edits(sd1)] == [(True, 0.5)]
         raise KeyboardInterrupt
     assert _same(_weights(sd1), before) and applied_edits(sd1) == ()
+
+
+def test_all_are_off_inside_a_block_and_on_again_after_it(sd1: Model) -> None:
+    before = _weights(sd1)
+    one, other = _edit(sd1, KV, CONV, seed=1), _edit(sd1, KV, TEXT, seed=2, rank=2)
+    with all_removed(sd1):
+        assert applied_edits(sd1) == ()
+    for edit, scale in ((one, 0.3), (other, 1.0), (one, 0.1)):
+        edit.apply(sd1, scale)
+    edited = _weights(sd1)
+    with pytest.raises(KeyboardInterrupt), all_removed(sd1):
+        assert applied_edits(sd1) == () and _same(_weights(sd1), before)
+        raise KeyboardInterrupt
+    assert applied_edits(sd1) == ((one, 0.3), (other, 1.0), (one, 0.1))
+    assert _same(_weights(sd1), edited)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

@@ -12,7 +12,7 @@ import torch
 
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
-from excise.erasure.attention import token_positions
+from excise.erasure.attention import named_tokens, token_positions
 from excise.erasure.run import Run
 from excise.erasure.trainable import Trainable
 from excise.methods import get
@@ -65,15 +65,15 @@ def test_tokens_of_the_concept_are_found(canvas: Model) -> None:
     assert token_positions(canvas, "a dog", ["cat"], end=True) == []
     cat = canvas.catalog.resolve("cat")
     bank = bank_of(canvas, cat)
-    assert fmn.positions(canvas, bank, [cat], end=False).nonzero().tolist() == [[0, 2], [0, 3], [0, 4]]
+    assert named_tokens(canvas, bank, [cat], end=False).nonzero().tolist() == [[0, 2], [0, 3], [0, 4]]
     strange = replace(bank, pairs=(replace(bank.pairs[0], prompt="a house"),))
     with pytest.raises(ValueError, match="'a house' has no token of object:cat"):
-        fmn.positions(canvas, strange, [cat], end=True)
+        named_tokens(canvas, strange, [cat], end=True)
 
 
 def test_values_of_the_last_layer_do_not_matter(sd1: Model) -> None:
     bank, last = bank_of(sd1), [name for name in sd1.cross_attentions() if name.startswith("up_blocks")][-1]
-    named = fmn.positions(sd1, bank, [CAT], end=False)
+    named = named_tokens(sd1, bank, [CAT], end=False)
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
         with sd1.attention_maps() as maps:
             sd1.predict(torch.randn(1, *sd1.latent_shape), torch.tensor([500]), bank.conditioned)
@@ -127,7 +127,7 @@ def test_attention_to_the_words_goes_down(sd1: Model) -> None:
     def attention() -> float:
         with sd1.attention_maps() as maps:
             sd1.predict(x, t, bank.conditioned.expand(4))
-        return float(fmn.resteering(maps, fmn.positions(sd1, bank, [CAT], end=False).expand(4, -1)).mean())
+        return float(fmn.resteering(maps, named_tokens(sd1, bank, [CAT], end=False).expand(4, -1)).mean())
 
     before = attention()
     with edit.applied(sd1):

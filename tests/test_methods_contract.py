@@ -24,7 +24,7 @@ from fresh_models import fresh
 
 TINY: dict[str, Any] = {
     "rounds": 2, "steps": 2, "batch": 2, "trajectories": 2, "sampler_steps": 3, "pictures": 3, "picture_steps": 2, "retained": 3,
-    "warm_up": 2,
+    "warm_up": 2, "prior_pictures": 3, "memory_pictures": 3,
 }  # fmt: skip
 """Small values of settings that many methods have; a method gets those that it knows."""
 
@@ -65,12 +65,13 @@ ROWS: dict[str, Row] = {
     "erasediff": Row({"balance": "bome"}, in_transformers=r"^transformer\.", free_text=RELABEL),
     "salun": Row(in_transformers=r"^transformer\.", free_text=RELABEL),
     "spm": Row({"anchors": 2}, moves=r"^(?!)", parts=True),  # no weight at all
+    "duge": Row({"prior": "a bird", "memory": "photo", "pictures_by": "current", "drift_weight": 0.1}, moves=KV),
     "sepme": Row(
         {"tolerance": 0.5}, moves=KV, parts=True, beside_dog={"protect": "a dog"}
     ),  # the tiny models' 32 numbers per token leave nothing exactly free of 77 tokens
 }
 
-U_NETS = {"fmn", "spm"}
+U_NETS = {"duge", "fmn", "spm"}
 """Methods that need what U-Nets alone have: attention of pictures to text alone, or their transformer blocks."""
 
 ALL = sorted(methods())

@@ -8,7 +8,7 @@ concept's words: its masked form. MiM-MU aims at the masked form. The neutral ra
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -222,6 +222,13 @@ class Catalog:
             concept = self._free(text, kind or "object")
         phrases = tuple(dict.fromkeys((*concept.phrases, *also))) if also else concept.phrases
         return Concept(concept.name, concept.kind, phrases, concept.contexts, concept.templates)
+
+    def recorded(self, entry: Mapping[str, Any]) -> Concept:
+        """The concept that a manifest records (`Concept.to_dict`), with templates and contexts of the model."""
+        name, kind, phrases = entry["name"], entry["kind"], tuple(entry["phrases"])
+        contexts = GENERIC_CONTEXTS["style" if kind == "style" else "object"]
+        contexts = next((own.contexts for own in self.concepts if (own.name, own.kind) == (name, kind)), contexts)
+        return Concept(name, kind, phrases, contexts, self.templates)
 
     def _declared(self, text: str, kind: str | None) -> Concept:
         for concept in self.concepts:

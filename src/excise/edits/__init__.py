@@ -11,7 +11,7 @@ from excise.registry import late
 
 if TYPE_CHECKING:
     from excise.edits.adapter import AdapterEdit
-    from excise.edits.applied import applied_edits, original_tensors
+    from excise.edits.applied import all_removed, applied_edits, original_tensors
     from excise.edits.deltas import Delta, Dense, LowRank
     from excise.edits.edit import Edit, all_applied, check_weights, compose
     from excise.edits.importing import import_edit
@@ -29,6 +29,7 @@ _HOMES = {
     "Manifest": "manifest",
     "WeightEdit": "weight_edit",
     "all_applied": "edit",
+    "all_removed": "applied",
     "applied_edits": "applied",
     "check_weights": "edit",
     "compose": "edit",
@@ -48,6 +49,7 @@ __all__ = [
     "Manifest",
     "WeightEdit",
     "all_applied",
+    "all_removed",
     "applied_edits",
     "check_weights",
     "compose",

@@ -8,7 +8,8 @@ be what was left there: what other code wrote is never lost. Every change is pre
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +74,17 @@ def _changes(on: Sequence[Application], name: str) -> list[tuple[Any, float]]:
 def applied_edits(model: Any) -> tuple[tuple[Edit, float], ...]:
     """The edits that are on, with their scales, oldest first."""
     return tuple((each.edit, each.scale) for each in _traces(model)[denoiser_of(model)].on)
+
+
+@contextmanager
+def all_removed(model: Any) -> Iterator[None]:
+    """No edit is on inside the block; all are on again after it, in their order and as strong as they were, whatever ends it."""
+    with uninterrupted() as heard, ExitStack() as back:
+        for edit, scale in reversed(applied_edits(model)):
+            edit.remove(model)
+            back.callback(edit.apply, model, scale)
+        with heard():
+            yield
 
 
 @torch.no_grad()

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from excise.concepts import Concept
+from excise.erasure.prompt_bank import PromptBank
+from excise.erasure.wording import bare
 from excise.models import Model
 
 
@@ -38,3 +41,16 @@ def token_positions(model: Model, prompt: str, phrases: Sequence[str], *, end: b
                     rows = range(part.first + first, part.first + first + len(words))
                     return [*rows, part.end] if end else [*rows]
     return []
+
+
+def named_tokens(model: Model, bank: PromptBank, concepts: Sequence[Concept], *, end: bool) -> Tensor:
+    """Which tokens of every prompt name its concept, (pairs, tokens) bool; `end` as above. Raises ValueError for a prompt that has none."""
+    named = torch.zeros(bank.conditioned.tokens.shape[:2], dtype=torch.bool)
+    for row, (pair, owner) in enumerate(zip(bank.pairs, bank.owner.tolist(), strict=True)):
+        found = token_positions(model, pair.prompt, [bare(phrase) for phrase in concepts[owner].phrases], end=end)
+        if not found:
+            raise ValueError(
+                f"prompt {pair.prompt!r} has no token of {concepts[owner].label}: there is no attention to take away"
+            )
+        named[row, found] = True
+    return named

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from excise.concepts import GENERIC_CONTEXTS, Concept
+from excise.concepts import Concept
 from excise.edits import Delta, Edit, LowRank, WeightEdit, applied_edits, compose, original_tensors
 from excise.erasure.make_edit import finish
 from excise.erasure.run import Run
@@ -120,11 +120,5 @@ def _parts(manifest: Mapping[str, Any], method: str) -> list[Mapping[str, Any]]:
 
 
 def _entry(model: Model, manifest: Mapping[str, Any], schema: type[S]) -> LedgerEntry[S]:
-    concepts = []
-    for entry in manifest["concepts"]:
-        declared = (c for c in model.catalog.concepts if (c.name, c.kind) == (entry["name"], entry["kind"]))
-        contexts = GENERIC_CONTEXTS["style" if entry["kind"] == "style" else "object"]
-        contexts = next((concept.contexts for concept in declared), contexts)
-        phrases = tuple(entry["phrases"])
-        concepts.append(Concept(entry["name"], entry["kind"], phrases, contexts, model.catalog.templates))
-    return LedgerEntry(tuple(concepts), parse(schema, manifest["settings"], f"setting of an earlier {manifest['method']} edit"))
+    concepts = tuple(model.catalog.recorded(entry) for entry in manifest["concepts"])
+    return LedgerEntry(concepts, parse(schema, manifest["settings"], f"setting of an earlier {manifest['method']} edit"))

@@ -32,8 +32,8 @@ class Trainable:
 
     def __init__(self, model: Any, names: Sequence[str]) -> None:
         check_trainable(model)
-        everything = named_tensors(model)
-        self.parameters: dict[str, nn.Parameter] = {name: everything[name] for name in names}
+        self.everything = named_tensors(model)
+        self.parameters: dict[str, nn.Parameter] = {name: self.everything[name] for name in names}
         self.before: dict[str, Tensor] = {}
         self._mixed = contextlib.ExitStack()
 
@@ -60,16 +60,16 @@ class Trainable:
 
     @contextmanager
     def holding(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-        """Other values of the trained tensors inside the block, by name, without gradients."""
-        student = {name: parameter.data for name, parameter in self.parameters.items()}
+        """Other values of some of the model's tensors inside the block, by name, without gradients."""
+        student = {name: self.everything[name].data for name in tensors}
         try:
-            for name, parameter in self.parameters.items():
-                parameter.data = tensors[name]
+            for name, tensor in tensors.items():
+                self.everything[name].data = tensor
             with torch.no_grad():
                 yield
         finally:
-            for name, parameter in self.parameters.items():
-                parameter.data = student[name]
+            for name, tensor in student.items():
+                self.everything[name].data = tensor
 
     def deltas(self) -> dict[str, Delta]:
         """What training has changed so far."""

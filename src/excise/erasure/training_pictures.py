@@ -129,9 +129,18 @@ def retained_pictures(
     if settings.retain_folder is not None:
         found = folder_pictures(model, settings.retain_folder, _shown_by_all(settings))
         return _labelled(model, found.latents, found.prompts)
-    groups = _retained_prompts(model, concepts, settings.retain)
-    each = -(-settings.retained // len(groups))
-    first = RETAINED + run.seed % RUNS * APART
+    return kept_pictures(model, kept_prompts(model, concepts, settings.retain), settings.retained, settings, run)
+
+
+def kept_pictures(
+    model: Model, groups: Sequence[Sequence[str]], count: int, settings: Pictured, run: Run, *, second: bool = False
+) -> tuple[Learning, Conditioning]:
+    """About `count` pictures of groups of prompts, as many of each group, and their distinct prompts encoded.
+
+    second  whether the run has other such pictures, whose seeds must not be the same
+    """
+    each = -(-count // len(groups))
+    first = RETAINED + run.seed % RUNS * APART + (APART // 2 if second else 0)
     prompts = [[group[i % len(group)] for i in range(each)] for group in groups]
     parts = []
     for number, chosen in enumerate(prompts):  # one call for each, so that erasing another concept finds them in the cache
@@ -144,7 +153,7 @@ def retained_pictures(
 def check_retained(model: Model, concepts: Sequence[Concept], settings: Retaining) -> None:
     """Raise what `retained_pictures` would, before any picture is made."""
     if settings.retain_folder is None:
-        _retained_prompts(model, concepts, settings.retain)
+        kept_prompts(model, concepts, settings.retain)
     else:
         _read_folder(model, settings.retain_folder, _shown_by_all(settings))
 
@@ -161,21 +170,35 @@ def _labelled(model: Model, latents: Tensor, prompts: Sequence[str]) -> tuple[Le
     return Learning(latents, torch.tensor([distinct.index(prompt) for prompt in prompts])), model.encode(distinct)
 
 
-def _retained_prompts(model: Model, concepts: Sequence[Concept], retain: str | Sequence[str]) -> list[list[str]]:
+def kept_prompts(
+    model: Model,
+    concepts: Sequence[Concept],
+    keep: str | Sequence[str],
+    *,
+    kinds: Sequence[str] = ("object", "style"),
+    called: str = "retain",
+) -> list[list[str]]:
+    """Prompts of what is to be kept beside concepts, in groups; `keep` is a value of `Retain`.
+
+    kinds   which of the model's concepts "catalog" is
+    called  the setting that `keep` is
+
+    Raises ValueError for "catalog" where the model declares nothing else, and for an empty list.
+    """
     erased = {phrase for concept in concepts for phrase in concept.phrases}
-    if retain == "masked":
+    if keep == "masked":
         return [[pair.masked for pair in concept.plain_pairs()] for concept in apart(concepts)]
-    if retain != "catalog":
-        if not retain:
-            raise ValueError("there is nothing to keep in the list of prompts to retain; this method needs some")
-        return [[prompt] for prompt in retain]
+    if keep != "catalog":
+        if not keep:
+            raise ValueError(f"there is nothing to keep in the list of prompts to {called}; this method needs some")
+        return [[prompt] for prompt in keep]
     kept = []
-    for other in (*model.catalog.of_kind("object"), *model.catalog.of_kind("style")):
+    for other in (other for kind in kinds for other in model.catalog.of_kind(kind)):
         if not erased & set(other.phrases):
             kept.append([pair.prompt for pair in other.beside(erased).plain_pairs()])
     if not kept:
         raise ValueError(
-            f"{model.name} declares nothing else to keep; list it, such as retain='a dog; a house', or retain=masked"
+            f"{model.name} declares nothing else to keep; list it, such as {called}='a dog; a house', or {called}=masked"
         )
     return kept
 

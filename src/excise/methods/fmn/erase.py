@@ -10,7 +10,7 @@ from torch import Tensor
 from excise.concepts import Concept, apart
 from excise.edits import WeightEdit
 from excise.erasure import subspaces
-from excise.erasure.attention import token_positions
+from excise.erasure.attention import named_tokens
 from excise.erasure.make_edit import finish
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
@@ -18,7 +18,7 @@ from excise.erasure.targets import noised
 from excise.erasure.trainable import Trainable
 from excise.erasure.training import train
 from excise.erasure.training_pictures import learning_pictures
-from excise.erasure.wording import bare, worded
+from excise.erasure.wording import worded
 from excise.methods.fmn import FmnSettings
 from excise.models import Model
 
@@ -28,7 +28,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run:
 
     trainable = Trainable(model, subspaces.select(model, settings.parameters))
     bank = PromptBank.of_pairs(model, [worded(concept, settings.wording, None) for concept in apart(concepts)])
-    named = positions(model, bank, concepts, settings.end_token)
+    named = named_tokens(model, bank, concepts, end=settings.end_token)
     shown = learning_pictures(model, bank, settings, run, shows="conditioned")
 
     def prepare(round_: int) -> Callable[[int], Tensor]:
@@ -46,20 +46,6 @@ def erase(model: Model, concepts: Sequence[Concept], settings: FmnSettings, run:
         train(trainable, prepare, settings, run)
         deltas = trainable.deltas()
     return finish(model, deltas, "fmn", concepts, settings, run)
-
-
-def positions(model: Model, bank: PromptBank, concepts: Sequence[Concept], end: bool) -> Tensor:
-    """Which tokens of every prompt name its concept, (pairs, tokens) bool. Raises ValueError for a prompt that has none."""
-
-    named = torch.zeros(bank.conditioned.tokens.shape[:2], dtype=torch.bool)
-    for row, (pair, owner) in enumerate(zip(bank.pairs, bank.owner.tolist(), strict=True)):
-        found = token_positions(model, pair.prompt, [bare(phrase) for phrase in concepts[owner].phrases], end=end)
-        if not found:
-            raise ValueError(
-                f"prompt {pair.prompt!r} has no token of {concepts[owner].label}: there is no attention to take away"
-            )
-        named[row, found] = True
-    return named
 
 
 def resteering(maps: Sequence[Tensor], named: Tensor) -> Tensor:
