@@ -18,6 +18,7 @@ from excise.cli import (
     export,
     generate,
     measure,
+    queue,
     report,
     restore,
     show,
@@ -61,5 +62,6 @@ for command in (
     convert.COMMAND,
 ):
     command.add_to(app)
+app.add_typer(queue.app, name="queue")
 app.add_typer(suite.app, name="suite")
 app.add_typer(canvas.app, name="canvas")
