@@ -59,7 +59,7 @@ def run(request: QueueRunRequest, progress: Progress = silent) -> RemovalLedger:
     ledger = ledger.model_copy(update={"records": _records(queue, ledger, steps, returned)})
     ledger.write(out / QUEUE.marker)
     _tell(request, ledger)
-    _tidy(out, steps, ledger)
+    ledger = _tidied(out, steps, ledger)
     build(read(out), out / NAME)
     return ledger
 
@@ -91,6 +91,7 @@ class _Service:
         model = self._model(ledger)
         ledger = ledger.model_copy(update={"base": base_fingerprint(model), "versions": versions()})
         self._check(model)
+        known = {step.name for step in ledger.steps}
         made: list[Edit] = []
         records: list[RemovalStep] = []
         for number, step in enumerate(self.steps):
@@ -98,7 +99,7 @@ class _Service:
             _check_fits(edit, made, step)
             made.append(edit)
             records.append(_record(step, edit, seconds, ledger))
-            if step.how == "new" and self.request.asked.content.strategy == "sequential":
+            if step.name not in known and self.request.asked.content.strategy == "sequential":
                 ledger = self._measured(model, ledger, made, self.steps[: number + 1])
         if made:
             ledger = self._measured(model, ledger, made, self.steps)
@@ -143,9 +144,11 @@ class _Service:
         with ExitStack() as on:
             for each in below:
                 on.enter_context(each.applied(model))
-            return self._erased(model, step, Workplace(folder), number)
+            seconds = self._erase(model, step, Workplace(folder), number)
+        return load_edit(folder), seconds  # as a run finds it that goes on from here: the same bits, laid out in the same way
 
-    def _erased(self, model: Model, step: PlannedStep, workplace: Workplace, number: int) -> tuple[Edit, float]:
+    def _erase(self, model: Model, step: PlannedStep, workplace: Workplace, number: int) -> float:
+        """The edit is made and written; returns the seconds that it took."""
         first, seed = step.entries[0], self.request.asked.content.seed
         concepts = self._concepts([step])
         identity = {**task(first.method.name, model, concepts), "settings": first.settings.model_dump(), "seed": seed}
@@ -157,7 +160,7 @@ class _Service:
             began = time.perf_counter()
             edit = first.method.erase(model, concepts, first.settings, Run(seed, workplace.checkpoint, progress))
             edit.save_pretrained(workplace.out)
-            return edit, spent + time.perf_counter() - began
+            return spent + time.perf_counter() - began
 
     def _measured(
         self, model: Model, ledger: RemovalLedger, edits: Sequence[Edit], steps: Sequence[PlannedStep]
@@ -323,16 +326,17 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _tidy(out: Path, steps: Sequence[PlannedStep], ledger: RemovalLedger) -> None:
-    """Edits that the result is not put together from any more are deleted, and what was begun of such."""
+def _tidied(out: Path, steps: Sequence[PlannedStep], ledger: RemovalLedger) -> RemovalLedger:
+    """Edits that the result is not put together from any more are deleted, and what was begun of such; returns the ledger without them."""
     kept = {step.name for step in steps}
-    for name in {Path(file).parts[1] for file in ledger.written if file.startswith(f"{STEPS}/")} - kept:
-        folder = out / STEPS / name
+    gone = {file for file in ledger.written if file.startswith(f"{STEPS}/") and Path(file).parts[1] not in kept}
+    for folder in {(out / file).parent for file in gone}:
         if folder.is_dir():
             delete_files(folder, (MANIFEST, TENSORS))
         shutil.rmtree(Workplace(folder).folder, ignore_errors=True)
-    gone = {file for file in ledger.written if file.startswith(f"{STEPS}/") and Path(file).parts[1] not in kept}
     if gone:
-        ledger.model_copy(update={"written": tuple(file for file in ledger.written if file not in gone)}).write(
-            out / QUEUE.marker
-        )
+        ledger = ledger.model_copy(update={"written": tuple(file for file in ledger.written if file not in gone)})
+        ledger.write(out / QUEUE.marker)
+    if not steps and (out / STEPS).is_dir():
+        delete_files(out / STEPS, ())
+    return ledger

@@ -119,9 +119,14 @@ def comes_back(ledger: RemovalLedger | None, steps: Sequence[PlannedStep]) -> Gi
 
 
 def anew(ledger: RemovalLedger | None, steps: Sequence[PlannedStep]) -> list[str]:
-    """Labels of concepts that the result erases and that a run erases once more."""
-    before = {record.work for record in ledger.erased.values()} if ledger else set()
-    return [entry.label for step in steps if step.how == "new" for entry in step.entries if entry.work in before]
+    """Labels of concepts that the result erases and that a run erases by another edit: none that it has, and no part of one."""
+    before = {record.work: record.step for record in ledger.erased.values()} if ledger else {}
+    return [
+        entry.label
+        for step in steps
+        for entry in step.entries
+        if entry.work in before and before[entry.work] not in (step.name, step.whole)
+    ]
 
 
 def _now(entry: QueueEntry, ledger: RemovalLedger | None) -> str:
@@ -144,6 +149,6 @@ def _next(entry: QueueEntry, ledger: RemovalLedger | None, steps: Sequence[Plann
         others = anew(ledger, steps)
         return f"gives it back by erasing {', '.join(others)} anew" if others else "gives it back bit for bit"
     step = next(step for step in steps if entry in step.entries)
-    if step.how == "new":
-        return "erases it anew" if served else "erases it"
-    return "" if served else "takes it up: its edit is there"
+    if served and record is not None and record.work == entry.work:
+        return "erases it anew" if entry.label in anew(ledger, steps) else ""
+    return "erases it"
