@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -264,7 +265,7 @@ def test_commands_that_cannot_be(command: list[str], words: str, tmp_path: Path,
 # --- what a run makes -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method, settings", [("uce", "{}"), ("ca", QUICK_CA), ("mim", QUICK_MIM)])
+@pytest.mark.parametrize("method, settings", [("uce", "{}"), ("mim", QUICK_MIM)])
 def test_one_request_is_one_erasure(quick: Model, tiny_canvas: Path, tmp_path: Path, method: str, settings: str) -> None:
     """Whatever the strategy: to the bit what `excise erase` gives. The file changes by one word."""
     path = queue_file(tmp_path, tiny_canvas, "{concept: cat, also: [a mog]} # x", method=method, settings=settings, seed="3")
@@ -294,7 +295,7 @@ def test_one_request_is_one_erasure(quick: Model, tiny_canvas: Path, tmp_path: P
 
 
 def test_in_turn_and_at_once_are_those_of_a_benchmark(quick: Model, tiny_canvas: Path, tmp_path: Path) -> None:
-    concepts = ("cat", "style:sketch", "dog")
+    concepts = ("cat", "style:sketch")
     entrant = Entrant.parse("uce")
     for strategy, sign in (("sequential", ">"), ("joint", "+"), ("resolve", "+")):
         keys = {"strategy": strategy, "out": strategy}
@@ -304,10 +305,10 @@ def test_in_turn_and_at_once_are_those_of_a_benchmark(quick: Model, tiny_canvas:
         with edit.applied(quick):
             expected = {name: tensor.detach().clone() for name, tensor in named_tensors(quick).items()}
         assert same(on_model(quick, tmp_path / strategy / "edit"), expected)
-        assert states(path) == ["served"] * 3 and list(ledger.erased) == ["object:cat", "style:sketch", "object:dog"]
-        assert len(ledger.steps) == (3 if strategy == "sequential" else 1)
+        assert states(path) == ["served"] * 2 and list(ledger.erased) == ["object:cat", "style:sketch"]
+        assert len(ledger.steps) == (2 if strategy == "sequential" else 1)
         assert all(point.drift and point.drift > 0 for point in ledger.points)
-        assert [len(point.concepts) for point in ledger.points] == ([1, 2, 3] if strategy == "sequential" else [3])
+        assert [len(point.concepts) for point in ledger.points] == ([1, 2] if strategy == "sequential" else [2])
 
 
 def test_what_was_served_stays_and_a_second_run_does_nothing(
@@ -354,7 +355,7 @@ def test_the_last_one_comes_back_bit_for_bit_and_others_are_solved_anew(
 @pytest.mark.parametrize("strategy", ["joint", "sequential"])
 def test_a_separable_one_comes_back_bit_for_bit(quick: Model, tiny_canvas: Path, tmp_path: Path, strategy: str) -> None:
     """In whatever order they were erased: the others' changes stay to the bit."""
-    names = ("cat", "dog", "bird")
+    names = ("cat", "dog", "bird")[: 3 if strategy == "joint" else 2]
     keys = {"method": "sepme", "settings": QUICK_SEPME, "strategy": strategy}
     path = queue_file(tmp_path, tiny_canvas, *(f"concept: {name}" for name in names), **keys)
     ledger = serve(path)
@@ -365,11 +366,11 @@ def test_a_separable_one_comes_back_bit_for_bit(quick: Model, tiny_canvas: Path,
     with expected.applied(quick):
         rest = {name: tensor.detach().clone() for name, tensor in named_tensors(quick).items()}
     withdraw_removal(path, "cat")
-    assert told(path) == {"object:cat": "gives it back bit for bit", "object:dog": "", "object:bird": ""} or strategy == "joint"
+    assert list(told(path).values()) == ["gives it back bit for bit", *[""] * len(names[1:])]
     ledger = serve(path)
-    assert ledger.records[0].given_back == "bit for bit" and list(ledger.erased) == ["object:dog", "object:bird"]
+    assert ledger.records[0].given_back == "bit for bit" and list(ledger.erased) == [f"object:{name}" for name in names[1:]]
     assert same(on_model(quick, out), rest)
-    assert {label for edit in members(load_edit(out)) for label in edit.parts} == {"object:dog", "object:bird"}
+    assert {label for edit in members(load_edit(out)) for label in edit.parts} == set(ledger.erased)
     assert serve(path).steps == ledger.steps
 
 
@@ -439,7 +440,6 @@ def killed(work: Callable[[], object], at: Callable[[str], bool], count: int = 1
 MOMENTS: dict[str, tuple[str, int]] = {
     "the first ledger": ("queue.json", 1),
     "an edit": ("steps/", 1),
-    "the second edit": ("steps/", 2),
     "what was measured": ("queue.json", 2),
     "the whole edit": ("removals/edit", 1),
     "the last ledger": ("queue.json", 4),
@@ -447,30 +447,34 @@ MOMENTS: dict[str, tuple[str, int]] = {
 }
 
 
-def begun(folder: Path, model: Path) -> Path:
-    """A queue that erases a cat, whose request is withdrawn then, and is to erase two others."""
-    serve(queue_file(folder, model, "concept: cat", strategy="sequential"))
-    asked = ("{concept: cat, state: withdrawn}", "concept: dog", "concept: bird")
-    return queue_file(folder, model, *asked, strategy="sequential")
-
-
 @pytest.fixture(scope="module")
-def whole(loaded: Model, tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Such a queue that was served without a kill."""
-    folder = tmp_path_factory.mktemp("whole")
+def begun(loaded: Model, tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A queue that erases a cat, whose request is withdrawn then, and is to erase two others."""
+    folder = tmp_path_factory.mktemp("begun")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "load_wanted", lambda request: loaded)
         patch.setattr(job, "build", lambda *_: None)
-        serve(begun(folder, tiny_canvas))
+        serve(queue_file(folder, tiny_canvas, "concept: cat", strategy="sequential"))
+    queue_file(folder, tiny_canvas, "{concept: cat, state: withdrawn}", "concept: dog", "concept: bird", strategy="sequential")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(loaded: Model, begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That queue, served without a kill."""
+    folder = Path(shutil.copytree(begun, tmp_path_factory.mktemp("whole") / "whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "load_wanted", lambda request: loaded)
+        patch.setattr(job, "build", lambda *_: None)
+        serve(folder / "removals.yaml")
     return folder
 
 
 class TestKills:
     @pytest.mark.parametrize("moment", MOMENTS)
-    def test_the_next_run_gives_the_same(
-        self, moment: str, whole: Path, quick: Model, tiny_canvas: Path, tmp_path: Path
-    ) -> None:
-        path = begun(tmp_path, tiny_canvas)
+    def test_the_next_run_gives_the_same(self, moment: str, begun: Path, whole: Path, quick: Model, tmp_path: Path) -> None:
+        shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
+        path = tmp_path / "removals.yaml"
         before, edit = path.read_text(encoding="utf-8"), weights(tmp_path / "removals" / "edit")
         inside, count = MOMENTS[moment]
         assert killed(lambda: serve(path), lambda place: inside in place and ".part" not in place.rpartition("/")[0], count)

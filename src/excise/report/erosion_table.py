@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from excise.report.page_parts import NOTHING
 from excise.results.evaluation import ConceptShares
 from excise.results.removal_ledger import ErosionPoint, RemovalLedger
 
@@ -25,6 +24,7 @@ NOTE = (
     "Now: what was erased last; earlier: what was erased before, where more than 0 is a relapse. Kept: per cent of the base model's accuracy "
     "on what nobody asked to erase. Weights changed: norm of the change, per cent of that of the weights."
 )
+NOTHING = "–"
 
 
 @dataclass(frozen=True)

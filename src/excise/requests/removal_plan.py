@@ -148,7 +148,6 @@ def _next(entry: QueueEntry, ledger: RemovalLedger | None, steps: Sequence[Plann
             return ""
         others = anew(ledger, steps)
         return f"gives it back by erasing {', '.join(others)} anew" if others else "gives it back bit for bit"
-    step = next(step for step in steps if entry in step.entries)
     if served and record is not None and record.work == entry.work:
         return "erases it anew" if entry.label in anew(ledger, steps) else ""
     return "erases it"
