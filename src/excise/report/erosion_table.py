@@ -36,6 +36,7 @@ class ErosionRow:
     now     of the newest concepts: still shown, above neutral (mean)
     relapse of the earlier ones the mean, and worst_relapse the largest
     own     and other: accuracy kept on concepts of the erased ones' kind and of the other; worst of a single one
+    fid     of the pictures of what is kept, to the base model's own; nats: that other words keep, of the base model's
     drift   norm of the change over that of the weights
     """
 
@@ -47,6 +48,8 @@ class ErosionRow:
     own: float | None = None
     other: float | None = None
     worst: float | None = None
+    fid: float | None = None
+    nats: float | None = None
     drift: float | None = None
 
 
@@ -133,7 +136,8 @@ def _row(point: ErosionPoint, before: Sequence[str]) -> ErosionRow:
         _percent(found.ira_of_base),
         _percent(found.cra_of_base),
         100 * min(kept) if kept else None,
-        drift,
+        fid=found.fid_base.value if found.fid_base else None,
+        drift=drift,
     )
 
 

@@ -153,6 +153,8 @@ EROSION = {
     "own": "kept, own kind",
     "other": "kept, other kind",
     "worst": "kept, worst concept",
+    "nats": "nats kept by other words",
+    "fid": "FID to the base model",
     "drift": "change of the weights",
 }
 """What an erosion curve shows, and the titles of its panels."""
@@ -176,7 +178,7 @@ def erosion(curves: Mapping[str, Sequence[ErosionRow]]) -> Figure | None:
                 colour, marker = _LINES[number % len(_LINES)]
                 if places:
                     axis.plot(*zip(*places, strict=True), color=colour, marker=marker, markersize=4, label=_short(_plain(name)))
-            axis.axhline(0 if key in ("now", "worst_relapse", "drift") else 100, color=GREY, linewidth=0.8)
+            axis.axhline(0 if key in ("now", "worst_relapse", "fid", "drift") else 100, color=GREY, linewidth=0.8)
             axis.set_title(EROSION[key])
             axis.xaxis.get_major_locator().set_params(integer=True)
         if len(curves) > 1:
