@@ -156,8 +156,10 @@ class Queue:
         methods whose edits cannot be put together."""
         methods = {entry.method.name: entry.method for entry in self.wanted}
         for name, method in methods.items():
-            if self.content.strategy == "resolve" and not method.solves:
-                raise ValueError(f"{self.path}: strategy resolve takes methods with a closed form, and {name} has to train")
+            if self.content.strategy not in strategies(method):
+                raise ValueError(
+                    f"{self.path}: strategy {self.content.strategy} takes methods with a closed form, and {name} has to train"
+                )
             method.check_model(self.content.model)
         if len({method.kind for method in methods.values()}) > 1:
             kinds = ", ".join(f"{name} makes {_MADE[method.kind]}" for name, method in methods.items())
@@ -200,6 +202,11 @@ class Queue:
 
 
 _MADE = {"weights": "changes of weights", "adapter": "adapters"}
+
+
+def strategies(method: Method) -> tuple[Strategy, ...]:
+    """Those that take the method."""
+    return ("joint", "sequential", "resolve") if method.solves else ("joint", "sequential")
 
 
 def empty(path: Path, model: str | None, strategy: Strategy | None) -> Queue:
