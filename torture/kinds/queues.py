@@ -23,10 +23,13 @@ requests:
     state: withdrawn
 """
 
-LEDGER = b"""{"format": 2, "kind": "queue", "model": "tiny canvas", "strategy": "sequential", "seed": 0, "records": [{"key": "object:cat", "concept":
-"object:cat", "phrases": ["a cat"], "method": "uce", "settings": {}, "work": "0", "state": "withdrawn", "withdrawn": "2026-03-18", "given_back":
-"bit for bit"}], "steps": [{"name": "object-cat-0", "works": ["0"], "concepts": ["object:cat"], "method": "uce", "below": [], "separable": false}],
-"points": [{"steps": ["object-cat-0"], "concepts": ["object:cat"], "drift": 0.5}], "written": ["report.html"]}"""
+LEDGER = b"""{
+ "format": 2, "kind": "queue", "model": "tiny canvas", "strategy": "sequential", "seed": 0,
+ "records": [{"key": "object:cat", "concept": "object:cat", "phrases": ["a cat"], "method": "uce", "settings": {}, "work": "0",
+  "state": "withdrawn", "withdrawn": "2026-03-18", "given_back": "bit for bit"}],
+ "steps": [{"name": "object-cat-0", "works": ["0"], "concepts": ["object:cat"], "method": "uce", "below": [], "separable": false}],
+ "points": [{"steps": ["object-cat-0"], "concepts": ["object:cat"], "drift": 0.5}], "written": ["report.html"]
+}"""
 
 
 def play(sandbox: Sandbox, random: Random) -> Played:

@@ -156,7 +156,8 @@ class _Service:
         def progress(stage: str, done: int, total: int) -> None:
             self.progress(f"{number + 1}/{len(self.steps)} {stage}", done, total)
 
-        with workplace.opened(), workplace.claimed(identity, resume=not self.request.overwrite) as spent:
+        claim = workplace.claimed(identity, resume=not self.request.overwrite, again="")
+        with workplace.opened(), claim as spent:
             began = time.perf_counter()
             edit = first.method.erase(model, concepts, first.settings, Run(seed, workplace.checkpoint, progress))
             edit.save_pretrained(workplace.out)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from excise.edits.manifest import EDIT
 from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
-from excise.files import FolderKind, check_new_file, check_ours, check_replaceable
+from excise.files import FolderKind, check_new_file, check_ours, check_replaceable, real_path
 from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.requests.fields import Device, Dtype, Flag, KindName, Names, Overwrite, PathOrName, Pictures, UserPath
 from excise.requests.removal_plan import PlannedStep, behind, plan
@@ -154,6 +154,11 @@ class QueueRunRequest(Request):
         return self.asked.content.model
 
     @property
+    def config_from(self) -> Path | None:
+        """The queue's."""
+        return self.asked.content.config_from
+
+    @property
     def drawing(self) -> Drawing:
         """The model's own way."""
         return AS_IT_DOES
@@ -166,7 +171,7 @@ class QueueRunRequest(Request):
         check_new_file(self.queue, overwrite=True)
         self.asked.check()
         self.asked.with_states({entry.number: "served" for entry in self.asked.wanted})  # which must be possible in the end
-        if self.queue.resolve() == self.out.resolve():
+        if real_path(self.queue) == real_path(self.out):
             raise ValueError(f"out={self.out} is the queue's own file; choose another path")
         check_ours(self.out, QUEUE)
         check_replaceable(self.out / RESULT, EDIT, overwrite=True)

@@ -14,8 +14,9 @@ from pydantic import BeforeValidator, Field
 
 from excise.concepts import Catalog, Concept
 from excise.digests import digest_values
-from excise.files import write_text
+from excise.files import real_path, write_text
 from excise.methods import Method, get
+from excise.models.families import check_described
 from excise.models.names import Description, describe, resolve
 from excise.quoting import quoted
 from excise.requests.fields import Names, PathOrName, SeedNumber, UserPath
@@ -54,7 +55,7 @@ class Removal(Given):
 class QueueContent(Given):
     """The file.
 
-    model    as of `excise erase`
+    model    as of `excise erase`, and so is config_from
     out      folder of the result, seen from the file's folder; default the file's name without its ending
     strategy joint: all requests at once, from the base model; sequential: each on top of the last; resolve: as joint, in closed form alone
     method   and settings: of requests that name no other
@@ -63,6 +64,7 @@ class QueueContent(Given):
     most: ClassVar[int] = 2**63  # numbers declare bounds of their own
 
     model: PathOrName = "canvas"
+    config_from: UserPath | None = None
     out: UserPath | None = None
     strategy: Strategy = "joint"
     method: str = "mim"
@@ -154,6 +156,7 @@ class Queue:
     def check(self) -> None:
         """Raise ValueError for what no run could serve: requests as `entries` says, a method that the strategy or the model does not take,
         methods whose edits cannot be put together."""
+        check_described(self.content.model, self.content.config_from)
         methods = {entry.method.name: entry.method for entry in self.wanted}
         for name, method in methods.items():
             if self.content.strategy not in strategies(method):
@@ -181,7 +184,7 @@ class Queue:
 
     def write(self) -> None:
         """Write the file, all or nothing; a link stays one."""
-        write_text(self.path.resolve(), self.document.text)
+        write_text(real_path(self.path), self.document.text)
 
     def _entry(self, number: int, removal: Removal, times: Counter[str]) -> QueueEntry:
         name = removal.method or self.content.method
