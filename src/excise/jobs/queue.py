@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from excise.concepts import Concept
@@ -22,9 +21,10 @@ from excise.erasure.checkpoints import Workplace
 from excise.erasure.run import Run
 from excise.evaluation import Classifier, evaluate
 from excise.evaluation.prompt_grid import check_heads, questions
-from excise.files import PathTaken, check_ours, delete_files, vacant, writing
+from excise.files import check_ours, delete_files, vacant, writing
 from excise.jobs.export import run as export_lora
 from excise.jobs.inputs import load_wanted
+from excise.jobs.removal_records import records
 from excise.methods import task
 from excise.models import Model
 from excise.models.context import check_read
@@ -34,9 +34,9 @@ from excise.report.page import NAME, build
 from excise.requests.export import ExportRequest
 from excise.requests.queue import QUEUE, RESULT, QueueExportRequest, QueueRunRequest, planned
 from excise.requests.removal_plan import STEPS, PlannedStep, comes_back
-from excise.requests.removals import Queue, QueueEntry
+from excise.requests.removals import Queue
 from excise.requests.request import function
-from excise.results.removal_ledger import ErosionPoint, GivenBack, RemovalLedger, RemovalRecord, RemovalStep
+from excise.results.removal_ledger import ErosionPoint, RemovalLedger, RemovalStep
 from excise.settings import parse
 from excise.versions import versions
 
@@ -56,7 +56,7 @@ def run(request: QueueRunRequest, progress: Progress = silent) -> RemovalLedger:
     if not _finished(request, before, steps):
         ledger.write(out / QUEUE.marker)
         ledger = _Service(request, steps, progress).served(ledger)
-    ledger = ledger.model_copy(update={"records": _records(queue, ledger, steps, returned)})
+    ledger = ledger.model_copy(update={"records": records(queue, ledger, steps, returned)})
     ledger.write(out / QUEUE.marker)
     _tell(request, ledger)
     ledger = _tidied(out, steps, ledger)
@@ -93,12 +93,12 @@ class _Service:
         self._check(model)
         known = {step.name for step in ledger.steps}
         made: list[Edit] = []
-        records: list[RemovalStep] = []
+        done: list[RemovalStep] = []
         for number, step in enumerate(self.steps):
             edit, seconds = self._edit(model, step, made, number)
             _check_fits(edit, made, step)
             made.append(edit)
-            records.append(_record(step, edit, seconds, ledger))
+            done.append(_record(step, edit, seconds, ledger))
             if step.name not in known and self.request.asked.content.strategy == "sequential":
                 ledger = self._measured(model, ledger, made, self.steps[: number + 1])
         if made:
@@ -106,7 +106,7 @@ class _Service:
             compose(made).save_pretrained(self.request.out / RESULT, overwrite=True)
         elif not vacant(self.request.out / RESULT):
             delete_files(self.request.out / RESULT, EDIT.written(self.request.out / RESULT))
-        return ledger.model_copy(update={"steps": tuple(records)})
+        return ledger.model_copy(update={"steps": tuple(done)})
 
     def _model(self, ledger: RemovalLedger) -> Model:
         """The model. Raises ValueError if the edits that are there are of other weights."""
@@ -247,65 +247,18 @@ def _finished(request: QueueRunRequest, ledger: RemovalLedger | None, steps: Seq
     return whole and point is not None and not (request.evaluate and point.note == NOT_ASKED)
 
 
-def _records(
-    queue: Queue, ledger: RemovalLedger, steps: Sequence[PlannedStep], returned: GivenBack
-) -> tuple[RemovalRecord, ...]:
-    """An entry for every request: of the file in its order, then those that were deleted there."""
-    before = {record.key: record for record in ledger.records}
-    names = {entry.key: step.name for step in steps for entry in step.entries}
-    told = [_told(entry, before.get(entry.key), names.get(entry.key), returned) for entry in queue.entries]
-    here = {record.key for record in told}
-    deleted = [_withdrawn(record, returned) for record in ledger.records if record.key not in here]
-    return (*told, *deleted)
-
-
-def _told(entry: QueueEntry, before: RemovalRecord | None, step: str | None, returned: GivenBack) -> RemovalRecord:
-    removal = entry.removal
-    now = RemovalRecord(
-        key=entry.key,
-        concept=entry.label,
-        phrases=entry.concept.phrases,
-        date=removal.date.isoformat() if removal.date else None,
-        reason=removal.reason,
-        method=entry.method.name,
-        settings=entry.settings.model_dump(mode="json"),
-        work=entry.work,
-        state="served" if entry.wanted else "withdrawn",
-        step=step,
-        served=_today(),
-    )
-    if not entry.wanted:
-        nothing = now.model_copy(update={"served": None, "withdrawn": _today(), "given_back": "was never erased"})
-        return _withdrawn(before, returned) if before else nothing
-    if before and before.state == "served" and before.work == entry.work:
-        return now.model_copy(update={"served": before.served})
-    return now
-
-
-def _withdrawn(before: RemovalRecord, returned: GivenBack) -> RemovalRecord:
-    """The entry of a request whose concept is not erased any more."""
-    if before.state == "withdrawn":
-        return before
-    return before.model_copy(update={"state": "withdrawn", "step": None, "withdrawn": _today(), "given_back": returned})
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
-
-
 def _tell(request: QueueRunRequest, ledger: RemovalLedger) -> None:
     """States in the queue's file, as it is now: requests that were added meanwhile stay open."""
     served = {(record.key, record.work) for record in ledger.records if record.state == "served"}
     try:
         with _alone(request.queue):
             queue = Queue.read(request.queue)
-            done = {entry.number for entry in queue.wanted if (entry.key, entry.work) in served}
-            changed = queue.with_states({number: "served" for number in done})
+            numbers = [entry.number for entry in queue.wanted if (entry.key, entry.work) in served]
+            changed = queue.with_states(dict.fromkeys(numbers, "served"))
             if changed is not queue:
                 changed.write()
     except (ValueError, OSError) as error:
-        if not isinstance(error, PathTaken):
-            error.add_note(f"the result is whole: {request.out}; the same command writes the states into the file")
+        error.add_note(f"the result is whole: {request.out}; the same command writes the states into the file")
         raise
 
 
