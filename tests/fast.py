@@ -24,7 +24,7 @@ FAST: dict[str, tuple[str, ...]] = {
     "attacks": ("test_attacks.py::TestOutcome", "test_attacks.py::TestChoice", "test_steering_policy.py::TestSteering"),
     "results": ("test_convert_audits.py",),
     "report": ("test_report.py::TestMethods", "test_benchmark_goals.py"),
-    "requests": ("test_clashes.py", "test_requests.py",),
+    "requests": ("test_clashes.py", "test_requests.py", "test_queue.py::TestFile"),
     "jobs": ("test_bench.py::TestGrid", "test_whole_house.py"),
     "cli": ("test_cli.py::TestBadInput", "test_terminal.py::TestOneLine"),
     "canvas": ("test_canvas_data.py", "test_train_loop.py"),

@@ -43,6 +43,7 @@ from excise.results.information import (
     Reading,
 )
 from excise.results.origin import EditIdentity, Provenance
+from excise.results.removal_ledger import ErosionPoint, RemovalLedger, RemovalRecord, RemovalStep
 from excise.results.variation import AskedOtherwise, Variation
 
 HOSTILE = ("<script>alert(1)</script>", "{{7*7}}", "\"><img src=x onerror='alert(2)'>", "größe $x^2$ ü 猫 \u202e")
@@ -299,6 +300,33 @@ def write_variation(path: Path, name: str = "cat") -> Path:
     return path
 
 
+def write_queue(folder: Path, name: str = "cat") -> Path:
+    """What `excise queue run` writes: a concept was erased, another one on top of it, and the first one was given back."""
+    first, second = f"object:{name}", "style:sketch"
+    steps = tuple(RemovalStep(name=f"step-{n}", works=(f"{n}",), concepts=(each,), method="mim", below=(), separable=False, seconds=9.5)
+                  for n, each in enumerate((first, second)))  # fmt: skip
+    records = tuple(
+        RemovalRecord(key=each, concept=each, phrases=(f"a {name}",), reason=f"letter about {name}", method="mim", settings={}, work=f"{n}",
+                      state="served" if n else "withdrawn", step=f"step-{n}", served="2026-03-17", withdrawn=None if n else "2026-03-18",
+                      given_back=None if n else "by erasing others anew")
+        for n, each in enumerate((first, second))
+    )  # fmt: skip
+    left = [
+        ConceptShares(concept=each, base=0.96, edited=edited, neutral=0.02, n=200)
+        for each, edited in ((first, 0.12), (second, 0.05))
+    ]
+    both = evaluation(second, targets=tuple(left), kept=0.8)
+    points = (
+        ErosionPoint(steps=("step-0",), concepts=(first,), drift=0.01, evaluation=evaluation(first)),
+        ErosionPoint(steps=("step-0", "step-1"), concepts=(first, second), drift=0.02, evaluation=both),
+        ErosionPoint(steps=("step-1",), concepts=(second,), drift=0.015, note="no evaluation was asked for"),
+    )
+    ledger = RemovalLedger(model="canvas", strategy="sequential", seed=0, records=records, steps=steps[1:], points=points)
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger.write(folder / "queue.json")
+    return folder
+
+
 def write_everything(folder: Path) -> Path:
     """One of each, a concept and a method of every hostile name among them: 14 cells, the last of the grid failed."""
     bench = write_bench(folder / "bench", ("mim", *HOSTILE), ("object:cat", "style:sketch"))
@@ -312,6 +340,7 @@ def write_everything(folder: Path) -> Path:
         write_audit(folder / f"edit {number}-audit", name)
         write_measurement(folder / f"nats {number}.json", name)
         write_variation(folder / f"asked {number}.json", name)
+        write_queue(folder / f"queue {number}", name)
     return folder
 
 

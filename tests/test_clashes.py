@@ -15,9 +15,8 @@ from excise.requests.clashes import MODELS, OUTPUTS
 from test_requests import requests
 
 INPUTS = {
-    "base", "clip", "config", "config_from", "edit", "folder", "font", "harden", "inception", "lpips", "paths", "pictures", "real", "results",
-    "weights",
-    "work",
+    "base", "clip", "config", "config_from", "edit", "folder", "font", "harden", "inception", "lpips", "paths", "pictures", "queue",
+    "real", "results", "weights", "work",
 }  # fmt: skip
 """Fields that name what is read."""
 
@@ -92,6 +91,7 @@ def test_two_outputs(tmp_path: Path, tiny_canvas: Path) -> None:
         "audit {z} --gold {x} --out {y}",
         "bench --methods uce --concepts cat --model {x} --out {y}",
         "bench --methods uce --concepts cat --gold cat={x} --out {y}",
+        "queue export {x} --to {y} --overwrite",
         "suite run i2p --edit {x} --out {y}",
         "suite run i2p --weights nudenet={x} --out {y}",
         "erase cat --harden {x} --out {y} --overwrite",

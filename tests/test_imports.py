@@ -57,6 +57,9 @@ right = {
     ("prune", model, "--out", "x"): ("--keep", "0.7"),
     ("distill", model, "--teacher", model, "--out", "x"): ("--erase", "cat", "--set", "lam=10"),
     ("restore", edit, "--concept", "cat", "--out", "x"): (),
+    ("queue", "add", "x.yaml", "cat", *on): ("--method", "uce"),
+    ("queue", "withdraw", "q.yaml", "cat"): ("--kind", "object"),
+    ("queue", "run", "q.yaml"): ("--no-evaluate",),
     ("report", edit): ("--out", "x.html"),
     ("convert", edit): (),
     ("suite", "run", "i2p", *on, "--out", "x"): ("--set", "prompts=prompts.csv"),
@@ -89,6 +92,11 @@ call(2, "prune", model, "--keep", "2", "--out", "x")
 call(2, "distill", model, "--teacher", model, "--out", "x", "--set", "lamda=1")
 call(2, "distill", model, "--teacher", model, "--out", "x", "--erase", "cta")
 call(2, "restore", model, "--concept", "cat", "--out", "x")
+call(0, "queue", "status", "q.yaml")
+call(2, "queue", "add", "q.yaml", "cat")
+call(2, "queue", "withdraw", "q.yaml", "dog")
+call(2, "queue", "run", "nowhere.yaml")
+call(2, "queue", "export", "q.yaml", "--to", "x")
 call(2, "report", "nowhere")
 call(2, "convert", "nowhere")
 call(2, "suite", "run", "i3p", "--out", "x")
@@ -106,12 +114,13 @@ def test_nothing_heavy_is_imported(tiny_canvas: Path, tmp_path: Path) -> None:
     work.mkdir()
     (work / "prompts.csv").write_text("prompt,evaluation_seed\na cat,1\n", encoding="utf-8")
     (work / "font.ttf").touch()
+    (work / "q.yaml").write_text(f"model: {tiny_canvas}\nrequests: [{{concept: cat}}]\n", encoding="utf-8")
     command = [sys.executable, "-c", RUN, str(tiny_canvas), str(tmp_path / "edit"), *HEAVY]
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     result = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "[]\n"
-    assert sorted(os.listdir(work)) == ["font.ttf", "prompts.csv"]
+    assert sorted(os.listdir(work)) == ["font.ttf", "prompts.csv", "q.yaml"]
 
 
 def test_public_names_are_there() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import excise.methods
 from excise.concepts import Concept, PromptPair
 from excise.edits import Edit, applied_edits, load_edit
 from excise.erasure.prompt_bank import PromptBank
@@ -168,7 +169,7 @@ def test_an_erasure_keeps_the_contract(
 
     # The manifest says how it was made.
     manifest = back.manifest
-    assert (manifest.method, manifest.seed, manifest.names) == (name, 0, ["object:cat"])
+    assert (manifest.method, manifest.kind, manifest.seed, manifest.names) == (name, get(name).kind, 0, ["object:cat"])
     assert manifest.model == model.name and manifest.base and manifest.ledger == []
     assert manifest.settings.keys() >= get(name).settings.model_fields.keys()
 
@@ -351,6 +352,12 @@ def test_every_setting_is_explained(name: str) -> None:
     for key, info in method.settings.model_fields.items():
         assert info.description, f"{name}.{key} has no description"
     assert method.settings().model_dump_json(), "defaults must be values that a file can hold"
+
+
+def test_methods_that_solve_with_their_earlier_edits_say_so() -> None:
+    folder = Path(excise.methods.__file__).parent
+    solving = {path.parent.name for path in folder.glob("*/erase.py") if "Ledger.of(" in path.read_text(encoding="utf-8")}
+    assert solving == {name for name in ALL if get(name).solves}
 
 
 def test_rows_belong_to_methods() -> None:

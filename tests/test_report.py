@@ -266,8 +266,8 @@ class TestPage:
         shown = page.attributes("img")
         assert all(len(found["alt"]) > 10 and int(found["width"]) > 100 for found in shown)
         sheets = 14 - 1  # every cell but the one that failed
-        # overview, curves and maps of every method; before and after, an attack, curves and maps, of two concepts
-        assert len(shown) == sheets + 1 + 2 * 5 + 2 * (1 + 1 + 2)
+        # overview, curves and maps of every method; before and after, an attack, curves and maps, a queue's curve, of two concepts
+        assert len(shown) == sheets + 1 + 2 * 5 + 2 * (1 + 1 + 2 + 1)
 
     def test_the_table_of_methods(self, tmp_path: Path) -> None:
         folder = tmp_path / "b"
@@ -348,6 +348,17 @@ class TestPage:
         assert "most is left by guidance 10: +15.0 points, 64 pictures" in page.text.lower()
         assert "+3.7 points in the mean of 3 ways" in page.text
 
+    def test_a_queue_and_its_curve(self, tmp_path: Path) -> None:
+        page = Page(report(made_up.write_queue(tmp_path)))
+        assert page.row("object:cat")[1:] == [
+            "withdrawn", "–", "mim", "2026-03-17", "2026-03-18, by erasing others anew", "letter about cat",
+        ]  # fmt: skip
+        assert page.row("1: +object:cat")[1:] == ["+3.0", "–", "–", "67.5", "90.0", "45.0", "1"]
+        assert page.row("2: +style:sketch")[1:4] == ["+3.0", "+10.0", "+10.0"], "the newest one, and the earlier one's relapse"
+        assert page.row("1: -object:cat")[1:] == [*["–"] * 6, "1.5"]
+        assert "erased from canvas: style:sketch" in page.text and "given back: object:cat" in page.text.lower()
+        assert (tmp_path / "report-figures" / "erosion.png").is_file()
+
     def test_the_same_files_give_the_same_page(self, tmp_path: Path) -> None:
         made_up.write_bench(tmp_path, ("mim",), ("object:cat",))
         made_up.write_measurement(tmp_path / "nats.json")
@@ -370,8 +381,8 @@ class TestFolder:
     def test_what_is_below_is_found_by_what_it_holds(self, everything: tuple[Path, Page]) -> None:
         folder, _ = everything
         found = read(folder)
-        parts = (found.benches, found.erasures, found.audits, found.measurements, found.variations)
-        assert [len(part) for part in parts] == [1, 2, 2, 2, 2]
+        parts = (found.benches, found.queues, found.erasures, found.audits, found.measurements, found.variations)
+        assert [len(part) for part in parts] == [1, 2, 2, 2, 2, 2]
         assert len(found.benches[0].cells) == 14
 
     def test_other_files_models_and_links_are_left_alone(self, tmp_path: Path) -> None:
@@ -421,7 +432,7 @@ class TestErrors:
         assert output.count("\n") == 1 and page.read_bytes() == before
 
     @pytest.mark.parametrize(
-        "name", ["result.json", "edit.json", "audit.json", "attacks/guidance.json", "nats.json", "asked.json"]
+        "name", ["result.json", "edit.json", "audit.json", "attacks/guidance.json", "nats.json", "asked.json", "queue.json"]
     )
     @pytest.mark.parametrize("keep", [0.5, 0.0])
     def test_other_damaged_files(self, name: str, keep: float, tmp_path: Path) -> None:
@@ -429,6 +440,7 @@ class TestErrors:
         made_up.write_audit(tmp_path)
         made_up.write_measurement(tmp_path / "nats.json")
         made_up.write_variation(tmp_path / "asked.json")
+        made_up.write_queue(tmp_path)
         text = (tmp_path / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text[: int(keep * len(text))], encoding="utf-8")
         code, output = call(tmp_path)

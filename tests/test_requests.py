@@ -51,7 +51,7 @@ VERBS = (
     "restore",
     "vary",
 )
-READ_ONLY = {"list", "info", "suite list", "suite table"}
+READ_ONLY = {"list", "info", "queue status", "suite list", "suite table"}
 
 
 def requests() -> list[type[Request]]:

@@ -20,6 +20,7 @@ from excise.cli import (
     generate,
     measure,
     prune,
+    queue,
     report,
     restore,
     show,
@@ -65,5 +66,6 @@ for command in (
     convert.COMMAND,
 ):
     command.add_to(app)
+app.add_typer(queue.app, name="queue")
 app.add_typer(suite.app, name="suite")
 app.add_typer(canvas.app, name="canvas")

@@ -18,6 +18,7 @@ from excise.models.families import FAMILIES, Family, Offer, family_of
 from excise.models.names import INDEX, describe, model_index, resolve
 from excise.pruning.distill_settings import Upper
 from excise.report import student_table
+from excise.requests.removals import strategies
 from excise.requests.show import InfoRequest, ListRequest
 from excise.requests.students import read_student
 
@@ -54,8 +55,12 @@ def info(request: InfoRequest) -> None:
 
 def _methods(model: str) -> None:
     family = family_of(resolve(model))
-    rows = [(m.name, m.title, m.paper, ", ".join(m.needs), _can(family, m.needs)) for m in methods().values()]
-    screen.table(("method", "title", "paper", "needs of a model", f"on {describe(resolve(model)).name}"), rows)
+    rows = [
+        (m.name, m.title, m.paper, ", ".join(m.needs), _can(family, m.needs), ", ".join(strategies(m)))
+        for m in methods().values()
+    ]
+    columns = ("method", "title", "paper", "needs of a model", f"on {describe(resolve(model)).name}", "strategies of a queue")
+    screen.table(columns, rows)
     screen.say(f"excise distill --erase takes the losses of {', '.join(get_args(Upper))} while it repairs a pruned model")
 
 

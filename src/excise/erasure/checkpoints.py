@@ -106,8 +106,11 @@ class Workplace:
         return before
 
     @contextmanager
-    def claimed(self, identity: dict[str, Any], *, resume: bool) -> Iterator[float]:
-        """`claim`; an error inside the block says that the checkpoints, which are this run's, are kept."""
+    def claimed(self, identity: dict[str, Any], *, resume: bool, again: str = "with --resume ") -> Iterator[float]:
+        """`claim`; an error inside the block says that the checkpoints, which are this run's, are kept.
+
+        again  how the same command is given to go on, with a blank behind it; "": as it was
+        """
         spent = self.claim(identity, resume=resume)
         try:
             yield spent
@@ -115,5 +118,5 @@ class Workplace:
             raise  # it says itself how to go on
         except BaseException as error:
             if self.checkpoints and not isinstance(error, PathTaken):
-                error.add_note("what was done is kept: give the same command with --resume to go on")
+                error.add_note(f"what was done is kept: give the same command {again}to go on")
             raise

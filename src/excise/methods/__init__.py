@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.concepts import Concept
+from excise.edits.manifest import Kind
 from excise.finite import WEAKER
 from excise.models.context import check_read
 from excise.models.families import Offer, check_offers
@@ -33,6 +34,8 @@ class Method:
     settings what can be set
     run      where its function stands
     hardens  whether it also erases what showed a concept in an audit (`Run.counterexamples`)
+    solves   whether it has a closed form, in which its earlier edits on a model are solved again with the new one
+    kind     of its edits: changes of weights, or adapters
     needs    what a model's family must offer
     """
 
@@ -42,6 +45,8 @@ class Method:
     settings: type[Settings]
     run: Callable[..., Edit]
     hardens: bool = False
+    solves: bool = False
+    kind: Kind = "weights"
     needs: tuple[Offer, ...] = ()
 
     def check_model(self, model: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""What a folder holds that can be reported: benchmarks, erasures, audits, measurements, variations, suites, students. From files
+"""What a folder holds that can be reported: benchmarks, queues, erasures, audits, measurements, variations, suites, students. From files
 alone, no torch."""
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ from excise.results.audit_result import AttackResult, AuditFile
 from excise.results.cell import Cell, Grid
 from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement
+from excise.results.removal_ledger import RemovalLedger
 from excise.results.result_file import ResultFile, check_format
 from excise.results.student import MARKER, StudentFile
 from excise.results.suite_result import SuiteResult
 from excise.results.variation import Variation
 
-FILES = {"cells": "excise bench", "audit.json": "excise audit", "edit.json": "excise erase", "*.json": "excise measure --json"}
+FILES = {
+    "cells": "excise bench",
+    "queue.json": "excise queue run",
+    "audit.json": "excise audit",
+    "edit.json": "excise erase",
+    "*.json": "excise measure --json",
+}
 """What is looked for, and what writes it."""
 
 NUMBERS: dict[str, type[ResultFile]] = {
@@ -73,10 +80,11 @@ class AuditFolder:
 
 @dataclass(frozen=True)
 class FolderContents:
-    """Everything that a folder holds, in the order of its paths; measurements, variations, suites and students by path."""
+    """Everything that a folder holds, in the order of its paths; queues, measurements, variations, suites and students by path."""
 
     root: Path
     benches: list[BenchFolder] = field(default_factory=list)
+    queues: dict[Path, RemovalLedger] = field(default_factory=dict)
     erasures: list[ErasureFolder] = field(default_factory=list)
     audits: list[AuditFolder] = field(default_factory=list)
     measurements: dict[Path, Measurement] = field(default_factory=dict)
@@ -85,7 +93,17 @@ class FolderContents:
     students: dict[Path, StudentFile] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any((self.benches, self.erasures, self.audits, self.measurements, self.variations, self.suites, self.students))
+        found = (
+            self.benches,
+            self.queues,
+            self.erasures,
+            self.audits,
+            self.measurements,
+            self.variations,
+            self.suites,
+            self.students,
+        )
+        return any(found)
 
 
 def read(root: Path) -> FolderContents:
@@ -108,6 +126,7 @@ def read(root: Path) -> FolderContents:
         _read_folder(here, set(files), set(folders), found)
         own = {"attacks"} if "audit.json" in files else set()  # read above, or pictures alone
         own |= {"cells", "pictures", "base"} if "cells" in folders else set()
+        own |= {"steps", "edit"} if "queue.json" in files else set()  # whose numbers are in the ledger
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in own)
     if not found:
         expected = ", ".join(f"{name} ({writer})" for name, writer in FILES.items())
@@ -118,11 +137,13 @@ def read(root: Path) -> FolderContents:
 def _read_folder(here: Path, files: set[str], folders: set[str], found: FolderContents) -> None:
     if "cells" in folders:
         _read_cells(here, "bench.json" in files, found)
+    if "queue.json" in files:
+        found.queues[here] = RemovalLedger.read(here / "queue.json")
     if "audit.json" in files:
         found.audits.append(_audit(here))
     if "edit.json" in files:
         found.erasures.append(_erasure(here, files))
-    known = {"bench.json", "audit.json"} | ({"edit.json", "result.json"} if "edit.json" in files else set())
+    known = {"bench.json", "audit.json", "queue.json"} | ({"edit.json", "result.json"} if "edit.json" in files else set())
     for name in sorted(name for name in files - known if name.endswith(".json") and not name.startswith(".")):
         _read_numbers(here / name, found)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from excise.digests import digest_text
 from excise.files import open_regular, real_path, write_text
-from excise.report import bench_sections, result_sections
+from excise.report import bench_sections, removal_section, result_sections
 from excise.report.folder_reader import FolderContents
 from excise.report.page_parts import Drawer, Section, sorting
 
@@ -56,6 +56,7 @@ def render(found: FolderContents, figures: Path) -> str:
 def _sections(found: FolderContents, draw: Drawer) -> list[Section]:
     return [
         *(bench_sections.section(bench, found.root, draw) for bench in found.benches),
+        *(removal_section.removals(each, path, found.root, draw) for path, each in found.queues.items()),
         *(result_sections.erasure(each, found.root) for each in found.erasures),
         *(result_sections.audit(each, found.root) for each in found.audits),
         *(result_sections.measurement(each, path, found.root, draw) for path, each in found.measurements.items()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from excise.files import replacing
 from excise.report.bench_columns import Number
 from excise.report.collateral_table import Matrix
+from excise.report.erosion_table import ErosionRow
 from excise.report.method_table import MethodGroup
 from excise.results.information import Profile
 from excise.visible import visible
@@ -144,6 +145,52 @@ def maps(profiles: Sequence[Profile]) -> Figure | None:
             line[0].set_ylabel(_short(_plain(concept), 28))
             figure.colorbar(image, ax=line[-1], shrink=0.8).ax.tick_params(labelsize=7)
     return figure
+
+
+EROSION = {
+    "now": "newest: still shown, above neutral",
+    "worst_relapse": "earlier ones: worst relapse",
+    "own": "kept, own kind",
+    "other": "kept, other kind",
+    "worst": "kept, worst concept",
+    "nats": "nats kept by other words",
+    "fid": "FID to the base model",
+    "drift": "change of the weights",
+}
+"""What an erosion curve shows, and the titles of its panels."""
+
+
+def erosion(curves: Mapping[str, Sequence[ErosionRow]]) -> Figure | None:
+    """A panel for every figure that was measured, a line for every name; None for no points at all."""
+    panels = [key for key in EROSION if any(getattr(row, key) is not None for rows in curves.values() for row in rows)]
+    if not panels:
+        return None
+    columns = min(len(panels), CONCEPTS_A_LINE)
+    lines = math.ceil(len(panels) / columns)
+    with _styled() as new:
+        figure = new(figsize=(3.6 * columns, 2.5 * lines + 0.3))
+        axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+        for axis, key in zip(axes, panels, strict=False):
+            for number, (name, rows) in enumerate(curves.items()):
+                places = [(place, getattr(row, key)) for place, row in enumerate(rows, 1) if getattr(row, key) is not None]
+                colour, marker = _LINES[number % len(_LINES)]
+                if places:
+                    axis.plot(*zip(*places, strict=True), color=colour, marker=marker, markersize=4, label=_short(_plain(name)))
+            axis.axhline(0 if key in ("now", "worst_relapse", "fid", "drift") else 100, color=GREY, linewidth=0.8)
+            axis.set_title(EROSION[key])
+            axis.set_xlim(0.5, max(map(len, curves.values())) + 0.5)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        if len(curves) > 1:
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+        figure.supxlabel("removals, in order", fontsize=9)
+        figure.supylabel("points or per cent", fontsize=9)
+    return figure
+
+
+_LINES = tuple(zip((BLUE, RED, "#6a994e", "#7b5ea7", "#b08900", GREY), "os^v>D", strict=True))
+"""Colours and markers of lines: told apart without colour too."""
 
 
 def save(figure: Figure, folder: Path, name: str) -> Path:

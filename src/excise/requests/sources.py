@@ -93,18 +93,42 @@ class _Loader(yaml.BaseLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping whose scalars are text.
+@dataclass(frozen=True)
+class YamlText:
+    """A YAML mapping as it is written.
 
-    Raises FileNotFoundError, or ValueError if it is no YAML mapping, or beyond the bounds of one that people write.
+    text of the file
+    root where in the text each key and value stands
+    data what it says; scalars are text
     """
-    text = read_text(path, bounds.CONFIG_BYTES)
-    try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {cut(str(error), 2 * MOST)}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} must hold a mapping such as 'concepts: [cat]', not {type(data).__name__}")
-    return data
+
+    text: str
+    root: yaml.MappingNode
+    data: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> YamlText:
+        """Raises FileNotFoundError, or ValueError if it is no YAML mapping, or beyond the bounds of one that people write."""
+        return cls.parse(read_text(path, bounds.CONFIG_BYTES), path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> YamlText:
+        """The mapping in the text of a file. Raises ValueError as `read` does."""
+        if len(text.encode()) > bounds.CONFIG_BYTES:
+            raise ValueError(f"{path} is too large: more than {bounds.CONFIG_BYTES >> 20} MiB of text")
+        try:
+            loader = _Loader(text)
+            root = loader.get_single_node()
+            data = None if root is None else loader.construct_document(root)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not YAML: {cut(str(error), 2 * MOST)}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        if not isinstance(data, dict) or not isinstance(root, yaml.MappingNode):
+            raise ValueError(f"{path} must hold a mapping such as 'concepts: [cat]', not {type(data).__name__}")
+        return cls(text, root, data)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping whose scalars are text. Raises what `YamlText.read` does."""
+    return YamlText.read(path).data

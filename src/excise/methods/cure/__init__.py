@@ -47,5 +47,6 @@ METHOD = Method(
     paper="arXiv 2505.12677",
     settings=CureSettings,
     run=Door("excise.methods.cure.erase", "erase"),
+    solves=True,
     needs=("entrances",),
 )

@@ -51,5 +51,6 @@ METHOD = Method(
     paper="arXiv 2407.12383",
     settings=ReceSettings,
     run=Door("excise.methods.rece.erase", "erase"),
+    solves=True,
     needs=("entrances",),
 )

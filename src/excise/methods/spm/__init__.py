@@ -48,5 +48,6 @@ METHOD = Method(
     paper="arXiv 2312.16145",
     settings=SpmSettings,
     run=Door("excise.methods.spm.erase", "erase"),
+    kind="adapter",
     needs=("U-Net",),
 )

@@ -72,5 +72,6 @@ METHOD = Method(
     paper="arXiv 2308.14761",
     settings=UceSettings,
     run=Door("excise.methods.uce.erase", "erase"),
+    solves=True,
     needs=("entrances",),
 )
