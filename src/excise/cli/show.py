@@ -56,10 +56,10 @@ def info(request: InfoRequest) -> None:
 def _methods(model: str) -> None:
     family = family_of(resolve(model))
     rows = [
-        (m.name, m.title, m.paper, ", ".join(m.needs), _can(family, m.needs), ", ".join(strategies(m)))
+        (m.name, m.title, m.paper, ", ".join(m.needs), ", ".join(strategies(m)), _can(family, m.needs))
         for m in methods().values()
     ]
-    columns = ("method", "title", "paper", "needs of a model", f"on {describe(resolve(model)).name}", "strategies of a queue")
+    columns = ("method", "title", "paper", "needs of a model", "strategies of a queue", f"on {describe(resolve(model)).name}")
     screen.table(columns, rows)
     screen.say(f"excise distill --erase takes the losses of {', '.join(get_args(Upper))} while it repairs a pruned model")
 
