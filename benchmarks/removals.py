@@ -43,7 +43,7 @@ from excise.results.cell import Cell, CellInformation
 from excise.results.removal_ledger import ErosionPoint, RemovalLedger
 from excise.settings import parse_named
 
-ENTRANTS = ("mim@sequential", "mim@joint", "uce@resolve", "uce:preserve=catalog@resolve", "esd@sequential")
+ENTRANTS = ("mim@sequential", "mim@joint", "uce@resolve", "uce:preserve=catalog@resolve", "esd@sequential", "duge@sequential")
 REQUESTS, NEAR = 12, 3
 """Requests, and neighbours of each that are looked at (ours)."""
 

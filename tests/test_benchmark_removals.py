@@ -90,6 +90,17 @@ def test_the_order_is_drawn_and_neighbours_are_of_the_same_kind(tiny_canvas: Pat
         benchmark.order(str(tiny_canvas), 6, 0)
 
 
+def test_those_of_the_benchmark_are_there() -> None:
+    assert [benchmark.Service.parts(text)[0].method.name for text in benchmark.ENTRANTS] == [
+        "mim",
+        "mim",
+        "uce",
+        "uce",
+        "esd",
+        "duge",
+    ]
+
+
 def test_the_slope_is_that_of_least_squares() -> None:
     assert slope([(1, 100.0), (2, 97.0), (4, 95.0)]) == pytest.approx(-1.5714285714)
     assert slope([(3, 1.0)]) is None and slope([(3, 1.0), (3, 2.0)]) is None
