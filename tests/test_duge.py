@@ -31,7 +31,7 @@ from trained_methods import CAT, DOG, PICTURED, bank_of, settings_of
 
 VALUES: dict[str, Any] = {
     **PICTURED, "prior": "a dog", "memory": "a house", "prior_pictures": 2, "memory_pictures": 2, "lr": 1e-3,
-    "unlearn_weight": 1000.0, "rounds": 1, "steps": 1, "picture_steps": 1,
+    "rounds": 1, "steps": 1, "picture_steps": 1,
 }  # fmt: skip
 """Quick settings for a model that declares nothing."""
 
@@ -39,6 +39,7 @@ VALUES: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("excise.methods.duge.losses.BALANCE", 2)
 
 
 @contextmanager
@@ -101,9 +102,8 @@ class TestLosses:
             after = losses.unlearning(Run().generator(1))
             assert after.item() == pytest.approx(0.99 * before.item(), rel=2e-3)
 
-    def test_the_map_loss_is_balanced_with_the_training_loss(self, sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_map_loss_is_balanced_with_the_training_loss(self, sd1: Model) -> None:
         """Oracle: torch's gradients of the two, batch by batch."""
-        monkeypatch.setattr("excise.methods.duge.losses.BALANCE", 2)
         with losses_of(sd1) as losses:
             parameters, (learning, texts) = list(losses.trainable.parameters.values()), losses.prior  # type: ignore[misc]
             lengths = []

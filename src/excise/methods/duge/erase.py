@@ -46,7 +46,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: DugeSettings, run
     with trainable:
         reference = trainable.before if base is None else base
         losses = Losses(model, trainable, reference, bank, counted, shown, prior, memory, settings)
-        weight = losses.balance(run) if settings.unlearn_weight is None else settings.unlearn_weight
+        weight = settings.unlearn_weight * losses.balance(run)
         log.info("weight of the map loss: %.4g", weight)
         train(trainable, lambda round_: lambda step: losses.total(weight, run.generator(1, round_, step)), settings, run)
         deltas = trainable.deltas()
