@@ -23,7 +23,7 @@ from excise.erasure.training_pictures import kept_pictures, learning_pictures
 from excise.evaluation.prompt_grid import questions
 from excise.methods import get
 from excise.methods.duge import erase as duge
-from excise.methods.duge.losses import Losses
+from excise.methods.duge.losses import DugeLosses
 from excise.methods.duge.maps import columns, fitting, map_error, negated, targets
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
@@ -43,7 +43,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def losses_of(model: Model, names: list[str] | None = None, **values: Any) -> Iterator[Losses]:
+def losses_of(model: Model, names: list[str] | None = None, **values: Any) -> Iterator[DugeLosses]:
     """The losses of erasing a cat before any step, with what is trained being trainable inside the block."""
     settings = settings_of("duge", **{**VALUES, **values})
     trainable = Trainable(model, names or model.subspace(settings.parameters))
@@ -52,7 +52,7 @@ def losses_of(model: Model, names: list[str] | None = None, **values: Any) -> It
     prior, memory = (kept_pictures(model, [[prompt]], 2, settings, Run()) for prompt in ("a dog", "a house"))
     counted = columns(model, bank, [CAT], settings)
     with trainable:
-        yield Losses(model, trainable, trainable.before, bank, counted, shown, prior, memory, settings)
+        yield DugeLosses(model, trainable, trainable.before, bank, counted, shown, prior, memory, settings)
 
 
 def erase(model: Model, *concepts: Any, **values: Any) -> WeightEdit:

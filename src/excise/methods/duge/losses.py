@@ -25,7 +25,7 @@ Kept = tuple[Learning, Conditioning]
 
 
 @dataclass(frozen=True)
-class Losses:
+class DugeLosses:
     """The losses of one erasure.
 
     reference what the frozen model has in the place of the network's tensors, by name
