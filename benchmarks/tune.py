@@ -33,6 +33,7 @@ SPACE: dict[str, tuple[str, ...]] = {
     "salun": ("lr=3e-5", "lr=1e-4", "lr=3e-4", "lr=1e-4,retain_weight=2"),
     "erasediff": ("lr=3e-5", "lr=1e-4", "lr=3e-4", "lr=1e-4,balance=bome"),
     "fmn": ("lr=1e-5", "lr=3e-5", "lr=1e-4", "parameters=attn2,lr=3e-5"),
+    "duge": ("lr=1e-3", "lr=3e-3", "lr=1e-3,columns=words", "lr=1e-3,target=negated"),
     "spm": ("lr=3e-4", "lr=1e-3", "lr=3e-3", "lr=1e-3,anchor_weight=100"),
     "doco": ("lr=1.5e-4", "lr=5e-4", "lr=1.5e-3", "lr=5e-4,surgery=released"),
     "sepme": ("lr=0.03", "lr=0.1", "lr=0.3", "lr=0.1,tau=0.005"),

@@ -23,7 +23,7 @@ from excise.erasure.training_pictures import kept_pictures, learning_pictures
 from excise.evaluation.prompt_grid import questions
 from excise.methods import get
 from excise.methods.duge import erase as duge
-from excise.methods.duge.losses import Losses
+from excise.methods.duge.losses import DugeLosses
 from excise.methods.duge.maps import columns, fitting, map_error, negated, targets
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
@@ -31,7 +31,7 @@ from trained_methods import CAT, DOG, PICTURED, bank_of, settings_of
 
 VALUES: dict[str, Any] = {
     **PICTURED, "prior": "a dog", "memory": "a house", "prior_pictures": 2, "memory_pictures": 2, "lr": 1e-3,
-    "unlearn_weight": 1000.0, "rounds": 1, "steps": 1, "picture_steps": 1,
+    "rounds": 1, "steps": 1, "picture_steps": 1,
 }  # fmt: skip
 """Quick settings for a model that declares nothing."""
 
@@ -39,10 +39,11 @@ VALUES: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("excise.methods.duge.losses.BALANCE", 2)
 
 
 @contextmanager
-def losses_of(model: Model, names: list[str] | None = None, **values: Any) -> Iterator[Losses]:
+def losses_of(model: Model, names: list[str] | None = None, **values: Any) -> Iterator[DugeLosses]:
     """The losses of erasing a cat before any step, with what is trained being trainable inside the block."""
     settings = settings_of("duge", **{**VALUES, **values})
     trainable = Trainable(model, names or model.subspace(settings.parameters))
@@ -51,7 +52,7 @@ def losses_of(model: Model, names: list[str] | None = None, **values: Any) -> It
     prior, memory = (kept_pictures(model, [[prompt]], 2, settings, Run()) for prompt in ("a dog", "a house"))
     counted = columns(model, bank, [CAT], settings)
     with trainable:
-        yield Losses(model, trainable, trainable.before, bank, counted, shown, prior, memory, settings)
+        yield DugeLosses(model, trainable, trainable.before, bank, counted, shown, prior, memory, settings)
 
 
 def erase(model: Model, *concepts: Any, **values: Any) -> WeightEdit:
@@ -101,9 +102,8 @@ class TestLosses:
             after = losses.unlearning(Run().generator(1))
             assert after.item() == pytest.approx(0.99 * before.item(), rel=2e-3)
 
-    def test_the_map_loss_is_balanced_with_the_training_loss(self, sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_map_loss_is_balanced_with_the_training_loss(self, sd1: Model) -> None:
         """Oracle: torch's gradients of the two, batch by batch."""
-        monkeypatch.setattr("excise.methods.duge.losses.BALANCE", 2)
         with losses_of(sd1) as losses:
             parameters, (learning, texts) = list(losses.trainable.parameters.values()), losses.prior  # type: ignore[misc]
             lengths = []

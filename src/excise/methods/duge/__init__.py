@@ -15,7 +15,7 @@ from excise.registry import Door
 class DugeSettings(Pictured):
     """No code of the authors is public, and the paper's settings are not known to us: all values are ours, for the canvas."""
 
-    lr: float = Field(3e-4, gt=0, description="learning rate of Adam")
+    lr: float = Field(1e-3, gt=0, description="learning rate of Adam")
     parameters: Literal["kv", "attn2"] = Field("kv", description="which weights may change")
     target: Literal["null", "negated", "anchor"] = Field(
         "null", description="maps to learn: the empty prompt's, the same led away from the concept's, or another prompt's"
@@ -29,10 +29,10 @@ class DugeSettings(Pictured):
         "all",
         description="attention that is compared: to all tokens, or to the concept's words and what comes after the prompt",
     )
-    unlearn_weight: float | None = Field(
-        None,
+    unlearn_weight: float = Field(
+        100.0,
         ge=0,
-        description="of the map loss; default: at first its gradient is as long as that of the ordinary training loss",
+        description="of the map loss: its gradient is at first so many times as long as that of the ordinary training loss",
     )
     prior: Retain = Field(
         "catalog", description='related concepts: catalog (declared ones of the same kind), masked, or "a dog; a house"'

@@ -21,7 +21,7 @@ from excise.erasure.trainable import Trainable
 from excise.erasure.training import train
 from excise.erasure.training_pictures import kept_pictures, kept_prompts, learning_pictures
 from excise.methods.duge import DugeSettings
-from excise.methods.duge.losses import Kept, Losses
+from excise.methods.duge.losses import DugeLosses, Kept
 from excise.methods.duge.maps import columns, fitting
 from excise.models import Model
 
@@ -45,8 +45,8 @@ def erase(model: Model, concepts: Sequence[Concept], settings: DugeSettings, run
         prior, memory = (_pictures(model, groups, which, settings, run) for which in ("prior", "memory"))
     with trainable:
         reference = trainable.before if base is None else base
-        losses = Losses(model, trainable, reference, bank, counted, shown, prior, memory, settings)
-        weight = losses.balance(run) if settings.unlearn_weight is None else settings.unlearn_weight
+        losses = DugeLosses(model, trainable, reference, bank, counted, shown, prior, memory, settings)
+        weight = settings.unlearn_weight * losses.balance(run)
         log.info("weight of the map loss: %.4g", weight)
         train(trainable, lambda round_: lambda step: losses.total(weight, run.generator(1, round_, step)), settings, run)
         deltas = trainable.deltas()

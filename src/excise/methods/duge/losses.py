@@ -25,7 +25,7 @@ Kept = tuple[Learning, Conditioning]
 
 
 @dataclass(frozen=True)
-class Losses:
+class DugeLosses:
     """The losses of one erasure.
 
     reference what the frozen model has in the place of the network's tensors, by name
@@ -92,7 +92,7 @@ class Losses:
         return torch.as_tensor(moved) / sum(parameter.numel() for parameter in parameters.values())
 
     def balance(self, run: Run) -> float:
-        """The weight of the map loss with which its gradient is as long as that of the ordinary training loss on pictures to keep.
+        """The factor of the map loss that makes its gradient as long as that of the ordinary training loss on pictures to keep.
 
         Both are means over some batches, where nothing is trained yet; 1 where nothing is kept. Squared differences of maps are a thousand
         times smaller than those of predictions, and by how much depends on the model.
