@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from excise.pruning.bilevel import BilevelTrainer, Losses, Plan, cosine
+from excise.pruning.bilevel import BilevelTrainer, Plan, StepLosses, cosine
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 
@@ -35,7 +35,7 @@ class Toy:
         return BilevelTrainer({"point": self.point}, self.lower, self.upper, Plan(mode, (lower, upper), **plan), descent)
 
 
-def run(trainer: BilevelTrainer, steps: int) -> list[Losses]:
+def run(trainer: BilevelTrainer, steps: int) -> list[StepLosses]:
     return [trainer.step(step) for step in range(steps)]
 
 

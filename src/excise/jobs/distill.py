@@ -18,7 +18,7 @@ from excise.models.context import check_read
 from excise.models.fingerprint import named_tensors
 from excise.models.names import resolve
 from excise.progress import Progress, silent
-from excise.pruning.bilevel import Losses
+from excise.pruning.bilevel import StepLosses
 from excise.pruning.student_training import Levels, check_fits, identity, train_student
 from excise.requests.distill import DistillRequest
 from excise.requests.request import function
@@ -55,7 +55,7 @@ distill = function(DistillRequest, run)
 
 
 def _learned(
-    request: DistillRequest, before: Source, teacher: Model, student: Model, means: Sequence[Losses], seconds: float
+    request: DistillRequest, before: Source, teacher: Model, student: Model, means: Sequence[StepLosses], seconds: float
 ) -> Distillation:
     return Distillation(
         student=before,

@@ -50,7 +50,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Losses:
+class StepLosses:
     """What a step saw; None where it did not look.
 
     lower, upper of the student theta; repaired: lower of vartheta
@@ -88,10 +88,10 @@ class BilevelTrainer:
         two = upper is not None and plan.mode == "penalty"
         self.repaired = {name: each.detach().clone() for name, each in self.parameters.items()} if two else None
 
-    def step(self, step: int) -> Losses:
+    def step(self, step: int) -> StepLosses:
         """Take step number `step`, from 0 on. Raises FloatingPointError for a loss that is not finite."""
         if self.upper is None:
-            return Losses(lower=self._repair(step)[0])
+            return StepLosses(lower=self._repair(step)[0])
         if self.repaired is None:
             return self._alternate(step, self.upper)
         if self.plan.outer(step):
@@ -99,29 +99,29 @@ class BilevelTrainer:
         if self.plan.warm_start and step and self.plan.outer(step - 1):
             self._begin_at(self.repaired)
         with self._holding(self.repaired):
-            return Losses(repaired=self._repair(step)[0])
+            return StepLosses(repaired=self._repair(step)[0])
 
     def _repair(self, step: int) -> tuple[float, list[Tensor]]:
         value, gradients = self._gradients(self.lower, step)
         self._descend("lower", gradients)
         return value, gradients
 
-    def _alternate(self, step: int, upper: Loss) -> Losses:
+    def _alternate(self, step: int, upper: Loss) -> StepLosses:
         value, gradients = self._repair(step)
         if not self.plan.outer(step):
-            return Losses(lower=value)
+            return StepLosses(lower=value)
         above, others = self._gradients(upper, step)
         self._descend("upper", others)
-        return Losses(lower=value, upper=above, cosine=cosine(others, gradients))
+        return StepLosses(lower=value, upper=above, cosine=cosine(others, gradients))
 
-    def _erase_penalised(self, step: int, upper: Loss, repaired: Mapping[str, Tensor]) -> Losses:
+    def _erase_penalised(self, step: int, upper: Loss, repaired: Mapping[str, Tensor]) -> StepLosses:
         above, gradients = self._gradients(upper, step)
         below, others = self._gradients(self.lower, step)
         with self._holding(repaired), torch.no_grad():
             best = float(self.lower(step))
         lam = self.plan.lam
         self._descend("upper", [(one + lam * two) / (1 + lam) for one, two in zip(gradients, others, strict=True)])
-        return Losses(below, above, best, below - best, cosine(gradients, others))
+        return StepLosses(below, above, best, below - best, cosine(gradients, others))
 
     def _gradients(self, loss: Loss, step: int) -> tuple[float, list[Tensor]]:
         """A loss and its gradient; zeros for what it does not depend on."""

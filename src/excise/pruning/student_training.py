@@ -25,14 +25,14 @@ from excise.methods import task
 from excise.models import Model
 from excise.models.fingerprint import named_tensors
 from excise.pruning import saved_levels
-from excise.pruning.bilevel import BilevelTrainer, Losses, Plan, adamw
+from excise.pruning.bilevel import BilevelTrainer, Plan, StepLosses, adamw
 from excise.pruning.distill_settings import DistillSettings, Mode, Upper
 from excise.pruning.erasing import Erasing
 from excise.pruning.repair import Repair, common_blocks
 
 log = logging.getLogger(__name__)
 REMEDY = "try smaller learning rates"
-COLUMNS = tuple(field.name for field in fields(Losses))
+COLUMNS = tuple(field.name for field in fields(StepLosses))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def identity(
 
 def train_student(
     student: Model, teacher: Model, concepts: Sequence[Concept], levels: Levels, settings: DistillSettings, run: Run
-) -> list[Losses]:
+) -> list[StepLosses]:
     """Train all of the student's denoiser in place; the teacher, the autoencoder and what reads prompts stay as they are.
 
     concepts  what is erased meanwhile; none: repairing alone
@@ -129,7 +129,7 @@ def rate(settings: DistillSettings, highest: float, total: int, done: int) -> fl
     return highest * share * fall
 
 
-def _rounds(trainer: BilevelTrainer, settings: DistillSettings, run: Run, name: str) -> list[Losses]:
+def _rounds(trainer: BilevelTrainer, settings: DistillSettings, run: Run, name: str) -> list[StepLosses]:
     """All steps; a checkpoint after every round."""
     seen = torch.zeros(
         settings.rounds, 2, len(COLUMNS), dtype=torch.float64
@@ -156,6 +156,6 @@ def _resumed(trainer: BilevelTrainer, settings: DistillSettings, run: Run, name:
     return done
 
 
-def _losses(seen: Tensor) -> Losses:
+def _losses(seen: Tensor) -> StepLosses:
     """The means of a round; what was never looked at is None."""
-    return Losses(*(total / count if count else None for total, count in seen.T.tolist()))
+    return StepLosses(*(total / count if count else None for total, count in seen.T.tolist()))
