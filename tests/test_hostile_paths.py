@@ -67,6 +67,17 @@ def test_files_of_an_edit_that_are_links_in_a_circle(name: str, tmp_path: Path) 
     assert ended.exit_code in (0, 2) and "unexpected" not in ended.output, ended.output
 
 
+def test_a_link_is_called_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "edit.json").symlink_to("/dev/zero")
+    ended = CliRunner().invoke(app, ["convert", str(tmp_path)])
+    assert ended.exit_code == 2 and f"{tmp_path / 'edit.json'} is no regular file" in ended.stderr, ended.output
+
+
+def test_a_long_name_of_a_file_of_options_is_cut() -> None:
+    ended = CliRunner().invoke(app, ["erase", "cat", "--config", "concept " * 500])
+    assert ended.exit_code == 2 and len(ended.stderr) < 900, ended.stderr
+
+
 def test_paths_lead_somewhere_or_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     circle = tmp_path / "circle"

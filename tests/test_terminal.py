@@ -90,6 +90,15 @@ class TestOneLine:
                 warnings.warn_explicit("a\nb \x1b[2J", UserWarning, str(CLI / "x.py"), 1)
         assert error.getvalue() == "excise: warning: a b \\x1b[2J\n"
 
+    @pytest.mark.parametrize("others", [False, True])
+    def test_warnings_of_other_packages_are_for_developers(self, others: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        heard = list[str]()
+        monkeypatch.setattr(warnings, "showwarning", lambda message, *place: heard.append(str(message)))
+        with plain_warnings(others):
+            warnings.simplefilter("always")
+            warnings.warn_explicit("a\nb", FutureWarning, "torch/utils/_device.py", 1)
+        assert heard == (["a\nb"] if others else [])
+
 
 class TestText:
     def test_only_the_screen_prints(self) -> None:

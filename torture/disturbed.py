@@ -8,7 +8,7 @@ from torture import same
 from torture.attempt import Played, attempt
 from torture.judge import Fault
 from torture.references import reference, supply
-from torture.run import LEISURE, USUAL, Kill, Limits
+from torture.run import LEISURE, Kill, Limits
 from torture.sandbox import Sandbox
 from torture.verbs import VERBS, Verb
 
@@ -31,7 +31,7 @@ def disturb(
     there: bool,
     *,
     kill: Kill | None = None,
-    limits: Limits = USUAL,
+    limits: Limits = LEISURE,
     starved: bool = False,
 ) -> Played:
     """Run the verb disturbed, look whether its output is the old or the new one, then run it again and compare with an undisturbed run."""

@@ -24,7 +24,7 @@ def content(path: Path) -> dict[str, str]:
     return {
         str(file.relative_to(path)): _digest(file)
         for file in files
-        if file.is_file() and not re.search(r"\.part(/|$)", str(file))
+        if file.is_file() and not re.search(r"\.part(/|$)|/\.[^/]+\.lock$", str(file))
     }
 
 

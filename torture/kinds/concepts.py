@@ -28,7 +28,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     classifier = random.random() < 0.15
     named = spoil(sandbox, model / ("classifier.safetensors" if classifier else "excise.json"), random)
     command = EVALUATE if classifier else random.choices(COMMANDS, [each[0] for each in COMMANDS])[0][1]
-    return attempt(sandbox, command, named=(*named, "MODEL"))
+    return attempt(sandbox, command, named=(*named, "MODEL", "unknown concept"))  # which the list may well not have any more
 
 
 KIND = Kind("concepts", "lists of concepts, classifiers", 80, play)

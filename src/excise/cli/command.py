@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from excise.cli import screen, stopping
 from excise.cli.errors import USAGE
+from excise.quoting import cut
 from excise.requests.clashes import check_apart
 from excise.requests.fields import flag
 from excise.requests.request import Request
@@ -63,8 +64,8 @@ class Command(Generic[R]):
             check_apart(resolved.request, typed.get("config"), resolved.request.in_place)
             resolved.request.check()
         except USAGE as error:
-            if typed.get("config") and str(typed["config"]) not in str(error):
-                error.add_note(f"some of the options come from {typed['config']}")
+            if typed.get("config") and cut(str(typed["config"])) not in str(error):
+                error.add_note(f"some of the options come from {cut(str(typed['config']))}")
             raise
         if typed.get("dry_run"):
             show_options(resolved)

@@ -43,7 +43,7 @@ class CommandGroup(TyperGroup):
         typed = list(sys.argv[1:] if args is None else args)
         screen.prepare()
         try:
-            with plain_warnings(), self.make_context("excise", typed) as context:
+            with plain_warnings("--debug" in typed), self.make_context("excise", typed) as context:
                 self.invoke(context)
             screen.finish()
             code = 0
@@ -71,15 +71,18 @@ class CommandGroup(TyperGroup):
 
 
 @contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Inside the block a warning of this package is one line on stderr, without file and source; others are left as they are."""
+def plain_warnings(others: bool = False) -> Iterator[None]:
+    """Inside the block a warning of this package is one line on stderr, without file and source.
+
+    others  whether those of other packages are shown too: they speak to who writes programs, in several lines
+    """
     with warnings.catch_warnings():
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
             if Path(filename).is_relative_to(_PACKAGE):
                 screen.tell(f"excise: warning: {' '.join(str(message).split())}")
-            else:
+            elif others:
                 shown(message, category, filename, *place)
 
         warnings.showwarning = show  # type: ignore[assignment]

@@ -88,11 +88,11 @@ CONVERTERS: list[Converter] = [
 def run(request: ConvertRequest) -> dict[str, int]:
     """Carry out a request that was checked; returns how many files of each kind there were."""
     found: list[tuple[str, Path, Write]] = []
-    for path in _files(request.paths):
-        content = read_json(path, object)
+    for path, shown in _files(request.paths).items():
+        content = read_json(shown, object)
         for one in CONVERTERS:
             if isinstance(content, dict) and one.knows(content):
-                found.append((one.name, path, one.prepare(content, path)))
+                found.append((one.name, path, one.prepare(content, shown)))
     for _, path, write in found:
         write(path)
     return dict(Counter(name for name, *_ in found))
@@ -101,10 +101,10 @@ def run(request: ConvertRequest) -> dict[str, int]:
 convert = function(ConvertRequest, run)
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """JSON files that are named, or in folders that are; each once, and of a link the file that it points to."""
+def _files(paths: Sequence[Path]) -> dict[Path, Path]:
+    """JSON files that are named, or in folders that are, by where they lead: each once, and a link is no file of its own."""
     below = (file for path in paths for file in (_below(path) if path.is_dir() else (path,)))
-    return iter(dict.fromkeys(map(real_path, below)))
+    return {real_path(file): file for file in below}
 
 
 def _below(folder: Path) -> Iterator[Path]:
