@@ -75,8 +75,9 @@ class Inverse:
         rows = rows.to(self.matrix).unique(dim=0)
         self._within = None
         if 8 * len(rows) < len(self.matrix):
-            basis = torch.linalg.qr(rows.T).Q
-            self._within = basis, basis.T @ self.matrix
+            with torch.autocast(rows.device.type, enabled=False):
+                basis = torch.linalg.qr(rows.T).Q
+                self._within = basis, basis.T @ self.matrix
 
     def after(self, gradient: Tensor) -> Tensor:
         """g S^-1; gradient (out, width)."""
