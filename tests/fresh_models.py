@@ -6,6 +6,8 @@ import copy
 from functools import cache
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from excise.models import Model, load
 
 
@@ -16,4 +18,6 @@ def _loaded(folder: Path, dtype: str) -> Model:
 
 def fresh(folder: Path, dtype: str = "float32") -> Model:
     """The model of a folder that nobody writes to, on the CPU, as `load` gives it."""
-    return copy.deepcopy(_loaded(folder, dtype))
+    model = _loaded(folder, dtype)
+    shared = [part for part in model.pipeline.components.values() if isinstance(part, PreTrainedTokenizerBase)]
+    return copy.deepcopy(model, {id(part): part for part in shared})  # a copied tokenizer does not write words any more
