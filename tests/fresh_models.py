@@ -6,7 +6,7 @@ import copy
 from functools import cache
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import CLIPTokenizer
 
 from excise.models import Model, load
 
@@ -18,6 +18,8 @@ def _loaded(folder: Path, dtype: str) -> Model:
 
 def fresh(folder: Path, dtype: str = "float32") -> Model:
     """The model of a folder that nobody writes to, on the CPU, as `load` gives it."""
-    model = _loaded(folder, dtype)
-    shared = [part for part in model.pipeline.components.values() if isinstance(part, PreTrainedTokenizerBase)]
-    return copy.deepcopy(model, {id(part): part for part in shared})  # a copied tokenizer does not write words any more
+    model = copy.deepcopy(_loaded(folder, dtype))
+    for part in model.pipeline.components.values():
+        if isinstance(part, CLIPTokenizer):
+            part._wrap_decode_method_backend_tokenizer()  # as when it is made: how it writes words is not copied
+    return model
