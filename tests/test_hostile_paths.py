@@ -73,6 +73,11 @@ def test_a_link_is_called_by_its_own_name(tmp_path: Path) -> None:
     assert ended.exit_code == 2 and f"{tmp_path / 'edit.json'} is no regular file" in ended.stderr, ended.output
 
 
+def test_what_is_typed_too_much_is_cut() -> None:
+    ended = CliRunner().invoke(app, ["export", "uce", "--to", "made.safetensors", "concept " * 500])
+    assert ended.exit_code == 2 and len(ended.stderr) < 900, ended.stderr
+
+
 def test_a_long_name_of_a_file_of_options_is_cut() -> None:
     ended = CliRunner().invoke(app, ["erase", "cat", "--config", "concept " * 500])
     assert ended.exit_code == 2 and len(ended.stderr) < 900, ended.stderr

@@ -117,4 +117,4 @@ def _mistyped(error: Any) -> str:
         known = [name for each in error.ctx.command.params for name in each.opts if name.startswith("--")]
         return f"unknown option {quoted(error.option_name)}; {nearest(error.option_name, known)}"
     sentence = error.format_message()
-    return sentence[:1].lower() + sentence[1:].rstrip(".")
+    return cut(sentence[:1].lower() + sentence[1:].rstrip("."), _LONGEST // 2)
