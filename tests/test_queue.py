@@ -219,6 +219,7 @@ WRONG = {
     "requests: [{concept: cat, settings: {stesp: 3}}]": "request 1: unknown setting of mim: 'stesp'",
     "requests: [&a {concept: cat}, *a]": "an alias or an anchor",
     "requests: [cat]": "request 1 must be a mapping",
+    "model: nowhere/at/all\nrequests: [{concept: cat}]": "no such model: 'nowhere/at/all'",
     "requests: cat": "requests must be a list",
     "requests: [{concept: cat, concept: dog}]": "'concept' is given twice",
     "strategy: resolve\nrequests: [{concept: cat}]": "strategy resolve takes methods with a closed form, and mim has to train",

@@ -435,6 +435,16 @@ class TestAnswerSets:
             with pytest.raises(IncompleteSetError, match=r"p1.png is not the picture that was made"):
                 answers.check(allow_partial=partial)
 
+    @pytest.mark.parametrize("adopted", [False, True])
+    def test_a_picture_of_no_size_that_pictures_have_is_not_read(self, adopted: bool, sd1: Model, tmp_path: Path) -> None:
+        answers = AnswerSet.open(tmp_path / "a", ITEMS, {})
+        answers.generate(sd1, [], silent)
+        os.truncate(tmp_path / "a" / "p1.png", 2**36)  # takes no room on the disk, and a minute to read
+        if adopted:
+            (tmp_path / "a" / "manifest.json").unlink()
+        with pytest.raises(ValueError, match=r"p1.png is too large"):
+            AnswerSet.adopt(tmp_path / "a", ITEMS) if adopted else answers.check()
+
     def test_nothing_is_not_a_part(self, tmp_path: Path) -> None:
         with pytest.raises(IncompleteSetError):
             AnswerSet.open(tmp_path / "a", ITEMS, {}).check(allow_partial=True)

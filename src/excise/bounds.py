@@ -38,6 +38,9 @@ COLUMNS = 1_000
 PICTURES = 100_000
 """Pictures of one run, of one answer set, or rows of a prompt file: three times COCO-30k."""
 
+PICTURE_BYTES = 2**29
+"""Bytes of a picture's file. The largest picture that is opened has 2**26 pixels: 400 MB of colours of 16 bits."""
+
 CELLS = 100_000
 """Cells of a benchmark: each is an erasure and a file."""
 

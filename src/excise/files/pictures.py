@@ -7,13 +7,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from excise.files.read import open_regular
+from excise import bounds
+from excise.digests import digest_bytes
+from excise.files.read import open_regular, read_bytes
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """Formats that are opened, whatever a file is called. Others can start programs (EPS starts Ghostscript) or have readers that few use."""
 
 MOST_PIXELS = 2**26
 """Pixels of the largest picture that is opened (ours): 8192 x 8192, 256 MiB once it is unpacked."""
+
+
+def digest_picture(file: Path) -> str:
+    """Of a picture's file, whatever is in it. Raises ValueError for one that is no regular file or of more than `bounds.PICTURE_BYTES`."""
+    return digest_bytes(read_bytes(file, bounds.PICTURE_BYTES))
 
 
 def open_picture(file: Path) -> Image.Image:

@@ -55,9 +55,10 @@ def _check_regular(path: Path, mode: int) -> None:
 def read_bytes(path: Path, most: int = bounds.TEXT_BYTES) -> bytes:
     """What a regular file holds. Raises what `open_regular` does, and ValueError for one of more than `most` bytes."""
     with open_regular(path) as file:
-        data = file.read(most + 1)  # the size that a file system tells may be wrong
-    if len(data) > most:
-        raise ValueError(f"{path} is too large: more than {most >> 20} MiB of text")
+        told = os.fstat(file.fileno()).st_size
+        data = b"" if told > most else file.read(most + 1)  # what a file system tells may be too little
+    if max(told, len(data)) > most:
+        raise ValueError(f"{path} is too large: more than {most >> 20} MiB")
     return data
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date as Date
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -23,6 +23,8 @@ from excise.requests.fields import Names, PathOrName, SeedNumber, UserPath
 from excise.requests.sources import YamlText
 from excise.requests.yaml_changes import scalar, with_entry, with_value
 from excise.settings import Given, Settings, parse
+
+T = TypeVar("T")
 
 State = Literal["open", "served", "withdrawn"]
 Strategy = Literal["joint", "sequential", "resolve"]
@@ -133,7 +135,7 @@ class Queue:
     @cached_property
     def described(self) -> Description:
         """The model, as far as its folder says without weights."""
-        return describe(resolve(self.content.model))
+        return _named(self.path, lambda: describe(resolve(self.content.model)))
 
     @cached_property
     def entries(self) -> tuple[QueueEntry, ...]:
@@ -141,7 +143,7 @@ class Queue:
         found: list[QueueEntry] = []
         times: Counter[str] = Counter()
         for number, removal in enumerate(self.content.requests, 1):
-            entry: QueueEntry = _named(f"{self.path}, request {number}", partial(self._entry, number, removal, times))
+            entry = _named(f"{self.path}, request {number}", partial(self._entry, number, removal, times))
             earlier = next((each for each in found if each.label == entry.label and each.wanted), None)
             if earlier and entry.wanted:
                 raise ValueError(f"{self.path}: requests {earlier.number} and {number} both ask to erase {entry.label}")
@@ -156,14 +158,14 @@ class Queue:
     def check(self) -> None:
         """Raise ValueError for what no run could serve: requests as `entries` says, a method that the strategy or the model does not take,
         methods whose edits cannot be put together."""
-        check_described(self.content.model, self.content.config_from)
+        _named(self.path, lambda: check_described(self.content.model, self.content.config_from))
         methods = {entry.method.name: entry.method for entry in self.wanted}
         for name, method in methods.items():
             if self.content.strategy not in strategies(method):
                 raise ValueError(
                     f"{self.path}: strategy {self.content.strategy} takes methods with a closed form, and {name} has to train"
                 )
-            method.check_model(self.content.model)
+            _named(self.path, partial(method.check_model, self.content.model))
         if len({method.kind for method in methods.values()}) > 1:
             kinds = ", ".join(f"{name} makes {_MADE[method.kind]}" for name, method in methods.items())
             raise ValueError(f"{self.path}: edits of different kinds cannot be put together ({kinds})")
@@ -244,9 +246,9 @@ def _removal(value: Any, number: int, path: Path) -> Removal:
     return _named(path, lambda: parse(Removal, value, f"key of request {number}"))
 
 
-def _named(what: object, make: Callable[[], Any]) -> Any:
-    """What `make` gives; a ValueError names the file."""
+def _named(what: object, make: Callable[[], T]) -> T:
+    """What `make` gives; an error names the file."""
     try:
         return make()
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from None
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{what}: {error}") from None

@@ -20,11 +20,11 @@ from PIL import Image
 from pydantic import BaseModel, JsonValue
 from torch import Tensor
 
-from excise.digests import digest_file, digest_values
+from excise.digests import digest_values
 from excise.edits import Edit, all_applied
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.files import Shelf, at_home, cache_folder, delete_files, read_record, replacing, vacant, write_json
-from excise.files.pictures import open_picture
+from excise.files.pictures import digest_picture, open_picture
 from excise.models import Model
 from excise.models.context import tell_cut
 from excise.progress import Progress
@@ -104,7 +104,7 @@ class AnswerSet:
                 raise ValueError(f"the pictures in {folder} were made of another list of prompts")
             return cls(folder, _checked(items), before.about, before.done)
         found = _Foreign(folder, _checked(items), {"model": "made elsewhere", "prompts": prompts_digest(items)}, {})
-        found.done = {item.id: digest_file(file) for item in items if (file := found.file(item)).is_file()}
+        found.done = {item.id: digest_picture(file) for item in items if (file := found.file(item)).is_file()}
         return found
 
     @staticmethod
@@ -174,7 +174,7 @@ class AnswerSet:
             if item.id not in self.done or not file.is_file():
                 lost.append(file)
                 continue
-            sha256 = digest_file(file)
+            sha256 = digest_picture(file)
             if sha256 != self.done[item.id]:
                 raise IncompleteSetError(
                     f"{file} is not the picture that was made: its SHA-256 differs; delete it to make it anew"
@@ -280,4 +280,4 @@ def _save(picture: Tensor, path: Path) -> str:
     data = picture.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
     with replacing(path) as temporary:
         Image.fromarray(data).save(temporary, format="PNG")
-    return digest_file(path)
+    return digest_picture(path)
