@@ -102,6 +102,14 @@ def test_a_row_of_its_own_and_the_others_distances(tiny_canvas: Path, gold: Path
     assert float(table["uceobject:cat"]["gold_fid"]) == other.fid.value and table["uceobject:dog"]["gold_fid"] == ""
 
 
+def test_it_makes_pictures_as_the_others_do(tiny_canvas: Path, gold: Path, tmp_path: Path) -> None:
+    options = {**SMALL, "steps": 1, "guidance": 0.0, "gold": {"cat": gold}}
+    cells = bench(methods=["uce"], concepts=["cat"], model=tiny_canvas, out=tmp_path / "b", **options)
+    itself = next(cell for cell in cells if cell.entrant == "retrained")
+    assert itself.evaluation is not None and (found := itself.evaluation.gold) is not None
+    assert found.target == found.kept == 0 and found.fid and found.fid.value == pytest.approx(0, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -30,6 +30,7 @@ from excise.requests.erase import EraseRequest
 from excise.requests.fields import flag
 from excise.requests.generate import GenerateRequest
 from excise.requests.measure import MeasureRequest
+from excise.requests.on_model import OnModel
 from excise.requests.request import Request, function
 from excise.requests.sources import read_yaml, resolve
 from excise.settings import parse
@@ -56,10 +57,9 @@ READ_ONLY = {"list", "info", "queue status", "suite list", "suite table"}
 
 def requests() -> list[type[Request]]:
     """Every request of the package."""
-    kinds = [*Request.__subclasses__(), *Drawn.__subclasses__()]
-    return sorted(
-        (one for one in kinds if one.__module__.startswith("excise.") and one is not Drawn), key=lambda one: one.__name__
-    )
+    shared = (Request, OnModel, Drawn)
+    kinds = {one for each in shared for one in each.__subclasses__()} - {*shared}
+    return sorted((one for one in kinds if one.__module__.startswith("excise.")), key=lambda one: one.__name__)
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -79,10 +79,9 @@ class TestFunctions:
     def test_the_signature_of_an_erasure(self) -> None:
         """Names, order, kinds and defaults, written out: what users have typed so far goes on to work."""
         expected = {
-            "concepts": (), "kind": None, "also": (), "model": "canvas", "config_from": None, "method": "mim", "harden": (), "out": None,
-            "seed": 0, "settings": {}, "resume": False, "overwrite": False, "evaluate": True, "measure": True, "device": None,
-            "dtype": "float32", "offload": "none", "json": None, "steps": None, "guidance": None, "size": None, "scheduler": None,
-            "long_prompts": None,
+            "concepts": (), "kind": None, "also": (), "method": "mim", "harden": (), "out": None, "seed": 0, "settings": {}, "resume": False,
+            "overwrite": False, "evaluate": True, "measure": True, "json": None, "model": "canvas", "config_from": None, "device": None,
+            "dtype": "float32", "offload": "none", "steps": None, "guidance": None, "size": None, "scheduler": None, "long_prompts": None,
         }  # fmt: skip
         for run in (erase, excise.erase):
             parameters = inspect.signature(run).parameters

@@ -70,7 +70,7 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     missing = [cell for cell in cells if not _done(cell, out, request.retry)]
     worker = _Worker(
         request.model, common.model_copy(update={"files": files}), min(request.jobs, len(missing)), request.device, request.runner,
-        published, request.offload,
+        published, request.offload, request.config_from,
     )  # fmt: skip
     if not missing and common.files != files:
         worker.load()  # which refuses other weights than the cells'
@@ -199,6 +199,7 @@ class _Worker:
     runner: Runner = "local"
     published: PublishedSuites | None = None
     offload: Offload = "none"
+    config_from: Path | None = None
     loaded: Model | None = None
 
     def __call__(self, cell: PlannedCell, progress: Progress) -> Made:
@@ -218,9 +219,13 @@ class _Worker:
     def load(self) -> Model:
         """The model. Raises ValueError if the cells that are there are of other weights."""
         if self.loaded is None:
-            drawing: dict[str, Any] = self.common.drawing or {}
             self.loaded = load(
-                self.model, device=self.device, dtype=self.common.dtype, drawing=Drawing(**drawing), offload=self.offload
+                self.model,
+                device=self.device,
+                dtype=self.common.dtype,
+                drawing=_drawing(self.common),
+                offload=self.offload,
+                config_from=self.config_from,
             )
             _check_base(self.common, base_fingerprint(self.loaded))
         return self.loaded
@@ -302,12 +307,22 @@ def _evaluation(model: Model, cell: PlannedCell, edit: Edit, common: Grid, progr
         target_pictures=common.target_pictures,
         other_pictures=common.other_pictures,
         quality=bool(common.quality),
-        gold=load(cell.gold.model, device=str(model.device), dtype=common.dtype) if cell.gold else None,
+        gold=_gold(cell.gold, model, common) if cell.gold else None,
         progress=progress,
     )
     if cell.gold is None or found.gold is None:
         return found
     return found.model_copy(update={"gold": found.gold.model_copy(update={"fingerprint": dict(cell.gold.fingerprint)})})
+
+
+def _gold(gold: Gold, model: Model, common: Grid) -> Model:
+    """The model that never saw the concept, which makes pictures as the others do."""
+    return load(gold.model, device=str(model.device), dtype=common.dtype, drawing=_drawing(common))
+
+
+def _drawing(common: Grid) -> Drawing:
+    drawing: dict[str, Any] = common.drawing or {}
+    return Drawing(**drawing)
 
 
 def _png(picture: Image) -> bytes:

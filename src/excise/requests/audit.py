@@ -12,22 +12,17 @@ from pydantic import Field
 from excise.attacks import Chosen, choose
 from excise.concepts import Concept
 from excise.files import CRASH, check_ours, fitting, real_path
-from excise.models.families import check_described, family_of
+from excise.models.families import family_of
 from excise.models.names import Description, check_never_saw, describe, resolve
 from excise.requests.audits import AUDIT
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,
-    ConfigFrom,
-    Device,
-    Dtype,
     Evaluations,
     Flag,
     KindName,
-    ModelName,
     Names,
-    Offloaded,
     Overwrite,
     PathOrName,
     Pictures,
@@ -56,8 +51,6 @@ class AuditRequest(Drawn):
     edit: Annotated[UserPaths, Flag(positional=True, metavar="EDIT")] = Field(
         (), description="Folders of edits, audited together."
     )
-    model: ModelName
-    config_from: ConfigFrom
     base: BaseName
     gold: PathOrName | None = Field(None, description="A model that never saw the concept: the second control.")
     concept: str | None = Field(None, description="What was erased; default what the edits say, if that is one concept.")
@@ -75,9 +68,6 @@ class AuditRequest(Drawn):
     seed: Seed
     retry: bool = Field(False, description="Make attacks again that failed.")
     overwrite: Overwrite
-    device: Device
-    dtype: Dtype
-    offload: Offloaded
 
     @cached_property
     def described(self) -> Description:
@@ -126,7 +116,6 @@ class AuditRequest(Drawn):
 
     def check(self) -> None:
         super().check()
-        check_described(self.model, self.config_from)
         _ = self.chosen
         if self.described.classifier is None:
             raise ValueError(

@@ -21,13 +21,9 @@ from excise.quoting import quoted
 from excise.requests.drawn import Drawn
 from excise.requests.fields import (
     Count,
-    Device,
-    Dtype,
     Evaluations,
     Flag,
-    ModelName,
     Names,
-    Offloaded,
     PathOrName,
     Pictures,
     SeedNumber,
@@ -83,7 +79,6 @@ class BenchRequest(Drawn):
         description="Concepts: cat, cat+dog (together), cat>dog (in turn); objects, styles, members for each."
     )
     out: UserPath = Field(description="Folder of the grid: cells, results.csv, results.md, collateral.csv, report.html.")
-    model: ModelName
     seeds: Annotated[tuple[SeedNumber, ...], BeforeValidator(_one_or_more, json_schema_input_type=int | Sequence[int])] = Field(
         (0,), description="Seeds of everything random; may be given several times."
     )
@@ -107,9 +102,6 @@ class BenchRequest(Drawn):
     retry: bool = Field(False, description="Also run the cells that failed before.")
     jobs: Count = Field(1, description="Processes that share the cells, each with its own copy of the model.")
     runner: Runner = Field("local", description="Where they run: here, or on a Ray cluster.")
-    device: Device
-    dtype: Dtype
-    offload: Offloaded
 
     @cached_property
     def described(self) -> Description:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
@@ -11,15 +11,11 @@ from excise.models.drawing import Drawing, LongPrompts, Scheduler
 from excise.models.families import check_long_prompts, family_of
 from excise.models.names import resolve
 from excise.requests.fields import Flag
-from excise.requests.request import Request
+from excise.requests.on_model import OnModel
 
 
-class Drawn(Request):
-    """How pictures are made; every default is the model's own."""
-
-    if TYPE_CHECKING:
-        model: str
-        """Of every verb."""
+class Drawn(OnModel):
+    """How the model makes pictures; every default is its own."""
 
     steps: int | None = Field(None, ge=1, le=bounds.STEPS, description="Steps of the sampler; default the model's.")
     guidance: float | None = Field(
@@ -35,6 +31,7 @@ class Drawn(Request):
     )
 
     def check(self) -> None:
+        super().check()
         if self.long_prompts == "chunk":
             check_long_prompts(family_of(resolve(self.model)), self.long_prompts)
 

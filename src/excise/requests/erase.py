@@ -12,21 +12,15 @@ from excise.concepts import Concept
 from excise.erasure.checkpoints import Workplace
 from excise.files import check_new_file
 from excise.methods import Method, get, methods
-from excise.models.families import check_described
 from excise.models.names import Description, describe, resolve
 from excise.quoting import quoted
 from excise.requests.audits import Audited, read_audits
 from excise.requests.drawn import Drawn
 from excise.requests.fields import (
-    ConfigFrom,
-    Device,
-    Dtype,
     Flag,
     JsonFile,
     KindName,
-    ModelName,
     Names,
-    Offloaded,
     Overwrite,
     Seed,
     UserPath,
@@ -50,8 +44,6 @@ class EraseRequest(Drawn):
     )
     kind: KindName
     also: Names = Field((), description="A further phrase that names the concept; may be given several times.")
-    model: ModelName
-    config_from: ConfigFrom
     method: str = Field("mim", description="Erasure method; see: excise list methods.")
     harden: UserPaths = Field((), description="Folder of an audit: what showed the concept there is erased too.")
     out: UserPath | None = Field(None, description="Folder for the result; default out/CONCEPT, and none in Python.")
@@ -65,9 +57,6 @@ class EraseRequest(Drawn):
     measure: bool = Field(
         True, description="Measure what the words still say, in nats, if the model brings a list of concepts."
     )
-    device: Device
-    dtype: Dtype
-    offload: Offloaded
     json_file: JsonFile
 
     @cached_property
@@ -121,7 +110,6 @@ class EraseRequest(Drawn):
             raise ValueError("resume needs out: the checkpoint lies beside the result's folder")
         _ = self.targets, self.parsed, self.audits
         self.chosen.check_model(self.model)
-        check_described(self.model, self.config_from)
         if self.workplace is not None:
             self.workplace.check(resume=self.resume, overwrite=self.overwrite)
         check_new_file(self.json_file, self.overwrite)

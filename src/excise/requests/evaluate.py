@@ -11,20 +11,14 @@ from excise.concepts import Concept
 from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import Features
 from excise.files import check_new_file
-from excise.models.families import check_described
 from excise.models.names import Description, describe, resolve
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
-    ConfigFrom,
-    Device,
-    Dtype,
     EditFolders,
     JsonFile,
     KindName,
-    ModelName,
     Names,
-    Offloaded,
     Overwrite,
     Pictures,
     Seed,
@@ -40,8 +34,6 @@ class EvaluateRequest(Drawn):
     """
 
     edit: EditFolders
-    model: ModelName
-    config_from: ConfigFrom
     concept: Names = Field((), description="What was erased; default what the edits say.")
     kind: KindName
     seed: Seed
@@ -55,9 +47,6 @@ class EvaluateRequest(Drawn):
     lpips: UserPath | None = Field(None, description="Weights of AlexNet (torchvision's file), for LPIPS.")
     json_file: JsonFile
     overwrite: Overwrite
-    device: Device
-    dtype: Dtype
-    offload: Offloaded
 
     @cached_property
     def described(self) -> Description:
@@ -85,7 +74,6 @@ class EvaluateRequest(Drawn):
 
     def check(self) -> None:
         super().check()
-        check_described(self.model, self.config_from)
         check_new_file(self.json_file, self.overwrite)
         read_manifests(self.edit)
         _ = self.targets

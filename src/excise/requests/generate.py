@@ -9,18 +9,12 @@ from pydantic import Field
 
 from excise import bounds
 from excise.files import PICTURE_ENDINGS, FolderKind, check_new_file, check_replaceable, read_json
-from excise.models.families import check_described
 from excise.requests.drawn import Drawn
 from excise.requests.edits import read_manifests
 from excise.requests.fields import (
-    ConfigFrom,
-    Device,
-    Dtype,
     EditFolders,
     Flag,
-    ModelName,
     Names,
-    Offloaded,
     Overwrite,
     Pictures,
     Scale,
@@ -53,14 +47,9 @@ class GenerateRequest(Drawn):
     out: UserPath = Field(description="A .png file (a grid, a row per prompt) or a folder (a file each).")
     edit: EditFolders
     scale: Scale
-    model: ModelName
-    config_from: ConfigFrom
     n: Annotated[Pictures, Flag("-n", short="--n")] = Field(1, description="Pictures per prompt.")
     seed: Seed = Field(description="Seed of each prompt's first picture; the next ones count up.")
     overwrite: Overwrite
-    device: Device
-    dtype: Dtype
-    offload: Offloaded
 
     @property
     def one_file(self) -> bool:
@@ -84,7 +73,6 @@ class GenerateRequest(Drawn):
             check_new_file(self.out, self.overwrite)
         else:
             check_replaceable(self.out, PICTURES, self.overwrite)
-        check_described(self.model, self.config_from)
         read_manifests(self.edit)
         if self.scale != 1 and not self.edit:
             raise ValueError(

@@ -12,23 +12,17 @@ from pydantic import Field
 from excise.concepts import Catalog, Concept, Phrasings
 from excise.files import check_new_file
 from excise.information.budget import BUDGET
-from excise.models.families import check_described
 from excise.models.names import describe, resolve
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
     BaseName,
-    ConfigFrom,
-    Device,
-    Dtype,
     EditFolders,
     Evaluations,
     Flag,
     JsonFile,
     KindName,
-    ModelName,
     Names,
-    Offloaded,
     Overwrite,
     Seed,
     UserPath,
@@ -52,8 +46,6 @@ class MeasureRequest(Drawn):
         None,
         description="Another concept to watch, or 'none'; default every declared object and style, with --edit or --base.",
     )
-    model: ModelName
-    config_from: ConfigFrom
     base: BaseName
     kind: KindName
     pictures: UserPath | None = Field(None, description="Folder of real pictures, CONCEPT/*.png; default the base makes them.")
@@ -64,9 +56,6 @@ class MeasureRequest(Drawn):
     figure: UserPath | None = Field(None, description="Write heat maps beside pictures (.png, .svg).")
     curves: UserPath | None = Field(None, description="Write nats by noise level (.png, .svg).")
     overwrite: Overwrite
-    device: Device
-    dtype: Dtype
-    offload: Offloaded
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -95,7 +84,6 @@ class MeasureRequest(Drawn):
 
     def check(self) -> None:
         super().check()
-        check_described(self.model, self.config_from)
         for path in (self.json_file, self.figure, self.curves):
             check_new_file(path, self.overwrite)
         for path in (self.figure, self.curves):

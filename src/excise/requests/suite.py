@@ -11,22 +11,17 @@ from pydantic import Field
 from excise.evaluation.suites import Suite, get
 from excise.evaluation.weights import check_names
 from excise.models.drawing import AS_IT_DOES, Drawing
-from excise.models.families import check_described
 from excise.models.names import resolve
 from excise.report import suite_table
 from excise.requests.edits import read_manifests
 from excise.requests.fields import (
-    ConfigFrom,
-    Device,
-    Dtype,
     EditFolders,
     Flag,
-    ModelName,
-    Offloaded,
     PathOrName,
     UserPath,
     UserPaths,
 )
+from excise.requests.on_model import OnModel
 from excise.requests.request import Request
 from excise.settings import Settings, parse_assignments
 
@@ -34,7 +29,7 @@ RESULT = "result.json"
 """The file that holds what was measured."""
 
 
-class SuiteRequest(Request):
+class SuiteRequest(OnModel):
     """Make the pictures of base and edited model that a protocol asks for, and score them.
 
     Writes `out/result.json`. A run that was stopped makes only the pictures that are missing.
@@ -45,8 +40,6 @@ class SuiteRequest(Request):
 
     name: Annotated[str, Flag(positional=True)] = Field(description="The suite; see: excise suite list.")
     out: UserPath = Field(description="Folder for pictures and result; the same command goes on with it.")
-    model: ModelName
-    config_from: ConfigFrom
     edit: EditFolders
     settings: Annotated[dict[str, Any], Flag("--set", metavar="KEY=VALUE", read=parse_assignments)] = Field(
         {}, description="Setting of the suite."
@@ -59,9 +52,6 @@ class SuiteRequest(Request):
         None, description="Score this folder of pictures made elsewhere; --base may name the base model's."
     )
     allow_partial: bool = Field(False, description="Score an incomplete set; the result says so.")
-    device: Device
-    dtype: Dtype
-    offload: Offloaded
 
     @cached_property
     def chosen(self) -> Suite:
@@ -83,7 +73,7 @@ class SuiteRequest(Request):
         return AS_IT_DOES
 
     def check(self) -> None:
-        check_described(self.model, self.config_from)
+        super().check()
         check_names(self.weights)
         self.chosen.items(self.parsed)
         read_manifests(self.edit)

@@ -10,19 +10,13 @@ from pydantic import Field
 
 from excise.concepts import Concept
 from excise.files import check_new_file
-from excise.models.families import check_described
 from excise.models.names import Description, describe, resolve
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
-    ConfigFrom,
-    Device,
-    Dtype,
     Flag,
     JsonFile,
     KindName,
-    ModelName,
-    Offloaded,
     Overwrite,
     Pictures,
     Seed,
@@ -39,17 +33,12 @@ class VaryRequest(Drawn):
     edit: Annotated[UserPaths, Flag(positional=True, metavar="EDIT")] = Field(
         description="Folders of edits, measured together."
     )
-    model: ModelName
-    config_from: ConfigFrom
     concept: str | None = Field(None, description="What was erased; default what the edits say, if that is one concept.")
     kind: KindName
     pictures: Pictures = Field(64, description="Pictures of each condition and model.")
     seed: Seed
     json_file: JsonFile
     overwrite: Overwrite
-    device: Device
-    dtype: Dtype
-    offload: Offloaded
 
     @cached_property
     def described(self) -> Description:
@@ -75,7 +64,6 @@ class VaryRequest(Drawn):
 
     def check(self) -> None:
         super().check()
-        check_described(self.model, self.config_from)
         check_new_file(self.json_file, self.overwrite)
         read_manifests(self.edit)
         _ = self.target
