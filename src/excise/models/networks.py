@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar
@@ -22,6 +22,9 @@ from excise.models.path import Path
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.pruned import PrunedNetwork
 from excise.models.wrappers import own_layers, own_parameters, unwrapped
+
+Change = Callable[[str, Tensor], Tensor]
+"""Given a place and what a network computed there (b, c, h, w); returns what it goes on with, of the same shape."""
 
 
 def check_prompts(prompts: Sequence[str], batch: int) -> None:
@@ -183,6 +186,35 @@ class Networks(ABC):
 
         Raises ValueError if it cannot become so small.
         """
+        raise NotImplementedError
+
+    @property
+    def residual_blocks(self) -> dict[str, int]:
+        """Every residual block of the denoiser by name, in network order, and the channels of what it adds. Families that offer "U-Net" have
+        it, and the five that follow."""
+        raise NotImplementedError
+
+    @property
+    def halvings(self) -> int:
+        """How often the denoiser halves its latents, odd sizes rounded up."""
+        raise NotImplementedError
+
+    def changed_blocks(self, change: Change) -> AbstractContextManager[None]:
+        """Inside the block the denoiser adds at every residual block what `change` makes of what it would add, with gradients."""
+        raise NotImplementedError
+
+    @property
+    def coder_widths(self) -> dict[int, int]:
+        """Channels of the autoencoder's maps by level: at level n a picture was halved n times."""
+        raise NotImplementedError
+
+    def encoded_levels(self, pictures: Tensor) -> dict[int, Tensor]:
+        """What the autoencoder's encoder makes of pictures (b, 3, h, w) in -1..1 at each level, before it halves them."""
+        raise NotImplementedError
+
+    def decoded_with(self, own: Tensor, change: Change) -> Tensor:
+        """Pictures (b, 3, h, w) in -1..1 of the autoencoder's own latents, with gradients, if its decoder goes on at each level, by its number
+        as text, with what `change` makes of its map. Large pictures too are decoded whole."""
         raise NotImplementedError
 
     @property

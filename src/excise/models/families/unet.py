@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from excise.models.context import left_out, room
 from excise.models.entrances import Entrance, Segment
-from excise.models.families import unet_pruning
+from excise.models.families import unet_changes, unet_pruning
 from excise.models.families.text_reading import check_tokenizers, clip_chunks, clip_segment, clip_words
 from excise.models.model import Model
+from excise.models.networks import Change
 from excise.models.pruned import PrunedNetwork
 from excise.models.sampling import Sampler
 from excise.models.wrappers import own_layers, own_parameters
@@ -121,6 +122,32 @@ class UNetModel(Model):
 
     def pruned(self, keep: float) -> PrunedNetwork:
         return unet_pruning.pruned(self.denoiser, keep)
+
+    @property
+    def residual_blocks(self) -> dict[str, int]:
+        return unet_changes.residual_blocks(self.denoiser)
+
+    @property
+    def halvings(self) -> int:
+        return unet_changes.halvings(self.denoiser)
+
+    def changed_blocks(self, change: Change) -> AbstractContextManager[None]:
+        return unet_changes.changed_blocks(self.denoiser, change)
+
+    @property
+    def coder_widths(self) -> dict[int, int]:
+        return unet_changes.coder_widths(self.pipeline.vae)
+
+    @torch.no_grad()
+    def encoded_levels(self, pictures: Tensor) -> dict[int, Tensor]:
+        found: dict[int, Tensor] = {}
+        with unet_changes.seen_levels(self.pipeline.vae, found):
+            self.pipeline.vae.encode(pictures)
+        return found
+
+    def decoded_with(self, own: Tensor, change: Change) -> Tensor:
+        with unet_changes.changed_levels(self.pipeline.vae, change):
+            return self.pipeline.vae.decode(own).sample
 
     def cross_attentions(self) -> dict[str, Any]:
         """The cross-attention modules by name."""
