@@ -44,6 +44,7 @@ from excise.results.information import (
 )
 from excise.results.origin import EditIdentity, Provenance
 from excise.results.removal_ledger import ErosionPoint, RemovalLedger, RemovalRecord, RemovalStep
+from excise.results.upscaled import UpscaledPicture, UpscaleFile, UpscaleSettings
 from excise.results.variation import AskedOtherwise, Variation
 
 HOSTILE = ("<script>alert(1)</script>", "{{7*7}}", "\"><img src=x onerror='alert(2)'>", "größe $x^2$ ü 猫 \u202e")
@@ -327,6 +328,25 @@ def write_queue(folder: Path, name: str = "cat") -> Path:
     return folder
 
 
+def write_upscaled(folder: Path, name: str = "cat") -> Path:
+    """What `excise upscale` writes: two pictures, of which one was lost since."""
+    made = Provenance(
+        model="canvas", base_fingerprint={"float32": "a" * 64}, seed=0, dtype="float32", device="cpu", versions={},
+        edits=(EditIdentity(name="mim", concepts=(f"object:{name}",), params={}, artefact_hash="c" * 64),),
+    )  # fmt: skip
+    pictures = tuple(
+        UpscaledPicture(file=file, source=f"{name}.jpg", sha256="d" * 64, low_width=16, low_height=16, width=64, height=64)
+        for file in ("cat.png", "cat-2.png")
+    )
+    settings = UpscaleSettings(
+        restorer="e" * 64, scale=4, steps=20, scheduler="DDIMScheduler", fidelity=0.5, colour="wavelet", tile=64, overlap=32
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_picture(folder / "cat.png")
+    UpscaleFile(settings=settings, provenance=made, pictures=pictures, seconds=9.5).write(folder / "upscale.json")
+    return folder
+
+
 def write_everything(folder: Path) -> Path:
     """One of each, a concept and a method of every hostile name among them: 14 cells, the last of the grid failed."""
     bench = write_bench(folder / "bench", ("mim", *HOSTILE), ("object:cat", "style:sketch"))
@@ -341,6 +361,7 @@ def write_everything(folder: Path) -> Path:
         write_measurement(folder / f"nats {number}.json", name)
         write_variation(folder / f"asked {number}.json", name)
         write_queue(folder / f"queue {number}", name)
+        write_upscaled(folder / f"upscaled {number}", name)
     return folder
 
 

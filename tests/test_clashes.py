@@ -15,8 +15,8 @@ from excise.requests.clashes import MODELS, OUTPUTS
 from test_requests import requests
 
 INPUTS = {
-    "base", "clip", "config", "config_from", "edit", "folder", "font", "harden", "inception", "lpips", "paths", "pictures", "queue",
-    "real", "results", "weights", "work",
+    "base", "clip", "config", "config_from", "edit", "folder", "font", "harden", "images", "inception", "lpips", "paths", "pictures",
+    "queue", "real", "restorer", "results", "weights", "work",
 }  # fmt: skip
 """Fields that name what is read."""
 
@@ -94,6 +94,8 @@ def test_two_outputs(tmp_path: Path, tiny_canvas: Path) -> None:
         "queue export {x} --to {y} --overwrite",
         "suite run i2p --edit {x} --out {y}",
         "suite run i2p --weights nudenet={x} --out {y}",
+        "upscale {x} --out {y} --overwrite",
+        "upscale {z} --restorer {x} --out {y} --overwrite",
         "erase cat --harden {x} --out {y} --overwrite",
         "erase cat --config {x} --json {y} --overwrite",
     ],

@@ -131,7 +131,8 @@ def results(tmp_path: Path) -> list[tuple[Path, Path, Use]]:
     made_up.write_audit(tmp_path / "audit")
     made_up.write_measurement(tmp_path / "nats" / "nats.json")
     made_up.write_variation(tmp_path / "vary" / "vary.json")
-    roots = [tmp_path / name for name in ("bench", "erasure", "audit", "nats", "vary")]
+    made_up.write_upscaled(tmp_path / "upscaled")
+    roots = [tmp_path / name for name in ("bench", "erasure", "audit", "nats", "vary", "upscaled")]
     paths = [(path, root) for root in roots for path in sorted(root.rglob("*.json"))]
     first = {(path.parent, json.loads(path.read_text(encoding="utf-8")).get("kind")): (path, root) for path, root in paths}
     return [(path, root, report_page) for path, root in first.values()]

@@ -50,6 +50,7 @@ VERBS = (
     "prune",
     "report",
     "restore",
+    "upscale",
     "vary",
 )
 READ_ONLY = {"list", "info", "queue status", "suite list", "suite table"}
@@ -240,6 +241,7 @@ class TestCommands:
             ["restore", "x", "--out", "y"],
             ["prune", "canvas"],
             ["distill", "x"],
+            ["upscale", "x.png"],
             ["canvas", "train", "vae"],
             ["list"],
         ],

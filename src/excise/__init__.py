@@ -1,7 +1,7 @@
 """excise: remove a concept from a text-to-image diffusion model, measure that it is gone, and leave everything else as it was.
 
-Importing this package is instant; torch is loaded when a name below is first used. `erase` and `audit` load it once their arguments are
-right.
+Importing this package is instant; torch is loaded when a name below is first used. `erase`, `audit` and `upscale` load it once their
+arguments are right.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from excise.information import measure
     from excise.jobs.audit import audit
     from excise.jobs.erase import erase
+    from excise.jobs.upscale import upscale
     from excise.models import Model, load
 
 _HOMES = {
@@ -45,11 +46,12 @@ __all__ = [
     "load",
     "load_edit",
     "measure",
+    "upscale",
 ]
 __version__ = "0.1.0"
 
 
-_VERBS = {"audit": "AuditRequest", "erase": "EraseRequest"}
+_VERBS = {"audit": "AuditRequest", "erase": "EraseRequest", "upscale": "UpscaleRequest"}
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,18 @@ PICTURES = 100_000
 PICTURE_BYTES = 2**29
 """Bytes of a picture's file. The largest picture that is opened has 2**26 pixels: 400 MB of colours of 16 bits."""
 
+RESTORED = 2**24
+"""Pixels of a restored picture: 4096 x 4096, of which several copies take 200 MB each; `RESTORED_EDGE` of its longer edge."""
+
+RESTORED_EDGE = 8_192
+"""Twice the edge of the largest square, for panoramas."""
+
+MAGNIFICATION = 16
+"""How many times as large as its input a restored picture may be: restorers are trained for 4."""
+
+TILES = 100_000
+"""Tiles of one restored picture: one of 4096 x 4096 pixels has 225 of Stable Diffusion's."""
+
 CELLS = 100_000
 """Cells of a benchmark: each is an erasure and a file."""
 

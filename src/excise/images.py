@@ -14,8 +14,12 @@ from excise.files.pictures import open_picture
 
 def read_picture(file: Path, size: int) -> Tensor:
     """A picture file as (3, size, size) in 0–1, cropped to a square. Raises what `open_picture` does."""
-    square = ImageOps.fit(open_picture(file), (size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255).permute(2, 0, 1)
+    return to_tensor(ImageOps.fit(open_picture(file), (size, size), Image.Resampling.BICUBIC))
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """8-bit RGB as (3, h, w) float32 in 0–1."""
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255).permute(2, 0, 1)
 
 
 def to_image(picture: Tensor) -> Image.Image:

@@ -25,6 +25,7 @@ from excise.cli import (
     restore,
     show,
     suite,
+    upscale,
     vary,
 )
 from excise.cli.errors import CommandGroup
@@ -63,6 +64,7 @@ for command in (
     restore.COMMAND,
     prune.COMMAND,
     distill.COMMAND,
+    upscale.COMMAND,
     convert.COMMAND,
 ):
     command.add_to(app)

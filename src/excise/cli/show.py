@@ -11,7 +11,7 @@ from excise.cli import screen
 from excise.cli.command import Command
 from excise.edits.manifest import MANIFEST, Manifest
 from excise.methods import methods
-from excise.models.built_in import BUILT_IN
+from excise.models.built_in import BUILT_IN, restorer_of
 from excise.models.checkpoint_file import contents
 from excise.models.contents import is_large
 from excise.models.families import FAMILIES, Family, Offer, family_of
@@ -89,6 +89,12 @@ def _models() -> None:
     screen.table(("model", "what"), rows)
     known = ", ".join(family.name for family in FAMILIES)
     screen.say(f"also: any diffusers folder, .safetensors checkpoint or hub id (owner/name) of {known}")
+    able = " and ".join(family.name for family in FAMILIES if "U-Net" in family.offers)
+    here = ", ".join(name for name in BUILT_IN if restorer_of(name))
+    screen.say(
+        f"excise upscale restores pictures with {able}; a restorer is "
+        + (f"here for {here}, others need the file of one" if here else "needed, and none is built in here")
+    )
 
 
 def _concepts(model: str) -> None:

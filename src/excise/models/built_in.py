@@ -17,6 +17,9 @@ _CANVAS = Path(__file__).parents[1] / "canvas"
 BUILT_IN: dict[str, Path] = {"canvas": _CANVAS / "model", "canvas-without-cat": _CANVAS / "without_cat"}
 """Where they lie, by name; the second was trained from scratch without cats, the gold standard of erasing them."""
 
+RESTORERS = {"canvas": _CANVAS / "restorer.safetensors"}
+"""What `excise upscale` restores pictures with, by the model that it was trained for."""
+
 LENT = {"canvas-without-cat": ("vae/diffusion_pytorch_model.safetensors", "classifier.safetensors")}
 """Files that a model's own folder lacks: they are those of the canvas, byte for byte."""
 
@@ -47,6 +50,12 @@ def built_in(name: str) -> Path:
         except OSError as error:
             tell_not_kept(kept, error)
     return _for_this_process(name, tuple(files.items()))
+
+
+def restorer_of(model: str) -> Path | None:
+    """The restorer that ships for a built-in model; None for other models, or where this installation lacks it."""
+    found = RESTORERS.get(model)
+    return found if found is not None and found.is_file() else None
 
 
 def _whole(folder: Path, files: Mapping[str, Path]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
@@ -31,6 +31,9 @@ FEW = 10
 
 Told = Sequence[str] | Conditioning
 """Prompts, or what `Networks.encode` makes of them."""
+
+Output = Callable[[Tensor, Tensor], Tensor]
+"""(what the network is given (b, c, h, w), timesteps (b,)) -> its output, (b, c, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -178,14 +181,34 @@ class Sampled(Networks):
         scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
         if not signed:
             conditioning, scale = self.with_guidance(conditioning, scale), self.guidance(scale)
-        scheduler = self._scheduler(steps or self.sampler.steps, self.device, latents)
-        if skip >= len(scheduler.timesteps):
-            raise ValueError(f"skip must be below the sampler's {len(scheduler.timesteps)} steps, not {skip}")
-        b = len(latents)
         twice = scale != 1.0
         if twice:
             unconditional = self.unconditional() if unconditional is None else unconditional
-            conditioning = Conditioning.join([unconditional.expand(b), conditioning])
+            conditioning = Conditioning.join([unconditional.expand(len(latents)), conditioning])
+
+        def output(x: Tensor, t: Tensor) -> Tensor:
+            if not twice:
+                return self.predict(x, t, conditioning)
+            without, with_ = self.predict(torch.cat([x, x]), torch.cat([t, t]), conditioning).chunk(2)
+            return self.guided(without, with_, scale)
+
+        yield from self.walk(latents, seeds, output, steps=steps, eta=eta, skip=skip)
+
+    @torch.no_grad()
+    def walk(
+        self, starts: Tensor, seeds: Sequence[int], output: Output, *, steps: int | None = None, eta: float = 0.0, skip: int = 0
+    ) -> Iterator[SamplingState]:
+        """Run the model's sampler on outputs that somebody else gives, and yield every state; the last one holds the finished latents.
+
+        starts (b, c, h, w) as of `trajectory`; seeds, one for each, of what samplers add that draw noise
+        output of the model's own kind (epsilon, velocity, ...), without guidance or with it
+
+        Raises what `trajectory` does.
+        """
+        self._check_sampling(steps, None, eta, skip, None)
+        latents, scheduler = starts, self._scheduler(steps or self.sampler.steps, self.device, starts)
+        if skip >= len(scheduler.timesteps):
+            raise ValueError(f"skip must be below the sampler's {len(scheduler.timesteps)} steps, not {skip}")
         extra = self._step_options(scheduler, self.step_noise(seeds), eta)
         if skip == 0:
             latents = latents * getattr(scheduler, "init_noise_sigma", 1.0)
@@ -194,12 +217,8 @@ class Sampled(Networks):
         for index, t in enumerate(scheduler.timesteps[skip:], skip):
             x = network_input(scheduler, latents, t)
             yield SamplingState(index, self._timestep(t), latents, x)
-            times = t.expand(2 * b if twice else b).to(self.device)
-            output = self.predict(torch.cat([x, x]) if twice else x, times, conditioning)
-            if twice:
-                without, with_ = output.chunk(2)
-                output = self.guided(without, with_, scale)
-            latents = scheduler.step(output, t, latents, **extra).prev_sample
+            given = output(x, t.expand(len(x)).to(self.device))
+            latents = scheduler.step(given, t, latents, **extra).prev_sample
         check_finite(latents, "what the model draws")
         yield SamplingState(len(scheduler.timesteps), -1, latents, latents)
 

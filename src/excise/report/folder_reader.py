@@ -1,5 +1,5 @@
-"""What a folder holds that can be reported: benchmarks, queues, erasures, audits, measurements, variations, suites, students. From files
-alone, no torch."""
+"""What a folder holds that can be reported: benchmarks, queues, erasures, audits, measurements, variations, suites, students, restored
+pictures. From files alone, no torch."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from excise.results.removal_ledger import RemovalLedger
 from excise.results.result_file import ResultFile, check_format
 from excise.results.student import MARKER, StudentFile
 from excise.results.suite_result import SuiteResult
+from excise.results.upscaled import MARKER as UPSCALED
+from excise.results.upscaled import UpscaleFile
 from excise.results.variation import Variation
 
 FILES = {
@@ -26,6 +28,7 @@ FILES = {
     "queue.json": "excise queue run",
     "audit.json": "excise audit",
     "edit.json": "excise erase",
+    UPSCALED: "excise upscale",
     "*.json": "excise measure --json",
 }
 """What is looked for, and what writes it."""
@@ -80,7 +83,8 @@ class AuditFolder:
 
 @dataclass(frozen=True)
 class FolderContents:
-    """Everything that a folder holds, in the order of its paths; queues, measurements, variations, suites and students by path."""
+    """Everything that a folder holds, in the order of its paths; queues, measurements, variations, suites, students and restored pictures by
+    path."""
 
     root: Path
     benches: list[BenchFolder] = field(default_factory=list)
@@ -91,6 +95,7 @@ class FolderContents:
     variations: dict[Path, Variation] = field(default_factory=dict)
     suites: dict[Path, SuiteResult] = field(default_factory=dict)
     students: dict[Path, StudentFile] = field(default_factory=dict)
+    upscaled: dict[Path, UpscaleFile] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         found = (
@@ -102,6 +107,7 @@ class FolderContents:
             self.variations,
             self.suites,
             self.students,
+            self.upscaled,
         )
         return any(found)
 
@@ -143,7 +149,9 @@ def _read_folder(here: Path, files: set[str], folders: set[str], found: FolderCo
         found.audits.append(_audit(here))
     if "edit.json" in files:
         found.erasures.append(_erasure(here, files))
-    known = {"bench.json", "audit.json", "queue.json"} | ({"edit.json", "result.json"} if "edit.json" in files else set())
+    if UPSCALED in files:
+        found.upscaled[here] = UpscaleFile.read(here / UPSCALED)
+    known = {"bench.json", "audit.json", "queue.json", UPSCALED} | ({"edit.json", "result.json"} if "edit.json" in files else set())
     for name in sorted(name for name in files - known if name.endswith(".json") and not name.startswith(".")):
         _read_numbers(here / name, found)
 

@@ -62,6 +62,7 @@ def _sections(found: FolderContents, draw: Drawer) -> list[Section]:
         *(result_sections.measurement(each, path, found.root, draw) for path, each in found.measurements.items()),
         *(result_sections.variation(each, path, found.root) for path, each in found.variations.items()),
         *(result_sections.student(each, path, found.root) for path, each in found.students.items()),
+        *(result_sections.upscaled(each, path, found.root) for path, each in found.upscaled.items()),
         *([result_sections.protocols(found.suites, found.root)] if found.suites else []),
     ]
 

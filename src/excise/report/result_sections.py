@@ -1,4 +1,4 @@
-"""Sections of the page about single results: an erasure, an audit, a measurement, a student, suites."""
+"""Sections of the page about single results: an erasure, an audit, a measurement, a student, restored pictures, suites."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from excise.edits.manifest import Manifest
 from excise.report import audit_table as audits
-from excise.report import information_table, result_table, student_table, suite_table, variation_table
+from excise.report import information_table, result_table, student_table, suite_table, upscale_table, variation_table
 from excise.report.folder_reader import AuditFolder, ErasureFolder
 from excise.report.page_parts import Drawer, Section, Table, picture, sentence, where
 from excise.results.erasure import ErasureResult
@@ -15,7 +15,11 @@ from excise.results.evaluation import ConceptShares, Evaluation
 from excise.results.information import Measurement
 from excise.results.student import StudentFile
 from excise.results.suite_result import SuiteResult
+from excise.results.upscaled import UpscaleFile
 from excise.results.variation import Variation
+
+SHOWN = 6
+"""Restored pictures that a section shows (ours): pages stay small."""
 
 
 def erasure(found: ErasureFolder, root: Path) -> Section:
@@ -134,6 +138,24 @@ def student(found: StudentFile, path: Path, root: Path) -> Section:
             **found.model.model_dump(),
             "distilled": [learned.model_dump(exclude={"rounds"}) for learned in found.distilled],
         },
+    )
+
+
+def upscaled(found: UpscaleFile, path: Path, root: Path) -> Section:
+    """Pictures that were restored; the first of them are shown."""
+    shown = [each for each in found.pictures if (path / each.file).is_file()][:SHOWN]
+    return Section(
+        f"Restored pictures: {found.provenance.model}",
+        "upscaling",
+        where(path, root),
+        [sentence(line) for line in upscale_table.lines(found)],
+        [
+            picture(path / each.file, f"{each.source}, restored", f"{each.source}, {each.width} x {each.height} pixels")
+            for each in shown
+        ],
+        [Table("Pictures", upscale_table.COLUMNS, upscale_table.table(found))],
+        [upscale_table.NOTE],
+        {"settings": found.settings.model_dump(), **found.provenance.model_dump()},
     )
 
 

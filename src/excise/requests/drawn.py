@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from excise import bounds
-from excise.models.drawing import Drawing, LongPrompts, Scheduler
+from excise.models.drawing import Drawing, LongPrompts
 from excise.models.families import check_long_prompts, family_of
 from excise.models.names import resolve
-from excise.requests.fields import Flag
+from excise.requests.fields import Scheduler, Steps
 from excise.requests.on_model import OnModel
 
 
 class Drawn(OnModel):
     """How the model makes pictures; every default is its own."""
 
-    steps: int | None = Field(None, ge=1, le=bounds.STEPS, description="Steps of the sampler; default the model's.")
+    steps: Steps
     guidance: float | None = Field(
         None, ge=0, le=bounds.STRENGTH, description="Guidance scale, as users of the model mean it; default the model's."
     )
     size: int | None = Field(None, ge=8, le=bounds.EDGE, description="Edge of a picture in pixels; default the model's.")
-    scheduler: Annotated[Scheduler | None, Flag(metavar="CLASS")] = Field(
-        None, description="Sampler, by the name of its class in diffusers; default the model's."
-    )
+    scheduler: Scheduler
     long_prompts: LongPrompts | None = Field(
         None,
         description="Prompts longer than the context: cut them (the default), or read them in chunks as A1111 and ComfyUI do.",

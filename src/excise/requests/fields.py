@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from excise import bounds
 from excise.files import at_home, check_path
+from excise.models import drawing
 from excise.models.drawing import Offload
 
 
@@ -103,6 +104,12 @@ Scale = Annotated[
 KindName = Annotated[str | None, Field(None, description="What the concept is: object, member, style, identity or unsafe.")]
 SeedNumber = Annotated[int, Field(ge=0, lt=2**32)]
 Seed = Annotated[SeedNumber, Field(0, description="Seed of everything random.")]
+Steps = Annotated[int | None, Field(None, ge=1, le=bounds.STEPS, description="Steps of the sampler; default the model's.")]
+Scheduler = Annotated[
+    drawing.Scheduler | None,
+    Flag(metavar="CLASS"),
+    Field(None, description="Sampler, by the name of its class in diffusers; default the model's."),
+]
 Device = Annotated[str | None, Field(None, description="cpu, cuda, mps, ...; default the best there is.")]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16", "mixed"],
