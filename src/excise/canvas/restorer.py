@@ -110,8 +110,6 @@ def _draw_pairs(restorer: Restorer, folder: Path, ends: float | None) -> bool:
         path = folder / f"{index:03d}.safetensors"
         if path.is_file():
             continue
-        if ends is not None and time.monotonic() > ends:
-            return False
         generator = step_generator(9, index)
         pictures, low = draw_low(CHUNK, generator)
         restorer.networks.to(restorer.model.device)
@@ -120,7 +118,9 @@ def _draw_pairs(restorer: Restorer, folder: Path, ends: float | None) -> bool:
         as_bytes = {name: value.mul(255).round().byte() for name, value in (("pictures", pictures), ("low", low))}
         write_tensors(path, {"latents": latents.half(), **as_bytes})
         log.info("pairs %d/%d", (index + 1) * CHUNK, PAIRS)
-    return True
+        if ends is not None and time.monotonic() > ends:
+            break
+    return all((folder / f"{index:03d}.safetensors").is_file() for index in range(PAIRS // CHUNK))
 
 
 def sampled(restorer: Restorer, low: Tensor, generator: Generator, steps: int = SAMPLING_STEPS) -> Tensor:
