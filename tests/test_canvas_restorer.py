@@ -74,7 +74,7 @@ def test_the_first_stage_learns(tmp_path: Path, tiny_canvas: Path, monkeypatch: 
             value = loss(0)  # type: ignore[operator]
             value.backward()
             optimizer.step()
-            losses.append(float(value))
+            losses.append(value.item())
         return False
 
     monkeypatch.setattr(restorer, "train", short)

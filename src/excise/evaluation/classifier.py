@@ -63,10 +63,10 @@ class Classifier(nn.Module):
         if pictures.shape[-2:] != (self.size, self.size):
             found = "x".join(map(str, pictures.shape[:-3:-1]))
             raise ValueError(f"this classifier takes pictures of {self.size}x{self.size} pixels, got {found}")
-        found = [self.stem(pictures * 2 - 1)]
+        maps = [self.stem(pictures * 2 - 1)]
         for block in self.blocks:
-            found.append(block(found[-1]))
-        return found
+            maps.append(block(maps[-1]))
+        return maps
 
     def features(self, pictures: Tensor) -> Tensor:
         """The layer before the heads, (b, 192). Raises ValueError for pictures of another size."""
