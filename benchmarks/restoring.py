@@ -38,6 +38,7 @@ from excise.files import read_json, replacing, write_json
 from excise.models import Model
 from excise.models.built_in import restorer_of
 from excise.resampling import Estimate
+from excise.restoration.colour import match_colour
 from excise.restoration.degradation import PLAIN, Degradation, enlarge, shrink
 from excise.restoration.restorer import Restorer, read_restorer
 from excise.restoration.sampling import restore
@@ -52,7 +53,19 @@ MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "judged": "apart for the classifier"
 BICUBIC, CODED = "bicubic", "the true picture, coded"
 
 
-def measure(model: Model, restorer: Restorer, count: int, lpips: Lpips | None, steps: int | None) -> dict[str, Any]:
+class Remembering(Restorer):
+    """Keeps the latents that it decodes, so that they can be decoded again with another fidelity."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        super().__init__(restorer.model, restorer.settings, restorer.networks)
+        self.latents: list[Tensor] = []
+
+    def decode(self, latents: Tensor, low: Tensor, fidelity: float) -> Tensor:
+        self.latents.append(latents)
+        return super().decode(latents, low, fidelity)
+
+
+def measure(model: Model, restorer: Remembering, count: int, lpips: Lpips | None, steps: int | None) -> dict[str, Any]:
     """Figures of every way and entrant, and of each restored one less the bicubic one."""
     glyph, style = labels(count, seed=SEED)
     truth = draw_pictures(glyph, style, torch.Generator().manual_seed(SEED)).pictures
@@ -61,14 +74,14 @@ def measure(model: Model, restorer: Restorer, count: int, lpips: Lpips | None, s
     for way, how in WAYS.items():
         small = shrink(truth, torch.Generator().manual_seed(SEED + 1), how=how)
         low, began = enlarge(small), time.perf_counter()
+        for number, some in enumerate(low.split(64)):
+            restore(model, restorer, some, seed=SEED + 64 * number, steps=steps)
+        seconds = (time.perf_counter() - began) / count
+        latents, restorer.latents = torch.cat(restorer.latents), []
         shown = {BICUBIC: low}
         for fidelity in FIDELITIES:
-            parts = [
-                restore(model, restorer, some, fidelity=fidelity, seed=SEED + 64 * number, steps=steps)
-                for number, some in enumerate(low.split(64))
-            ]
-            shown[f"restored, fidelity {fidelity:g}"] = torch.cat(parts)
-        seconds = (time.perf_counter() - began) / len(FIDELITIES) / count
+            shown[f"restored, fidelity {fidelity:g}"] = match_colour(restorer.decode(latents, low, fidelity), low, "wavelet")
+        restorer.latents = []
         shown[CODED] = model.decode(model.encode_pictures(truth))
         values = {name: judge.values(pictures) for name, pictures in shown.items()}
         found["ways"][way] = {
@@ -161,7 +174,7 @@ def main() -> None:
             parser.error("the canvas has no built-in restorer; give --restorer")
         lpips = Lpips(find("lpips", {"lpips": options.lpips})) if options.lpips else None
         with torch.no_grad():
-            found = measure(model, read_restorer(file, model), options.n, lpips, options.steps)
+            found = measure(model, Remembering(read_restorer(file, model)), options.n, lpips, options.steps)
         options.out.mkdir(parents=True, exist_ok=True)
         draw_sheet(options.out / "restoring.png", found.pop("sheet"))
         about = {

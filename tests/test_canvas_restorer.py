@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from excise.canvas import restorer
+from excise.canvas import restorer_training
 from excise.canvas.recipe import train
-from excise.canvas.restorer import perceived, train_restorer
+from excise.canvas.restorer_training import perceived, train_restorer
 from excise.canvas.train_loop import train as loop
 from excise.files import read_tensors
 from excise.restoration.restorer import read_restorer
@@ -23,9 +23,9 @@ SMALL = RestorerSettings(width=8, multipliers=(1,), blocks=1, heads=0, features=
 @pytest.fixture(autouse=True)
 def tiny(tiny_canvas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny model in the place of the canvas; few pairs, in two files."""
-    monkeypatch.setattr(restorer, "load", lambda name, device: fresh(tiny_canvas))
+    monkeypatch.setattr(restorer_training, "load", lambda name, device: fresh(tiny_canvas))
     for name, value in (("SETTINGS", SMALL), ("PAIRS", 4), ("CHUNK", 2)):
-        monkeypatch.setattr(restorer, name, value)
+        monkeypatch.setattr(restorer_training, name, value)
 
 
 def weights(work: Path) -> dict[str, Tensor]:
@@ -57,7 +57,7 @@ def test_each_stage_trains_its_own_part(tmp_path: Path, tiny_canvas: Path, monke
         seen.append({name.partition(".")[0] for name in changed})
         return done
 
-    monkeypatch.setattr(restorer, "train", watched)
+    monkeypatch.setattr(restorer_training, "train", watched)
     assert train_restorer(tmp_path, steps=3, batch=4)
     assert seen == [{"encoder", "modulation"}, {"wrapping"}]
     assert read_restorer(tmp_path / "restorer.safetensors", fresh(tiny_canvas)).settings == SMALL
@@ -77,7 +77,7 @@ def test_the_first_stage_learns(tmp_path: Path, tiny_canvas: Path, monkeypatch: 
             losses.append(value.item())
         return False
 
-    monkeypatch.setattr(restorer, "train", short)
+    monkeypatch.setattr(restorer_training, "train", short)
     assert not train_restorer(tmp_path, steps=3, batch=4)
     assert losses[-1] < 0.9 * losses[0]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from excise.canvas import diffusion, judge, restorer, vae
+from excise.canvas import diffusion, judge, restorer_training, vae
 from excise.canvas.requests import TrainRequest
 from excise.files import read_record, write_json
 from excise.models.loading import pick_device
@@ -60,7 +60,7 @@ def _train(part: str, work: Path, steps: int, without: frozenset[str], stop_afte
     if part == "vae":
         return vae.train_vae(work, steps=steps, stop_after=stop_after, device=device)
     if part == "sr":
-        return restorer.train_restorer(work, steps=steps, stop_after=stop_after, device=device)
+        return restorer_training.train_restorer(work, steps=steps, stop_after=stop_after, device=device)
     needed = {"vae": work / "vae"} | ({"text": work / "text_encoder"} if part == "diffusion" else {})
     for name, folder in needed.items():
         if not (folder / "config.json").is_file():

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from excise.progress import Progress, silent
-from excise.report import information_table, result_table
+from excise.report import downstream_table, information_table, result_table
 from excise.results.erasure import ErasureResult
 from excise.results.evaluation import Evaluation
 from excise.results.information import Measurement
@@ -161,6 +161,10 @@ def measured(found: Evaluation) -> None:
         table(result_table.COLUMNS[:3], quality)
         if caveat := (found.protocol.quality or {}).get("caveat"):
             say(caveat)
+    if found.downstream:
+        table(downstream_table.COLUMNS, downstream_table.table(found.downstream))
+        for line in (downstream_table.NOTE, *downstream_table.lines(found.downstream)):
+            say(line)
     say(f"95 % intervals in brackets; pictures: {result_table.counts(found)}")
 
 

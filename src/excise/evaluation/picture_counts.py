@@ -5,3 +5,6 @@ TARGET_PICTURES = 200
 
 OTHER_PICTURES = 24
 """Of each other concept, whose mean is taken."""
+
+DOWNSTREAM_PICTURES = 96
+"""Of each group that a task which rides on the model is measured on: a difference of PSNR has an interval of some 0.1 dB."""

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from excise.edits.manifest import Manifest
 from excise.report import audit_table as audits
-from excise.report import information_table, result_table, student_table, suite_table, upscale_table, variation_table
+from excise.report import (
+    downstream_table,
+    information_table,
+    result_table,
+    student_table,
+    suite_table,
+    upscale_table,
+    variation_table,
+)
 from excise.report.folder_reader import AuditFolder, ErasureFolder
 from excise.report.page_parts import Drawer, Section, Table, picture, sentence, where
 from excise.results.erasure import ErasureResult
@@ -39,9 +47,17 @@ def erasure(found: ErasureFolder, root: Path) -> Section:
         [_removed(result, names), _cost(manifest, result), *_said(result)],
         pictures,
         _measured(result) if result else [],
-        [f"95 % intervals in brackets; pictures: {result_table.counts(evaluation)}."] if evaluation else [],
+        _notes(evaluation) if evaluation else [],
         _facts(manifest, result),
     )
+
+
+def _notes(evaluation: Evaluation) -> list[str]:
+    """What is to be known of the tables."""
+    told = [f"95 % intervals in brackets; pictures: {result_table.counts(evaluation)}."]
+    if task := evaluation.downstream:
+        told += [f"Super-resolution: {sentence('; '.join(downstream_table.lines(task)))}", downstream_table.NOTE]
+    return told
 
 
 def _facts(manifest: Manifest | None, result: ErasureResult | None) -> dict[str, object]:
@@ -208,6 +224,8 @@ def _measured(result: ErasureResult) -> list[Table]:
         tables.append(Table("Before and after", result_table.COLUMNS, result_table.table(evaluation)))
         if quality := result_table.quality_table(evaluation):
             tables.append(Table("Pictures of what is kept", result_table.COLUMNS[:3], quality))
+        if task := evaluation.downstream:
+            tables.append(Table("Super-resolution on this model", downstream_table.COLUMNS, downstream_table.table(task)))
     if information:
         columns, rows = information_table.columns(information), information_table.table(information)
         tables.append(Table("What its words still say, nats per picture", columns, rows))

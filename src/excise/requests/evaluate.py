@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from excise.concepts import Concept
-from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
+from excise.evaluation.picture_counts import DOWNSTREAM_PICTURES, OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import Features
 from excise.files import check_new_file
+from excise.models.built_in import restorer_of
+from excise.models.families import check_offers
 from excise.models.names import Description, describe, resolve
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
@@ -24,13 +27,14 @@ from excise.requests.fields import (
     Seed,
     UserPath,
 )
+from excise.requests.upscale import check_restorer
 
 
 class EvaluateRequest(Drawn):
     """Measure a model: UA, IRA, CRA and the neutral rate, base beside edited.
 
-    Raises ValueError if there is no concept or the model brings no classifier, FileExistsError if `json` is there, FileNotFoundError for
-    weights or pictures that are not.
+    Raises ValueError if there is no concept, the model brings no classifier, or `downstream` is asked of one without a restorer,
+    FileExistsError if `json` is there, FileNotFoundError for weights or pictures that are not.
     """
 
     edit: EditFolders
@@ -45,6 +49,15 @@ class EvaluateRequest(Drawn):
     inception: UserPath | None = Field(None, description="Weights of Inception-v3 (torch-fidelity's file).")
     clip: UserPath | None = Field(None, description="Folder of a CLIP model, for the CLIP score.")
     lpips: UserPath | None = Field(None, description="Weights of AlexNet (torchvision's file), for LPIPS.")
+    downstream: Literal["sr"] | None = Field(
+        None, description="Also whether a task suffers that rides on the model and names no concept: sr, super-resolution."
+    )
+    restorer: UserPath | None = Field(
+        None, description="File of the model's restorer, for sr; default the built-in one of the canvas."
+    )
+    downstream_pictures: Pictures = Field(
+        DOWNSTREAM_PICTURES, description="Pictures of sr that show other concepts, as many of near ones and of the erased one."
+    )
     json_file: JsonFile
     overwrite: Overwrite
 
@@ -69,6 +82,16 @@ class EvaluateRequest(Drawn):
         return self.quality or self.features != "classifier" or any((self.real, self.inception, self.clip, self.lpips))
 
     @property
+    def restorer_file(self) -> Path:
+        """The model's restorer. Raises ValueError if there is none."""
+        found = self.restorer or restorer_of(self.model)
+        if found is None:
+            raise ValueError(
+                f"the model {self.model!r} has no restorer, which downstream=sr needs; give the file of one (restorer)"
+            )
+        return found
+
+    @property
     def outputs(self) -> tuple[Path | None, ...]:
         return (self.json_file,)
 
@@ -79,3 +102,14 @@ class EvaluateRequest(Drawn):
         _ = self.targets
         if self.described.classifier is None:
             raise ValueError(f"the model {self.described.name!r} brings no classifier, so nothing can be measured")
+        self._check_downstream()
+
+    def _check_downstream(self) -> None:
+        if self.downstream is None:
+            if self.restorer is not None:
+                raise ValueError("a restorer is what downstream=sr works with; ask for that, or leave it out")
+            return
+        if not self.edit:
+            raise ValueError("downstream compares the model before and with an edit; give an edit")
+        check_offers(resolve(self.model), "downstream=sr", ("U-Net",))
+        check_restorer(self.restorer_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from excise.figures import Figure, ResultRecord
+from excise.results.downstream_result import Downstream
 from excise.results.result_file import Facts
 
 
@@ -114,6 +115,7 @@ class Evaluation(Figures):
     ira_of_base, cra_of_base mean over concepts of edited / base accuracy, each capped at 1; ira_worst, cra_worst the smallest
     targets, retained        concept by concept
     seeds_from               lowest seed of the pictures
+    downstream               a task that rides on the model without naming a concept, measured if asked for
     """
 
     base: Figures
@@ -128,6 +130,7 @@ class Evaluation(Figures):
     protocol: Protocol
     pictures: PictureCounts
     seeds_from: int
+    downstream: Downstream | None = None
 
     def of_base(self) -> Evaluation:
         """The same with the base model in the place of the edited one."""
