@@ -151,7 +151,9 @@ def _read_folder(here: Path, files: set[str], folders: set[str], found: FolderCo
         found.erasures.append(_erasure(here, files))
     if UPSCALED in files:
         found.upscaled[here] = UpscaleFile.read(here / UPSCALED)
-    known = {"bench.json", "audit.json", "queue.json", UPSCALED} | ({"edit.json", "result.json"} if "edit.json" in files else set())
+    known = {"bench.json", "audit.json", "queue.json", UPSCALED} | (
+        {"edit.json", "result.json"} if "edit.json" in files else set()
+    )
     for name in sorted(name for name in files - known if name.endswith(".json") and not name.startswith(".")):
         _read_numbers(here / name, found)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from excise.results.upscaled import UpscaleFile
 
 COLUMNS = ("picture", "made from", "pixels of that", "pixels")
-NOTE = "What a picture had lost is invented in keeping with it: details of a restored picture are no evidence of what was there."
+NOTE = (
+    "What a picture had lost is invented in keeping with it: details of a restored picture are no evidence of what was there."
+)
 
 
 def lines(found: UpscaleFile) -> list[str]:

@@ -51,12 +51,18 @@ class UpscaleRequest(OnModel):
         None, description="File of a restorer that was trained for the model; default the built-in one, which is the canvas's."
     )
     scale: int = Field(
-        4, ge=1, le=bounds.MAGNIFICATION, description="How many times as large the picture becomes; restorers are trained for 4."
+        4,
+        ge=1,
+        le=bounds.MAGNIFICATION,
+        description="How many times as large the picture becomes; restorers are trained for 4.",
     )
     steps: Steps
     scheduler: Scheduler
     fidelity: float = Field(
-        FIDELITY, ge=0, le=1, description="How closely details follow the picture: 0 what the model makes of it, 1 most closely."
+        FIDELITY,
+        ge=0,
+        le=1,
+        description="How closely details follow the picture: 0 what the model makes of it, 1 most closely.",
     )
     colour: Colour = Field(
         "wavelet", description="How the picture's colours are given back: wavelet (coarse structures), adain (means), none."
@@ -81,7 +87,9 @@ class UpscaleRequest(OnModel):
         """The restorer. Raises ValueError if there is none for the model."""
         found = self.restorer or restorer_of(self.model)
         if found is None:
-            raise ValueError(f"there is no built-in restorer for the model {self.model!r}; give the file of one that was trained for it (restorer)")
+            raise ValueError(
+                f"there is no built-in restorer for the model {self.model!r}; give the file of one that was trained for it (restorer)"
+            )
         return found
 
     @cached_property
