@@ -25,7 +25,7 @@ from excise.models import built_in, load
 from excise.requests.upscale import UpscaleRequest
 from excise.restoration.degradation import enlarge
 from excise.restoration.restorer import read_restorer
-from excise.restoration.sampling import restore
+from excise.restoration.tiled_sampling import restore
 from excise.results.upscaled import UpscaleFile
 from test_attacks import random_edit
 from test_upscaling import taught

@@ -13,12 +13,12 @@ from excise import bounds
 from excise.canvas.data import draw
 from excise.models import Model, load
 from excise.models.fingerprint import named_tensors
-from excise.restoration import sampling
+from excise.restoration import tiled_sampling
 from excise.restoration.colour import match_colour
 from excise.restoration.degradation import enlarge, shrink
 from excise.restoration.restorer import Restorer
 from excise.restoration.restorer_settings import RestorerSettings
-from excise.restoration.sampling import Tiling, frame, restore, start
+from excise.restoration.tiled_sampling import Tiling, frame, restore, start
 from excise.restoration.tiles import begins
 from test_attacks import random_edit
 
@@ -168,7 +168,7 @@ def test_large_pictures_are_decoded_in_tiles_too(model: Model, restorer: Restore
 
     whole = restore(model, restorer, low, steps=1)
     monkeypatch.setattr(Restorer, "decode", seen)
-    monkeypatch.setattr(sampling, "WHOLE", 32**2)
+    monkeypatch.setattr(tiled_sampling, "WHOLE", 32**2)
     parts = restore(model, restorer, low, steps=1)
     assert set(sizes) == {(32, 32)} and len(sizes) == 6 and parts.shape == whole.shape
     assert (parts - whole).abs().mean() < 0.05 < 0.15 < (whole.roll(2, 3) - whole).abs().mean()
