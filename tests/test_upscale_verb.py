@@ -28,7 +28,7 @@ from excise.restoration.restorer import read_restorer
 from excise.restoration.tiled_sampling import restore
 from excise.results.upscaled import UpscaleFile
 from test_attacks import random_edit
-from test_upscaling import taught
+from tiny_restorer import taught
 
 
 @pytest.fixture(scope="module")

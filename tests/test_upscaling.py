@@ -17,22 +17,10 @@ from excise.restoration import tiled_sampling
 from excise.restoration.colour import match_colour
 from excise.restoration.degradation import enlarge, shrink
 from excise.restoration.restorer import Restorer
-from excise.restoration.restorer_settings import RestorerSettings
 from excise.restoration.tiled_sampling import Tiling, frame, restore, start
 from excise.restoration.tiles import begins
 from test_attacks import random_edit
-
-SMALL = RestorerSettings(width=8, multipliers=(1,), blocks=1, heads=0, features=8, hidden=4, levels=(0,), dense=0, growth=4)
-
-
-def taught(model: Model, seed: int = 0) -> Restorer:
-    """A restorer with random weights everywhere, so that the low picture counts."""
-    restorer, random = Restorer.new(model, SMALL, seed), torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in restorer.networks.parameters():
-            if parameter.ndim > 1:
-                parameter.copy_(torch.randn(parameter.shape, generator=random) * (0.5 / parameter[0].numel() ** 0.5))
-    return restorer
+from tiny_restorer import SMALL, taught
 
 
 @pytest.fixture(scope="module")
