@@ -1,4 +1,7 @@
-"""The order and the length of the canvas's training: autoencoder, classifier, text encoder, then U-Net with the text encoder."""
+"""The order and the length of the canvas's training: autoencoder, classifier, text encoder, then U-Net with the text encoder.
+
+The restorer is trained apart from these, on the canvas that ships.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from excise.canvas import diffusion, judge, vae
+from excise.canvas import diffusion, judge, restorer, vae
 from excise.canvas.requests import TrainRequest
 from excise.files import read_record, write_json
 from excise.models.loading import pick_device
@@ -15,6 +18,10 @@ from excise.requests.request import function
 
 PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 24000}
 """Steps of each part, in training order."""
+
+SR = 3000
+"""Steps of the restorer, of both stages together."""
+
 WITHOUT = "without.json"
 
 
@@ -23,11 +30,11 @@ def run(request: TrainRequest) -> bool:
     deadline = None if request.stop_after is None else time.monotonic() + request.stop_after
     left_out, picked = frozenset(request.without), pick_device(request.device)
     request.work.mkdir(parents=True, exist_ok=True)
-    if request.part not in ("vae", "classifier"):
+    if request.part not in ("vae", "classifier", "sr"):
         _check_without(request.work, left_out)
     for name in PARTS if request.part == "all" else (request.part,):
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not _train(name, request.work, request.steps or PARTS[name], left_out, left, picked):
+        if not _train(name, request.work, request.steps or PARTS.get(name, SR), left_out, left, picked):
             return False
     return True
 
@@ -52,6 +59,8 @@ def _check_without(work: Path, without: frozenset[str]) -> None:
 def _train(part: str, work: Path, steps: int, without: frozenset[str], stop_after: float | None, device: torch.device) -> bool:
     if part == "vae":
         return vae.train_vae(work, steps=steps, stop_after=stop_after, device=device)
+    if part == "sr":
+        return restorer.train_restorer(work, steps=steps, stop_after=stop_after, device=device)
     needed = {"vae": work / "vae"} | ({"text": work / "text_encoder"} if part == "diffusion" else {})
     for name, folder in needed.items():
         if not (folder / "config.json").is_file():

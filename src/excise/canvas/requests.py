@@ -20,14 +20,14 @@ class TrainRequest(Request):
     A folder that was begun on one device may go on on another. The default is not the fastest there is: on the CPU the same machine makes
     the same weights to the bit, stopped in between or not.
 
-    Returns whether everything asked for is done. Raises ValueError for an unknown part, name or device, "all" with `steps`, or a folder
-    that was begun with another `without`.
+    Returns whether everything asked for is done. Raises ValueError for an unknown part, name or device, "all" with `steps`, "sr" with
+    `without`, or a folder that was begun with another `without`.
     """
 
     reports: ClassVar = False
 
-    part: Annotated[Literal["vae", "classifier", "text", "diffusion", "all"], Flag(positional=True)] = Field(
-        description="What to train: vae, classifier, text, diffusion, or all in this order."
+    part: Annotated[Literal["vae", "classifier", "text", "diffusion", "all", "sr"], Flag(positional=True)] = Field(
+        description="What to train: vae, classifier, text, diffusion, or all in this order; sr, super-resolution on the canvas that ships."
     )
     work: UserPath = Field(description="Folder for checkpoints and trained parts.")
     without: Names = Field((), description="Object, member or style that text encoder and U-Net never meet.")
@@ -44,6 +44,8 @@ class TrainRequest(Request):
     def check(self) -> None:
         if self.part == "all" and self.steps is not None:
             raise ValueError("steps differ from part to part; give them with one part at a time")
+        if self.part == "sr" and self.without:
+            raise ValueError("sr is trained on the canvas that ships, which met everything; leave out without")
         check_names(self.without, GLYPHS)
 
 

@@ -58,12 +58,19 @@ class Classifier(nn.Module):
         """SHA-256 of what decides its answers: weights, class names, size."""
         return digest_values([self.names, self.size, digest_tensors(self.state_dict())])
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """The layer before the heads, (b, 192). Raises ValueError for pictures of another size."""
+    def maps(self, pictures: Tensor) -> list[Tensor]:
+        """What the stem and each block make of pictures, (b, c, h, w) each. Raises ValueError for pictures of another size."""
         if pictures.shape[-2:] != (self.size, self.size):
             found = "x".join(map(str, pictures.shape[:-3:-1]))
             raise ValueError(f"this classifier takes pictures of {self.size}x{self.size} pixels, got {found}")
-        x = F.silu(self.norm(self.blocks(self.stem(pictures * 2 - 1))))
+        maps = [self.stem(pictures * 2 - 1)]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """The layer before the heads, (b, 192). Raises ValueError for pictures of another size."""
+        x = F.silu(self.norm(self.maps(pictures)[-1]))
         return F.silu(self.flat(F.adaptive_avg_pool2d(x, 4).flatten(1)))
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:

@@ -209,7 +209,8 @@ class Networks(ABC):
         raise NotImplementedError
 
     def encoded_levels(self, pictures: Tensor) -> dict[int, Tensor]:
-        """What the autoencoder's encoder makes of pictures (b, 3, h, w) in -1..1 at each level, before it halves them."""
+        """What the autoencoder's encoder makes of pictures (b, 3, h, w) in -1..1 at each level, before it halves them; with
+        gradients."""
         raise NotImplementedError
 
     def decoded_with(self, own: Tensor, change: Change) -> Tensor:

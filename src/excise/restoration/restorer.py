@@ -136,7 +136,8 @@ class Restorer:
     def wrapped(self, latents: Tensor, low: Tensor, fidelity: float) -> Tensor:
         """The same with gradients to the wrapping, not cut to 0–1, on the model's device."""
         dtype = self.model.pipeline.vae.dtype
-        encoded = self.model.encoded_levels((low * 2 - 1).to(self.model.device, dtype))
+        with torch.no_grad():
+            encoded = self.model.encoded_levels((low * 2 - 1).to(self.model.device, dtype))
 
         def change(level: str, decoded: Tensor) -> Tensor:
             if level not in self.networks.wrapping:

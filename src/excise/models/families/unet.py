@@ -138,7 +138,6 @@ class UNetModel(Model):
     def coder_widths(self) -> dict[int, int]:
         return unet_changes.coder_widths(self.pipeline.vae)
 
-    @torch.no_grad()
     def encoded_levels(self, pictures: Tensor) -> dict[int, Tensor]:
         found: dict[int, Tensor] = {}
         with unet_changes.seen_levels(self.pipeline.vae, found):
