@@ -41,7 +41,7 @@ from excise.resampling import Estimate
 from excise.restoration.colour import match_colour
 from excise.restoration.degradation import PLAIN, Degradation, enlarge, shrink
 from excise.restoration.restorer import Restorer, read_restorer
-from excise.restoration.sampling import restore
+from excise.restoration.tiled_sampling import restore
 
 SEED = 20_260_000
 """Of the pictures and of what makes them low; training has its own."""

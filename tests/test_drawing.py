@@ -84,3 +84,11 @@ def test_what_is_measured_says_how_its_pictures_were_made(tiny_canvas: Path, tmp
     assert measured.result.evaluation is not None
     sampler = measured.result.evaluation.protocol.sampler
     assert (sampler["steps"], sampler["guidance_scale"], sampler["size"]) == (2, 1.5, 16)
+
+
+def test_more_steps_than_there_are_are_refused(tiny_sd1: Path, tiny_canvas: Path) -> None:
+    """Schedules of Stable Diffusion shift timesteps by one, so that of 1,000 steps the first would lie past the last timestep."""
+    model = load(tiny_sd1, device="cpu")
+    with pytest.raises(ValueError, match="1000 steps of DDIMScheduler go past this model's last timestep; take fewer"):
+        model.sample(["a cat"], [0], steps=1000)
+    assert len(model.timesteps(999)) == 999 and len(load(tiny_canvas, device="cpu").timesteps(1000)) == 1000

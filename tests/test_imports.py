@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import excise
+from excise.files import write_tensors
 
 SRC = Path(excise.__file__).parents[1]
 HEAVY = ("torch", "diffusers", "transformers", "matplotlib", "peft")
@@ -56,6 +58,7 @@ right = {
     ("export", edit, "--to", "x.safetensors"): ("--rank", "4"),
     ("prune", model, "--out", "x"): ("--keep", "0.7"),
     ("distill", model, "--teacher", model, "--out", "x"): ("--erase", "cat", "--set", "lam=10"),
+    ("upscale", "a.png", *on, "--restorer", "r.safetensors", "--out", "x"): ("--edit", edit, "--scale", "2"),
     ("restore", edit, "--concept", "cat", "--out", "x"): (),
     ("queue", "add", "x.yaml", "cat", *on): ("--method", "uce"),
     ("queue", "withdraw", "q.yaml", "cat"): ("--kind", "object"),
@@ -77,6 +80,7 @@ wrong = {
     "measure": [("cta",), ("cat", "--figure", "x.gif"), ("cat", "--phrasings", "some")],
     "audit": [(edit, "--attacks", "p5d"), (edit, "--base", model), (edit, "--prompts", "0")],
     "bench": [("--methods", "mimm", "--concepts", "cat", "--out", "x"), ("--methods", "mim", "--concepts", "cta", "--out", "x")],
+    "upscale": [("font.ttf", "--restorer", "r.safetensors", "--out", "x"), ("a.png", "--out", "x"), ("a.png", "--colour", "x", "--out", "x")],
     "apply": [(edit, "--to", model + "/x"), (model, "--to", "x"), (edit, "--to", "x", "--scale", "nan")],
 }
 for command, more in right.items():
@@ -114,13 +118,15 @@ def test_nothing_heavy_is_imported(tiny_canvas: Path, tmp_path: Path) -> None:
     work.mkdir()
     (work / "prompts.csv").write_text("prompt,evaluation_seed\na cat,1\n", encoding="utf-8")
     (work / "font.ttf").touch()
+    Image.new("RGB", (3, 2)).save(work / "a.png")
+    write_tensors(work / "r.safetensors", {}, {"restorer": "{}"})
     (work / "q.yaml").write_text(f"model: {tiny_canvas}\nrequests: [{{concept: cat}}]\n", encoding="utf-8")
     command = [sys.executable, "-c", RUN, str(tiny_canvas), str(tmp_path / "edit"), *HEAVY]
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     result = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "[]\n"
-    assert sorted(os.listdir(work)) == ["font.ttf", "prompts.csv", "q.yaml"]
+    assert sorted(os.listdir(work)) == ["a.png", "font.ttf", "prompts.csv", "q.yaml", "r.safetensors"]
 
 
 def test_public_names_are_there() -> None:

@@ -266,8 +266,9 @@ class TestPage:
         shown = page.attributes("img")
         assert all(len(found["alt"]) > 10 and int(found["width"]) > 100 for found in shown)
         sheets = 14 - 1  # every cell but the one that failed
-        # overview, curves and maps of every method; before and after, an attack, curves and maps, a queue's curve, of two concepts
-        assert len(shown) == sheets + 1 + 2 * 5 + 2 * (1 + 1 + 2 + 1)
+        # overview, curves and maps of every method; before and after, an attack, curves and maps, a queue's curve, a
+        # restored picture, of two concepts
+        assert len(shown) == sheets + 1 + 2 * 5 + 2 * (1 + 1 + 2 + 1 + 1)
 
     def test_the_table_of_methods(self, tmp_path: Path) -> None:
         folder = tmp_path / "b"

@@ -243,7 +243,7 @@ def test_progress_counts_up_to_the_whole(canvas: Model) -> None:
     [
         ({"concepts": "horse"}, "unknown concept 'horse'"),
         ({"concepts": []}, "name at least one concept"),
-        ({"concepts": "cat", "budget": 90}, "too small for 1 concepts: at least"),
+        ({"concepts": "cat", "budget": 90}, "too small for 1 concept: at least"),
         ({"concepts": "cat", "against": ["camel"]}, "unknown concept 'camel'"),
     ],
 )

@@ -170,6 +170,23 @@ def test_signals_that_the_caller_ignores_stay_ignored() -> None:
     assert (done.returncode, done.stdout) == (0, "on\n")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_python_ends_changes_nothing(number: int) -> None:
+    code = f"""
+import os, signal, sys
+from excise.cli import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Last:
+    def __del__(self): os.kill(os.getpid(), {int(number)}); os.write(1, b"done")
+stopping.listen()
+sys.modules["last"] = Last()
+sys.exit(3)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(excise.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=25)
+    assert (done.returncode, done.stdout) == (3, "done")
+
+
 @pytest.mark.parametrize(
     "swallower",
     ["class Last:\n    def __del__(self): kill()\nLast()", "import builtins, sentinel"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -41,7 +42,7 @@ def test_every_tile_is_whole_and_everything_is_covered(height: int, width: int) 
         starts = begins(length, 8, 4)
         covered = {place for start in starts for place in range(start, min(start + 8, length))}
         assert covered == set(range(length)) and starts == sorted(set(starts)) and starts[-1] == max(0, length - 8)
-        assert all(later - earlier <= 4 for earlier, later in zip(starts, starts[1:], strict=False))
+        assert all(later - earlier <= 4 for earlier, later in itertools.pairwise(starts))
 
 
 def test_the_blend_is_the_formulas() -> None:

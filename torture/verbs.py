@@ -60,6 +60,13 @@ VERBS: dict[str, Verb] = {
     "restore": Verb("restore both --concept {concept} --out made", ("both",), "made"),
     "prune": Verb("prune tiny --keep {keep} --out made", _MODEL, "made"),
     "distill": Verb(_DISTILL, _MODEL, "made", resume=_RESUME),
+    "upscale": Verb(
+        "upscale pictures/cat/0.png pictures/dog/0.png --model tiny --restorer restorer.safetensors --edit uce --steps 2 --scale 2 "
+        "--seed {seed} --out made",
+        (*_EDITED, "restorer.safetensors", "pictures"),
+        "made",
+        resume=_RESUME,
+    ),
     "diff": Verb(
         "diff tiny partial.safetensors --concept {concept} --out made", ("tiny", "cache", "partial.safetensors"), "made"
     ),

@@ -127,9 +127,11 @@ def _models(world: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
+    from excise.models import load
     from excise.models.original_layout import original_checkpoint
     from standin_weights import clip
     from tiny_models import pipeline, save_canvas, save_sd1, save_sdxl
+    from tiny_restorer import taught
 
     save_canvas(world / "tiny")
     save_sd1(world / "sd1")
@@ -141,6 +143,7 @@ def _models(world: Path) -> None:
     some = {name: tensor + 0.01 for name, tensor in weights.items() if name.endswith("attn2.to_k.weight")}
     save_file(some, str(world / "partial.safetensors"))
     torch.save(some, world / "partial.pt")
+    taught(load(world / "tiny", device="cpu")).write(world / "restorer.safetensors")
 
 
 def _texts(world: Path) -> None:
@@ -169,3 +172,4 @@ def _results(world: Path) -> None:
     made_up.write_audit(world / "results" / "edit-audit")
     made_up.write_measurement(world / "results" / "nats.json")
     made_up.write_variation(world / "results" / "asked.json")
+    made_up.write_upscaled(world / "results" / "restored")

@@ -21,6 +21,9 @@ COMMANDS: tuple[tuple[int, str], ...] = (
 )
 """How often of a hundred, and the command."""
 
+RIGHT = ("unknown concept", "a budget of")
+"""What is said of a list that is not damaged: it has no *cat* any more, or more concepts than the budget is for."""
+
 
 def play(sandbox: Sandbox, random: Random) -> Played:
     """Spoil the list or the classifier; the latter is read by what measures alone."""
@@ -28,7 +31,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     classifier = random.random() < 0.15
     named = spoil(sandbox, model / ("classifier.safetensors" if classifier else "excise.json"), random)
     command = EVALUATE if classifier else random.choices(COMMANDS, [each[0] for each in COMMANDS])[0][1]
-    return attempt(sandbox, command, named=(*named, "MODEL", "unknown concept"))  # which the list may well not have any more
+    return attempt(sandbox, command, named=(*named, "MODEL", *RIGHT))
 
 
 KIND = Kind("concepts", "lists of concepts, classifiers", 80, play)

@@ -16,7 +16,7 @@ FOREIGN = (
     "sub/edit.json", "sub/edit.safetensors", "report-figures/mine.png", ".git/config", "model_index.json", "excise.json", "bench.json",
     "results.csv", "audit.json",
 )  # fmt: skip
-MARKERS = ("edit.json", "pictures.json", "excise_edits.json", "audit.json", "bench.json", "result.json")
+MARKERS = ("edit.json", "pictures.json", "excise_edits.json", "audit.json", "bench.json", "result.json", "upscale.json")
 
 
 def play(sandbox: Sandbox, random: Random) -> Played:

@@ -13,14 +13,16 @@ from torture.attempt import Played
 from torture.judge import of_end, of_paths
 from torture.kinds import Kind
 from torture.run import Ended
+from torture.same import content
 from torture.sandbox import Sandbox
 
 CODE = "import os, sys; from excise.cli import main; os.write(1, b'!'); sys.exit(main())"
 """Before that it is Python that starts, and nothing of excise could hear a signal; what takes long is imported after it."""
+EXPORTED = "made.safetensors"
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("list", "methods"),
     ("info", "uce"),
-    ("export", "uce", "--to", "made.safetensors"),
+    ("export", "uce", "--to", EXPORTED),
     ("--help",),
 )
 
@@ -42,8 +44,14 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     out, err = process.communicate()
     ended = Ended(argv, process.returncode, out, err, time.perf_counter() - began)
     faults = of_end(ended, killed=True)
-    faults += of_paths(before, sandbox.looks(), ("made.safetensors",), done=ended.code == 0, killed=number == signal.SIGKILL)
+    done = ended.code == 0 or _exported(sandbox)  # a signal may come after the result
+    faults += of_paths(before, sandbox.looks(), (EXPORTED,), done=done, killed=number == signal.SIGKILL)
     return Played((ended,), tuple(faults))
+
+
+def _exported(sandbox: Sandbox) -> bool:
+    """Whether the whole adapter is there."""
+    return content(sandbox.work / EXPORTED) == content(sandbox.world / "lora.safetensors")
 
 
 def _hears_interrupts() -> None:

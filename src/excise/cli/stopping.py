@@ -1,11 +1,12 @@
 """Being stopped: SIGINT (Ctrl-C), SIGTERM and SIGHUP end the process with exit code 128 + their number, whatever it is at.
 
 Inside a run a signal is an exception, so that all that the run has begun is ended in order. Before and after there is nothing to be ended: the
-process goes on the spot.
+process goes on the spot. One that comes while Python itself ends changes nothing: all is done then.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ def listen() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
     signal.signal(signal.SIGALRM, lambda _, frame: _stop(_came or signal.SIGINT, frame))
+    atexit.register(_done)  # while Python ends a signal that is not ignored kills
     sys.unraisablehook = _unraised
 
 
@@ -95,10 +97,15 @@ def _try_again() -> None:
     signal.setitimer(signal.ITIMER_REAL, _AGAIN)
 
 
-def _leave(number: int) -> None:
-    """End the process now."""
+def _done() -> None:
+    """Hear no signal from here on."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+
+
+def _leave(number: int) -> None:
+    """End the process now."""
+    _done()
     with suppress(Exception):  # what the run has left is not cleared yet if this comes right after it
         sys.modules["excise.files.leftovers"].clear_all()
     with suppress(OSError):

@@ -85,9 +85,8 @@ def make_plan(
     each = (budget - ahead) // once
     if each < 1:
         least = least_budget(targets, others, models=models, making=making, given=given)
-        raise ValueError(
-            f"a budget of {budget} evaluations is too small for {len(costs)} concepts: at least {least} are needed"
-        )
+        many = "1 concept" if len(costs) == 1 else f"{len(costs)} concepts"
+        raise ValueError(f"a budget of {budget} evaluations is too small for {many}: at least {least} are needed")
     most = MOST_PICTURES * max(1, budget // BUDGET)
     counts = {label: min(most, share * each, given.get(label, most)) for label, share in shares.items()}
     return BudgetPlan(counts, pilot, ahead + sum(costs[label] * count for label, count in counts.items()))

@@ -26,7 +26,7 @@ from excise.requests.request import function
 from excise.requests.upscale import UPSCALED, UpscaleRequest, check_size
 from excise.restoration.degradation import enlarge
 from excise.restoration.restorer import Restorer, read_restorer
-from excise.restoration.sampling import Tiling, restore
+from excise.restoration.tiled_sampling import Tiling, restore
 from excise.results.upscaled import UpscaledPicture, UpscaleFile, UpscaleSettings
 
 

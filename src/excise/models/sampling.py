@@ -292,7 +292,10 @@ class Sampled(Networks):
         return scheduler
 
     def _scheduler(self, steps: int, device: torch.device | None = None, latents: Tensor | None = None) -> Any:
-        """The pipeline's scheduler, made ready for a number of steps; latents (b, c, h, w) of the pictures, default a default picture's."""
+        """The pipeline's scheduler, made ready for a number of steps; latents (b, c, h, w) of the pictures, default a default picture's.
+
+        Raises ValueError for more steps than it can make.
+        """
         scheduler = copy.deepcopy(self.pipeline.scheduler)
         height, width = self.latent_shape[1:] if latents is None else latents.shape[-2:]
         takes = set(inspect.signature(scheduler.set_timesteps).parameters)
@@ -300,6 +303,10 @@ class Sampled(Networks):
             takes -= {"mu"}  # the pipeline's own leaves it aside then, others refuse it
         told = self.schedule(scheduler, steps, height, width)
         scheduler.set_timesteps(device=device, **{name: value for name, value in told.items() if name in takes})
+        if scheduler.timesteps.max() > self.path.last + 0.5:  # diffusers counts past the end where it shifts timesteps by one
+            raise ValueError(
+                f"{steps} steps of {type(scheduler).__name__} go past this model's last timestep; take fewer steps"
+            )
         return scheduler
 
     def schedule(self, scheduler: Any, steps: int, height: int, width: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The colours of a restored picture set right by those of the low-quality one: a prior of pictures shifts them (arXiv 2305.07015, section 3.4)."""
+"""The colours of a restored picture, set right by those of the low-quality one (arXiv 2305.07015, section 3.4): a prior shifts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures larger than a network's own, tile by tile: tiles overlap, and what is computed of them is blended (arXiv 2305.07015, section 3.4)."""
+"""Pictures larger than a network is used to, tile by tile: what is computed of the tiles is blended (arXiv 2305.07015, section 3.4)."""
 
 from __future__ import annotations
 

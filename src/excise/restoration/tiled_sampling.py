@@ -43,7 +43,8 @@ class Tiling:
 
     def check(self, model: Model, height: int, width: int) -> None:
         """Raise ValueError if a picture of so many pixels has more tiles than `bounds.TILES`."""
-        tiles = count(*(-(-edge // model.grain) for edge in (height, width)), self.tile, self.overlap)
+        tall, wide = (-(-edge // model.grain) for edge in (height, width))
+        tiles = count(tall, wide, self.tile, self.overlap)
         if tiles > bounds.TILES:
             raise ValueError(
                 f"a picture of {width} x {height} pixels has {tiles:,} tiles, more than {bounds.TILES:,}; make tiles larger, or the "
