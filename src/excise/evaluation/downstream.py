@@ -29,7 +29,7 @@ from excise.progress import Progress, silent
 from excise.randomness import stream
 from excise.restoration.degradation import enlarge, shrink
 from excise.restoration.restorer import Restorer
-from excise.restoration.sampling import Tiling, restore
+from excise.restoration.tiled_sampling import Tiling, restore
 from excise.results.downstream_result import Downstream, DownstreamGroup, Group, Likeness
 from excise.results.upscaled import UpscaleSettings
 
