@@ -19,7 +19,7 @@ from excise.requests.request import function
 PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 24000}
 """Steps of each part, in training order."""
 
-SR = 3000
+SR = 2400
 """Steps of the restorer, of both stages together."""
 
 WITHOUT = "without.json"
