@@ -10,15 +10,12 @@ denoiser; a step's backward pass is not counted as calls. Results go to docs/ben
 
 from __future__ import annotations
 
-import time
-
-BEGAN = time.perf_counter()
-
 import argparse
 import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -50,12 +47,12 @@ class Clock:
     spent: dict[str, Spent] = field(default_factory=lambda: {"imports": Spent()})
     inside: list[str] = field(default_factory=lambda: ["imports"])
     cpu: float = 0.0
-    wall: float = BEGAN
+    wall: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def at(self, stage: str) -> Iterator[None]:
         """The time inside the block is the stage's."""
-        self._turn(self.inside + [stage])
+        self._turn([*self.inside, stage])
         try:
             yield
         finally:
@@ -90,7 +87,7 @@ class Clock:
 
 def measure(concepts: Sequence[str], model: str) -> dict[str, Any]:
     """Erase once; what each stage took."""
-    clock = Clock()
+    clock = Clock()  # before all that is imported
     import torch
 
     from excise.evaluation import picture_cache, protocol

@@ -126,7 +126,12 @@ def test_what_vouches_is_of_the_bytes_that_were_loaded(part: str, tiny_sd1: Path
         file.write(np.float32(0.25).tobytes())
     os.utime(weights, ns=(about.st_atime_ns, about.st_mtime_ns))
     after, now = told(), weights.stat()
-    assert (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns) == (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
+    assert (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns) == (
+        now.st_dev,
+        now.st_ino,
+        now.st_size,
+        now.st_mtime_ns,
+    )
     assert (before[0] == after[0], before[1] == after[1]) == (part == "vae", part == "unet")
 
 

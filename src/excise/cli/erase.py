@@ -11,7 +11,7 @@ from excise.cli.command import Command, word
 from excise.files import fitting
 from excise.models.contents import is_large
 from excise.models.names import resolve
-from excise.progress import Progress, StageClock
+from excise.progress import Progress, StageClock, silent
 from excise.requests.erase import EraseRequest
 from excise.requests.sources import Resolved
 
@@ -31,15 +31,16 @@ def erase(request: EraseRequest) -> None:
         made = run(request, clock)
     clock.note("writing")
     screen.evidence(made.result)
-    screen.say("")
-    _times(clock.seconds)
     screen.say(f"erased {', '.join(made.result.concepts)} in {made.result.seconds:.0f} s: {made.out}")
-    screen.say(f"before and after: {made.out}/before_after.png")
+    screen.say(f"before and after: {made.out}/before_after.png", "")
+    _times(clock.seconds)
 
 
 def _telling(request: EraseRequest, progress: Progress) -> Progress:
-    """The same, which tells where the picture lies as soon as there is one: what is measured after it takes longer than all before."""
-    untold = [request.workplace.picture] if request.workplace else []
+    """The same, which tells who watches where the picture lies as soon as there is one: what is measured after it takes longer."""
+    if progress is silent or request.workplace is None:
+        return progress
+    untold = [request.workplace.picture]
 
     def tell(stage: str, done: int, total: int) -> None:
         if untold and untold[0].is_file():
