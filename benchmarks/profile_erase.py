@@ -121,6 +121,7 @@ def measure(concepts: Sequence[str], model: str) -> dict[str, Any]:
     clock.wrap(Model, "decode", "decoding pictures")
     clock.wrap(picture_cache.Judge, "__call__", "classifying pictures")
     clock.wrap(fingerprint, "digest_tensors", "hashing weights")
+    clock.wrap(fingerprint, "digest_casts", "hashing weights")
     clock.wrap(job, "_informed", "nats")
     clock.wrap(before_after, "sample", "before and after")
     clock.wrap(job, "_write", "writing")
