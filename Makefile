@@ -12,7 +12,6 @@ export TOKENIZERS_PARALLELISM ?= false
 
 demo: .venv/installed
 	$(BIN)/excise erase cat --out $(OUT) --overwrite
-	@echo "Before and after: $(OUT)/before_after.png"
 
 test: .venv/installed-dev
 	$(BIN)/ruff check

@@ -12,7 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from typer.testing import CliRunner
 
 import excise
 from excise.attacks import attacks
-from excise.cli import app
+from excise.cli import app, screen
+from excise.cli.application import COMMANDS
 from excise.cli.erase import in_a_folder
 from excise.cli.errors import explain
 from excise.erasure import training
 from excise.methods import get as get_method
 from excise.models.checkpoint_file import WIDTH
+from excise.progress import Progress
 from excise.requests.erase import EraseRequest
 from excise.results.erasure import ErasureResult
 from excise.settings import parse
@@ -645,8 +648,6 @@ def test_a_long_concept_has_a_folder_that_can_be_made() -> None:
 
 
 def test_headings_are_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    from excise.cli import screen
-
     screen.table(["a[b]", "x[/b]"], [["1", "2"]], title="t[/i]")
     assert capsys.readouterr().out.split() == ["t[/i]", "a[b]", "x[/b]", "1", "2"]
 
@@ -663,3 +664,45 @@ def test_a_sampler_that_cannot_be_is_refused(sampler: dict[str, Any], tiny_canva
     about.write_text(json.dumps({**json.loads(about.read_text(encoding="utf-8")), "sampler": sampler}), encoding="utf-8")
     code, _, err = run("generate", "a cat", "--model", model, "--out", tmp_path / "x.png")
     assert code == 2 and "excise.json is not a model description" in err
+
+
+def test_an_erasure_tells_where_its_time_went(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    printed = ok("erase", "cat", "--model", tiny_canvas, "--out", tmp_path / "cat", *SETS)
+    rows = printed.partition("where the time went")[2].splitlines()[1:]
+    stages = [re.split(" {2,}", row)[0] for row in rows]
+    drawn = ["before and after", "base pictures", "neutral pictures", "edited pictures", "measuring", "writing", "all"]
+    assert stages == ["loading the model", "erasing", *drawn]
+    seconds = [float(re.split(" {2,}", row)[1]) for row in rows]
+    assert abs(sum(seconds[:-1]) - seconds[-1]) < 0.06 * len(rows), "each is rounded"
+
+
+def test_who_watches_is_told_of_the_picture_before_it_is_measured(
+    tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies there, whole, at the next sign of progress, and nowhere but in the result at the end."""
+    seen: list[object] = []
+    out, picture = tmp_path / "cat", tmp_path / ".cat.work" / "before_after.png"
+
+    def tell(line: str) -> None:
+        assert line == f"before and after, until all is measured: {picture}"
+        seen.append(Image.open(picture).convert("RGB").tobytes())
+
+    @contextmanager
+    def watched() -> Iterator[Progress]:
+        yield lambda stage, done, total: seen.append(stage)
+
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(screen, "tell", tell)
+    monkeypatch.setattr(screen, "progress", watched)
+    ok("erase", "cat", "--model", tiny_canvas, "--out", out, *SETS)
+    stages = [each for each in seen if isinstance(each, str)]
+    shown = Image.open(out / "before_after.png").convert("RGB").tobytes()
+    assert len(stages) == len(seen) - 1 and seen[seen.index("base pictures") - 1] == shown
+    assert not picture.exists()
+
+
+@pytest.mark.parametrize("verb", sorted(COMMANDS))
+def test_what_the_list_says_of_a_command_fits_in_a_line(verb: str) -> None:
+    assert len(COMMANDS[verb]) <= 66 and COMMANDS[verb].endswith(".")
+    assert get_command(app).commands[verb].name == verb  # type: ignore[attr-defined]

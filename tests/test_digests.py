@@ -5,15 +5,21 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import excise
-from excise.digests import digest_bytes, digest_file, digest_folder, digest_tensors, digest_text, digest_values
+from excise.digests import digest_bytes, digest_casts, digest_file, digest_folder, digest_tensors, digest_text, digest_values
+from excise.edits.applied import base_fingerprint
 from excise.erasure.counterexamples import Counterexample, record
 from excise.erasure.run import Run
+from excise.models import Model, fingerprint, load
+from excise.models.fingerprint import surroundings
 from excise.randomness import numbered_stream, seeded, start_stream, step_stream, stream
 
 SRC = Path(excise.__file__).parent
@@ -96,3 +102,45 @@ def test_one_file_hashes() -> None:
         or (isinstance(node, ast.ImportFrom) and node.module == "hashlib")
     }
     assert found == {"digests.py"}
+
+
+def test_casts_in_one_pass_are_those_alone() -> None:
+    tensors = {"b": torch.randn(3, 2).T, "a": torch.tensor(1.5), "i": torch.arange(3)}
+    casts = [torch.float32, torch.float16, torch.bfloat16]
+    assert digest_casts(tensors, casts) == [digest_tensors(tensors, cast) for cast in casts]
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_what_vouches_is_of_the_bytes_that_were_loaded(part: str, tiny_sd1: Path, tmp_path: Path) -> None:
+    """A file with other bytes and the same name, inode, size and times is another model."""
+    folder = shutil.copytree(tiny_sd1, tmp_path / "model")
+    weights = folder / part / "diffusion_pytorch_model.safetensors"
+
+    def told() -> tuple[dict[str, str], dict[str, str]]:
+        model = load(folder, device="cpu")
+        return base_fingerprint(model), surroundings(model)
+
+    before, about = told(), weights.stat()
+    with open(weights, "r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(np.float32(0.25).tobytes())
+    os.utime(weights, ns=(about.st_atime_ns, about.st_mtime_ns))
+    after, now = told(), weights.stat()
+    assert (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns) == (
+        now.st_dev,
+        now.st_ino,
+        now.st_size,
+        now.st_mtime_ns,
+    )
+    assert (before[0] == after[0], before[1] == after[1]) == (part == "vae", part == "unet")
+
+
+def test_an_autoencoder_is_hashed_once_until_it_changes(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    digest = fingerprint.digest_tensors
+    monkeypatch.setattr(fingerprint, "digest_tensors", lambda tensors: hashed.append("once") or digest(tensors))
+    before = surroundings(sd1)
+    assert surroundings(sd1) == before and hashed == ["once"]
+    with torch.no_grad():
+        next(sd1.pipeline.vae.parameters()).flatten()[0] += 1
+    assert surroundings(sd1)["autoencoder"] != before["autoencoder"] and len(hashed) == 2

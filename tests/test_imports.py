@@ -174,6 +174,9 @@ PLAIN = ("evaluation", "information", "erasure", "edits")
 LATER = {
     ("evaluation/features.py", "torch_fidelity"): "an extra",
     ("evaluation/suites/nudenet.py", "onnxruntime"): "an extra",
+    ("evaluation/features.py", "torchmetrics.image.fid"): "long to import, and few runs need it",
+    ("evaluation/quality.py", "torchmetrics.image.fid"): "long to import, and few runs need it",
+    ("information/heat_map.py", "matplotlib.figure"): "long to import, and few runs need it",
 }
 """What a function imports -> why it does not stand at the top of the file."""
 
@@ -189,6 +192,41 @@ def test_imports_stand_at_the_top(room: str) -> None:
                 names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
                 found |= {(str(path.relative_to(SRC / "excise")), name) for name in names}
     assert found == {place for place in LATER if place[0].startswith(f"{room}/")}
+
+
+SEEN = """
+import sys
+import excise.jobs.erase
+print([name for name in sys.argv[1:] if name in sys.modules])
+"""
+
+
+def test_an_erasure_imports_nothing_that_only_few_runs_need() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", SEEN, "torchmetrics", "matplotlib.figure", "torch_fidelity", "onnxruntime"],
+        env={**os.environ, "PYTHONPATH": str(SRC)}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert (found.returncode, found.stdout) == (0, "[]\n"), found.stderr
+
+
+LISTED = """
+import sys
+from typer.testing import CliRunner
+from excise.cli import app
+for arguments, code in ((["--help"], 0), ([], 2), (["erse"], 2), (["erase", "cta"], 2)):
+    assert CliRunner().invoke(app, arguments).exit_code == code
+print(sorted(name for name in sys.modules if name.startswith(("excise.cli.", "excise.requests.", "excise.jobs."))))
+"""
+
+
+def test_only_the_command_that_is_typed_is_imported() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", LISTED], env={**os.environ, "PYTHONPATH": str(SRC)}, capture_output=True, text=True, timeout=600
+    )
+    assert found.returncode == 0, found.stderr
+    modules = ast.literal_eval(found.stdout)
+    assert {"excise.cli.erase", "excise.requests.erase"} <= {*modules}
+    assert not {*modules} & {"excise.cli.bench", "excise.cli.queue", "excise.requests.audit", "excise.jobs.convert"}
 
 
 VERBS = ("cli", "jobs", "requests")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +26,26 @@ def digest_text(text: str) -> str:
 
 def digest_tensors(tensors: Mapping[str, Tensor], cast: dtype | None = None) -> str:
     """Over sorted names, shapes, dtypes and bytes; with `cast` over the bytes in that dtype, whatever dtypes the tensors have."""
+    return digest_casts(tensors, [cast])[0]
+
+
+def digest_casts(tensors: Mapping[str, Tensor], casts: Sequence[dtype | None]) -> list[str]:
+    """The same tensors by `digest_tensors` with each of these casts, in one pass and a thread each."""
+    found = [hashlib.sha256() for _ in casts]
+    with ThreadPoolExecutor(len(casts)) as threads:
+        each = threads.map if len(casts) > 1 else map
+        for name in sorted(tensors):
+            list(each(partial(_add, name, tensors[name]), found, casts))
+    return [one.hexdigest() for one in found]
+
+
+def _add(name: str, tensor: Tensor, found: Any, cast: dtype | None) -> None:
+    """Add a tensor to a digest."""
     import torch
 
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().to("cpu", cast).contiguous()
-        found.update(f"{name}{tuple(tensor.shape)}{'' if cast else tensor.dtype}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    told = tensor.detach().to("cpu", cast).contiguous()
+    found.update(f"{name}{tuple(told.shape)}{'' if cast else told.dtype}".encode())
+    found.update(told.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def digest_file(path: Path) -> str:

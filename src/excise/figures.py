@@ -10,7 +10,7 @@ from excise.statistics import wilson
 class ResultRecord(BaseModel):
     """Base of everything that a result file holds: frozen, unknown keys refused, no number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Figure(ResultRecord):

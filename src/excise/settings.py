@@ -30,7 +30,7 @@ class Given(BaseModel):
     most  the largest whole number of a field that declares no bound of its own: it may be work or memory, which other numbers are not
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     most: ClassVar[int] = bounds.COUNT
 
     @field_validator("*", mode="after")

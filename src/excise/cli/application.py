@@ -1,38 +1,91 @@
-"""All commands of the command line. No logic lives here, and nothing heavy is imported before a command needs it."""
+"""All commands of the command line. No logic lives here; a command's file, and what it needs, is imported when the command is typed."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from copy import copy
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from excise.cli import (
-    apply,
-    audit,
-    bench,
-    canvas,
-    convert,
-    diff,
-    distill,
-    erase,
-    evaluate,
-    export,
-    generate,
-    measure,
-    prune,
-    queue,
-    report,
-    restore,
-    show,
-    suite,
-    upscale,
-    vary,
-)
 from excise.cli.errors import CommandGroup
+
+COMMANDS = {
+    "erase": "Erase concepts: the edit, what was measured of it, a picture.",
+    "generate": "Make pictures with a model, with or without edits.",
+    "evaluate": "Measure a model: UA, IRA, CRA and the neutral rate.",
+    "upscale": "Make pictures larger and sharper on a frozen model.",
+    "vary": "Ask for an erased concept otherwise: other words, other samplers.",
+    "measure": "Measure how much a concept's words still say, in nats.",
+    "diff": "Import a model that was erased elsewhere, as an edit of its base.",
+    "audit": "Try to bring an erased concept back.",
+    "bench": "Run a grid of erasures; a rerun does only what is missing.",
+    "report": "Build one page from a folder's files.",
+    "list": "List methods, attacks, built-in models, or a model's concepts.",
+    "info": "Say what an edit or a model is.",
+    "apply": "Write a full model: the base with edits in it.",
+    "export": "Write edits as a LoRA file.",
+    "restore": "Give erased concepts back.",
+    "prune": "Take whole blocks out of a U-Net.",
+    "distill": "Repair a pruned model, and erase concepts meanwhile.",
+    "convert": "Bring result files of earlier versions up to date.",
+    "queue": "Removal requests that come and go, and one edit that serves them.",
+    "suite": "Published protocols on your own prompts, models, classifiers.",
+    "canvas": "Make the built-in model again.",
+}
+"""What the list of all commands says of each, in a line. Each is a file here, but for those of `_HOMES`."""
+
+_HOMES = {"list": ("show", "LIST"), "info": ("show", "INFO")}
+
+
+class _Late(Mapping[str, Any]):
+    """Every command by name, imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        return _imported(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+@cache
+def _imported(name: str) -> Any:
+    """A command as typer makes it."""
+    file, value = _HOMES.get(name, (name, "COMMAND"))
+    module = import_module(f"excise.cli.{file}")
+    around = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    around.callback()(_options)
+    if hasattr(module, "app"):
+        around.add_typer(module.app, name=name)
+    else:
+        getattr(module, value).add_to(around)
+    group: Any = typer.main.get_command(around)
+    return group.commands[name]
+
+
+class _AllCommands(CommandGroup):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _Late()  # type: ignore[assignment]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help with the list of commands, for which none of them is imported."""
+        listing = copy(self)
+        listing.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
+        super(_AllCommands, listing).format_help(ctx, formatter)
+
 
 app = typer.Typer(
     name="excise",
-    cls=CommandGroup,
+    cls=_AllCommands,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -45,29 +98,3 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Remove a concept from a text-to-image diffusion model, measure that it is gone, and leave everything else as it was."""
-
-
-for command in (
-    erase.COMMAND,
-    generate.COMMAND,
-    evaluate.COMMAND,
-    vary.COMMAND,
-    measure.COMMAND,
-    diff.COMMAND,
-    audit.COMMAND,
-    bench.COMMAND,
-    report.COMMAND,
-    show.LIST,
-    show.INFO,
-    apply.COMMAND,
-    export.COMMAND,
-    restore.COMMAND,
-    prune.COMMAND,
-    distill.COMMAND,
-    upscale.COMMAND,
-    convert.COMMAND,
-):
-    command.add_to(app)
-app.add_typer(queue.app, name="queue")
-app.add_typer(suite.app, name="suite")
-app.add_typer(canvas.app, name="canvas")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from excise.cli import screen
@@ -10,6 +11,7 @@ from excise.cli.command import Command, word
 from excise.files import fitting
 from excise.models.contents import is_large
 from excise.models.names import resolve
+from excise.progress import Progress, StageClock, silent
 from excise.requests.erase import EraseRequest
 from excise.requests.sources import Resolved
 
@@ -20,14 +22,39 @@ EXAMPLES = """
 
 
 def erase(request: EraseRequest) -> None:
-    """Erase, and print what was measured."""
+    """Erase, and print what was measured and where the time went."""
+    clock = StageClock()
     from excise.jobs.erase import run
 
     with screen.progress() as progress:
-        made = run(request, progress)
+        clock.inner = _telling(request, progress)
+        made = run(request, clock)
+    clock.note("writing")
     screen.evidence(made.result)
     screen.say(f"erased {', '.join(made.result.concepts)} in {made.result.seconds:.0f} s: {made.out}")
-    screen.say(f"before and after: {made.out}/before_after.png")
+    screen.say(f"before and after: {made.out}/before_after.png", "")
+    _times(clock.seconds)
+
+
+def _telling(request: EraseRequest, progress: Progress) -> Progress:
+    """The same, which tells who watches where the picture lies as soon as there is one: what is measured after it takes longer."""
+    if progress is silent or request.workplace is None:
+        return progress
+    untold = [request.workplace.picture]
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if untold and untold[0].is_file():
+            screen.tell(f"before and after, until all is measured: {untold.pop()}")
+        progress(stage, done, total)
+
+    return tell
+
+
+def _times(seconds: Mapping[str, float]) -> None:
+    """A line for each stage of the run."""
+    whole = sum(seconds.values())
+    rows = [(stage, f"{one:.1f}", f"{100 * one / whole:.0f} %") for stage, one in [*seconds.items(), ("all", whole)]]
+    screen.table(("where the time went", "seconds", "share"), rows)
 
 
 def in_a_folder(request: EraseRequest) -> EraseRequest:

@@ -31,6 +31,7 @@ from excise.models.fingerprint import (
     rounded_from,
     same_base,
     short,
+    state_of,
 )
 from excise.models.wrappers import check_plain, fused_lora, fused_projections
 
@@ -116,8 +117,7 @@ def base_fingerprint(model: Any) -> dict[str, str]:
     for prefix, network in components(model).items():
         check_plain(network, prefix)
     trace, tensors = _traces(model)[denoiser_of(model)], base_tensors(model)
-    hashes = torch.stack([torch.hash_tensor(tensor.detach()).view(torch.int64).cpu() for tensor in tensors.values()])
-    seen = [list(tensors), [tensor.dtype for tensor in tensors.values()], hashes.tolist()]
+    seen = state_of(tensors)
     if trace.known is None or trace.known[0] != seen:
         trace.known = seen, fingerprint(tensors)
     return trace.known[1]

@@ -69,7 +69,7 @@ class Manifest(BaseModel):
     measurements what the method says of its edit, or what an `ErasureResult` holds
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: int = FORMAT
     kind: Kind = "weights"

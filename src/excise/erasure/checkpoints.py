@@ -39,6 +39,11 @@ class Workplace:
         return self.folder / "checkpoint.safetensors"
 
     @property
+    def picture(self) -> Path:
+        """Before and after, from when it is made until it lies in the result."""
+        return self.folder / "before_after.png"
+
+    @property
     def checkpoints(self) -> list[Path]:
         """Those that are there: a method that erases one concept after the other writes `checkpoint-1.safetensors`, ... too."""
         return sorted(self.folder.glob("checkpoint*.safetensors"))

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torchmetrics.image.fid import NoTrainInceptionV3
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from excise.evaluation.state_files import load_state
@@ -39,6 +38,7 @@ class Inception:
     def __init__(self, found: FoundWeights) -> None:
         try:
             import torch_fidelity  # noqa: F401
+            from torchmetrics.image.fid import NoTrainInceptionV3  # late, as in `quality.fid`
         except ImportError:
             raise ValueError("Inception features need torch-fidelity: pip install 'excise[metrics]'") from None
 

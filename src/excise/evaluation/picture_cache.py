@@ -63,8 +63,9 @@ class Judge:
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
-        self.identity = f"judge-{classifier.identity}"
-        self.about: dict[str, Any] = {"features": "classifier", "sha256": classifier.identity}
+        sha256 = classifier.identity
+        self.identity = f"judge-{sha256}"
+        self.about: dict[str, Any] = {"features": "classifier", "sha256": sha256}
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> dict[str, Tensor]:

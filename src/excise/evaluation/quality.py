@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from excise.evaluation.features import Clip, FeatureNetwork, folder_features, load_network
 from excise.evaluation.lpips import Lpips
@@ -141,6 +140,8 @@ def fid(one: Tensor, other: Tensor) -> float:
 
     Raises ValueError for fewer than two vectors.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance  # half as long to import as all the rest, and few runs need it
+
     _check(one, other)
     network = torch.nn.Identity()
     network.num_features = one.shape[1]  # type: ignore[assignment]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from excise.files import replacing
 from excise.results.information import Measurement
 from excise.visible import visible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAP = "magma"
 
@@ -19,6 +21,8 @@ def heat_map_figure(measurement: Measurement) -> Figure:
     Maps show the orthogonal form by latent pixel: what a pixel tells about the concept's words, given the rest of the prompt.
     Raises ValueError if the measurement holds no pictures.
     """
+    from matplotlib.figure import Figure
+
     rows = [(reading, example) for reading in measurement.concepts for example in reading.examples]
     if not rows:
         raise ValueError("this measurement holds no pictures to draw")

@@ -1,4 +1,4 @@
-"""One erasure from beginning to end: load, erase, measure, draw, write the folder."""
+"""One erasure from beginning to end: load, erase, draw, measure, write the folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
+
 from excise.edits import Edit
 from excise.edits.manifest import EDIT
 from excise.erasure.checkpoints import Workplace
@@ -16,7 +18,7 @@ from excise.erasure.counterexamples import Counterexample, record
 from excise.erasure.run import Run
 from excise.evaluation import Classifier, evaluate
 from excise.evaluation.prompt_grid import check_heads, questions
-from excise.files import at_home, new_result, write_text
+from excise.files import at_home, new_result, replacing, write_text
 from excise.information.budget import BESIDE
 from excise.jobs.harden import counterexamples
 from excise.jobs.inputs import load_wanted, tell_prompts
@@ -57,11 +59,12 @@ def run(request: EraseRequest, progress: Progress = silent) -> Erasure:
         claim = workplace.claimed(_identity(request, model, found), resume=request.resume) if workplace else nullcontext(0.0)
         with claim as spent:
             edit, seconds, peak = _erased(request, model, found, workplace, progress)
+            sheet = _shown(request, model, edit, workplace, progress) if workplace else None
             result = _measured(request, model, edit, seconds + spent, peak, progress)
             manifest = edit.manifest.model_copy(update={"measurements": result.to_dict()})
             made = Erasure(edit.with_manifest(manifest), result, request.out)
-            if request.out is not None:
-                _write(request, model, made, request.out, progress)
+            if request.out is not None and sheet is not None:
+                _write(request, made, sheet, request.out)
     if request.json_file is not None:
         result.write(request.json_file, overwrite=request.overwrite)
     return made
@@ -102,6 +105,14 @@ def _erased(
     began = time.perf_counter()
     edit = request.chosen.erase(model, request.targets, request.parsed, Run(request.seed, checkpoint, progress, found))
     return edit, time.perf_counter() - began, peak_mb(model.device)
+
+
+def _shown(request: EraseRequest, model: Model, edit: Edit, workplace: Workplace, progress: Progress) -> Image:
+    """The picture of before and after; it lies in the work folder while the rest is measured."""
+    sheet = before_after.sheet(model, edit, request.targets, request.seed, progress)
+    with replacing(workplace.picture, overwrite=True) as temporary:
+        sheet.save(temporary, format="PNG")
+    return sheet
 
 
 def _evaluable(request: EraseRequest, model: Model) -> bool:
@@ -154,11 +165,8 @@ def _informed(request: EraseRequest, model: Model, edit: Edit, progress: Progres
     return None, f"the model {model.name!r} brings no list of concepts" if request.measure else "it was not asked for"
 
 
-def _write(request: EraseRequest, model: Model, made: Erasure, out: Path, progress: Progress) -> None:
+def _write(request: EraseRequest, made: Erasure, sheet: Image, out: Path) -> None:
     """All files of the result, all or nothing."""
-    columns = before_after.panels(model.catalog, request.targets, request.seed)
-    base, edited = before_after.sample(model, made.edit, columns, progress)
-    sheet = before_after.draw([panel.label for panel in columns], {"base": base, "edited": edited})
     name = request.model
     shown = name if name in BUILT_IN or not at_home(name).exists() else "PATH/TO/BASE"
     text = edit_card.render(made.edit.manifest, request.chosen, made.result, model=shown, edit=out.name)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from excise.digests import digest_tensors, digest_values
+from excise.digests import digest_casts, digest_tensors, digest_values
 from excise.models.wrappers import own_parameters, unwrapped
 from excise.versions import versions
 
@@ -104,7 +104,14 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """
     own = {tensor.dtype for tensor in tensors.values()}
     wanted = DTYPES if own == {torch.float32} else {k: d for k, d in DTYPES.items() if d in own or k == "float32"}
-    return {name: digest_tensors(tensors, dtype) for name, dtype in wanted.items()}
+    return dict(zip(wanted, digest_casts(tensors, list(wanted.values())), strict=True))
+
+
+@torch.no_grad()
+def state_of(tensors: Mapping[str, Tensor]) -> list[Any]:
+    """What shows whether one of these tensors was changed since: names, dtypes, and a fast hash of each. It names nothing in a file."""
+    hashes = torch.stack([torch.hash_tensor(tensor.detach()).view(torch.int64).cpu() for tensor in tensors.values()])
+    return [list(tensors), [tensor.dtype for tensor in tensors.values()], hashes.tolist()]
 
 
 def same_base(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
@@ -143,14 +150,23 @@ def surroundings(model: Any) -> dict[str, str]:
     if (how := getattr(model, "long_prompts", "cut")) != "cut":
         digests["long_prompts"] = digest_values(how)
     readers = unedited_readers(model) if model is pipeline else model.unedited  # which may have let go of them
-    return {"autoencoder": digest_tensors(pipeline.vae.state_dict()), **digests, **readers}
+    return {"autoencoder": _digest_of(pipeline.vae), **digests, **readers}
 
 
 def unedited_readers(model: Any) -> dict[str, str]:
     """The networks that read prompts and that no edit changes, each by the SHA-256 of its weights."""
     pipeline, own = getattr(model, "pipeline", model), components(model)
     readers = {name: getattr(pipeline, name, None) for name in ENCODERS if name not in own}
-    return {name: digest_tensors(reader.state_dict()) for name, reader in readers.items() if reader is not None}
+    return {name: _digest_of(reader) for name, reader in readers.items() if reader is not None}
+
+
+def _digest_of(network: nn.Module) -> str:
+    """SHA-256 over a network's weights; it lies on the network, and is computed again only if a value has changed since."""
+    tensors = network.state_dict()
+    seen, known = state_of(tensors), vars(network).get("_excise_digest")
+    if known is None or known[0] != seen:
+        known = vars(network)["_excise_digest"] = seen, digest_tensors(tensors)
+    return known[1]
 
 
 def _told_by(words: Any) -> list[Any]:

@@ -37,7 +37,7 @@ def _in_its_folder(name: str) -> str:
 class ModelIndex(BaseModel):
     """What is read of a `model_index.json`: which pipeline it is, and of each part its library and class."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
     __pydantic_extra__: dict[str, JsonValue]
 
     class_name: str = Field(alias="_class_name", max_length=bounds.NAME)
@@ -54,7 +54,7 @@ class DeclaredConcept(BaseModel):
 class DeclaredSampler(BaseModel):
     """How pictures of the model are made by default; what is not given is the pipeline's own."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     steps: int = Field(50, ge=1, le=bounds.STEPS)
     guidance_scale: float = Field(7.5, ge=-bounds.STRENGTH, le=bounds.STRENGTH)
