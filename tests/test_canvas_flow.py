@@ -17,7 +17,12 @@ from typer.testing import CliRunner
 import excise
 from excise.canvas import build
 from excise.canvas.catalog import GLYPHS, MEMBERS, OBJECTS, STYLES
-from excise.canvas.flow import captions, card, data, places, recipe, text, transformer
+from excise.canvas.flow import card, transformer
+from excise.canvas.flow import flow_recipe as recipe
+from excise.canvas.flow import two_encoders as text
+from excise.canvas.flow import two_places as places
+from excise.canvas.flow import wide_captions as captions
+from excise.canvas.flow import wide_data as data
 from excise.canvas.flow.things import ALL_EMOJI, FURTHER, NAMES, NOTHING, plural
 from excise.canvas.train_loop import step_generator
 from excise.cli import app
@@ -148,7 +153,7 @@ def test_training_asks_what_the_pipeline_will(rows: int) -> None:
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     encoders = text.build_text_encoders(tokenizer)
-    denoiser = transformer.Denoiser(net, encoders).eval()
+    denoiser = transformer.FlowDenoiser(net, encoders).eval()
     ids = tokenizer(["a cat", "a dog left of a tree", ""], padding="max_length", return_tensors="pt").input_ids
     x, t = torch.randn(2, 8, 8, 8), torch.tensor([300.0, 900.0])
     keep = torch.tensor([[True, True], [True, False]])

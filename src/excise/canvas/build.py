@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 from excise.canvas.captions import HELD_OUT, TEMPLATES, with_article
 from excise.canvas.catalog import OBJECTS, STYLES
 from excise.canvas.data import SIZE
-from excise.canvas.flow import build as flow
+from excise.canvas.flow import flow_folder as flow
 from excise.canvas.recipe import never_met
 from excise.canvas.requests import check_new_folder
 from excise.files import read_json, replacing_folder, write_json

@@ -16,8 +16,8 @@ from excise.canvas import data
 from excise.canvas.captions import with_article
 from excise.canvas.catalog import GLYPHS, MEMBERS, OBJECT_NAMES, STYLE_NAMES
 from excise.canvas.flow import card as flow_card
-from excise.canvas.flow.places import FILE
 from excise.canvas.flow.things import FURTHER
+from excise.canvas.flow.two_places import FILE
 from excise.canvas.judge import accuracy
 from excise.evaluation import Classifier
 from excise.files import write_json, write_text

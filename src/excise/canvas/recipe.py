@@ -1,6 +1,6 @@
 """The order and the length of the canvas's training: autoencoder, classifier, text encoder, then U-Net with the text encoder.
 
-The parts of canvas-flow are in `flow/recipe.py`; the same command trains them, in a folder of their own.
+The parts of canvas-flow are in `flow/flow_recipe.py`; the same command trains them, in a folder of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from excise.canvas import diffusion, judge, vae
-from excise.canvas.flow import recipe as flow
+from excise.canvas.flow import flow_recipe as flow
 from excise.canvas.requests import TrainRequest
 from excise.files import read_record, write_json
 from excise.models.loading import pick_device

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from excise.canvas.captions import with_article
 from excise.canvas.catalog import OBJECT_NAMES, STYLE_NAMES
-from excise.canvas.flow.places import FILE
+from excise.canvas.flow.two_places import FILE
 from excise.evaluation import Classifier
 from excise.models import Model
 from excise.models.conditioning import Conditioning

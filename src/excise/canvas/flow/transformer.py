@@ -12,8 +12,8 @@ from diffusers.models.attention_processor import JointAttnProcessor2_0
 from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection
 
-from excise.canvas.flow.data import Labels
-from excise.canvas.flow.text import FOLDERS, JOINT, build_tokenizer, read, tokenized
+from excise.canvas.flow.two_encoders import FOLDERS, JOINT, build_tokenizer, read, tokenized
+from excise.canvas.flow.wide_data import Labels
 from excise.canvas.train_loop import CPU, step_generator, train
 from excise.canvas.vae import CHANNELS
 
@@ -83,7 +83,7 @@ class BiasedAttention:
         return attn.to_out[0](picture), None if attn.context_pre_only else attn.to_add_out(text)
 
 
-class Denoiser(nn.Module):
+class FlowDenoiser(nn.Module):
     """Transformer and text encoders as one module, so that one optimiser and one average hold all."""
 
     def __init__(self, transformer: SD3Transformer2DModel, encoders: list[CLIPTextModelWithProjection]) -> None:
@@ -134,7 +134,7 @@ def train_transformer(
     tokenizer = build_tokenizer()
     folders = [work / folder for folder in FOLDERS]
     encoders = [CLIPTextModelWithProjection.from_pretrained(folder, attn_implementation="eager").train() for folder in folders]
-    model = Denoiser(build_transformer(), encoders)
+    model = FlowDenoiser(build_transformer(), encoders)
     model.transformer.set_attn_processor(BiasedAttention())
     empty = tokenizer([""], padding="max_length", return_tensors="pt").input_ids
 

@@ -12,9 +12,9 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 
 from excise.canvas import text
 from excise.canvas.catalog import EXTRAS, STYLES
-from excise.canvas.flow.captions import BOTH, PLACED, SIZES, draw_caption
-from excise.canvas.flow.data import Labels
 from excise.canvas.flow.things import FURTHER, NAMES, NOTHING, plural
+from excise.canvas.flow.wide_captions import BOTH, PLACED, SIZES, draw_caption
+from excise.canvas.flow.wide_data import Labels
 from excise.canvas.train_loop import CPU, step_generator, train
 
 CONTEXT = 28
@@ -100,7 +100,7 @@ class _Heads(nn.Module):
         return torch.stack(losses).sum() + 4 * expected
 
 
-class _Aligned(nn.Module):
+class _BothAligned(nn.Module):
     """Both text encoders, with heads on what is pooled and heads on the mean of the tokens: each way in must say everything."""
 
     def __init__(self, encoders: list[CLIPTextModelWithProjection], latent: int) -> None:
@@ -131,7 +131,7 @@ def train_text(
     """
     tokenizer = build_tokenizer()
     encoders = build_text_encoders(tokenizer)
-    model = _Aligned(encoders, latents[0].numel())
+    model = _BothAligned(encoders, latents[0].numel())
 
     def loss(step: int) -> Tensor:
         generator = step_generator(8, step)

@@ -8,9 +8,9 @@ from typing import Any
 from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
 from transformers import CLIPTextModelWithProjection
 
-from excise.canvas.flow.places import FILE
-from excise.canvas.flow.text import FOLDERS, build_tokenizer
 from excise.canvas.flow.transformer import TRAINED, build_scheduler
+from excise.canvas.flow.two_encoders import FOLDERS, build_tokenizer
+from excise.canvas.flow.two_places import FILE
 from excise.models.built_in import LENT, built_in
 
 DESCRIPTION: dict[str, Any] = {"sampler": {"steps": 20, "guidance_scale": 4.0, "size": 64}, "places": FILE}

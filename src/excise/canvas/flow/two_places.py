@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from torch import Generator, Tensor
 
 from excise.canvas.catalog import OBJECT_NAMES, STYLE_NAMES
-from excise.canvas.flow import data
+from excise.canvas.flow import wide_data
 from excise.canvas.flow.things import NOTHING, THING_OBJECT
 from excise.canvas.judge import train_on
 from excise.canvas.train_loop import CPU
@@ -25,13 +25,13 @@ ALONE, EMPTY = 0.25, 0.15
 
 def draw(count: int, generator: Generator) -> tuple[Tensor, dict[str, Tensor]]:
     """Random pictures and what is in each of their places."""
-    left, right = data.draw_things(count, generator), data.draw_things(count, generator)
+    left, right = wide_data.draw_things(count, generator), wide_data.draw_things(count, generator)
     chance = torch.rand(count, generator=generator)
     alone, no_left = chance < ALONE, (chance >= ALONE) & (chance < ALONE + EMPTY / 2)
     no_right = (chance >= ALONE + EMPTY / 2) & (chance < ALONE + EMPTY)
     left, right = torch.where(no_left, NOTHING, left), torch.where(alone | no_right, NOTHING, right)
     style = torch.randint(len(STYLE_NAMES), (count,), generator=generator)
-    pictures = data.draw_pictures(left, right, style, generator, two=~alone)[0]
+    pictures = wide_data.draw_pictures(left, right, style, generator, two=~alone)[0]
     return pictures, answers(left, right, alone)
 
 

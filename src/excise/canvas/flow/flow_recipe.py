@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from excise.canvas.flow import data, places, text, transformer
-from excise.canvas.flow.data import Labels
+from excise.canvas.flow import transformer, two_encoders, two_places, wide_data
 from excise.canvas.flow.things import NAMES
+from excise.canvas.flow.wide_data import Labels
 from excise.canvas.train_loop import step_generator
 from excise.digests import digest_values
 from excise.erasure.saved_round import check_saved, read_round, write_round
 from excise.models.built_in import built_in
 
 log = logging.getLogger(__name__)
-PARTS: dict[str, int] = {"flow-text": 3000, "flow-transformer": 36000, "flow-places": 2000}
+PARTS: dict[str, int] = {"flow-text": 3000, "flow-transformer": 32000, "flow-places": 2000}
 """Steps of each part, in training order."""
 
 POOLED = "pool.safetensors"
@@ -34,12 +34,12 @@ def train(part: str, work: Path, steps: int, without: frozenset[str], stop_after
     """
     vae = AutoencoderKL.from_pretrained(built_in("canvas") / "vae").eval()
     if part == "flow-places":
-        return places.train_places(vae, work, steps=steps, stop_after=stop_after, device=device)
-    if part == "flow-transformer" and not all((work / folder / "config.json").is_file() for folder in text.FOLDERS):
+        return two_places.train_places(vae, work, steps=steps, stop_after=stop_after, device=device)
+    if part == "flow-transformer" and not all((work / folder / "config.json").is_file() for folder in two_encoders.FOLDERS):
         raise FileNotFoundError(f"{work} has no trained flow-text part yet; train flow-text first")
     latents, labels = latent_pool(vae.to(device), work / POOLED)
-    keep = data.showing_none_of(labels, without)
-    run = text.train_text if part == "flow-text" else transformer.train_transformer
+    keep = wide_data.showing_none_of(labels, without)
+    run = two_encoders.train_text if part == "flow-text" else transformer.train_transformer
     return run(latents[keep], labels[keep], work, steps=steps, stop_after=stop_after, device=device)
 
 
@@ -60,7 +60,7 @@ def latent_pool(vae: AutoencoderKL, path: Path, count: int = POOL) -> tuple[torc
         log.info("drawing %d pictures to learn from", count)
         parts: dict[str, list[torch.Tensor]] = {name: [] for name in ("latents", *columns)}
         for index in range(count // CHUNK):
-            pictures, labels = data.draw(CHUNK, step_generator(10, index))
+            pictures, labels = wide_data.draw(CHUNK, step_generator(10, index))
             for few in pictures.to(vae.device, memory_format=torch.channels_last).split(32):
                 parts["latents"].append(vae.encode(few * 2 - 1).latent_dist.mean.half().cpu().contiguous())
             for name in columns:
