@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,16 @@ def test_every_word_is_one_token_and_few_are_declared(model: Model) -> None:
     assert len(declared) > 100 and len(declared & set(clip_words(words))) / len(clip_words(words)) < 0.03
 
 
+def test_no_prompt_of_a_declared_concept_is_cut(model: Model) -> None:
+    prompts = [
+        pair.prompt
+        for concept in model.catalog.concepts
+        for templates in (model.catalog.templates, model.catalog.held_out)
+        for pair in replace(concept, templates=templates).pairs()
+    ]
+    assert len(prompts) > 10000 and max(map(len, text.build_tokenizer()(prompts).input_ids)) <= text.CONTEXT
+
+
 def test_captions_are_true_and_fit() -> None:
     """Every word is known, the style is the picture's, and no object is named that it does not show."""
     words, generator = text.build_tokenizer(), step_generator(0, 0)
@@ -99,7 +110,7 @@ def test_captions_are_true_and_fit() -> None:
         shown = [MEMBERS[g][0] for g in (left, right) if g < len(MEMBERS)]
         assert said & objects <= set().union(*(own[name] for name in shown)), caption
         said_all.append(caption)
-    assert sum(len(ids) > text.CONTEXT for ids in words(said_all).input_ids) <= 0.01 * count
+    assert sum(len(ids) > text.CONTEXT for ids in words(said_all).input_ids) <= 0.02 * count
 
 
 def test_two_things_are_named_where_they_are() -> None:
@@ -178,11 +189,9 @@ def test_the_assembled_folder(assembled: Path, model: Model) -> None:
     assert len(networks) == 4 and {t.dtype for tensors in networks.values() for t in tensors.values()} == {torch.float16}
     own = [file for file in networks if file.parent.name != "vae"]
     assert sum(file.stat().st_size for file in own) < 30e6
-    assert (
-        8e6
-        < sum(t.numel() for t in networks[assembled / "transformer" / "diffusion_pytorch_model.safetensors"].values())
-        < 15e6
-    )
+    transformer_file = assembled / "transformer" / "diffusion_pytorch_model.safetensors"
+    trained = {file: sum(t.numel() for t in networks[file].values()) for file in own}
+    assert 7e6 < trained[transformer_file] < 10e6 and 8e6 < sum(trained.values()) < 15e6
     assert all(str(assembled.parent) not in config.read_text(encoding="utf-8") for config in assembled.rglob("*.json"))
     with warnings.catch_warnings(action="ignore"):
         pipeline = StableDiffusion3Pipeline.from_pretrained(assembled, text_encoder_3=None, tokenizer_3=None)

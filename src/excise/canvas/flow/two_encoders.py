@@ -17,8 +17,8 @@ from excise.canvas.flow.wide_captions import BOTH, PLACED, SIZES, draw_caption
 from excise.canvas.flow.wide_data import Labels
 from excise.canvas.train_loop import CPU, step_generator, train
 
-CONTEXT = 28
-"""Tokens of a prompt, start and end included; each of them is read in every layer."""
+CONTEXT = 26
+"""Tokens of a prompt, start and end included: as the longest template needs for one object in one style, as each costs time in every layer."""
 
 WIDTHS = (128, 192)
 """Of the two text encoders."""
