@@ -16,8 +16,6 @@ from excise.files import replacing
 EXAMPLES = """
   excise canvas train all --work no-cat --without cat --stop-after 7200
 
-  excise canvas assemble --work no-cat --out canvas-without-cat
-
   excise canvas train flow --work flow --stop-after 3600"""
 
 app = typer.Typer(
