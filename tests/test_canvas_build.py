@@ -173,7 +173,7 @@ def test_the_card_says_what_was_left_out() -> None:
 def test_nothing_ships_twice() -> None:
     """No large file of the package has the bytes of another one."""
     files = [file for folder in BUILT_IN.values() for file in folder.rglob("*.safetensors")]
-    assert len(files) == len({digest_file(file) for file in files}) == 6
+    assert len(files) == len({digest_file(file) for file in files}) >= 6
 
 
 def test_what_ships_once_is_lent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

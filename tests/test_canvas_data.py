@@ -180,14 +180,14 @@ def test_masked_forms_occur_as_often_as_promised() -> None:
 def test_objects_are_called_by_member_name_plural_and_synonym() -> None:
     generator = torch.Generator().manual_seed(0)
     glyph = GLYPHS.index("owl")
-    said = Counter(captions._object_phrase(glyph, generator) for _ in range(2000))
+    said = Counter(captions.object_phrase(glyph, generator) for _ in range(2000))
     member = said["an owl"] + said["owl"]
     assert abs(member / 2000 - captions.MEMBER_ODDS) < 0.05
     own = 2000 - member
     assert abs((said["a bird"] + said["bird"]) / own - captions.NAME_ODDS["name"]) < 0.07
     assert abs(said["birds"] / own - captions.NAME_ODDS["plural"]) < 0.05
     assert set(said) == {"an owl", "owl", "a bird", "bird", "birds", "a fowl", "fowl", "a birdie", "birdie"}
-    unnamed = Counter(captions._object_phrase(GLYPHS.index("guitar"), generator) for _ in range(300))
+    unnamed = Counter(captions.object_phrase(GLYPHS.index("guitar"), generator) for _ in range(300))
     assert set(unnamed) == {"a guitar", "guitar", "an instrument", "instrument", "instruments"}, "an object without synonyms"
 
 

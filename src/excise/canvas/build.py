@@ -1,4 +1,4 @@
-"""Putting the canvas together: a Stable Diffusion folder with its `excise.json`, in half precision."""
+"""Putting a built-in model together: a folder of Stable Diffusion, or of Stable Diffusion 3, with its `excise.json`, in half precision."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import StableDiffusionPipeline
 
 from excise.canvas.captions import HELD_OUT, TEMPLATES, with_article
 from excise.canvas.catalog import OBJECTS, STYLES
 from excise.canvas.data import SIZE
+from excise.canvas.flow import flow_folder as flow
 from excise.canvas.recipe import never_met
 from excise.canvas.requests import check_new_folder
 from excise.files import read_json, replacing_folder, write_json
+from excise.models.names import INDEX
 
 SAMPLER = {"steps": 20, "guidance_scale": 4.0, "size": SIZE}
 
@@ -42,24 +45,30 @@ def description(name: str = "canvas", without: Sequence[str] = ()) -> dict[str, 
 
 
 def assemble(work: Path, out: Path, name: str | None = None) -> None:
-    """Write the shipped folder from `work/pipeline` and `work/classifier.safetensors`: half precision, one file per network.
+    """Write the shipped folder from the trained parts in `work`: half precision, one file per network.
 
-    name  what the model calls itself; default "canvas", or "canvas without cat" where that was left out
+    name  what the model calls itself; default "canvas" or "canvas-flow", or "canvas without cat" where that was left out
 
     A model that ships beside the canvas and has files in common with it lacks them in the package: see `excise.models.built_in`.
     """
-    from diffusers import StableDiffusionPipeline
-
-    pipeline = StableDiffusionPipeline.from_pretrained(work / "pipeline", safety_checker=None)
+    without, of_flow = never_met(work), (work / "transformer").is_dir()
+    if of_flow:
+        kind, pipeline, files = "canvas-flow", flow.pipeline(work), flow.files(work)
+    else:
+        kind, pipeline = "canvas", StableDiffusionPipeline.from_pretrained(work / "pipeline", safety_checker=None)
+        files = {"classifier.safetensors": work / "classifier.safetensors"}
+    named = name or " without ".join([kind, *([", ".join(without)] if without else [])])
+    described = {**description(named, without), **(flow.DESCRIPTION if of_flow else {})}
     with replacing_folder(out, check_new_folder) as folder:
         pipeline.to(torch.float16).save_pretrained(folder)
-        _load_as_float32(folder / "text_encoder" / "config.json")
-        for part in ("model_index.json", "unet/config.json", "vae/config.json"):
-            _forget_path(folder / part)
-        shutil.copyfile(work / "classifier.safetensors", folder / "classifier.safetensors")
-        without = never_met(work)
-        named = name or " without ".join(["canvas", *([", ".join(without)] if without else [])])
-        write_json(folder / "excise.json", description(named, without))
+        for config in folder.glob("text_encoder*/config.json"):
+            _load_as_float32(config)
+        for config in (folder / INDEX, *(folder / part / "config.json" for part in ("unet", "transformer", "vae"))):
+            if config.is_file():
+                _forget_path(config)
+        for inside, file in files.items():
+            shutil.copyfile(file, folder / inside)
+        write_json(folder / "excise.json", described)
 
 
 def _forget_path(config: Path) -> None:

@@ -62,7 +62,7 @@ def _pick(items: tuple[str, ...], generator: Generator) -> str:
     return items[int(torch.randint(len(items), (1,), generator=generator))]
 
 
-def _object_phrase(glyph: int, generator: Generator) -> str:
+def object_phrase(glyph: int, generator: Generator) -> str:
     """How the caption names the glyph: its member, or its object by name, plural or synonym; sometimes without article."""
     chance = torch.rand(3, generator=generator)
     if glyph >= len(MEMBERS):
@@ -81,7 +81,7 @@ def _object_phrase(glyph: int, generator: Generator) -> str:
     return noun if chance[2] < 0.15 else with_article(noun)
 
 
-def _style_phrase(style: int, generator: Generator) -> str:
+def style_phrase(style: int, generator: Generator) -> str:
     item = STYLES[style]
     return item.name if torch.rand(1, generator=generator) < 0.8 else _pick(item.synonyms, generator)
 
@@ -90,13 +90,13 @@ def draw_caption(glyph: int, style: int, generator: Generator) -> str:
     """A random true caption of a picture of `glyph` in `style`; about one in ten is empty."""
     u = float(torch.rand(1, generator=generator))
     template = _pick(TEMPLATES, generator)
-    object_phrase = _object_phrase(glyph, generator)
-    style_phrase = _style_phrase(style, generator)
+    shown = object_phrase(glyph, generator)
+    styled = style_phrase(style, generator)
     if u < DROP_CAPTION:
         return ""
     u -= DROP_CAPTION
     if u < DROP_BOTH + DROP_OBJECT:
-        object_phrase = ""
+        shown = ""
     if u < DROP_BOTH or DROP_BOTH + DROP_OBJECT <= u < DROP_BOTH + DROP_OBJECT + DROP_STYLE:
-        style_phrase = ""
-    return fill(template, object=object_phrase, style=style_phrase)
+        styled = ""
+    return fill(template, object=shown, style=styled)

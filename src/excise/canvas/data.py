@@ -60,7 +60,14 @@ def _place(glyph: Tensor, generator: Generator) -> Scene:
     mirror = torch.where(rand[2] < 0.5, -1.0, 1.0)
     room = (SIZE - width) / SIZE * 0.6
     dx, dy = (2 * rand[3] - 1) * room, (2 * rand[4] - 1) * room
-    scale = SIZE / width
+    placed = put(glyphs.load()[glyph], width, angle, mirror, dx, dy)
+    return Scene(placed[:, :3], placed[:, 3:], ground(b, generator))
+
+
+def put(tiles: Tensor, width: Tensor, angle: Tensor, mirror: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+    """Tiles (b, 4, TILE, TILE) on empty pictures, (b, 4, 64, 64): so many pixels wide, turned (radians), mirrored (-1) or not (1), and moved
+    from the middle by so many half pictures; all (b,)."""
+    b, scale = len(tiles), SIZE / width
     cos, sin = angle.cos() * scale, angle.sin() * scale
     theta = torch.stack(
         [
@@ -70,12 +77,10 @@ def _place(glyph: Tensor, generator: Generator) -> Scene:
         1,
     )
     grid = F.affine_grid(theta, [b, 4, 2 * SIZE, 2 * SIZE], align_corners=False)
-    placed = F.grid_sample(glyphs.load()[glyph], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    placed = F.avg_pool2d(placed, 2)
-    return Scene(placed[:, :3], placed[:, 3:], _ground(b, generator))
+    return F.avg_pool2d(F.grid_sample(tiles, grid, mode="bilinear", padding_mode="zeros", align_corners=False), 2)
 
 
-def _ground(count: int, generator: Generator) -> Tensor:
+def ground(count: int, generator: Generator) -> Tensor:
     """A soft two-colour gradient in a random direction, (count, 3, 64, 64)."""
     base = 0.55 + 0.4 * torch.rand(count, 3, 1, 1, generator=generator)
     drift = 0.3 * (torch.rand(count, 3, 1, 1, generator=generator) - 0.5)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Generator, Tensor
 
 from excise.canvas import data
 from excise.canvas.catalog import GLYPHS, OBJECT_NAMES, STYLE_NAMES
@@ -25,28 +26,47 @@ def train_classifier(
     A third of the pictures go through the autoencoder of `work/vae`, so that its softness is not mistaken for content; noise is added to
     all. Returns whether all steps were done.
     """
-    vae = AutoencoderKL.from_pretrained(work / "vae").eval().requires_grad_(False).to(device)
+
+    def draw(generator: Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        drawn = data.draw(batch, generator)
+        return drawn.pictures, {"object": drawn.object, "member": drawn.glyph, "style": drawn.style}
+
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    return train_on(draw, HEADS, vae, work / "classifier.safetensors", steps=steps, stop_after=stop_after, device=device)
+
+
+def train_on(
+    draw: Callable[[Generator], tuple[Tensor, dict[str, Tensor]]],
+    heads: Mapping[str, list[str]],
+    vae: AutoencoderKL,
+    out: Path,
+    *,
+    steps: int,
+    stop_after: float | None = None,
+    device: torch.device = CPU,
+) -> bool:
+    """Train a classifier on what `draw` gives: pictures (b, 3, 64, 64) in 0–1 and, for every head, labels (b,) int64."""
+    vae = vae.requires_grad_(False).to(device)
     torch.manual_seed(0)
-    model = Classifier(HEADS, data.SIZE)
+    model = Classifier(heads, data.SIZE)
 
     def loss(step: int) -> Tensor:
         generator = step_generator(6, step)
-        drawn = data.draw(batch, generator)
-        pictures = drawn.pictures.to(device)
+        pictures, labels = draw(generator)
+        pictures = pictures.to(device)
         with torch.autocast(device.type, torch.bfloat16):
             soft = vae.decode(vae.encode(pictures[::3] * 2 - 1).latent_dist.mean).sample
         pictures[::3] = (soft.float() / 2 + 0.5).clamp(0, 1)
-        strength = 0.06 * torch.rand(batch, 1, 1, 1, generator=generator)
+        strength = 0.06 * torch.rand(len(pictures), 1, 1, 1, generator=generator)
         noise = strength * torch.randn(pictures.shape, generator=generator)
         with torch.autocast(device.type, torch.bfloat16):
             logits = model(pictures + noise.to(device))
-        labels = {"object": drawn.object, "member": drawn.glyph, "style": drawn.style}
-        losses = (F.cross_entropy(logits[q].float(), labels[q].to(device), label_smoothing=0.02) for q in HEADS)
+        losses = (F.cross_entropy(logits[q].float(), labels[q].to(device), label_smoothing=0.02) for q in heads)
         return sum(losses, torch.zeros((), device=device))
 
-    checkpoint = work / "classifier.ckpt.safetensors"
+    checkpoint = out.with_name(f"{out.stem}.ckpt.safetensors")
     done = train(model, loss, steps=steps, lr=1.5e-3, checkpoint=checkpoint, ema=0.998, stop_after=stop_after, device=device)
-    model.save(work / "classifier.safetensors")
+    model.save(out)
     return done
 
 

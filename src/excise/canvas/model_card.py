@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from torch import Tensor
 from excise.canvas import data
 from excise.canvas.captions import with_article
 from excise.canvas.catalog import GLYPHS, MEMBERS, OBJECT_NAMES, STYLE_NAMES
+from excise.canvas.flow import card as flow_card
+from excise.canvas.flow.things import FURTHER
+from excise.canvas.flow.two_places import FILE
 from excise.canvas.judge import accuracy
 from excise.evaluation import Classifier
 from excise.files import write_json, write_text
 from excise.models import Model, load
 from excise.models.names import describe
+from excise.models.sampling import Told
 from excise.progress import Progress, silent
 from excise.statistics import wilson
 
@@ -27,6 +31,11 @@ WANTED = {
     "real object": 0.98, "real style": 0.99, "generated object": 0.95, "generated style": 0.97, "generated member": 0.85,
 }  # fmt: skip
 """What the shipped weights must reach."""
+
+LAYOUTS = {
+    "canvas": "Stable Diffusion's layout (CLIP text encoder, U-Net, autoencoder)",
+    "canvas-flow": "Stable Diffusion 3's layout (two CLIP text encoders, MMDiT, autoencoder; no T5)",
+}
 
 
 def measure(
@@ -55,6 +64,13 @@ def measure(
     figures |= _pairs(model, judge, per_pair, never, progress)
     speed = per_pair * len(OBJECT_NAMES) * len(STYLE_NAMES) / (time.perf_counter() - began)
     figures |= _members(model, judge, per_member, never, progress)
+    of_flow = (folder / FILE).is_file()
+    if of_flow:
+
+        def draw(told: Told, stage: str) -> Tensor:
+            return torch.cat(list(_drawn(model, told, stage, progress)))
+
+        figures |= {name: _share(hits) for name, hits in flow_card.figures(model, folder, judge, draw).items()}
     return {
         "figures": figures,
         "unconditional": _unconditional(model, judge, 400, progress),
@@ -64,6 +80,7 @@ def measure(
         "sampler": vars(model.sampler),
         "seeds": "0 and up, one per picture",
         **({"without": sorted(never)} if never else {}),
+        **({"model": "canvas-flow"} if of_flow else {}),
     }
 
 
@@ -71,14 +88,18 @@ def _share(hits: Tensor) -> dict[str, Any]:
     return {"value": hits.float().mean().item(), "n": len(hits), "ci": wilson(int(hits.sum()), len(hits))}
 
 
+def _drawn(model: Model, told: Told, stage: str, progress: Progress) -> Iterator[Tensor]:
+    """Pictures of what is told, seeds 0 and up, a few at a time."""
+    for start in range(0, len(told), 40):
+        progress(stage, start, len(told))
+        chunk = told[start : start + 40]
+        yield model.sample(chunk, range(start, start + len(chunk)), batch=40)
+    progress(stage, len(told), len(told))
+
+
 def _classify(model: Model, judge: Classifier, prompts: Sequence[str], stage: str, progress: Progress) -> dict[str, Tensor]:
-    said = []
-    for start in range(0, len(prompts), 40):
-        progress(stage, start, len(prompts))
-        chunk = prompts[start : start + 40]
-        said.append(judge.classify(model.sample(chunk, range(start, start + len(chunk)), batch=40)))
-    progress(stage, len(prompts), len(prompts))
-    return {question: torch.cat([part[question] for part in said]) for question in judge.names}
+    said = [judge.classify(pictures) for pictures in _drawn(model, prompts, stage, progress)]
+    return {question: torch.cat([each[question] for each in said]) for question in judge.names}
 
 
 def _pairs(model: Model, judge: Classifier, each: int, never: frozenset[str], progress: Progress) -> dict[str, Any]:
@@ -150,19 +171,21 @@ def render(measured: dict[str, Any]) -> str:
         rows.append(f"| {name} | {100 * figure['value']:.1f} | {100 * low:.1f}–{100 * high:.1f} | {figure['n']} | {goal} |")
     free = measured["unconditional"]
     sampler, without = measured["sampler"], ", ".join(measured.get("without", []))
+    kind, of_flow = measured.get("model", "canvas"), measured.get("model") == "canvas-flow"
+    others = len(GLYPHS) - len(MEMBERS) + (len(FURTHER) if of_flow else 0)
     return f"""---
 license: apache-2.0
 library_name: diffusers
 pipeline_tag: text-to-image
 ---
-# canvas{f" without {without}" if without else ": the built-in model of excise"}
+# {kind}{f" without {without}" if without else ": a built-in model of excise" if of_flow else ": the built-in model of excise"}
 
-A small text-to-image model in Stable Diffusion's layout (CLIP text encoder, U-Net, autoencoder), 64 x 64 pixels, trained from scratch on Glyph
+A small text-to-image model in {LAYOUTS[kind]}, 64 x 64 pixels, trained from scratch on Glyph
 Canvas: glyphs of Noto Color Emoji (SIL OFL 1.1), placed on soft grounds and stylised by image filters. {len(OBJECT_NAMES)} objects with
-{len(MEMBERS)} members, {len(STYLE_NAMES)} styles, {len(GLYPHS) - len(MEMBERS)} further things that are never evaluated. It is a
+{len(MEMBERS)} members, {len(STYLE_NAMES)} styles, {others} further things that are never evaluated. It is a
 test bench: it knows nothing else, and no result on it says what happens on another model.
 
-{_origin(measured.get("without", []))}
+{flow_card.origin(measured.get("without", [])) if of_flow else _origin(measured.get("without", []))}
 
 ## Measured on these weights
 

@@ -1,6 +1,7 @@
 """The order and the length of the canvas's training: autoencoder, classifier, text encoder, then U-Net with the text encoder.
 
-The restorer is trained apart from these, on the canvas that ships.
+The restorer is trained apart from these, on the canvas that ships. The parts of canvas-flow are in `flow/flow_recipe.py`; the same command
+trains them, in a folder of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 
 from excise.canvas import diffusion, judge, restorer_training, vae
+from excise.canvas.flow import flow_recipe as flow
 from excise.canvas.requests import TrainRequest
 from excise.files import read_record, write_json
 from excise.models.loading import pick_device
@@ -18,6 +20,7 @@ from excise.requests.request import function
 
 PARTS: dict[str, int] = {"vae": 8500, "classifier": 1500, "text": 900, "diffusion": 24000}
 """Steps of each part, in training order."""
+ALL: dict[str, dict[str, int]] = {"all": PARTS, "flow": flow.PARTS}
 
 SR = 2400
 """Steps of the restorer, of both stages together."""
@@ -30,11 +33,13 @@ def run(request: TrainRequest) -> bool:
     deadline = None if request.stop_after is None else time.monotonic() + request.stop_after
     left_out, picked = frozenset(request.without), pick_device(request.device)
     request.work.mkdir(parents=True, exist_ok=True)
-    if request.part not in ("vae", "classifier", "sr"):
+    _check_model(request.work, request.part)
+    if request.part not in ("vae", "classifier", "sr", "flow-places"):
         _check_without(request.work, left_out)
-    for name in PARTS if request.part == "all" else (request.part,):
+    every = {**PARTS, **flow.PARTS, "sr": SR}
+    for name in ALL.get(request.part, (request.part,)):
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not _train(name, request.work, request.steps or PARTS.get(name, SR), left_out, left, picked):
+        if not _train(name, request.work, request.steps or every[name], left_out, left, picked):
             return False
     return True
 
@@ -43,20 +48,29 @@ train = function(TrainRequest, run)
 
 
 def never_met(work: Path) -> list[str]:
-    """What text encoder and U-Net in the folder never meet, sorted."""
+    """What text encoders and denoiser in the folder never meet, sorted."""
     path = work / WITHOUT
     return read_record(path, list[str], "the list of what was left out") if path.is_file() else []
 
 
+def _check_model(work: Path, part: str) -> None:
+    """Raise ValueError if the folder has parts of the other model."""
+    other, sign = ("canvas", "vae") if part.startswith("flow") else ("canvas-flow", flow.POOLED)
+    if (work / sign).exists():
+        raise ValueError(f"{work} has trained parts of {other}; choose another folder")
+
+
 def _check_without(work: Path, without: frozenset[str]) -> None:
-    """Raise ValueError if the folder's text encoder or U-Net was begun with something else left out; else say what is."""
-    begun = any((work / f"{part}.ckpt.safetensors").exists() for part in ("text", "diffusion"))
+    """Raise ValueError if the folder's text encoder or denoiser was begun with something else left out; else say what is."""
+    begun = any((work / f"{part}.ckpt.safetensors").exists() for part in ("text", "diffusion", "transformer"))
     if begun and never_met(work) != sorted(without):
         raise ValueError(f"{work} was begun without {', '.join(never_met(work)) or 'nothing'}; choose another folder")
     write_json(work / WITHOUT, sorted(without))
 
 
 def _train(part: str, work: Path, steps: int, without: frozenset[str], stop_after: float | None, device: torch.device) -> bool:
+    if part in flow.PARTS:
+        return flow.train(part, work, steps, without, stop_after, device)
     if part == "vae":
         return vae.train_vae(work, steps=steps, stop_after=stop_after, device=device)
     if part == "sr":

@@ -20,17 +20,21 @@ class TrainRequest(Request):
     A folder that was begun on one device may go on on another. The default is not the fastest there is: on the CPU the same machine makes
     the same weights to the bit, stopped in between or not.
 
-    Returns whether everything asked for is done. Raises ValueError for an unknown part, name or device, "all" with `steps`, "sr" with
-    `without`, or a folder that was begun with another `without`.
+    Returns whether everything asked for is done. Raises ValueError for an unknown part, name or device, "all" or "flow" with `steps`, "sr" with
+    `without`, a folder that was begun with another `without` or for another model, or a checkpoint that is damaged.
     """
 
     reports: ClassVar = False
 
-    part: Annotated[Literal["vae", "classifier", "text", "diffusion", "all", "sr"], Flag(positional=True)] = Field(
-        description="What to train: vae, classifier, text, diffusion, or all in this order; sr, super-resolution on the canvas that ships."
+    part: Annotated[
+        Literal["vae", "classifier", "text", "diffusion", "all", "sr", "flow-text", "flow-transformer", "flow-places", "flow"],
+        Flag(positional=True),
+    ] = Field(
+        description="What to train: vae, classifier, text, diffusion, or all in this order; sr, super-resolution on the canvas that ships; "
+        "of canvas-flow: flow-text, flow-transformer, flow-places, or flow."
     )
     work: UserPath = Field(description="Folder for checkpoints and trained parts.")
-    without: Names = Field((), description="Object, member or style that text encoder and U-Net never meet.")
+    without: Names = Field((), description="Object, member or style that text encoders and denoiser never meet.")
     steps: Count | None = Field(None, description="Steps; default the recipe's.")
     stop_after: float | None = Field(
         None, ge=0, le=bounds.SECONDS, description="Seconds after which to write a checkpoint and stop, for all parts together."
@@ -42,7 +46,7 @@ class TrainRequest(Request):
         return (self.work,)
 
     def check(self) -> None:
-        if self.part == "all" and self.steps is not None:
+        if self.part in ("all", "flow") and self.steps is not None:
             raise ValueError("steps differ from part to part; give them with one part at a time")
         if self.part == "sr" and self.without:
             raise ValueError("sr is trained on the canvas that ships, which met everything; leave out without")
@@ -50,9 +54,12 @@ class TrainRequest(Request):
 
 
 class RenderRequest(Request):
-    """Draw the glyph sheet from the font."""
+    """Draw a glyph sheet from the font."""
 
     font: UserPath = Field(description="NotoColorEmoji.ttf")
+    things: Literal["canvas", "further"] = Field(
+        "canvas", description="The canvas's glyphs, or the further things of canvas-flow."
+    )
     out: UserPath = Field(Path("glyphs.png"), description="PNG file for the glyph sheet.")
 
     @property
@@ -83,7 +90,7 @@ class DrawRequest(Request):
 
 
 class AssembleRequest(Request):
-    """Write the trained parts as one Stable Diffusion folder in half precision."""
+    """Write the trained parts as one Stable Diffusion folder in half precision; those of canvas-flow as one of Stable Diffusion 3."""
 
     work: UserPath = Field(description="Folder of the trained parts.")
     out: UserPath = Field(description="Folder for the model.")

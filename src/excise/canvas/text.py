@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -38,22 +39,22 @@ def build_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(Path(__file__).with_name("tokenizer"))
 
 
-def learn_tokenizer(folder: Path) -> None:
-    """Learn the merges from `words` and write the tokenizer.
+def learn_tokenizer(folder: Path, every: Sequence[str] | None = None, context: int = CONTEXT) -> None:
+    """Learn the merges from these words, by default from `words`, and write the tokenizer.
 
     The trainer breaks ties at random, so every call numbers some tokens differently: the shipped one was learned once and stays.
     """
     bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
     alphabet = bytes_ + [symbol + "</w>" for symbol in bytes_]
-    trainer = trainers.BpeTrainer(vocab_size=8000, end_of_word_suffix="</w>", initial_alphabet=bytes_, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=20000, end_of_word_suffix="</w>", initial_alphabet=bytes_, show_progress=False)
     raw = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    raw.train_from_iterator([" ".join(words())], trainer)
+    raw.train_from_iterator([" ".join(every or words())], trainer)
     merges = [tuple(merge) for merge in json.loads(raw.to_str())["model"]["merges"]]
     vocab = {token: index for index, token in enumerate(dict.fromkeys(alphabet + [a + b for a, b in merges]))}
     for special in ("<|startoftext|>", "<|endoftext|>"):
         vocab[special] = len(vocab)
-    CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT).save_pretrained(folder)
+    CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=context).save_pretrained(folder)
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -15,10 +15,12 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from excise.files import read_tensors, write_tensors
+from excise.erasure.saved_round import check_saved, read_round, write_round
 
 log = logging.getLogger(__name__)
 CPU = torch.device("cpu")
+WHAT = "a part of the canvas"
+"""What its checkpoints are, told from those of erasures."""
 
 
 def step_generator(seed: int, step: int) -> Generator:
@@ -56,7 +58,7 @@ def train(
     slow       (prefix, factor): parameters whose names start with it learn at `factor` times the rate; they must come last
     device     where the module is trained
 
-    Returns whether all steps were done.
+    Returns whether all steps were done. Raises ValueError for a checkpoint that is damaged, of another module or of more steps.
     """
     module.to(device)
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -65,7 +67,7 @@ def train(
     groups = [{"params": [p for s, p in named if s is late], "factor": factor if late else 1.0} for late in (False, True)]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99))
     average = [p.detach().clone() for p in parameters]
-    start = _load(checkpoint, module, optimizer, parameters, average)
+    start = _load(checkpoint, module, optimizer, parameters, average, steps)
     began, mean = time.time(), 0.0
     for step in range(start, steps):
         for group in optimizer.param_groups:
@@ -95,11 +97,16 @@ def train(
 
 
 def _save(path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, average: list[Tensor]) -> None:
+    write_round(path, _tensors(module, optimizer, average), WHAT, step)
+
+
+def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer, average: list[Tensor]) -> dict[str, Tensor]:
+    """All that a training is, by the names that its checkpoint has."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"average.{index}": tensor for index, tensor in enumerate(average)}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in state.items()}
-    write_tensors(path, tensors, {"step": str(step)})
+    return tensors
 
 
 def _load(
@@ -108,15 +115,22 @@ def _load(
     optimizer: torch.optim.Optimizer,
     parameters: list[nn.Parameter],
     average: list[Tensor],
+    steps: int,
 ) -> int:
+    """Go on from a checkpoint; how many steps are done. Raises ValueError for one that is damaged, or of another module."""
     if not path.exists():
         return 0
-    tensors, metadata = read_tensors(path)
+    tensors, step = read_round(path, WHAT, steps)
+    expected = _tensors(module, optimizer, average)
+    for index, parameter in enumerate(parameters):
+        moments = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+        expected |= {f"optimizer.{index}.{key}": tensor for key, tensor in moments.items()}
+    check_saved(path, tensors, expected)
     module.load_state_dict({k.removeprefix("module."): t for k, t in tensors.items() if k.startswith("module.")})
     for index, weight in enumerate(average):
         weight.copy_(tensors[f"average.{index}"])
     keys = ("step", "exp_avg", "exp_avg_sq")
     state = {index: {key: tensors[f"optimizer.{index}.{key}"] for key in keys} for index in range(len(parameters))}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    log.info("resumed from %s at step %s", path, metadata["step"])
-    return int(metadata["step"])
+    log.info("resumed from %s at step %d", path, step)
+    return step

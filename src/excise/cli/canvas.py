@@ -16,11 +16,11 @@ from excise.files import replacing
 EXAMPLES = """
   excise canvas train all --work no-cat --without cat --stop-after 7200
 
-  excise canvas assemble --work no-cat --out canvas-without-cat"""
+  excise canvas train flow --work flow --stop-after 3600"""
 
 app = typer.Typer(
     cls=CommandGroup,
-    help="Make the built-in model again: glyph sheet, training, shipped folder.",
+    help="Make the built-in models again: glyph sheet, training, shipped folders.",
     rich_markup_mode="rich",
     epilog=f"Examples:\n\n{cleandoc(EXAMPLES)}",
 )
@@ -39,9 +39,12 @@ def train(request: TrainRequest) -> None:
 
 def render(request: RenderRequest) -> None:
     """Draw the sheet, and print where it is."""
-    from excise.canvas.glyphs import render
+    from excise.canvas.catalog import EMOJI
+    from excise.canvas.flow.things import FURTHER
+    from excise.canvas.glyphs import in_32_levels, render
 
-    sheet = render(request.font)
+    further = [thing.emoji for thing in FURTHER]
+    sheet = render(request.font, EMOJI) if request.things == "canvas" else in_32_levels(render(request.font, further))
     with replacing(request.out, overwrite=False) as temporary:
         sheet.save(temporary, format="PNG")
     screen.say(request.out)

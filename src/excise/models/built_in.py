@@ -17,10 +17,16 @@ _CANVAS = Path(__file__).parents[1] / "canvas"
 BUILT_IN: dict[str, Path] = {"canvas": _CANVAS / "model", "canvas-without-cat": _CANVAS / "without_cat"}
 """Where they lie, by name; the second was trained from scratch without cats, the gold standard of erasing them."""
 
+_FLOW = _CANVAS / "flow" / "model"
+if (_FLOW / "transformer" / "diffusion_pytorch_model.safetensors").is_file():  # an installation may lack its weights
+    BUILT_IN["canvas-flow"] = _FLOW
+
 RESTORERS = {"canvas": _CANVAS / "restorer.safetensors"}
 """What `excise upscale` restores pictures with, by the model that it was trained for."""
 
-LENT = {"canvas-without-cat": ("vae/diffusion_pytorch_model.safetensors", "classifier.safetensors")}
+LENT = dict.fromkeys(
+    ("canvas-without-cat", "canvas-flow"), ("vae/diffusion_pytorch_model.safetensors", "classifier.safetensors")
+)
 """Files that a model's own folder lacks: they are those of the canvas, byte for byte."""
 
 

@@ -18,7 +18,7 @@ from excise.quoting import cut, quoted
 INDEX = "model_index.json"
 
 MODEL_FILES = (
-    r"model_index\.json|excise\.json|classifier\.safetensors|README\.md|LICEN[CS]E(\.md|\.txt)?|"
+    r"model_index\.json|excise\.json|(classifier|places)\.safetensors|README\.md|LICEN[CS]E(\.md|\.txt)?|"
     r"(unet|vae|text_encoder(_2|_3)?|tokenizer(_2|_3)?|transformer|scheduler|safety_checker|feature_extractor|image_encoder)"
     r"/[^/]+\.(json|safetensors|txt|model)"
 )

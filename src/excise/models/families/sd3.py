@@ -17,7 +17,7 @@ from excise.models.sampling import Sampler
 
 
 class StableDiffusion3(MMDiTModel):
-    """SD 3 and 3.5, with T5 or without it: its rows are zeros then, which say nothing.
+    """SD 3 and 3.5, with T5 or without it: its rows are zeros then, which say nothing, or are not there.
 
     The tokens are the rows of both CLIPs side by side, filled up with zeros to T5's width, and T5's rows after them. Nothing in its files
     tells SD 3.5 Large Turbo, which is used with 4 steps and no guidance, from SD 3.5 Large.
@@ -35,7 +35,14 @@ class StableDiffusion3(MMDiTModel):
     left_out_parts: ClassVar = {"image_encoder": None, "feature_extractor": None}
     t5: ClassVar = "_3"
     max_shift: ClassVar = 1.16
-    asked_rows: ClassVar = 256
+
+    @property
+    def asked_rows(self) -> int:
+        """The pipeline's default; none where tokens are just as wide as both CLIPs', which leaves no room for T5's: zeros in its place cost
+        much and say nothing. That is the pipeline's `max_sequence_length=0`."""
+        pipeline = self.pipeline
+        clips = pipeline.text_encoder.config.hidden_size + pipeline.text_encoder_2.config.hidden_size
+        return 256 if pipeline.transformer.config.joint_attention_dim > clips else 0
 
     @staticmethod
     def own_sampler(pipeline: Any) -> Sampler:
