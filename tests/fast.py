@@ -19,7 +19,7 @@ FAST: dict[str, tuple[str, ...]] = {
     "erasure": ("test_closed_form.py", "test_targets.py", "test_trainable.py", "test_training.py", "test_checkpoint_files.py"),
     "methods": ("test_cure.py", "test_presets.py", "test_rece.py", "test_methods_contract.py::test_bad_settings_are_refused_by_name"),
     "pruning": ("test_bilevel.py",),
-    "restoration": ("test_degradation.py", "test_restorer.py::test_a_fresh_one_changes_nothing"),
+    "restoration": ("test_degradation.py", "test_colour.py", "test_tiles.py", "test_restorer.py::test_a_fresh_one_changes_nothing"),
     "information": ("test_estimators.py", "test_quadrature.py"),
     "evaluation": ("test_quality.py", "test_suites.py"),
     "attacks": ("test_attacks.py::TestOutcome", "test_attacks.py::TestChoice", "test_steering_policy.py::TestSteering"),
