@@ -7,7 +7,7 @@ Pictures are drawn anew, of every object in every style in turn, by seeds that n
 training, and by plain bicubic shrinking alone. Each low picture of 16 x 16 pixels is enlarged bicubically, and restored by the model with
 several fidelities. Compared with the true picture: PSNR, SSIM, whether the model's own classifier recognises object, member and style, how far
 apart they are in that classifier's maps (a distance of the form of LPIPS, which it is not), and LPIPS itself if AlexNet's weights are given.
-The restorer was not trained on the classifier. Differences are in pairs, with bootstrap intervals of 95 %.
+The restorer was not trained on the classifier. Differences are in pairs, with bootstrap intervals of 95 %; shares have Wilson's.
 
 Writes OUT/restoring.json and OUT/restoring.png: low, restored and true pictures.
 """
@@ -42,6 +42,7 @@ from excise.restoration.colour import match_colour
 from excise.restoration.degradation import PLAIN, Degradation, enlarge, shrink
 from excise.restoration.restorer import Restorer, read_restorer
 from excise.restoration.tiled_sampling import restore
+from excise.statistics import wilson
 
 SEED = 20_260_000
 """Of the pictures and of what makes them low; training has its own."""
@@ -50,6 +51,7 @@ WAYS: dict[str, Degradation] = {"as in training": Degradation(), "only smaller":
 FIDELITIES = (0.0, 0.5, 1.0)
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "judged": "apart for the classifier", "lpips": "LPIPS", "object": "object", "member": "member",
             "style": "style"}  # fmt: skip
+SHARES = ("object", "member", "style")
 BICUBIC, CODED = "bicubic", "the true picture, coded"
 
 
@@ -85,7 +87,7 @@ def measure(model: Model, restorer: Remembering, count: int, lpips: Lpips | None
         shown[CODED] = model.decode(model.encode_pictures(truth))
         values = {name: judge.values(pictures) for name, pictures in shown.items()}
         found["ways"][way] = {
-            "figures": {name: {each: told(mean_estimate(one)) for each, one in own.items()} for name, own in values.items()},
+            "figures": {name: {each: level(each, one) for each, one in own.items()} for name, own in values.items()},
             "less bicubic": {
                 name: {each: told(mean_estimate(one - values[BICUBIC][each])) for each, one in own.items()}
                 for name, own in values.items()
@@ -115,6 +117,14 @@ class Judgement:
             **({"lpips": self.lpips(pictures, self.truth)} if self.lpips else {}),
             **{head: (said[head] == right).double() for head, right in self.labelled.items()},
         }
+
+
+def level(name: str, values: Tensor) -> dict[str, float]:
+    """The mean with its interval: of a share Wilson's, else by bootstrap."""
+    if name not in SHARES:
+        return told(mean_estimate(values))
+    low, high = wilson(float(values.sum()), len(values))
+    return told(Estimate(float(values.mean()), low, high, len(values)))
 
 
 def told(found: Estimate) -> dict[str, float]:
@@ -152,7 +162,7 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def cell(name: str, figure: Mapping[str, float], sign: bool) -> str:
-    unit, digits = (100.0, 1) if name in ("object", "member", "style") else (1.0, 2 if name == "psnr" else 3)
+    unit, digits = (100.0, 1) if name in SHARES else (1.0, 2 if name == "psnr" else 3)
     value, low, high = (f"{unit * figure[key]:{'+' if sign else ''}.{digits}f}" for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 

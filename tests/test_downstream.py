@@ -83,6 +83,7 @@ def test_an_edit_that_changes_something_shows_and_one_that_does_not_does_not(tin
     still = evaluated(tiny_canvas, folder, "nothing")
     for group in still.groups:
         assert group.base == group.edited and group.change.psnr.value == 0 == group.change.recognised.value
+        assert group.change.recognised.interval is None, "resampling sees no chance where nothing changed"
     assert still.groups[0].base == found.groups[0].base, "the same pictures and the same noise"
 
 

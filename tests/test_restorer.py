@@ -11,9 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from excise.canvas.restorer_training import SETTINGS
+from excise.files import read_header
 from excise.models import Model
+from excise.models.built_in import restorer_of
 from excise.models.fingerprint import fingerprint, named_tensors
-from excise.restoration.restorer import Restorer, read_restorer
+from excise.restoration.restorer import Described, Restorer, read_restorer
 from excise.restoration.restorer_settings import RestorerSettings
 
 SMALL = RestorerSettings(width=8, multipliers=(1, 2), blocks=1, heads=2, features=8, hidden=4, levels=(0, 1), dense=1, growth=2)
@@ -163,8 +166,6 @@ def test_a_bad_file_is_one_line(sd1: Model, sdxl: Model, canvas: Model, tmp_path
     tensors, metadata = load_file(path), {"format": "1", "restorer": ""}
     with pytest.raises(FileNotFoundError):
         read_restorer(tmp_path / "none", sd1)
-    from excise.files import read_header
-
     described = json.loads(read_header(path)[1]["restorer"])
 
     def refused(change: dict[str, Any], tensors: dict[str, Tensor] = tensors, **other: str) -> str:
@@ -206,3 +207,24 @@ def test_what_does_not_go_together_is_refused(sd1: Model) -> None:
             restorer.decode(latents, low, fidelity)
     with pytest.raises(ValueError, match=r"low pictures of these latents must be \(2, 3, 16, 16\)"):
         restorer.decode(latents, low[..., :-1], 0.5)
+
+
+def test_the_one_that_ships_is_small_and_of_the_recipe() -> None:
+    """Half precision, at most 6 MB, of the settings that `excise canvas train sr` trains, and for the canvas."""
+    file = restorer_of("canvas")
+    assert file is not None and file.stat().st_size <= 6_000_000
+    declared, metadata = read_header(file)
+    described = Described.model_validate_json(metadata["restorer"])
+    assert {each.dtype for each in declared.values()} == {"F16"} and metadata["format"] == "1"
+    assert described.settings == SETTINGS and (described.model, described.channels, described.halvings) == ("canvas", 8, 1)
+
+
+def test_the_start_is_mostly_noise(sd1: Model) -> None:
+    """Invariant 9: at the last step of Stable Diffusion's schedule the variance is abar var(z) + 1 - abar, abar being 0.0047."""
+    random = torch.Generator().manual_seed(0)
+    low, noise = 2 * torch.randn(64, 4, 16, 16, generator=random), torch.randn(64, 4, 16, 16, generator=random)
+    last = torch.full((64,), sd1.path.last)
+    kept = float(sd1.path.squares(last)[0][0])
+    assert abs(kept - 0.0047) < 1e-4
+    found = float(sd1.path.noised(low, noise, last).var())
+    assert abs(found - (4 * kept + 1 - kept)) < 0.02

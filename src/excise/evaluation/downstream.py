@@ -143,8 +143,12 @@ def _group(group: Group, true: TruePictures, found: Mapping[str, Mapping[str, Te
 
 
 def _likeness(values: Mapping[str, Tensor], paired: bool = False) -> Likeness:
-    """Means with their intervals: bootstrap over pictures, of a share Wilson's."""
+    """Means with their intervals: bootstrap over pictures, of a share Wilson's. Where no picture's answer changed, resampling sees no chance,
+    and the change of the share has none."""
     figures: dict[str, Figure | None] = {name: mean_estimate(each).figure for name, each in values.items()}
+    seen = values["recognised"]
     if not paired:
-        figures["recognised"] = Figure.share(int(values["recognised"].sum()), len(values["recognised"]))
+        figures["recognised"] = Figure.share(int(seen.sum()), len(seen))
+    elif not seen.any():
+        figures["recognised"] = Figure(value=0.0, n=len(seen))
     return Likeness.model_validate(figures)

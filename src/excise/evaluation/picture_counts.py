@@ -7,4 +7,4 @@ OTHER_PICTURES = 24
 """Of each other concept, whose mean is taken."""
 
 DOWNSTREAM_PICTURES = 96
-"""Of each group that a task which rides on the model is measured on: a difference of PSNR has an interval of some 0.1 dB."""
+"""Of each group of pictures with which a task is measured that rides on the model."""
