@@ -9,9 +9,7 @@ from excise.requests.evaluate import EvaluateRequest
 EXAMPLES = """
   excise evaluate --edit out/cat --json cat.json
 
-  excise evaluate --concept cat --edit out/cat --quality --real pictures
-
-  excise evaluate --edit out/cat --downstream sr"""
+  excise evaluate --concept cat --edit out/cat --quality --real pictures --downstream sr"""
 
 
 def evaluate(request: EvaluateRequest) -> None:
