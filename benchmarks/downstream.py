@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from excise.canvas.real import write as draw_real
 from excise.cli import screen
@@ -26,17 +27,16 @@ SEED = 0
 TOP = "| method | concept | " + " | ".join(downstream_table.COLUMNS) + " |"
 
 
-def measure(method: str, concept: str, out: Path, edits: Path, pictures: int, real: Path, progress: Progress = silent) -> None:
-    """Erase unless that was done before, and measure unless that was."""
+def measure(
+    method: str, concept: str, out: Path, edits: Path, *, model: str = "canvas", progress: Progress = silent, **how: Any
+) -> None:
+    """Erase unless that was done before, and measure (`how`: as `evaluate` takes it) unless that was."""
     file, edit = out / f"{method}-{concept}.json", edits / f"{method}-{concept}"
     if file.is_file():
         return
     if not (edit / "edit.json").is_file():
-        erase(concepts=(concept,), out=edit, method=method, seed=SEED, evaluate=False, device="cpu", progress=progress)
-    evaluate(
-        model="canvas", edit=(edit,), downstream="sr", downstream_pictures=pictures, real=real, seed=SEED, json_file=file, device="cpu",
-        progress=progress,
-    )  # fmt: skip
+        erase(concept, model=model, method=method, out=edit, seed=SEED, evaluate=False, device="cpu", progress=progress)
+    evaluate(model=model, edit=edit, downstream="sr", seed=SEED, json=file, device="cpu", progress=progress, **how)
 
 
 def table(out: Path) -> str:
@@ -67,7 +67,8 @@ def main() -> None:
         with screen.progress() as progress:
             for concept in options.concepts.split():
                 for method in options.methods.split():
-                    measure(method, concept, options.out, options.edits, options.pictures, real, progress)
+                    how = {"downstream_pictures": options.pictures, "real": real}
+                    measure(method, concept, options.out, options.edits, progress=progress, **how)
     print(table(options.out))
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
+import downstream as benchmark
 from excise.cli import app
 from excise.edits import Dense, WeightEdit, all_applied
 from excise.edits.applied import base_fingerprint
@@ -211,3 +212,14 @@ def test_in_small(canvas: Model, folder: Path) -> None:
     found = downstream(canvas, restorer, [canvas.catalog.resolve("cat")], edits, restorer_digest="0" * 64, pictures=2)
     assert found.note == "" and found.pictures == "the base model's own"
     assert all(torch.equal(tensor, before[name]) for name, tensor in named_tensors(canvas).items())
+
+
+def test_the_benchmark_erases_and_measures_once(tiny_canvas: Path, folder: Path, tmp_path: Path) -> None:
+    few = {"downstream_pictures": 4, "target_pictures": 2, "other_pictures": 2, "steps": 2}
+    for _ in range(2):
+        benchmark.measure(
+            "uce", "cat", tmp_path, tmp_path / "edits", model=str(tiny_canvas), restorer=folder / "restorer.safetensors", **few
+        )
+    (row, *_), file = benchmark.table(tmp_path).splitlines()[2:], tmp_path / "uce-cat.json"
+    assert row.startswith("| uce | object:cat |") and ErasureResult.read(file).evaluation
+    assert [path.name for path in tmp_path.glob("*.json")] == [file.name]
