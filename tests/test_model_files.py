@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from excise.files import copy_file
+from excise.jobs.model_folder import write_model
+from excise.models import load
 from excise.models.contents import model_files
 
 PARTS = ("unet", "vae", "text_encoder", "scheduler")
@@ -155,3 +158,14 @@ def test_a_copy_is_of_a_regular_file_with_the_umasks_mode(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="no regular file"):
         copy_file(tmp_path / "pipe", tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_damaged_file_is_refused_before_anything_is_copied(tiny_canvas: Path, tmp_path: Path) -> None:
+    """One that declares less than it is long, 64 GiB of holes, would take minutes to copy and fill the disk."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_canvas, folder)
+    loaded = load(folder, device="cpu")
+    os.truncate(folder / "classifier.safetensors", 2**36)
+    with pytest.raises(ValueError, match=r"classifier\.safetensors.*not a whole safetensors file"):
+        write_model(loaded, {"unet"}, tmp_path / "made")
+    assert not (tmp_path / "made").exists()

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from excise.files import copy_file, read_json, write_json
+from excise.files import copy_file, read_header, read_json, write_json
 from excise.models import Model
 from excise.models.contents import model_files
 
@@ -14,13 +14,20 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.ckpt", "*.pt", "*.pth", "*.msgpack", "*
 
 
 def write_model(model: Model, changed: Collection[str], folder: Path) -> None:
-    """Write the networks that were changed, by their names in the pipeline; everything else of a model's folder is copied as it is."""
+    """Write the networks that were changed, by their names in the pipeline; everything else of a model's folder is copied as it is.
+
+    Raises ValueError, before anything is copied, for a safetensors file that is not as long as its header says.
+    """
     if model.folder is None:
         model.pipeline.save_pretrained(folder)
         return
-    for name, file in model_files(model.folder).items():
-        if not _rewritten(PurePosixPath(name), changed):
-            copy_file(file, folder / name)
+    files = model_files(model.folder)
+    copied = {name: file for name, file in files.items() if not _rewritten(PurePosixPath(name), changed)}
+    for file in copied.values():
+        if file.suffix == ".safetensors":
+            read_header(file)
+    for name, file in copied.items():
+        copy_file(file, folder / name)
     for part in changed:
         getattr(model.pipeline, part).save_pretrained(folder / part)
 
