@@ -175,7 +175,7 @@ def test_true_pictures_are_drawn_or_sorted(canvas: Model, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"restorer": None}, "has no restorer, which downstream=sr needs"),
+        ({"restorer": None}, "there is no built-in restorer for the model"),
         ({"edit": (), "concept": ("cat",)}, "downstream compares the model before and with an edit"),
         ({"downstream": None}, "a restorer is what downstream=sr works with"),
         ({"restorer": "model_index.json"}, "model_index.json"),

@@ -92,6 +92,11 @@ def draw_caption(glyph: int, style: int, generator: Generator) -> str:
     template = _pick(TEMPLATES, generator)
     shown = object_phrase(glyph, generator)
     styled = style_phrase(style, generator)
+    return said(u, template, shown, styled)
+
+
+def said(u: float, template: str, shown: str, styled: str) -> str:
+    """The caption, or a part of it: `u`, uniform in 0–1, says what is left out, all of it, thing or style."""
     if u < DROP_CAPTION:
         return ""
     u -= DROP_CAPTION

@@ -60,19 +60,23 @@ def learn_tokenizer(folder: Path, every: Sequence[str] | None = None, context: i
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """The untrained text encoder: two layers of width 256."""
     torch.manual_seed(0)
-    config = CLIPTextConfig(
+    return CLIPTextModel(encoder_config(tokenizer, WIDTH, CONTEXT))
+
+
+def encoder_config(tokenizer: CLIPTokenizer, width: int, context: int) -> CLIPTextConfig:
+    """Of a text encoder of two layers."""
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
+        hidden_size=width,
+        intermediate_size=4 * width,
         num_attention_heads=4,
         num_hidden_layers=2,
-        max_position_embeddings=CONTEXT,
-        projection_dim=WIDTH,
+        max_position_embeddings=context,
+        projection_dim=width,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModel(config)
 
 
 class _Aligned(nn.Module):

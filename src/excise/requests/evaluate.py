@@ -12,7 +12,6 @@ from excise.concepts import Concept
 from excise.evaluation.picture_counts import DOWNSTREAM_PICTURES, OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import Features
 from excise.files import check_new_file
-from excise.models.built_in import restorer_of
 from excise.models.families import check_offers
 from excise.models.names import Description, describe, resolve
 from excise.requests.drawn import Drawn
@@ -27,7 +26,7 @@ from excise.requests.fields import (
     Seed,
     UserPath,
 )
-from excise.requests.upscale import check_restorer
+from excise.requests.restorers import pick_restorer
 
 
 class EvaluateRequest(Drawn):
@@ -81,15 +80,10 @@ class EvaluateRequest(Drawn):
         """Whether kept pictures are compared."""
         return self.quality or self.features != "classifier" or any((self.real, self.inception, self.clip, self.lpips))
 
-    @property
+    @cached_property
     def restorer_file(self) -> Path:
-        """The model's restorer. Raises ValueError if there is none."""
-        found = self.restorer or restorer_of(self.model)
-        if found is None:
-            raise ValueError(
-                f"the model {self.model!r} has no restorer, which downstream=sr needs; give the file of one (restorer)"
-            )
-        return found
+        """The model's restorer; see `pick_restorer`."""
+        return pick_restorer(self.model, self.restorer)
 
     @property
     def outputs(self) -> tuple[Path | None, ...]:
@@ -112,4 +106,4 @@ class EvaluateRequest(Drawn):
         if not self.edit:
             raise ValueError("downstream compares the model before and with an edit; give an edit")
         check_offers(resolve(self.model), "downstream=sr", ("U-Net",))
-        check_restorer(self.restorer_file)
+        _ = self.restorer_file

@@ -12,9 +12,8 @@ from pydantic import Field
 
 from excise import bounds
 from excise.erasure.checkpoints import Workplace
-from excise.files import FolderKind, fitting, read_header, real_path
+from excise.files import FolderKind, fitting, real_path
 from excise.files.pictures import open_picture
-from excise.models.built_in import restorer_of
 from excise.models.drawing import Drawing
 from excise.models.families import check_offers
 from excise.models.names import resolve
@@ -22,6 +21,7 @@ from excise.requests.audit import file_name
 from excise.requests.edits import read_manifests
 from excise.requests.fields import EditFolders, Flag, Overwrite, Scheduler, Seed, Steps, UserPath, UserPaths
 from excise.requests.on_model import OnModel
+from excise.requests.restorers import pick_restorer
 from excise.restoration.options import FIDELITY, Colour
 from excise.results.upscaled import MARKER, UpscaleFile
 
@@ -84,13 +84,8 @@ class UpscaleRequest(OnModel):
 
     @cached_property
     def restorer_file(self) -> Path:
-        """The restorer. Raises ValueError if there is none for the model."""
-        found = self.restorer or restorer_of(self.model)
-        if found is None:
-            raise ValueError(
-                f"there is no built-in restorer for the model {self.model!r}; give the file of one that was trained for it (restorer)"
-            )
-        return found
+        """The restorer; see `pick_restorer`."""
+        return pick_restorer(self.model, self.restorer)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -121,18 +116,12 @@ class UpscaleRequest(OnModel):
         if self.tile is not None and self.overlap is not None and self.overlap >= self.tile:
             raise ValueError(f"overlap={self.overlap} must be below the tile's edge, {self.tile} pixels")
         read_manifests(self.edit)
-        check_restorer(self.restorer_file)
+        _ = self.restorer_file
         self.workplace.check(resume=self.resume, overwrite=self.overwrite)
         for image in self.images:
             if real_path(image).is_relative_to(real_path(self.out)):
                 raise ValueError(f"{image} lies in out={self.out}, the folder that is written; choose another path")
             check_size(image, open_picture(image), self.scale)
-
-
-def check_restorer(file: Path) -> None:
-    """Raise ValueError for a file that is no restorer's, as far as its header says, FileNotFoundError if there is none."""
-    if "restorer" not in read_header(file)[1]:
-        raise ValueError(f"{file} is not a restorer's file: its metadata has no 'restorer' entry")
 
 
 def check_size(file: Path, picture: Image.Image, scale: int) -> None:

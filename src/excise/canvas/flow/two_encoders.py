@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from excise.canvas import text
 from excise.canvas.catalog import EXTRAS, STYLES
@@ -50,24 +50,10 @@ def learn_tokenizer(folder: Path) -> None:
 def build_text_encoders(tokenizer: CLIPTokenizer) -> list[CLIPTextModelWithProjection]:
     """The untrained text encoders: two layers each, of which SD 3 gives the first one's output as tokens, the last one's end as pooled."""
     torch.manual_seed(0)
-    return [
-        CLIPTextModelWithProjection(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=width,
-                intermediate_size=4 * width,
-                num_attention_heads=4,
-                num_hidden_layers=2,
-                max_position_embeddings=CONTEXT,
-                projection_dim=width,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-                attn_implementation="eager",
-            )
-        )
-        for width in WIDTHS
-    ]
+    encoders = [CLIPTextModelWithProjection(text.encoder_config(tokenizer, width, CONTEXT)) for width in WIDTHS]
+    for encoder in encoders:
+        encoder.set_attn_implementation("eager")
+    return encoders
 
 
 def read(encoders: list[CLIPTextModelWithProjection], ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,19 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Generator
 
-from excise.canvas.captions import (
-    DROP_BOTH,
-    DROP_CAPTION,
-    DROP_OBJECT,
-    DROP_STYLE,
-    TEMPLATES,
-    object_phrase,
-    style_phrase,
-    with_article,
-)
+from excise.canvas.captions import TEMPLATES, object_phrase, said, style_phrase, with_article
 from excise.canvas.catalog import GLYPHS, MEMBERS, OBJECTS
 from excise.canvas.flow.things import FURTHER, NOTHING, plural
-from excise.concepts import fill
 
 BOTH = (
     "{a} and {b}", "{b} and {a}", "{a} next to {b}", "{b} next to {a}", "{a} beside {b}", "{b} beside {a}",
@@ -105,11 +95,4 @@ def draw_caption(left: int, right: int, size: int, style: int, generator: Genera
     u = float(torch.rand(1, generator=generator))
     template = _pick(TEMPLATES if right == NOTHING else SHORT, generator)
     things, styled = things_phrase(left, right, size, generator), style_phrase(style, generator)
-    if u < DROP_CAPTION:
-        return ""
-    u -= DROP_CAPTION
-    if u < DROP_BOTH + DROP_OBJECT:
-        things = ""
-    if u < DROP_BOTH or DROP_BOTH + DROP_OBJECT <= u < DROP_BOTH + DROP_OBJECT + DROP_STYLE:
-        styled = ""
-    return fill(template, object=things, style=styled)
+    return said(u, template, things, styled)
