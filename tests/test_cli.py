@@ -33,6 +33,7 @@ from excise.cli.erase import in_a_folder
 from excise.cli.errors import explain
 from excise.erasure import training
 from excise.methods import get as get_method
+from excise.models import load
 from excise.models.checkpoint_file import WIDTH
 from excise.progress import Progress
 from excise.requests.erase import EraseRequest
@@ -304,6 +305,9 @@ class TestShow:
     ) -> None:
         assert re.search(r"name +canvas *\n.*StableDiffusionPipeline *\n.* of kind object", ok("info", "canvas"))
         assert re.search(r"name +tiny canvas *\n", ok("info", tiny_canvas))
+        pipeline = load(tiny_canvas, device="cpu").pipeline
+        numbers = sum(p.numel() for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder) for p in part.parameters())
+        assert re.search(rf"weights +{numbers:,} numbers, [\d.]+ MiB in 3 files", ok("info", tiny_canvas))
         hub("somebody/sd", tiny_sd1)
         assert re.search(r"name +sd *\n.*StableDiffusionPipeline *\n.*any free text", ok("info", "somebody/sd"))
         for width, words in ((768, "Stable Diffusion 1.x"), (1024, "Stable Diffusion 2.x"), (32, "text of width 32")):

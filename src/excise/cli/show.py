@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,10 +11,11 @@ from excise.attacks import BUDGET, QUICK_BUDGET, attacks
 from excise.cli import screen
 from excise.cli.command import Command
 from excise.edits.manifest import MANIFEST, Manifest
+from excise.files import read_header
 from excise.methods import methods
 from excise.models.built_in import BUILT_IN, restorer_of
 from excise.models.checkpoint_file import contents
-from excise.models.contents import is_large
+from excise.models.contents import is_large, model_files
 from excise.models.families import FAMILIES, Family, Offer, family_of
 from excise.models.names import INDEX, describe, model_index, resolve
 from excise.pruning.distill_settings import Upper
@@ -156,11 +158,25 @@ def _model_info(where: Path | str) -> None:
         ("concepts", counted or "any free text"),
         ("sampler", ", ".join(f"{key} {value}" for key, value in description.sampler.items()) or "the pipeline's own"),
         ("classifier", description.classifier.name if description.classifier else "none: erasures cannot be measured"),
+        *_weights_row(where),
         *_student_rows(where),
     ]
     screen.table(("model", str(where)), rows)
     if isinstance(where, Path) and is_large(where):
         _networks(where)
+
+
+def _weights_row(where: Path | str) -> list[tuple[str, str]]:
+    """What a model's safetensors files hold, by their headers; nothing of one on the hub, which is not here."""
+    if isinstance(where, str):
+        return []
+    if where.is_file():
+        files = [where]
+    else:
+        files = [file for name, file in model_files(where).items() if "/" in name and name.endswith(".safetensors")]
+    count = sum(prod(tensor.shape) for file in files for tensor in read_header(file)[0].values())
+    size = sum(file.stat().st_size for file in files) / 2**20
+    return [("weights", f"{count:,} numbers, {size:,.1f} MiB in {len(files)} file{'s' * (len(files) != 1)}")]
 
 
 def _student_rows(where: Path | str) -> list[tuple[str, str]]:
