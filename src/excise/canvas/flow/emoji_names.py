@@ -1,6 +1,6 @@
-"""What the further things of the canvas are called: makes `src/excise/canvas/flow/things.json` from public lists of emoji names.
+"""What the further things of the canvas are called: makes `things.json` from public lists of emoji names.
 
-    python benchmarks/emoji_names.py --emojibase DATA.json --emojilib EMOJI-EN-US.json --cldr ANNOTATIONS.json --font NotoColorEmoji.ttf
+    python -m excise.canvas.flow.emoji_names --emojibase DATA.json --emojilib EMOJI-EN-US.json --cldr ANNOTATIONS.json --font NotoColorEmoji.ttf
 
 The lists are en/data.json of the npm package emojibase-data, dist/emoji-en-US.json of emojilib, and annotations/en/annotations.json of
 cldr-annotations-full. Left out is what shows, or is called by a word of, a declared concept: the model has further things so that most of
@@ -26,36 +26,19 @@ GROUPS = (0, 1, 3, 4, 5, 6, 7)
 NEWEST = 15.0
 SOURCE = (
     "emojibase-data 17.0.0 (MIT, Miles Johnson), emojilib 4.0.3 (MIT, Mu-An Chiou), cldr-annotations-full 48.2.0 (Unicode License v3): "
-    "benchmarks/emoji_names.py"
+    "excise.canvas.flow.emoji_names"
 )
 
 
 def words(text: str) -> list[str]:
+    """Its words of letters alone."""
     return re.findall(r"[a-z]+", text.lower().replace("’s", "").replace("'s", ""))
 
 
 OF_TEMPLATES = {word for template in (*TEMPLATES, *HELD_OUT) for word in words(re.sub(r"\{(object|style)", " ", template))}
 OF_PLACES = {"left", "right", "beside", "next", "two", "both", "small", "little", "tiny", "big", "large", "huge"}
-UNWANTED = {
-    "af",
-    "ass",
-    "sexual",
-    "sexy",
-    "sucks",
-    "and",
-    "for",
-    "is",
-    "it",
-    "no",
-    "not",
-    "or",
-    "the",
-    "this",
-    "to",
-    "with",
-    "something",
-    "thing",
-}
+UNWANTED = {"af", "ass", "sexual", "sexy", "sucks"}
+EMPTY = {"and", "for", "is", "it", "no", "not", "or", "the", "this", "to", "with", "something", "thing"}
 SHOWN = {phrase for item in OBJECTS for phrase in (item.name, item.plural, *item.synonyms)}
 """What a list says of a thing that shows an object."""
 
@@ -68,11 +51,12 @@ DECLARED = {
     for phrase in phrases
     for word in words(phrase)
 }  # fmt: skip
-TAKEN = DECLARED | OF_TEMPLATES | OF_PLACES | UNWANTED | set(EXTRAS)
+TAKEN = DECLARED | OF_TEMPLATES | OF_PLACES | UNWANTED | EMPTY | set(EXTRAS)
 """Words that no further thing is called by."""
 
 
 def bare(emoji: str) -> str:
+    """Without the mark that asks for a coloured glyph."""
     return emoji.replace("\ufe0f", "")
 
 
@@ -90,10 +74,11 @@ def is_variant(emoji: str) -> bool:
 
 
 def main() -> None:
+    """Make the list."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("emojibase", "emojilib", "cldr", "font"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("src/excise/canvas/flow/things.json"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("things.json"))
     given = parser.parse_args()
     base, lib, cldr = (json.loads(path.read_text("utf-8")) for path in (given.emojibase, given.emojilib, given.cldr))
     cldr = cldr["annotations"]["annotations"]
