@@ -300,3 +300,14 @@ def test_reading_what_is_not_a_whole_json_file(tmp_path: Path) -> None:
             files.read_json(tmp_path / "t.json")
     files.write_json(tmp_path / "t.json", [1])
     assert files.read_json(tmp_path / "t.json", list) == [1]
+
+
+def test_equal_tensors_and_metadata_give_equal_bytes(tmp_path: Path) -> None:
+    metadata = {f"key {number}": 'é "\\/\n\x01\x7f\u2028' * number for number in range(12)}
+    written = set()
+    for attempt in range(8):
+        path = tmp_path / f"{attempt}.safetensors"
+        files.write_tensors(path, {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.int64)}, metadata)
+        assert files.read_tensors(path)[1] == metadata
+        written.add(path.read_bytes())
+    assert len(written) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def write_tensors(
 ) -> None:
     """Write a safetensors file atomically; tensors may be views of each other and on any device; `overwrite` as of `replacing`.
 
-    Raises OSError when the disk is full.
+    The same tensors and metadata give the same bytes. Raises OSError when the disk is full.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -59,6 +60,19 @@ def write_tensors(
             if number := system_error(str(error)):
                 raise OSError(number, os.strerror(number), str(path)) from None
             raise OSError(f"{path} could not be written: {error}") from None
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a file that was just written in the order of its keys: safetensors writes them in a random one."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+            file.seek(8)
+            file.write(text.ljust(length))  # the format fills its header with spaces
 
 
 def read_header(path: Path) -> tuple[dict[str, Declared], dict[str, str]]:
