@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 import excise
 from excise.canvas import requests as canvas_requests
 from excise.cli import app
+from excise.files import check_new_file
 from excise.jobs.apply import apply
 from excise.jobs.bench import bench
 from excise.jobs.erase import erase
@@ -27,6 +29,7 @@ from excise.requests.audit import AuditRequest
 from excise.requests.bench import BenchRequest
 from excise.requests.drawn import Drawn
 from excise.requests.erase import EraseRequest
+from excise.requests.export import ExportRequest
 from excise.requests.fields import flag
 from excise.requests.generate import GenerateRequest
 from excise.requests.measure import MeasureRequest
@@ -306,3 +309,19 @@ def test_where_pictures_go() -> None:
 def test_an_erasure_needs_a_concept() -> None:
     with pytest.raises(ValueError, match="name at least one concept to erase"):
         parse(EraseRequest, {}, "option").check()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_result_that_came_after_the_check_is_seen_before_the_work(
+    overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ExportRequest, "check", lambda self: check_new_file(self.to, self.overwrite))
+    request = ExportRequest(edit=(tmp_path / "edit",), to=tmp_path / "a.safetensors", overwrite=overwrite)
+    request.check()
+    request.to.write_bytes(b"of another run")
+    with (
+        pytest.raises(FileExistsError, match="exists; choose another path") if not overwrite else nullcontext(),
+        request.running(),
+    ):
+        assert overwrite
+    assert request.to.read_bytes() == b"of another run" and len(list(tmp_path.iterdir())) == 1

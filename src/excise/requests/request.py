@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -50,8 +51,14 @@ class Request(Given):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Inside the block no other run writes to the outputs. Raises FileExistsError, naming the process, if one does already."""
-        with writing(*filter(None, self.outputs)):
+        """Inside the block no other run writes to the outputs.
+
+        Raises FileExistsError, naming the process, if one does already; and what `check` raises if one has written there since the check.
+        """
+        outputs = list(filter(None, self.outputs))
+        with writing(*outputs):
+            if any(os.path.lexists(path) for path in outputs):
+                self.check()
             yield
 
     @classmethod
