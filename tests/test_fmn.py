@@ -18,7 +18,7 @@ from excise.erasure.trainable import Trainable
 from excise.methods import get
 from excise.methods.fmn import erase as fmn
 from excise.models import Model
-from excise.models.families.unet import probabilities
+from excise.models.attention import Attended
 from trained_methods import CAT, PICTURED, bank_of, settings_of
 
 
@@ -28,7 +28,7 @@ def test_probabilities_are_those_of_diffusers(sd1: Model) -> None:
     text = sd1.encode(["a cat", "a dog on a mat"]).tokens
     with torch.no_grad():
         query, key = attention.to_q(x), attention.to_k(text)
-        found = probabilities(query, key, attention.heads, attention.scale)
+        found = Attended("", query, key, query, attention.heads, attention.scale).probabilities()
         theirs = attention.get_attention_scores(attention.head_to_batch_dim(query), attention.head_to_batch_dim(key))
     assert found.shape[1] > 1
     assert torch.allclose(found.flatten(0, 1), theirs, atol=1e-6)
@@ -91,7 +91,7 @@ def test_on_one_attention_small_steps_take_the_loss_down_every_time() -> None:
     named = torch.tensor([[False, False, True, True, False]])
 
     def loss() -> torch.Tensor:
-        return fmn.resteering([probabilities(pixels @ query, text @ key, 2, 0.5)], named).mean()
+        return fmn.resteering([Attended("", pixels @ query, text @ key, pixels, 2, 0.5).probabilities()], named).mean()
 
     def in_numpy(key: np.ndarray) -> float:
         heads = [slice(0, 4), slice(4, 8)]

@@ -69,6 +69,10 @@ def _bank(model: Model, pairs: list[tuple[str, str]]) -> PromptBank:
     )
 
 
+def _task(model: Model, bank: PromptBank, trainable: Trainable, **values: Any) -> mim.Task:
+    return mim.Task(model, bank, torch.tensor([0.1], dtype=torch.float64), trainable, _settings(**values), Run())
+
+
 # M1: nothing to learn is no loss and no gradient
 
 
@@ -80,13 +84,12 @@ def test_m1_a_prompt_that_is_its_own_masked_form_teaches_nothing(
     kind: str, values: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(kind)
-    settings, prior = _settings(**values), torch.tensor([0.1], dtype=torch.float64)
     nothing = "" if values.get("target") == "null" else "a dog"
 
     def loss_and_gradient(pairs: list[tuple[str, str]]) -> tuple[float, float]:
         bank = _bank(model, pairs)
         with Trainable(model, subspaces.select(model, "kv")) as trainable:
-            loss = mim._round(model, bank, prior, trainable, settings, Run(), 0, {})(0)
+            loss = mim._round(_task(model, bank, trainable, **values), 0, {})(0)
             loss.backward()
             return loss.item(), max(float(p.grad.abs().max()) for p in trainable.parameters.values() if p.grad is not None)
 
@@ -108,8 +111,7 @@ def test_m1_prompts_without_the_concept_are_refused(sd1: Model) -> None:
 def _first_round(model: Model, bank: PromptBank, **values: Any) -> tuple[Any, Trainable]:
     """The loss of round 0 and its trainable, entered."""
     trainable = Trainable(model, subspaces.select(model, "kv")).__enter__()
-    prior = torch.tensor([0.1], dtype=torch.float64)
-    return mim._round(model, bank, prior, trainable, _settings(**values), Run(), 0, {}), trainable
+    return mim._round(_task(model, bank, trainable, **values), 0, {}), trainable
 
 
 @pytest.mark.parametrize("target", ["masked", "null"])
@@ -146,9 +148,9 @@ def test_guidance_that_is_off_compares_predictions(sd1: Model, scale: float) -> 
 
 def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of moved weights: both of the student's answers are its own, both of the teacher's are the base's."""
-    bank, settings = _bank(sd1, [("a cat", "it")]), _settings(space="guided", guidance_scale=2.5, batch=3)
+    bank = _bank(sd1, [("a cat", "it")])
     states = States(sd1.start_noise(range(3)), torch.tensor([900, 500, 20]), torch.zeros(3).long(), torch.arange(3))
-    monkeypatch.setattr(mim, "_collect", lambda *_: states)
+    monkeypatch.setattr(mim.Task, "forgetting", states)
 
     def guided(prompt: str) -> Tensor:
         empty, own = (answered(sd1, states.latents, states.t, text) for text in ("", prompt))
@@ -156,7 +158,7 @@ def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch
 
     target = guided("it")
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        loss = mim._round(sd1, bank, torch.tensor([0.1]), trainable, settings, Run(), 0, {})
+        loss = mim._round(_task(sd1, bank, trainable, space="guided", guidance_scale=2.5, batch=3), 0, {})
         for parameter in trainable.parameters.values():
             parameter.data *= 1.5
         rows = torch.randint(3, (3,), generator=Run().generator(1, 0, 0))
@@ -199,13 +201,23 @@ def test_a_state_is_held_under_its_own_masked_prompt(sd1: Model, monkeypatch: py
         )
 
 
-@pytest.mark.parametrize("how", ["trajectory", "forward"])
-def test_a_round_goes_on_with_the_concepts_that_the_last_one_had_no_turn_for(sd1: Model, how: str) -> None:
-    names = ("a", "b", "c", "d", "e")
-    bank = PromptBank.of_pairs(sd1, [[PromptPair(name, "it")] for name in names])
+def test_a_round_goes_on_with_the_concepts_that_the_last_one_had_no_turn_for(sd1: Model) -> None:
+    bank = PromptBank.of_pairs(sd1, [[PromptPair(name, "it")] for name in ("a", "b", "c", "d", "e")])
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        rows = [mim._collect(sd1, bank, trainable, _settings(states=how), Run(), round_).row for round_ in range(3)]
+        task = _task(sd1, bank, trainable, states="trajectory")
+        rows = [task.visited(round_)[0].row for round_ in range(3)]
     assert [set(found.tolist()) for found in rows] == [{0, 1}, {2, 3}, {4, 0}]
+
+
+def test_states_that_all_rounds_share_are_of_every_concept(sd1: Model) -> None:
+    bank = PromptBank.of_pairs(sd1, [[PromptPair(f"see {name}", "it")] for name in "abcdefghijk"])
+    with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
+        task = _task(sd1, bank, trainable)
+        assert set(task.forgetting.row.tolist()) == set(task._held_out[0].row.tolist()) == set(range(11))
+        few = _task(sd1, PromptBank.of_pairs(sd1, [[PromptPair("see a", "it")]]), trainable)
+        assert few.forgetting.picture.max() == 1 and few._held_out[0].picture.max() == mim.HELD_OUT - 1
+        learned, held = few.forgetting.latents, few._held_out[0].latents
+    assert not any(torch.equal(one, other) for one in learned for other in held)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +227,8 @@ def test_exclude_weighs_the_evidence_at_many_noise_levels(sd1: Model, target: st
     """One in each equal part of the schedule; the states of a sampler are those it visits."""
     bank = PromptBank.of_pairs(sd1, [[PromptPair("a cat", "it")]])
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        states = mim._collect(sd1, bank, trainable, _settings(target=target, states=how, sampler_steps=3), Run(), 0)
+        task = _task(sd1, bank, trainable, target=target, states=how, sampler_steps=3)
+        states = task.forgetting if how == "forward" else task.visited(0)[0]
     for picture in states.picture.unique():
         t = states.t[states.picture == picture].sort().values
         assert len(t) == levels and (how == "trajectory" or (t * levels // 1000).tolist() == list(range(levels)))
@@ -322,8 +335,9 @@ TOY = {
     "rounds": 12,
     "steps": 30,
     "batch": 32,
-    "trajectories": 4,
+    "trajectories": 32,
     "sampler_steps": 10,
+    "tolerance": 0,
     "lr": 0.05,
     "guidance_scale": 1.0,
     "eta": 1.0,
@@ -561,7 +575,7 @@ def test_the_start_is_the_least_squares_that_others_feel_least(canvas: Model, ta
     """Against numpy: D = sum (mean (g - r) r^T) (sum (mean r r^T) + hold S + ridge)^-1, sums over concepts; keys and values gain W D."""
     concepts = [canvas.catalog.resolve(name) for name in names]
     before = _weights(canvas)
-    edit = _erase(canvas, *names, rounds=0, target=target, metric="rest", hold=3.0, ridge=0.01, phrasings="all")
+    edit = _erase(canvas, *names, rounds=0, start="solved", target=target, metric="rest", hold=3.0, ridge=0.01, phrasings="all")
     bank = PromptBank.of(canvas, concepts)
     others = Conditioning.join([bank.empty, bank.masked]).tokens.flatten(0, 1).double().numpy()
     felt = others.T @ others / len(others)
@@ -585,7 +599,7 @@ def test_the_start_is_the_least_squares_that_others_feel_least(canvas: Model, ta
 
 
 def test_learning_goes_on_from_the_start(canvas: Model) -> None:
-    start, learned, base = (_erase(canvas, **values) for values in ({"rounds": 0}, {}, {"start": "base"}))
+    start, learned, base = (_erase(canvas, **values) for values in ({"rounds": 0}, {"lr": 3e-4}, {"start": "base", "lr": 3e-4}))
     name = next(iter(start.deltas))
     near, far = ((learned.deltas[name].dense() - other.deltas[name].dense()).norm() for other in (start, base))
     assert not _same(start, learned) and near < far

@@ -39,6 +39,7 @@ def train(
     adjust: Callable[[], None] | None = None,
     clips: bool = True,
     after: Callable[[], bool | None] | None = None,
+    enough: Callable[[], bool] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Rounds of steps of Adam (AdamW if there is weight decay) on the trainable's parameters, as the settings say.
@@ -48,6 +49,7 @@ def train(
     adjust   called when the gradients are there, before they are clipped and used: masks, surgery
     clips    whether the settings' `clip` is for the gradients after that; False for a method that clips something else by it
     after    called after every step; a true answer ends the training
+    enough   called before every round and after the last, with the weights as they are then; a true answer ends the training
     state    further tensors that change in place while training (averages, a critic); checkpoints hold them too
     A checkpoint is written after every round (of many rounds, after about every fiftieth of the run) and after an early end; a run with the
     same settings and seed goes on from it, on the CPU and with as many threads to the same bits.
@@ -64,6 +66,10 @@ def train(
     run.all_read()
     for round_ in range(first, rounds):
         run.progress("erasing", round_ * steps, total)
+        if enough is not None and enough():
+            log.info("enough after %d of %d rounds", round_, rounds)
+            run.progress("erasing", total, total)
+            return
         loss = prepare(round_)
         for step in range(steps):
             done = round_ * steps + step
@@ -87,6 +93,8 @@ def train(
         log.info("round %d: loss %.5f", round_, value.item())
         if (round_ + 1) % max(1, rounds // CHECKPOINTS) == 0:
             _store(trainable, optimizer, run, identity, state, round_ + 1)
+    if enough is not None:
+        enough()
 
 
 def _adam(parameters: list[nn.Parameter], settings: Trained) -> torch.optim.Optimizer:

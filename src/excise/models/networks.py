@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from excise.arguments import check_texts, check_whole
+from excise.models.attention import Attended
 from excise.models.conditioning import Conditioning
 from excise.models.drawing import LongPrompts
 from excise.models.entrances import Entrance, Segment, Way
@@ -170,10 +171,17 @@ class Networks(ABC):
         """Whether a parameter of the denoiser, by its name in the network, belongs to a subspace that the family knows."""
         return False
 
-    def attention_maps(self) -> AbstractContextManager[list[Tensor]]:
-        """A list that a forward pass fills: attention probabilities (b, heads, pixels, tokens) of every layer in which pictures attend to
-        text alone, with gradients. Families that offer "attention maps" have it."""
-        raise NotImplementedError
+    def attending(self, visit: Callable[[Attended], None]) -> AbstractContextManager[None]:
+        """Inside the block `visit` is told of every layer in which pictures attend to text alone, when a forward pass has come through its
+        attention. Families that do not offer "attention maps" have no such layer."""
+        return nullcontext()
+
+    @contextmanager
+    def attention_maps(self) -> Iterator[list[Tensor]]:
+        """A list that a forward pass fills: attention probabilities (b, heads, pixels, tokens) of those layers, with gradients."""
+        maps: list[Tensor] = []
+        with self.attending(lambda layer: maps.append(layer.probabilities())):
+            yield maps
 
     def block_outputs(self) -> AbstractContextManager[dict[str, Tensor]]:
         """A table that a forward pass fills: what each block of the denoiser hands on (b, c, h, w), by the block's name, with gradients.

@@ -20,7 +20,8 @@ class MimSettings(Trained, Divergent):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
-            "target": "null", "states": "forward", "start": "base", "metric": "none", "lr": 1e-3, "steps": 40, "batch": 32, "trajectories": 32,
+            "target": "null", "states": "forward", "start": "base", "metric": "none", "lr": 1e-3, "rounds": 8, "steps": 40, "batch": 32,
+            "trajectories": 32, "tolerance": 0,
         },
     }  # fmt: skip
 
@@ -31,8 +32,10 @@ class MimSettings(Trained, Divergent):
     states: Literal["trajectory", "forward"] = Field(
         "forward", description="states of the current model's own sampler, or noised pictures of a forgetting set"
     )
-    start: Literal["solved", "base"] = Field(
-        "solved", description="keys and values begin where the target's are, in least squares (ours), or as they were"
+    start: Literal["attended", "solved", "base"] = Field(
+        "attended",
+        description="keys and values begin where the target's are in least squares (ours), and values of cross-attention then where what "
+        "is read of them is (solved: without this), or as they were",
     )
     hold: float = Field(
         20.0, gt=0, description="weight of what others feel of that start: larger moves both less (docs/mim.md has 5 to 100)"
@@ -41,7 +44,15 @@ class MimSettings(Trained, Divergent):
     weight: Literal["simple", "log_snr", "high_noise"] = Field("simple", description="weight of a timestep")
     space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
     anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
-    rounds: int = Field(8, ge=0, description="how often states are collected anew; 0: the start alone")
+    steps: int = Field(30, ge=1, description="gradient steps in a round")
+    rounds: int = Field(2, ge=0, description="parts of learning, each with a look at what is left; 0: the start alone")
+    tolerance: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="learning ends when no more than this share of what the words say is left, with 95 %% confidence, on states that it "
+        "did not see; 0: all rounds",
+    )
     metric: Literal["in_place", "vocabulary", "undeclared", "rest", "none"] = Field(
         "in_place",
         description="keys and values descend along what these feel least (ours): the prompts with random words of the vocabulary in the "
@@ -51,9 +62,9 @@ class MimSettings(Trained, Divergent):
     ridge: float = Field(
         0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
     )
-    lr: float = Field(3e-4, gt=0, description="learning rate at the start of the run; the root mean square of a step")
+    lr: float = Field(1e-3, gt=0, description="learning rate at the start of the run; the root mean square of a step")
     trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
-    sampler_steps: int = Field(20, ge=2, description="steps of the sampler that visits the states")
+    sampler_steps: int = Field(10, ge=2, description="steps of the sampler that makes the pictures, or visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
     eta: float = Field(0.0, ge=0, le=1, description="noise of that sampler: 0 deterministic, 1 the path measure of the bound")
     phrasings: Literal["all", "plain"] = Field(
@@ -73,8 +84,8 @@ class MimSettings(Trained, Divergent):
 
     @model_validator(mode="after")
     def _consistent(self) -> MimSettings:
-        if self.start == "solved" and self.metric == "none":
-            raise ValueError("metric=none has nothing for start=solved to hold; give start=base with it")
+        if self.start != "base" and self.metric == "none":
+            raise ValueError(f"metric=none has nothing for start={self.start} to hold; give start=base with it")
         if self.metric != "none" and self.weight_decay:
             raise ValueError("weight_decay belongs to AdamW, which takes the steps with metric=none; give both")
         if self.start == "base" and not self.rounds:

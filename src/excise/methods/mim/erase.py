@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from torch import Generator, Tensor
 
-from excise.concepts import Concept, apart
+from excise.concepts import Concept
 from excise.edits import WeightEdit
-from excise.erasure import closed_form, states, subspaces, targets
-from excise.erasure.counterexamples import Counterexample
+from excise.erasure import states, subspaces, targets
 from excise.erasure.divergences import judged
 from excise.erasure.make_edit import finish
 from excise.erasure.prompt_bank import PromptBank
-from excise.erasure.prompt_settings import Wording
 from excise.erasure.run import Run
 from excise.erasure.states import States, from_noise
-from excise.erasure.text_rows import TextRows
 from excise.erasure.trainable import Trainable
 from excise.erasure.training import train
-from excise.erasure.wording import worded
-from excise.methods.mim import MimSettings, metric
+from excise.methods.mim import MimSettings, heads, metric, start
+from excise.methods.mim.left import WEIGHTS, HeldOut, Left, Watch
 from excise.models import Conditioning, Model
 from excise.models.entrances import Way
 
 LEVELS = 100
 """Noise levels of a picture at which target=exclude weighs the evidence that it shows the concept (docs/mim.md has how far fewer are off)."""
 
+HELD_OUT = 8
+"""Pictures that nothing is learned from (ours): enough for an interval that sees that pictures differ."""
+
 
 def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run: Run) -> WeightEdit:
-    """Train until prompts with the concept predict what the frozen model predicts without its words.
+    """Solve and train until prompts with the concept predict what the frozen model predicts without its words.
 
-    It begins at a closed-form solution for the concept's names, and learns what that leaves.
+    It begins at closed-form solutions for the concept's names and for what attention reads of its prompts, and learns what these leave.
     No picture and no prompt of anything to be kept is used. What showed the concepts in an audit is trained beside their own prompts.
     """
 
@@ -50,110 +51,102 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         read_by = {entrance.weight: inverses[entrance.reads] for entrance in model.entrances}
         descent = partial(metric.Steepest, inverses=[read_by.get(name) for name in names])
     with Trainable(model, names) as trainable:
-        if felt and settings.start == "solved":
-            _begin(model, concepts, bank, run.counterexamples, trainable, felt, settings)
+        task = Task(model, bank, priors, trainable, settings, run)
+        begun = run.checkpoint is not None and run.checkpoint.exists()
+        if settings.start != "base" and not begun:
+            start.redirect_names(model, concepts, bank, run.counterexamples, trainable, felt, settings)
+        if settings.start == "attended" and not begun:
+            heads.align_reads(model, bank, task.forgetting, trainable, felt["tokens"], settings)
+        watch = Watch(task.left, settings.tolerance)
         train(
             trainable,
-            lambda round_: _round(model, bank, priors, trainable, settings, run, round_, inverses),
+            lambda round_: _round(task, round_, inverses),
             settings,
             run,
             descent=descent,
+            enough=watch if settings.rounds and settings.tolerance else None,
         )
         deltas = trainable.deltas()
-    return finish(model, deltas, "mim", concepts, settings, run)
+    edit = finish(model, deltas, "mim", concepts, settings, run)
+    return edit.with_measurements(watch.figures(settings.rounds)) if watch.left else edit
 
 
-def _begin(
-    model: Model,
-    concepts: Sequence[Concept],
-    bank: PromptBank,
-    counterexamples: Sequence[Counterexample],
-    trainable: Trainable,
-    felt: dict[Way, Tensor],
-    settings: MimSettings,
-) -> None:
-    """Put keys and values where the concepts' names, and counterexamples, give what their target prompt gives, in least squares.
+@dataclass(frozen=True)
+class Task:
+    """What is learned and where, with the states and targets that all rounds share: made when they are first asked for."""
 
-    UCE's solve (arXiv 2308.14761), with the metric in the place of concepts to preserve.
-    """
+    model: Model
+    bank: PromptBank
+    priors: Tensor
+    trainable: Trainable
+    settings: MimSettings
+    run: Run
 
-    named = list(_names(model, concepts, settings))
-    for way, own in felt.items():
-        if bank.conditioned.mask is None:
-            shown = _counterexamples(model, bank, way, settings)
-        else:
-            shown = _counted_by_token(model, counterexamples, way, settings)
-        change = _redirected([*(pair[way] for pair in named), *shown], own, settings)
-        with torch.no_grad():
-            for name in set(model.entrances_of(way)) & trainable.parameters.keys():
-                weight = trainable.parameters[name][:, : len(change)]
-                weight.add_((weight.cpu().double() @ change).to(weight))
+    @cached_property
+    def forgetting(self) -> States:
+        """Noised pictures of the concepts that the frozen model makes, to learn from."""
+        return self._forward(0, max(self.settings.trajectories, self._concepts))
 
+    @cached_property
+    def targets(self) -> Tensor:
+        """What they should give."""
+        return self.wanted(self.forgetting, 0)
 
-def _redirected(groups: Sequence[tuple[Tensor, Tensor]], felt: Tensor, settings: MimSettings) -> Tensor:
-    """The change D (width, width) of one way in: its weights become W (I + D); groups are rows and what they should give."""
-    rows, guides = (torch.cat([part.cpu().double() for part in side]) for side in zip(*groups, strict=True))
-    strength = torch.cat([rows.new_full((len(own),), 1 / len(own)) for own, _ in groups])  # each group as if it were alone
-    others = metric.root(felt)
-    held = rows.new_full((len(others),), settings.hold)
-    ridge = settings.ridge * float(felt.diagonal().mean())
-    return closed_form.redirect(rows, guides, strength, others, held, ridge).change()
+    @cached_property
+    def _held_out(self) -> tuple[States, HeldOut]:
+        states = self._forward(4, max(HELD_OUT, self._concepts))
+        target = self.wanted(states, 1)
+        with self.trainable.untrained():
+            before = self._answers(states)
+        weights = torch.stack([_weights(self.model, states.t, weight) for weight in WEIGHTS])
+        return states, HeldOut(states.picture, self.bank.owner[states.row], weights.cpu(), target, before)
 
+    @torch.no_grad()
+    def left(self) -> Left:
+        """What is left with the weights as they are."""
+        states, held_out = self._held_out
+        return held_out.left(self._answers(states))
 
-def _names(model: Model, concepts: Sequence[Concept], settings: MimSettings) -> Iterator[dict[Way, tuple[Tensor, Tensor]]]:
-    """Of each concept the rows of its names, from the last word on, and those of the same prompts without it, (n, width) float64."""
-    wording: Wording = "name" if settings.phrasings == "plain" else "phrases"
-    for concept in apart(concepts):
-        pairs = worded(concept, wording, "" if settings.target == "null" else None)
-        encoded = TextRows.by_way(model, [text for pair in pairs for text in (pair.prompt, pair.masked)])
-        found = {}
-        for way, bank in encoded.items():
-            sides = zip(*(bank.paired(pair.prompt, pair.masked, "aligned") for pair in pairs), strict=True)
-            rows, guides = (torch.cat(side) for side in sides)
-            found[way] = rows, guides
-        yield found
+    def visited(self, round_: int) -> tuple[States, Tensor]:
+        """States that the model as it is visits, and what they should give: anew in every round."""
+        settings, generator = self.settings, self.run.generator(0, round_)
+        rows = self.bank.draw(settings.trajectories, generator, first=round_ * settings.trajectories)
+        found = states.trajectory_states(
+            self.model, self.bank, rows, generator,
+            steps=settings.sampler_steps, guidance_scale=settings.guidance_scale, eta=settings.eta,
+        )  # fmt: skip
+        return found, self.wanted(found, round_)
 
+    def wanted(self, states: States, number: int) -> Tensor:
+        """What the states should give; `number` tells their random numbers from others'."""
+        with self.trainable.untrained():
+            return _targets(self.model, self.bank, self.priors, states, self.settings, self.run.generator(3, number))
 
-def _counterexamples(model: Model, bank: PromptBank, way: Way, settings: MimSettings) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of the counterexamples of each concept all rows, and those of what they are to be taken for, (n, width)."""
-    rest = bank.empty.expand(len(bank.masked)) if settings.target == "null" else bank.masked
-    found = slice(len(bank.pairs), None)
-    owner, told, masked = bank.owner[found], bank.conditioned[found], rest[found]
-    for index in owner.unique():
-        yield model.read(told[owner == index], way), model.read(masked[owner == index], way)
+    @property
+    def _concepts(self) -> int:
+        """How many there are, counted twice where counterexamples of one were found: each has a picture at least."""
+        return len(self.bank.owner.unique())
 
+    def _forward(self, stream: int, count: int) -> States:
+        settings, generator = self.settings, self.run.generator(stream, 0)
+        rows = self.bank.draw(count, generator)
+        steps, scale = settings.sampler_steps, settings.guidance_scale
+        with self.trainable.untrained():
+            pictures = states.forgetting_set(self.model, self.bank, rows, generator, steps=steps, guidance_scale=scale)
+        levels = max(steps, LEVELS) if settings.target == "exclude" else steps
+        return states.forward_states(self.model, pictures, rows, levels, generator)
 
-def _counted_by_token(
-    model: Model, counterexamples: Sequence[Counterexample], way: Way, settings: MimSettings
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same where prompts have rows of their own alone, so that those of two may not be as many: like goes with like."""
-    for label in dict.fromkeys(each.concept for each in counterexamples):
-        guides = {
-            each.told: "" if settings.target == "null" else each.masked for each in counterexamples if each.concept == label
-        }
-        texts = [told for told in guides if isinstance(told, str)]
-        encoded = TextRows.of(model, [*texts, *guides.values()], way=way)
-        sides = zip(*(_beside(encoded, told, guide) for told, guide in guides.items()), strict=True)
-        rows, others = (torch.cat(side) for side in sides)
-        yield rows, others
+    def _answers(self, states: States) -> Tensor:
+        """What the model gives with the words."""
+        parts = torch.arange(len(states)).split(self.model.batch(64))
+        return torch.cat([_student(self.model, self.bank, states, rows, self.settings) for rows in parts])
 
 
-def _beside(encoded: TextRows, told: str | Tensor, guide: str) -> tuple[Tensor, Tensor]:
-    """Rows of a prompt, or of an embedding (tokens, width) of one context, and those of what it is to be taken for."""
-    if isinstance(told, str):
-        return encoded.paired(told, guide, "all")
-    return told.cpu().double(), encoded.all(guide)[: len(told)]
+def _round(task: Task, round_: int, inverses: dict[Way, metric.Inverse]) -> Callable[[int], Tensor]:
+    """The loss of a step of a round."""
 
-
-def _round(
-    model: Model, bank: PromptBank, priors: Tensor, trainable: Trainable, settings: MimSettings, run: Run, round_: int,
-    inverses: dict[Way, metric.Inverse],
-) -> Callable[[int], Tensor]:  # fmt: skip
-    """Collect states and their targets; return the loss of a step."""
-
-    states = _collect(model, bank, trainable, settings, run, round_)
-    with trainable.untrained():
-        target = _targets(model, bank, priors, states, settings, run.generator(3, round_))
+    model, bank, settings, run = task.model, task.bank, task.settings, task.run
+    states, target = task.visited(round_) if settings.states == "trajectory" else (task.forgetting, task.targets)
     weights = _weights(model, states.t, settings.weight).to(target.device, target.dtype)
 
     def loss(step: int) -> Tensor:
@@ -163,7 +156,7 @@ def _round(
         total = (weights[rows] * error).mean()
         for way, inverse in inverses.items():
             inverse.reads(model.read(_asked(bank, states, rows, settings), way))
-        return total + _rest_loss(model, bank, trainable, states, rows) if settings.anchor_rest else total
+        return total + _rest_loss(model, bank, task.trainable, states, rows) if settings.anchor_rest else total
 
     return loss
 
@@ -172,19 +165,6 @@ def _prior(model: Model, concept: Concept) -> float:
     """Share of neutral pictures that show the concept, as if all declared ones of its kind were equally common; 1/20 of fewer than two."""
     declared = len(model.catalog.of_kind(concept.kind))
     return 1 / declared if declared > 1 else 1 / 20
-
-
-def _collect(model: Model, bank: PromptBank, trainable: Trainable, settings: MimSettings, run: Run, round_: int) -> States:
-
-    generator = run.generator(0, round_)
-    rows = bank.draw(settings.trajectories, generator, first=round_ * settings.trajectories)
-    steps, scale = settings.sampler_steps, settings.guidance_scale
-    if settings.states == "trajectory":
-        return states.trajectory_states(model, bank, rows, generator, steps=steps, guidance_scale=scale, eta=settings.eta)
-    with trainable.untrained():
-        pictures = states.forgetting_set(model, bank, rows, generator, steps=steps, guidance_scale=scale)
-    levels = max(steps, LEVELS) if settings.target == "exclude" else steps
-    return states.forward_states(model, pictures, rows, levels, generator)
 
 
 def _targets(

@@ -25,7 +25,7 @@ Offer = Literal["entrances", "attention maps", "attention layers", "U-Net", "tok
 
 entrances         linear maps that read text and no picture (`Model.entrances`)
 attention layers  linear layers of the attention in which words act, as a subspace (`Model.subspace`: attn)
-attention maps    layers in which pictures attend to text alone (`Model.attention_maps`)
+attention maps    layers in which pictures attend to text alone (`Model.attending`)
 U-Net             the published subspaces of a U-Net, such as its cross-attention, its transformer blocks' layers (`Model.adaptable`),
                   and blocks that can be taken out and compared (`Model.pruned`, `Model.block_outputs`)
 token embeddings  one text encoder that embeds tokens, which can be given embeddings of no token (`Model.encode_embedded`)

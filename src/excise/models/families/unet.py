@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from excise.models.attention import Attended
 from excise.models.context import left_out, room
 from excise.models.entrances import Entrance, Segment
 from excise.models.families import unet_changes, unet_pruning
@@ -81,27 +82,30 @@ class UNetModel(Model):
         return subspace in ("attn1", "attn2") and f".{subspace}." in name
 
     @contextmanager
-    def attention_maps(self) -> Iterator[list[Tensor]]:
-        maps: list[Tensor] = []
+    def attending(self, visit: Callable[[Attended], None]) -> Iterator[None]:
         with ExitStack() as hooks:
-            for attention in self.cross_attentions().values():
+            for name, layer in self.cross_attentions().items():
                 seen: dict[str, Any] = {}
 
-                def begun(module: nn.Module, inputs: Any, told: dict[str, Any], seen: dict[str, Any] = seen) -> None:
+                def begun(module: Any, inputs: Any, told: dict[str, Any], seen: dict[str, Any] = seen) -> None:
                     seen["mask"] = told.get("attention_mask")
 
-                def query(module: nn.Module, inputs: Any, output: Tensor, seen: dict[str, Any] = seen) -> None:
+                def query(module: Any, inputs: Any, output: Tensor, seen: dict[str, Any] = seen) -> None:
                     seen["query"] = output
 
-                def key(
-                    module: nn.Module, inputs: Any, output: Tensor, seen: dict[str, Any] = seen, attention: Any = attention
-                ) -> None:
-                    maps.append(probabilities(seen.pop("query"), output, attention.heads, attention.scale, seen.pop("mask")))
+                def key(module: Any, inputs: Any, output: Tensor, seen: dict[str, Any] = seen) -> None:
+                    seen["key"] = output
 
-                hooks.callback(attention.register_forward_pre_hook(begun, with_kwargs=True).remove)
-                hooks.callback(attention.to_q.register_forward_hook(query).remove)
-                hooks.callback(attention.to_k.register_forward_hook(key).remove)
-            yield maps
+                def read(module: Any, inputs: Any, name: str = name, layer: Any = layer, seen: dict[str, Any] = seen) -> None:
+                    value = f"unet.{name}.to_v.weight"
+                    visit(Attended(value, read=inputs[0], heads=layer.heads, scale=layer.scale, **seen))
+                    seen.clear()
+
+                hooks.callback(layer.register_forward_pre_hook(begun, with_kwargs=True).remove)
+                hooks.callback(layer.to_q.register_forward_hook(query).remove)
+                hooks.callback(layer.to_k.register_forward_hook(key).remove)
+                hooks.callback(layer.to_out[0].register_forward_pre_hook(read).remove)
+            yield
 
     @contextmanager
     def block_outputs(self) -> Iterator[dict[str, Tensor]]:
@@ -170,13 +174,3 @@ def distilled(schedule: Any) -> bool:
         and str(schedule.get("_class_name", "")).startswith("Euler")
         and not schedule.get("rescale_betas_zero_snr")
     )
-
-
-def probabilities(query: Tensor, key: Tensor, heads: int, scale: float, mask: Tensor | None = None) -> Tensor:
-    """softmax(scale q k^T) over tokens; query (b, pixels, heads d), key (b, tokens, heads d) -> (b, heads, pixels, tokens).
-
-    mask (b, 1, tokens), added before: very negative for tokens that do not count
-    """
-    query, key = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (query, key))
-    scores = scale * query @ key.transpose(2, 3)
-    return (scores if mask is None else scores + mask[:, None]).softmax(3)
