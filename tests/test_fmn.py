@@ -18,7 +18,7 @@ from excise.erasure.trainable import Trainable
 from excise.methods import get
 from excise.methods.fmn import erase as fmn
 from excise.models import Model
-from excise.models.attention import Attended
+from excise.models.attending import Attended
 from trained_methods import CAT, PICTURED, bank_of, settings_of
 
 

@@ -69,8 +69,8 @@ def _bank(model: Model, pairs: list[tuple[str, str]]) -> PromptBank:
     )
 
 
-def _task(model: Model, bank: PromptBank, trainable: Trainable, **values: Any) -> mim.Task:
-    return mim.Task(model, bank, torch.tensor([0.1], dtype=torch.float64), trainable, _settings(**values), Run())
+def _lessons(model: Model, bank: PromptBank, trainable: Trainable, **values: Any) -> mim.Lessons:
+    return mim.Lessons(model, bank, torch.tensor([0.1], dtype=torch.float64), trainable, _settings(**values), Run())
 
 
 # M1: nothing to learn is no loss and no gradient
@@ -89,7 +89,7 @@ def test_m1_a_prompt_that_is_its_own_masked_form_teaches_nothing(
     def loss_and_gradient(pairs: list[tuple[str, str]]) -> tuple[float, float]:
         bank = _bank(model, pairs)
         with Trainable(model, subspaces.select(model, "kv")) as trainable:
-            loss = mim._round(_task(model, bank, trainable, **values), 0, {})(0)
+            loss = mim._round(_lessons(model, bank, trainable, **values), 0, {})(0)
             loss.backward()
             return loss.item(), max(float(p.grad.abs().max()) for p in trainable.parameters.values() if p.grad is not None)
 
@@ -111,7 +111,7 @@ def test_m1_prompts_without_the_concept_are_refused(sd1: Model) -> None:
 def _first_round(model: Model, bank: PromptBank, **values: Any) -> tuple[Any, Trainable]:
     """The loss of round 0 and its trainable, entered."""
     trainable = Trainable(model, subspaces.select(model, "kv")).__enter__()
-    return mim._round(_task(model, bank, trainable, **values), 0, {}), trainable
+    return mim._round(_lessons(model, bank, trainable, **values), 0, {}), trainable
 
 
 @pytest.mark.parametrize("target", ["masked", "null"])
@@ -150,7 +150,7 @@ def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch
     """Of moved weights: both of the student's answers are its own, both of the teacher's are the base's."""
     bank = _bank(sd1, [("a cat", "it")])
     states = States(sd1.start_noise(range(3)), torch.tensor([900, 500, 20]), torch.zeros(3).long(), torch.arange(3))
-    monkeypatch.setattr(mim.Task, "forgetting", states)
+    monkeypatch.setattr(mim.Lessons, "forgetting", states)
 
     def guided(prompt: str) -> Tensor:
         empty, own = (answered(sd1, states.latents, states.t, text) for text in ("", prompt))
@@ -158,7 +158,7 @@ def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch
 
     target = guided("it")
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        loss = mim._round(_task(sd1, bank, trainable, space="guided", guidance_scale=2.5, batch=3), 0, {})
+        loss = mim._round(_lessons(sd1, bank, trainable, space="guided", guidance_scale=2.5, batch=3), 0, {})
         for parameter in trainable.parameters.values():
             parameter.data *= 1.5
         rows = torch.randint(3, (3,), generator=Run().generator(1, 0, 0))
@@ -204,17 +204,17 @@ def test_a_state_is_held_under_its_own_masked_prompt(sd1: Model, monkeypatch: py
 def test_a_round_goes_on_with_the_concepts_that_the_last_one_had_no_turn_for(sd1: Model) -> None:
     bank = PromptBank.of_pairs(sd1, [[PromptPair(name, "it")] for name in ("a", "b", "c", "d", "e")])
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        task = _task(sd1, bank, trainable, states="trajectory")
-        rows = [task.visited(round_)[0].row for round_ in range(3)]
+        lessons = _lessons(sd1, bank, trainable, states="trajectory")
+        rows = [lessons.visited(round_)[0].row for round_ in range(3)]
     assert [set(found.tolist()) for found in rows] == [{0, 1}, {2, 3}, {4, 0}]
 
 
 def test_states_that_all_rounds_share_are_of_every_concept(sd1: Model) -> None:
     bank = PromptBank.of_pairs(sd1, [[PromptPair(f"see {name}", "it")] for name in "abcdefghijk"])
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        task = _task(sd1, bank, trainable)
-        assert set(task.forgetting.row.tolist()) == set(task._held_out[0].row.tolist()) == set(range(11))
-        few = _task(sd1, PromptBank.of_pairs(sd1, [[PromptPair("see a", "it")]]), trainable)
+        lessons = _lessons(sd1, bank, trainable)
+        assert set(lessons.forgetting.row.tolist()) == set(lessons._held_out[0].row.tolist()) == set(range(11))
+        few = _lessons(sd1, PromptBank.of_pairs(sd1, [[PromptPair("see a", "it")]]), trainable)
         assert few.forgetting.picture.max() == 1 and few._held_out[0].picture.max() == mim.HELD_OUT - 1
         learned, held = few.forgetting.latents, few._held_out[0].latents
     assert not any(torch.equal(one, other) for one in learned for other in held)
@@ -227,8 +227,8 @@ def test_exclude_weighs_the_evidence_at_many_noise_levels(sd1: Model, target: st
     """One in each equal part of the schedule; the states of a sampler are those it visits."""
     bank = PromptBank.of_pairs(sd1, [[PromptPair("a cat", "it")]])
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        task = _task(sd1, bank, trainable, target=target, states=how, sampler_steps=3)
-        states = task.forgetting if how == "forward" else task.visited(0)[0]
+        lessons = _lessons(sd1, bank, trainable, target=target, states=how, sampler_steps=3)
+        states = lessons.forgetting if how == "forward" else lessons.visited(0)[0]
     for picture in states.picture.unique():
         t = states.t[states.picture == picture].sort().values
         assert len(t) == levels and (how == "trajectory" or (t * levels // 1000).tolist() == list(range(levels)))

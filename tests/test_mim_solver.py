@@ -21,7 +21,7 @@ from excise.methods.mim import erase as mim
 from excise.methods.mim import heads
 from excise.methods.mim.left import HeldOut, Left, Watch
 from excise.models import Model
-from excise.models.attention import Attended
+from excise.models.attending import Attended
 from excise.resampling import Estimate
 
 SMALL: dict[str, Any] = {"rounds": 3, "steps": 2, "batch": 2, "trajectories": 2, "sampler_steps": 2, "phrasings": "plain"}

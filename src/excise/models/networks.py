@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from excise.arguments import check_texts, check_whole
-from excise.models.attention import Attended
+from excise.models.attending import Attended
 from excise.models.conditioning import Conditioning
 from excise.models.drawing import LongPrompts
 from excise.models.entrances import Entrance, Segment, Way

@@ -51,16 +51,16 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         read_by = {entrance.weight: inverses[entrance.reads] for entrance in model.entrances}
         descent = partial(metric.Steepest, inverses=[read_by.get(name) for name in names])
     with Trainable(model, names) as trainable:
-        task = Task(model, bank, priors, trainable, settings, run)
+        lessons = Lessons(model, bank, priors, trainable, settings, run)
         begun = run.checkpoint is not None and run.checkpoint.exists()
         if settings.start != "base" and not begun:
             start.redirect_names(model, concepts, bank, run.counterexamples, trainable, felt, settings)
-        if settings.start == "attended" and not begun:
-            heads.align_reads(model, bank, task.forgetting, trainable, felt["tokens"], settings)
-        watch = Watch(task.left, settings.tolerance)
+        if settings.start == "attended" and "tokens" in felt and not begun:
+            heads.align_reads(model, bank, lessons.forgetting, trainable, felt["tokens"], settings)
+        watch = Watch(lessons.left, settings.tolerance)
         train(
             trainable,
-            lambda round_: _round(task, round_, inverses),
+            lambda round_: _round(lessons, round_, inverses),
             settings,
             run,
             descent=descent,
@@ -72,8 +72,8 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is learned and where, with the states and targets that all rounds share: made when they are first asked for."""
+class Lessons:
+    """States and targets that all rounds share, made when they are first asked for."""
 
     model: Model
     bank: PromptBank
@@ -142,11 +142,11 @@ class Task:
         return torch.cat([_student(self.model, self.bank, states, rows, self.settings) for rows in parts])
 
 
-def _round(task: Task, round_: int, inverses: dict[Way, metric.Inverse]) -> Callable[[int], Tensor]:
+def _round(lessons: Lessons, round_: int, inverses: dict[Way, metric.Inverse]) -> Callable[[int], Tensor]:
     """The loss of a step of a round."""
 
-    model, bank, settings, run = task.model, task.bank, task.settings, task.run
-    states, target = task.visited(round_) if settings.states == "trajectory" else (task.forgetting, task.targets)
+    model, bank, settings, run = lessons.model, lessons.bank, lessons.settings, lessons.run
+    states, target = lessons.visited(round_) if settings.states == "trajectory" else (lessons.forgetting, lessons.targets)
     weights = _weights(model, states.t, settings.weight).to(target.device, target.dtype)
 
     def loss(step: int) -> Tensor:
@@ -156,7 +156,7 @@ def _round(task: Task, round_: int, inverses: dict[Way, metric.Inverse]) -> Call
         total = (weights[rows] * error).mean()
         for way, inverse in inverses.items():
             inverse.reads(model.read(_asked(bank, states, rows, settings), way))
-        return total + _rest_loss(model, bank, task.trainable, states, rows) if settings.anchor_rest else total
+        return total + _rest_loss(model, bank, lessons.trainable, states, rows) if settings.anchor_rest else total
 
     return loss
 

@@ -22,7 +22,7 @@ from excise.erasure.states import States
 from excise.erasure.trainable import Trainable
 from excise.methods.mim import MimSettings
 from excise.models import Model
-from excise.models.attention import Attended
+from excise.models.attending import Attended
 
 SEEN = 1e-6
 """Directions in which the prompts stand out from random text by less than this share of the largest (squared) are left out (ours): they

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from excise.models.attention import Attended
+from excise.models.attending import Attended
 from excise.models.context import left_out, room
 from excise.models.entrances import Entrance, Segment
 from excise.models.families import unet_changes, unet_pruning
