@@ -36,7 +36,8 @@ from excise.erasure.states import States
 from excise.erasure.trainable import Trainable
 from excise.files import write_json
 from excise.methods.mim import MimSettings, metric
-from excise.methods.mim.erase import _redirected, _student
+from excise.methods.mim.erase import _student
+from excise.methods.mim.start import _redirected
 from excise.models import Conditioning, Model
 from excise.models.drawing import Drawing
 from excise.models.families.flux import Flux

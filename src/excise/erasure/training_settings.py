@@ -15,7 +15,8 @@ class Trained(Settings):
     """The optimiser and its budget; published ones are presets of the methods.
 
     Defaults are for the canvas (ours): as many steps on as many states for every method, so that a comparison is about the methods
-    (MiM-MU, which begins near its goal, has an eighth of them), and the learning rates that `benchmarks/tune.py` found, with as many trials for each (docs/benchmark/tuning).
+    (MiM-MU, which begins near its goal, takes an eighth of them), and the learning rates that `benchmarks/tune.py` found, with as many
+    trials for each (docs/benchmark/tuning).
     """
 
     rounds: int = Field(8, ge=1, description="parts of the run; a checkpoint is written after each")
