@@ -177,7 +177,7 @@ def test_a_concept_late_in_a_long_prompt_is_erased(method: str, model: Model, re
     with pytest.raises(ValueError, match="reads 75 tokens of a prompt, too few"):
         check_read(cut, [late])
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         tell_cut(model, [LATE, LONGER])
         settings = get(method).parse({"wording": "templates"} if method == "uce" else {"rounds": 0, "metric": "rest"})
         edit = get(method).erase(model, [late], settings, Run())
