@@ -299,8 +299,7 @@ def test_an_erasure_without_a_cache_is_whole(tiny_canvas: Path, tmp_path: Path, 
         "method": "ca",
         "settings": PICTURED,
         "device": "cpu",
-        "measure": False,
-        "evaluate": False,
+        "evaluate": "none",
     }
     first = erase("cat", out=tmp_path / "first", **options)
     monkeypatch.setenv("EXCISE_CACHE", "/proc/nobody/erase")

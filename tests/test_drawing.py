@@ -77,10 +77,8 @@ def test_every_sampler_makes_pictures_or_is_refused(scheduler: Any, which: str, 
 
 
 def test_what_is_measured_says_how_its_pictures_were_made(tiny_canvas: Path, tmp_path: Path) -> None:
-    excise.erase(
-        "cat", model=tiny_canvas, method="uce", out=tmp_path / "cat", measure=False, device="cpu", steps=2, guidance=1.5
-    )
-    measured = excise.erase("cat", model=tiny_canvas, method="uce", measure=False, device="cpu", steps=2, guidance=1.5)
+    excise.erase("cat", model=tiny_canvas, method="uce", out=tmp_path / "cat", device="cpu", steps=2, guidance=1.5)
+    measured = excise.erase("cat", model=tiny_canvas, method="uce", device="cpu", steps=2, guidance=1.5)
     assert measured.result.evaluation is not None
     sampler = measured.result.evaluation.protocol.sampler
     assert (sampler["steps"], sampler["guidance_scale"], sampler["size"]) == (2, 1.5, 16)

@@ -23,11 +23,12 @@ from excise.attacks.draws import Draws
 from excise.attacks.original import Original
 from excise.attacks.victim import Victim
 from excise.edits.applied import base_fingerprint
+from excise.edits.base_shelf import base_shelf
+from excise.edits.base_shelf import base_shelf
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.states import forgetting_set, stopped_states, trajectory_states
 from excise.erasure.training_pictures import generated_latents
-from excise.evaluation import picture_cache
 from excise.evaluation.conditions import Condition, _sample
 from excise.evaluation.suites.answer_set import _make
 from excise.evaluation.suites.prompt_file import PromptItem
@@ -78,7 +79,7 @@ def test_mixed_precision_keeps_the_weights_and_rounds_the_predictions(tiny_sd1: 
     exact, rounded = plain.predict(latents, t, text), mixed.predict(latents, t, text)
     assert rounded.dtype == torch.float32
     assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.03
-    first, second = (picture_cache._shelf(model).names for model in (plain, mixed))
+    first, second = (base_shelf(model, "answers").names for model in (plain, mixed))
     assert first != second
     with pytest.raises(ZeroDivisionError), mixed.unrounded():
         assert torch.equal(mixed.predict(latents, t, text), exact)

@@ -227,12 +227,12 @@ class TestCommands:
             (tmp_path / "run.yaml").write_text(f"concepts: cat\n{file}", encoding="utf-8")
             done = CliRunner().invoke(app, ["erase", "--config", str(tmp_path / "run.yaml"), "--dry-run", *flags])
             assert done.exit_code == 0, done.output
-            return next(line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("evaluate "))
+            return next(line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("resume "))
 
-        assert told("") == ["True", "default"]
-        assert told("evaluate: false\n") == ["False", "file"]
-        assert told("evaluate: false\n", "--evaluate") == ["True", "flag"]
-        assert told("", "--no-evaluate") == ["False", "flag"]
+        assert told("") == ["False", "default"]
+        assert told("resume: true\n") == ["True", "file"]
+        assert told("resume: true\n", "--no-resume") == ["False", "flag"]
+        assert told("", "--resume") == ["True", "flag"]
 
     @pytest.mark.parametrize(
         "command",
