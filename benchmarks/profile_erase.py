@@ -4,9 +4,9 @@
     python benchmarks/profile_erase.py --evaluate quick --out quick.json
     python benchmarks/profile_erase.py --show docs/benchmark/profile.json
 
-The run is the command's own, with its default settings and an empty cache; so much is measured as the tables have. What it calls is wrapped once a stage, and a clock is read where a
-stage begins and ends: some 10,000 readings of a microsecond, and no difference to any result. A network call is one latent that passes the
-denoiser; a step's backward pass is not counted as calls. Results go to docs/benchmark/profile.json.
+The run is the command's own, with its default settings and an empty cache, measured as the tables are. What it calls is wrapped once a stage,
+and a clock is read where a stage begins and ends: some 10,000 readings of a microsecond, and no difference to any result. A network call is one
+latent that passes the denoiser; a step's backward pass is not counted as calls. Results go to docs/benchmark/profile.json.
 """
 
 from __future__ import annotations

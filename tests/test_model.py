@@ -24,7 +24,6 @@ from excise.attacks.original import Original
 from excise.attacks.victim import Victim
 from excise.edits.applied import base_fingerprint
 from excise.edits.base_shelf import base_shelf
-from excise.edits.base_shelf import base_shelf
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.states import forgetting_set, stopped_states, trajectory_states
