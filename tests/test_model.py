@@ -498,3 +498,41 @@ def _rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tenso
 
     (weights,) = folder.glob("*.safetensors")
     save_file(change({name: tensor.clone() for name, tensor in load_file(weights).items()}), weights, {"format": "pt"})
+
+
+class TestWordsOnce:
+    """What the entrances give is computed once for all steps of a sampler, and the pictures have the same bits."""
+
+    @pytest.mark.parametrize("which", ["canvas", "sd3"])
+    def test_the_same_bits_and_each_entrance_once(
+        self, which: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model: Model = request.getfixturevalue(which)
+        with monkeypatch.context() as patch:
+            patch.setattr("excise.models.model.SMALL", 0)
+            plain = model.latents(["a cat", "a dog"], [1, 2], steps=3)
+        layers = list(model.layers(model.entrances_of("tokens")).values())
+        seen: list[int] = []
+        inner = torch.nn.functional.linear
+
+        def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+            seen.extend(place for place, layer in enumerate(layers) if layer.weight is weight)
+            return inner(rows, weight, bias)
+
+        monkeypatch.setattr(torch.nn.functional, "linear", linear)
+        assert torch.equal(model.latents(["a cat", "a dog"], [1, 2], steps=3), plain)
+        assert sorted(seen) == list(range(len(layers))) and not any("forward" in vars(layer) for layer in layers)
+
+    def test_an_edit_between_two_pictures_is_seen(self, canvas: Model) -> None:
+        before = canvas.latents(["a cat"], [1], steps=2)
+        with torch.no_grad():
+            for layer in canvas.layers(canvas.entrances_of("tokens")).values():
+                layer.weight.mul_(2)
+        assert not torch.equal(canvas.latents(["a cat"], [1], steps=2), before)
+
+    def test_a_forward_pass_that_somebody_replaced_stays(self, canvas: Model) -> None:
+        layer = next(iter(canvas.layers(canvas.entrances_of("tokens")).values()))
+        layer.forward = lambda rows: torch.nn.functional.linear(rows, layer.weight) * 0
+        mine = layer.forward
+        canvas.latents(["a cat"], [1], steps=2)
+        assert layer.forward is mine

@@ -1,0 +1,195 @@
+"""What would make an evaluation of the canvas quicker, and whether its answers stay the same.
+
+    python benchmarks/evaluating.py                                    # half an hour of one CPU core that has other work too
+    python benchmarks/evaluating.py --show docs/benchmark/evaluating.json
+
+Each way makes the pictures of a quick evaluation of *cat*, of the base model and with an edit (UCE), on one thread. A way's CPU seconds stand
+beside those of the plain way right before and after it, in the same process: cores that are shared are fast now and slow then. Results go to
+docs/benchmark/evaluating.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import excise
+from excise.evaluation.classifier import Classifier
+from excise.evaluation.picture_counts import ASKED_FOR
+from excise.evaluation.prompt_grid import Question, questions
+from excise.models import Model
+from timing import machine
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "evaluating.json"
+BATCH = 40
+COLUMNS = ("way", "CPU time of the plain way", "largest change of a pixel", "same answers", "same answers, edited", "right", "right, edited")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to make pictures.
+
+    around what is on meanwhile; options of `Model.sample`; scheduler: another sampler
+    """
+
+    name: str
+    around: Callable[[Model], AbstractContextManager[Any]] = lambda model: nullcontext()
+    options: dict[str, Any] = field(default_factory=dict)
+    scheduler: str | None = None
+
+
+@contextmanager
+def channels_last(model: Model) -> Iterator[None]:
+    """The denoiser with weights and latents laid out pixel by pixel."""
+
+    def laid_out(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
+
+    denoiser: Any = model.denoiser
+    denoiser.to(memory_format=torch.channels_last)
+    hook = denoiser.register_forward_pre_hook(laid_out)
+    try:
+        yield
+    finally:
+        hook.remove()
+        denoiser.to(memory_format=torch.contiguous_format)
+
+
+PLAIN = Way("as it is")
+WAYS = (
+    Way("what words give computed at every step", lambda model: patch("excise.models.model.SMALL", 0)),
+    Way("batches of 8", options={"batch": 8}),
+    Way("torch.inference_mode", lambda model: torch.inference_mode()),
+    Way("attention by its formula", lambda model: sdpa_kernel(SDPBackend.MATH)),
+    Way("channels last", channels_last),
+    Way("mixed (bfloat16)", lambda model: patch.object(model, "mixed", True)),
+    Way("10 steps", options={"steps": 10}),
+    Way("10 steps of DPM-Solver++", options={"steps": 10}, scheduler="DPMSolverMultistepScheduler"),
+    Way("10 steps of UniPC", options={"steps": 10}, scheduler="UniPCMultistepScheduler"),
+)
+
+
+@dataclass
+class Bench:
+    """The model, what is asked of it, and the edit."""
+
+    model: Model
+    classifier: Classifier
+    asked: list[Question]
+    edit: Any
+
+    @classmethod
+    def of(cls, concept: str) -> Bench:
+        model, counts = excise.load("canvas", device="cpu"), ASKED_FOR["quick"]
+        assert model.classifier is not None
+        found = questions(model, [model.catalog.resolve(concept)], counts.target, counts.other, 0)
+        edit = excise.erase(concept, method="uce", evaluate="none", device="cpu").edit
+        return cls(model, Classifier.load(model.classifier), found.all, edit)
+
+    def pictures(self, way: Way, asked: list[Question]) -> tuple[Tensor, float]:
+        """The pictures (n, 3, h, w), and the CPU seconds that they took."""
+        made, options = [], {"batch": BATCH, **way.options}
+        began = time.process_time()
+        with way.around(self.model), self.model.sampled_by(way.scheduler):
+            for first in range(0, len(asked), BATCH):
+                some = [question.item for question in asked[first : first + BATCH]]
+                made.append(self.model.sample([item.prompt for item in some], [item.seed for item in some], **options))
+        return torch.cat(made).clone(), time.process_time() - began
+
+    def answers(self, pictures: Tensor) -> dict[str, Tensor]:
+        return self.classifier.classify(pictures)
+
+    def right(self, said: dict[str, Tensor]) -> float:
+        """Share of what the pictures were asked to show that is seen."""
+        names = self.classifier.names
+        seen = [
+            names[head][int(said[head][place])] == name
+            for place, question in enumerate(self.asked)
+            for head, name, _ in question.shows
+        ]
+        return sum(seen) / len(seen)
+
+    def same(self, one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+        """Share of what the pictures were asked to show of which both say the same."""
+        alike = [
+            bool(one[head][place] == other[head][place])
+            for place, question in enumerate(self.asked)
+            for head, _, _ in question.shows
+        ]
+        return sum(alike) / len(alike)
+
+
+def measure(concept: str) -> dict[str, Any]:
+    """Every way, on the base model and on the edited one."""
+    torch.set_num_threads(1)
+    bench = Bench.of(concept)
+    bench.pictures(PLAIN, bench.asked[:BATCH])
+    plain = {"base": bench.pictures(PLAIN, bench.asked)[0]}
+    with bench.edit.applied(bench.model):
+        plain["edited"] = bench.pictures(PLAIN, bench.asked)[0]
+    said = {name: bench.answers(pictures) for name, pictures in plain.items()}
+    rows = [_row(bench, way, plain, said) for way in WAYS]
+    right = {name: bench.right(each) for name, each in said.items()}
+    return {"concept": concept, "pictures": len(bench.asked), "right": right, "ways": rows, "machine": machine()}
+
+
+def _row(bench: Bench, way: Way, plain: dict[str, Tensor], said: dict[str, dict[str, Tensor]]) -> dict[str, Any]:
+    some = bench.asked[:BATCH]
+    seconds = [bench.pictures(each, some)[1] for each in (PLAIN, way, PLAIN)]
+    found: dict[str, Any] = {"way": way.name, "plain_cpu_s": seconds[0::2], "cpu_s": seconds[1::2]}
+    base, _ = bench.pictures(way, bench.asked)
+    with bench.edit.applied(bench.model):
+        edited, _ = bench.pictures(way, bench.asked)
+    for name, pictures in (("base", base), ("edited", edited)):
+        now = bench.answers(pictures)
+        found[name] = {
+            "same_bits": torch.equal(pictures, plain[name]),
+            "largest_change": float((pictures - plain[name]).abs().max()),
+            "same": bench.same(now, said[name]),
+            "right": bench.right(now),
+        }
+    print(json.dumps(found), file=sys.stderr, flush=True)
+    return found
+
+
+def table(found: dict[str, Any]) -> list[str]:
+    """Lines of Markdown, a row for each way."""
+    rows = [("as it is", "1.00", "0", "100.0 %", "100.0 %", *(f"{100 * found['right'][name]:.1f} %" for name in ("base", "edited")))]
+    for each in found["ways"]:
+        ratio = sum(each["cpu_s"]) / len(each["cpu_s"]) / (sum(each["plain_cpu_s"]) / len(each["plain_cpu_s"]))
+        parts = [each[name] for name in ("base", "edited")]
+        change = max(part["largest_change"] for part in parts)
+        shares = [f"{100 * part[name]:.1f} %" for name in ("same", "right") for part in parts]
+        rows.append((each["way"], f"{ratio:.2f}", f"{change:.0e}" if change else "0", *shares))
+    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, *rows)]
+    return [lines[0], "|---" * len(COLUMNS) + "|", *lines[1:]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("concept", nargs="?", default="cat")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of a file, and measure nothing")
+    options = parser.parse_args()
+    if options.show is not None:
+        print("\n".join(table(json.loads(options.show.read_text(encoding="utf-8")))))
+        return
+    found = measure(options.concept)
+    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(table(found)), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
