@@ -27,7 +27,7 @@ class AskedFor:
     budget: int
 
 
-ASKED_FOR = {"quick": AskedFor(48, 4, QUICK), "full": AskedFor(200, 24, BESIDE), "none": AskedFor(0, 0, 0)}
+ASKED_FOR = {"quick": AskedFor(48, 4, QUICK), "full": AskedFor(200, 24, BESIDE)}
 """A share of 48 pictures has a 95 % interval of at most +-14 points, one of 200 of at most +-7. Of the other objects the mean is taken."""
 
 TARGET_PICTURES, OTHER_PICTURES = ASKED_FOR["full"].target, ASKED_FOR["full"].other
