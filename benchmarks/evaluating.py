@@ -3,9 +3,9 @@
     python benchmarks/evaluating.py                                    # five minutes of one CPU core
     python benchmarks/evaluating.py --show docs/benchmark/evaluating.json
 
-Each way makes every second picture of a quick evaluation of *cat*, of the base model and with an edit (UCE), on one thread. A way's CPU seconds stand
-beside those of the plain way right before and after it, in the same process: cores that are shared are fast now and slow then. Results go to
-docs/benchmark/evaluating.json.
+Each way makes every second picture of a quick evaluation of *cat*, of the base model and with an edit (UCE), on one thread. A way's CPU
+seconds stand beside those of the plain way right before and after it, in the same process: cores that are shared are fast now and slow then.
+Results go to docs/benchmark/evaluating.json.
 """
 
 from __future__ import annotations

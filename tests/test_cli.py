@@ -83,7 +83,17 @@ def edit(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestErase:
     def test_writes_the_folder_and_prints_the_numbers(self, tiny_canvas: Path, tmp_path: Path) -> None:
         printed = ok("erase", "cat", "--model", tiny_canvas, "--out", tmp_path / "cat", *SETS, "--json", tmp_path / "n.json")
-        for word in ("UA", "IRA", "CRA", "neutral", "base model", "edited model", "erased object:cat", "before_after.png"):
+        for word in (
+            "UA",
+            "IRA",
+            "CRA",
+            "neutral",
+            "base model",
+            "edited model",
+            "erased object:cat",
+            "before_after.png",
+            "measured quickly",
+        ):
             assert word in printed
         found = ErasureResult.read(tmp_path / "n.json").evaluation
         assert found is not None and f"{100 * found.ua.value:.1f} %" in printed

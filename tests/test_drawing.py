@@ -16,6 +16,7 @@ import excise
 from excise.jobs.generate import generate
 from excise.models import Model, load
 from excise.models.drawing import SCHEDULERS, Drawing
+from excise.models.names import check_scheduler
 from excise.requests.drawn import Drawn
 
 
@@ -64,12 +65,16 @@ ANYWHERE = {"DPMSolverMultistepScheduler", "UniPCMultistepScheduler"}
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_sampler_makes_pictures_or_is_refused(scheduler: Any, which: str, request: pytest.FixtureRequest) -> None:
     model: Model = request.getfixturevalue(which)
+    folder: Path = request.getfixturevalue(f"tiny_{which}")
     if scheduler not in ANYWHERE and scheduler.startswith("FlowMatch") == (which == "sd1"):
         own = model.pipeline.scheduler
+        with pytest.raises(ValueError, match=f"^{scheduler} does not sample (straight )?paths"):
+            check_scheduler(folder, scheduler)
         with pytest.raises(ValueError, match=f"^{scheduler} does not sample (straight )?paths.*; those that do: "):
             model.draw(Drawing(scheduler=scheduler))
         assert model.pipeline.scheduler is own
         return
+    check_scheduler(folder, scheduler)
     model.draw(Drawing(steps=4, scheduler=scheduler))
     picture = model.sample(["a cat"], [0])
     assert picture.isfinite().all() and picture.std() > 0 and type(model.pipeline.scheduler).__name__ == scheduler

@@ -24,6 +24,8 @@ from excise.files import PathTaken, writing
 from excise.jobs import erase as job
 from excise.jobs.erase import erase
 from excise.models import Model
+from excise.report.folder_reader import read
+from excise.report.page import build
 from excise.requests.erase import EraseRequest
 from excise.requests.sources import read_yaml, resolve
 from excise.results.erasure import ErasureResult
@@ -103,6 +105,17 @@ def test_what_the_words_still_say_is_in_result_manifest_and_card(tiny_canvas: Pa
     card = (tmp_path / "cat" / "README.md").read_text(encoding="utf-8").split("## What its words still say")[1]
     assert f"| object:cat | {words.base.orthogonal.value:.2f} (" in card
     assert f"worst: {kept.worst.concept}" in card and "arXiv" not in card.split("##")[0]
+
+
+@pytest.mark.parametrize("extent, target", [("quick", 6), ("full", 12)])
+def test_results_say_how_much_was_asked_for(tiny_canvas: Path, tmp_path: Path, extent: str, target: int) -> None:
+    """In the file, the card and the page; what was measured as the tables are is not called quick."""
+    erase("cat", model=tiny_canvas, method="uce", out=tmp_path / "cat", evaluate=extent, device="cpu")
+    found = ErasureResult.read(tmp_path / "cat" / "result.json")
+    assert found.extent == extent and found.evaluation is not None and found.evaluation.pictures.target == target
+    build(read(tmp_path), tmp_path / "page.html")
+    for told in (tmp_path / "cat" / "README.md", tmp_path / "page.html"):
+        assert ("measured quickly" in told.read_text(encoding="utf-8").lower()) == (extent == "quick")
 
 
 def test_measuring_can_be_left_out_and_changes_no_weight(tiny_canvas: Path, tmp_path: Path) -> None:
