@@ -108,7 +108,7 @@ class Plan:
     def _erase(self, cell: PlannedCell, progress: Progress) -> None:
         erase(
             cell.task.label, model=self.model, method=cell.entrant.method.name, settings=cell.about["settings"],
-            out=self.folder("edits", cell), seed=cell.seed, resume=True, evaluate=False, measure=False, dtype=self.dtype,
+            out=self.folder("edits", cell), seed=cell.seed, resume=True, evaluate="none", dtype=self.dtype,
             progress=progress,
         )  # fmt: skip
 

@@ -35,7 +35,7 @@ def measure(
     if file.is_file():
         return
     if not (edit / "edit.json").is_file():
-        erase(concept, model=model, method=method, out=edit, seed=SEED, evaluate=False, device="cpu", progress=progress)
+        erase(concept, model=model, method=method, out=edit, seed=SEED, evaluate="none", device="cpu", progress=progress)
     evaluate(model=model, edit=edit, downstream="sr", seed=SEED, json=file, device="cpu", progress=progress, **how)
 
 

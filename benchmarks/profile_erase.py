@@ -1,11 +1,12 @@
 """Where the time of `excise erase` goes: network calls and seconds of every stage of one run.
 
-    python benchmarks/profile_erase.py                                 # measures `excise erase cat` on the canvas, ten minutes on 2 CPU cores
+    python benchmarks/profile_erase.py            # measures `excise erase cat --evaluate full` on the canvas, ten minutes on 2 CPU cores
+    python benchmarks/profile_erase.py --evaluate quick --out quick.json
     python benchmarks/profile_erase.py --show docs/benchmark/profile.json
 
-The run is the command's own, with its default settings and an empty cache. What it calls is wrapped once a stage, and a clock is read where a
-stage begins and ends: some 10,000 readings of a microsecond, and no difference to any result. A network call is one latent that passes the
-denoiser; a step's backward pass is not counted as calls. Results go to docs/benchmark/profile.json.
+The run is the command's own, with its default settings and an empty cache, measured as the tables are. What it calls is wrapped once a stage,
+and a clock is read where a stage begins and ends: some 10,000 readings of a microsecond, and no difference to any result. A network call is one
+latent that passes the denoiser; a step's backward pass is not counted as calls. Results go to docs/benchmark/profile.json.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from excise.evaluation.picture_counts import Extent
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "profile.json"
 COLUMNS = ("stage", "network calls", "CPU s", "share", "wall s")
@@ -85,7 +88,7 @@ class Clock:
         setattr(owner, name, outer)
 
 
-def measure(concepts: Sequence[str], model: str) -> dict[str, Any]:
+def measure(concepts: Sequence[str], model: str, extent: Extent) -> dict[str, Any]:
     """Erase once; what each stage took."""
     clock = Clock()  # before all that is imported
     import torch
@@ -130,7 +133,7 @@ def measure(concepts: Sequence[str], model: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EXCISE_CACHE"] = str(Path(folder) / "cache")
         clock.follow("checks")
-        request = EraseRequest(concepts=tuple(concepts), model=model, out=Path(folder) / "out")
+        request = EraseRequest(concepts=tuple(concepts), model=model, out=Path(folder) / "out", evaluate=extent)
         request.check()
         found = job.run(request).result
         clock.follow("checks")
@@ -138,6 +141,7 @@ def measure(concepts: Sequence[str], model: str) -> dict[str, Any]:
         "concepts": list(concepts),
         "model": model,
         "dtype": found.dtype,
+        "evaluate": extent,
         "stages": [{"stage": name, **asdict(spent)} for name, spent in clock.spent.items()],
         "machine": machine(),
     }
@@ -159,13 +163,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("concepts", nargs="*", default=["cat"])
     parser.add_argument("--model", default="canvas")
+    parser.add_argument("--evaluate", choices=get_args(Extent), default="full")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of a file, and measure nothing")
     options = parser.parse_args()
     if options.show is not None:
         print("\n".join(table(json.loads(options.show.read_text(encoding="utf-8")))))
         return
-    found = measure(options.concepts, options.model)
+    found = measure(options.concepts, options.model, options.evaluate)
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print("\n".join(table(found)), file=sys.stderr)
 

@@ -120,8 +120,8 @@ def one_after_the_other(method: str) -> Way:
         base = distilled(bench, bench.models / f"repaired-{steps}", steps)
         if not (edit / "edit.json").is_file():
             erase(
-                concept, model=base, method=method, settings=bench.erasing.get(method, {}), out=edit, resume=True, evaluate=False,
-                measure=False, **bench.how,
+                concept, model=base, method=method, settings=bench.erasing.get(method, {}), out=edit, resume=True, evaluate="none",
+                **bench.how,
             )  # fmt: skip
         return apply(edit, model=base, to=folder, dtype=bench.dtype, device=bench.device)
 

@@ -146,7 +146,7 @@ def serve(service: Service, progress: Progress = silent) -> str | None:
 def _served(service: Service, model: Model, number: int, progress: Progress) -> Cell:
     """The model after that many requests."""
     _ask(service, number)
-    ledger = run_queue(service.queue, evaluate=False, dtype=service.dtype, progress=progress)
+    ledger = run_queue(service.queue, evaluate="none", dtype=service.dtype, progress=progress)
     concepts = [model.catalog.resolve(label) for label in service.requests[:number]]
     edit = load_edit(service.queue.with_suffix("") / RESULT)
     found = evaluate(

@@ -35,7 +35,7 @@ def machine() -> dict[str, str]:
 
 def cell(method: str, concept: str, settings: dict[str, Any]) -> dict[str, Any]:
     """An erasure with seed 0: digests of the edit and of two pictures, the size of the change, nats before and after."""
-    edit = excise.erase(concept, method=method, settings=settings, evaluate=False, measure=False, steps=5, device="cpu").edit
+    edit = excise.erase(concept, method=method, settings=settings, evaluate="none", steps=5, device="cpu").edit
     model = excise.load("canvas", device="cpu")
     erased = model.catalog.resolve(concept)
     with edit.applied(model):

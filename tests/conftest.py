@@ -24,6 +24,7 @@ import transformers  # noqa: E402
 
 import tiny_models  # noqa: E402
 import tiny_qwen  # noqa: E402
+from excise.evaluation.picture_counts import ASKED_FOR, AskedFor  # noqa: E402
 from excise.models import Model  # noqa: E402
 from fast import FILES, is_fast  # noqa: E402
 from fresh_models import fresh  # noqa: E402
@@ -49,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few pictures, prompts and steps as there can be, where they only make figures finer."""
-    monkeypatch.setattr("excise.jobs.erase.BESIDE", 1)
+    for extent, few in (("quick", AskedFor(6, 3, 1)), ("full", AskedFor(12, 6, 1))):
+        monkeypatch.setitem(ASKED_FOR, extent, few)
     monkeypatch.setattr("excise.methods.mim.metric.PROMPTS", 32)
     monkeypatch.setattr("excise.evaluation.conditions.STEPS", (2, 3))
 

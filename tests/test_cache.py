@@ -30,6 +30,7 @@ from excise.evaluation.suites.answer_set import AnswerSet
 from excise.evaluation.suites.coco.feature_files import vectors
 from excise.evaluation.suites.prompt_file import PromptItem
 from excise.files import Shelf, cache_folder
+from excise.information import measure
 from excise.jobs.erase import erase
 from excise.models import Model
 from excise.models.built_in import BUILT_IN, built_in
@@ -258,7 +259,11 @@ def _equal(one: dict[str, object], other: dict[str, object]) -> bool:
     return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
 
 
-USERS = [_answers, _pictures, _attacks, _notes]
+def _nats(model: Model, folder: Path) -> object:
+    return {**measure(model, "cat", edit=random_edit(model), budget=400, keep=True).to_dict(), "seconds": 0}
+
+
+USERS = [_answers, _pictures, _attacks, _notes, _nats]
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -299,8 +304,7 @@ def test_an_erasure_without_a_cache_is_whole(tiny_canvas: Path, tmp_path: Path, 
         "method": "ca",
         "settings": PICTURED,
         "device": "cpu",
-        "measure": False,
-        "evaluate": False,
+        "evaluate": "none",
     }
     first = erase("cat", out=tmp_path / "first", **options)
     monkeypatch.setenv("EXCISE_CACHE", "/proc/nobody/erase")

@@ -76,14 +76,24 @@ def refused(code: int, *arguments: object) -> str:
 def edit(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An edit of the tiny canvas, strong enough to be seen."""
     out = tmp_path_factory.mktemp("edits") / "cat"
-    excise.erase("cat", model=tiny_canvas, out=out, settings={**QUICK, "lr": 0.05}, evaluate=False)
+    excise.erase("cat", model=tiny_canvas, out=out, settings={**QUICK, "lr": 0.05}, evaluate="none")
     return out
 
 
 class TestErase:
     def test_writes_the_folder_and_prints_the_numbers(self, tiny_canvas: Path, tmp_path: Path) -> None:
         printed = ok("erase", "cat", "--model", tiny_canvas, "--out", tmp_path / "cat", *SETS, "--json", tmp_path / "n.json")
-        for word in ("UA", "IRA", "CRA", "neutral", "base model", "edited model", "erased object:cat", "before_after.png"):
+        for word in (
+            "UA",
+            "IRA",
+            "CRA",
+            "neutral",
+            "base model",
+            "edited model",
+            "erased object:cat",
+            "before_after.png",
+            "measured quickly",
+        ):
             assert word in printed
         found = ErasureResult.read(tmp_path / "n.json").evaluation
         assert found is not None and f"{100 * found.ua.value:.1f} %" in printed
@@ -92,7 +102,7 @@ class TestErase:
         self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        ok("erase", "cat", "style:sketch", "--model", tiny_canvas, *SETS, "--no-evaluate")
+        ok("erase", "cat", "style:sketch", "--model", tiny_canvas, *SETS, "--evaluate", "none")
         assert (tmp_path / "out" / "cat-style-sketch" / "edit.json").is_file()
 
     def test_a_model_without_a_list_takes_any_text(self, tiny_sd2: Path, tmp_path: Path) -> None:
@@ -125,10 +135,10 @@ class TestErase:
 
     def test_file_and_flags_give_the_same_edit(self, tiny_canvas: Path, tmp_path: Path) -> None:
         settings = "".join(f"  {key}: {value}\n" for key, value in QUICK.items())
-        text = f"concepts: [cat]\nmodel: {tiny_canvas}\nevaluate: false\nout: {tmp_path}/file\nsettings:\n{settings}"
+        text = f"concepts: [cat]\nmodel: {tiny_canvas}\nevaluate: none\nout: {tmp_path}/file\nsettings:\n{settings}"
         (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
         ok("erase", "--config", tmp_path / "run.yaml")
-        ok("erase", "cat", "--model", tiny_canvas, "--no-evaluate", "--out", tmp_path / "flags", *SETS)
+        ok("erase", "cat", "--model", tiny_canvas, "--evaluate", "none", "--out", tmp_path / "flags", *SETS)
         one, other = ((tmp_path / name / "edit.safetensors").read_bytes() for name in ("file", "flags"))
         assert one == other
 
@@ -141,7 +151,7 @@ class TestErase:
             store(*arguments)
             signal.raise_signal(signal.SIGINT)
 
-        command = ("erase", "cat", "--model", tiny_canvas, "--no-evaluate", *SETS)
+        command = ("erase", "cat", "--model", tiny_canvas, "--evaluate", "none", *SETS)
         before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         with monkeypatch.context() as patch:
             patch.setattr(training, "_store", store_and_stop)
@@ -255,7 +265,7 @@ class TestEvaluate:
         quick = [
             word for text in ("rounds=1", "steps=1", "batch=1", "trajectories=1", "sampler_steps=2") for word in ("--set", text)
         ]
-        made = ("--method", "spm", "--model", tiny_canvas, "--out", tmp_path / "dog", "--no-evaluate", "--no-measure")
+        made = ("--method", "spm", "--model", tiny_canvas, "--out", tmp_path / "dog", "--evaluate", "none")
         ok("erase", "dog", *made, *quick)
         few = ("--target-pictures", 3, "--other-pictures", 3, "--model", tiny_canvas)
         ok("evaluate", "--edit", edit, "--edit", tmp_path / "dog", *few, "--json", tmp_path / "n.json")
@@ -329,7 +339,7 @@ class TestApply:
     def test_plain_diffusers_loads_what_was_written(self, base: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
         """Erase, save, apply; then diffusers alone gives the pictures of base + edit."""
         folder = request.getfixturevalue(base)
-        ok("erase", "cat", "--model", folder, "--no-evaluate", "--out", tmp_path / "cat", *SETS, "--set", "lr=0.05")
+        ok("erase", "cat", "--model", folder, "--evaluate", "none", "--out", tmp_path / "cat", *SETS, "--set", "lr=0.05")
         ok("apply", tmp_path / "cat", "--model", folder, "--to", tmp_path / "model")
         plain, edited = (_load(path) for path in (folder, tmp_path / "model"))
         model = excise.load(folder)
@@ -534,7 +544,7 @@ class TestFailures:
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", no_space)
-            line = refused(1, "erase", "cat", "--model", tiny_canvas, "--no-evaluate", *SETS, "--overwrite", "--out", old)
+            line = refused(1, "erase", "cat", "--model", tiny_canvas, "--evaluate", "none", *SETS, "--overwrite", "--out", old)
         assert full and "the disk is full" in line
         assert {path.name: path.read_bytes() for path in old.iterdir()} == before
         assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]

@@ -18,7 +18,7 @@ from excise.evaluation.conditions import NOISE_SEED, Condition, _sample, conditi
 from excise.evaluation.prompt_grid import APART
 from excise.jobs.erase import erase
 from excise.models import Model
-from excise.models.sampling import DIFFUSION_SAMPLERS
+from excise.models.drawing import DIFFUSION_SAMPLERS
 from excise.results.variation import Variation
 from excise.statistics import wilson
 
@@ -146,7 +146,7 @@ def test_who_is_asked_what(canvas: Model, edit: WeightEdit) -> None:
 def cat(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("vary") / "cat"
     quick = {"rounds": 1, "steps": 1, "batch": 2, "trajectories": 1, "sampler_steps": 2}
-    erase("cat", model=tiny_canvas, out=out, settings=quick, evaluate=False, measure=False)
+    erase("cat", model=tiny_canvas, out=out, settings=quick, evaluate="none")
     return out
 
 
@@ -170,6 +170,6 @@ class TestCommand:
 
     def test_needs_one_concept(self, tiny_canvas: Path, tmp_path: Path) -> None:
         quick = {"rounds": 1, "steps": 1, "batch": 2, "trajectories": 2, "sampler_steps": 2}
-        erase(["cat", "dog"], model=tiny_canvas, out=tmp_path / "x", settings=quick, evaluate=False, measure=False)
+        erase(["cat", "dog"], model=tiny_canvas, out=tmp_path / "x", settings=quick, evaluate="none")
         result = CliRunner().invoke(app, ["vary", str(tmp_path / "x"), "--model", str(tiny_canvas)])
         assert result.exit_code == 2 and "say which concept to ask for" in result.stderr

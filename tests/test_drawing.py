@@ -16,6 +16,7 @@ import excise
 from excise.jobs.generate import generate
 from excise.models import Model, load
 from excise.models.drawing import SCHEDULERS, Drawing
+from excise.models.names import check_scheduler
 from excise.requests.drawn import Drawn
 
 
@@ -64,12 +65,16 @@ ANYWHERE = {"DPMSolverMultistepScheduler", "UniPCMultistepScheduler"}
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_sampler_makes_pictures_or_is_refused(scheduler: Any, which: str, request: pytest.FixtureRequest) -> None:
     model: Model = request.getfixturevalue(which)
+    folder: Path = request.getfixturevalue(f"tiny_{which}")
     if scheduler not in ANYWHERE and scheduler.startswith("FlowMatch") == (which == "sd1"):
         own = model.pipeline.scheduler
+        with pytest.raises(ValueError, match=f"^{scheduler} does not sample (straight )?paths"):
+            check_scheduler(folder, scheduler)
         with pytest.raises(ValueError, match=f"^{scheduler} does not sample (straight )?paths.*; those that do: "):
             model.draw(Drawing(scheduler=scheduler))
         assert model.pipeline.scheduler is own
         return
+    check_scheduler(folder, scheduler)
     model.draw(Drawing(steps=4, scheduler=scheduler))
     picture = model.sample(["a cat"], [0])
     assert picture.isfinite().all() and picture.std() > 0 and type(model.pipeline.scheduler).__name__ == scheduler
@@ -77,10 +82,8 @@ def test_every_sampler_makes_pictures_or_is_refused(scheduler: Any, which: str, 
 
 
 def test_what_is_measured_says_how_its_pictures_were_made(tiny_canvas: Path, tmp_path: Path) -> None:
-    excise.erase(
-        "cat", model=tiny_canvas, method="uce", out=tmp_path / "cat", measure=False, device="cpu", steps=2, guidance=1.5
-    )
-    measured = excise.erase("cat", model=tiny_canvas, method="uce", measure=False, device="cpu", steps=2, guidance=1.5)
+    excise.erase("cat", model=tiny_canvas, method="uce", out=tmp_path / "cat", device="cpu", steps=2, guidance=1.5)
+    measured = excise.erase("cat", model=tiny_canvas, method="uce", device="cpu", steps=2, guidance=1.5)
     assert measured.result.evaluation is not None
     sampler = measured.result.evaluation.protocol.sampler
     assert (sampler["steps"], sampler["guidance_scale"], sampler["size"]) == (2, 1.5, 16)

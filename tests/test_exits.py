@@ -185,7 +185,7 @@ SCALED: dict[str, list[str]] = {
     "apply": ["apply", "LARGEST", "--scale", "1e3", "--to", "OUT"],
     "apply in half precision": ["apply", "EDIT", "--dtype", "float16", "--to", "OUT"],
     "export": ["export", "LARGEST", "--scale", "1e3", "--to", "OUT.safetensors"],
-    "erase": ["erase", "cat", "--method", "esd", "--set", "lr=1e38", "--no-evaluate", "--no-measure", "--out", "OUT"],
+    "erase": ["erase", "cat", "--method", "esd", "--set", "lr=1e38", "--evaluate", "none", "--out", "OUT"],
 }
 
 

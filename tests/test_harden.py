@@ -230,7 +230,7 @@ def test_excluding_asks_for_the_prior_of_an_artefacts_own_concept(canvas: Model,
 
 
 def test_an_erasure_says_what_it_was_hardened_against(audited: Path, tiny_canvas: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "measure": False, "device": "cpu"}
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": "none", "device": "cpu"}
     erase("cat", out=tmp_path / "plain", **options)
     erase("cat", out=tmp_path / "hard", harden=audited, **options)
     erase("cat", harden=[str(audited / "audit.json")], out=tmp_path / "again", **options)
@@ -261,7 +261,7 @@ def test_the_record_tells_artefacts_apart() -> None:
 def test_a_run_goes_on_only_with_the_same_artefacts(
     audited: Path, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "measure": False, "device": "cpu"}
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": "none", "device": "cpu"}
     store = training._store
 
     def stop(*arguments: Any) -> None:

@@ -14,7 +14,7 @@ from excise.files import at_home, real_path
 
 COMMANDS = (
     "erase cat --model PATH",
-    "erase cat --no-evaluate --out PATH --dry-run",
+    "erase cat --evaluate none --out PATH --dry-run",
     "generate cat --model PATH",
     "generate cat --edit PATH --out x.png",
     "generate cat --steps 1 --out PATH",

@@ -107,7 +107,7 @@ settings:
   lr: 1e-3
 model: canvas
 also: []
-evaluate: false
+evaluate: none
 dtype: float32
 """
 CSV = (

@@ -62,7 +62,7 @@ right = {
     ("restore", edit, "--concept", "cat", "--out", "x"): (),
     ("queue", "add", "x.yaml", "cat", *on): ("--method", "uce"),
     ("queue", "withdraw", "q.yaml", "cat"): ("--kind", "object"),
-    ("queue", "run", "q.yaml"): ("--no-evaluate",),
+    ("queue", "run", "q.yaml"): ("--evaluate", "none",),
     ("report", edit): ("--out", "x.html"),
     ("convert", edit): (),
     ("suite", "run", "i2p", *on, "--out", "x"): ("--set", "prompts=prompts.csv"),
@@ -73,7 +73,8 @@ right = {
     ("canvas", "card", "--folder", model): ("--dtype", "float16"),
 }
 wrong = {
-    "erase": [("cat", "--set", "rouns=2"), ("cta",), ("cat", "--harden", model), ("cat", "--seed", "-1"), ("cat", "--method", "x")],
+    "erase": [("cat", "--set", "rouns=2"), ("cta",), ("cat", "--harden", model), ("cat", "--seed", "-1"), ("cat", "--method", "x"),
+              ("cat", "--device", "toaster"), ("cat", "--scheduler", "FlowMatchEulerDiscreteScheduler"), ("cat", "--evaluate", "some")],
     "generate": [(" ", "--out", "x.png"), ("a", "--out", "x.png", "--n", "0"), ("a", "--out", "x", "--edit", model)],
     "evaluate": [("--concept", "cta"), ("--edit", "nowhere"), ("--concept", "cat", "--features", "x")],
     "vary": [(edit, "--concept", "cta"), (edit, "--pictures", "many")],
@@ -113,7 +114,7 @@ print([name for name in sys.argv[3:] if name in sys.modules])
 
 def test_nothing_heavy_is_imported(tiny_canvas: Path, tmp_path: Path) -> None:
     """Help, lists, dry runs and refusals of every verb load no torch and write nothing."""
-    excise.erase("cat", model=tiny_canvas, out=tmp_path / "edit", method="uce", evaluate=False, measure=False)
+    excise.erase("cat", model=tiny_canvas, out=tmp_path / "edit", method="uce", evaluate="none")
     work = tmp_path / "work"
     work.mkdir()
     (work / "prompts.csv").write_text("prompt,evaluation_seed\na cat,1\n", encoding="utf-8")

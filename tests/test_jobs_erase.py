@@ -24,6 +24,8 @@ from excise.files import PathTaken, writing
 from excise.jobs import erase as job
 from excise.jobs.erase import erase
 from excise.models import Model
+from excise.report.folder_reader import read
+from excise.report.page import build
 from excise.requests.erase import EraseRequest
 from excise.requests.sources import read_yaml, resolve
 from excise.results.erasure import ErasureResult
@@ -56,7 +58,7 @@ def test_the_folder_holds_edit_numbers_card_and_picture(tiny_canvas: Path, tmp_p
         for figures in (found.evaluation, found.evaluation.base):
             figure = getattr(figures, name)
             assert 0 <= figure.low <= figure.value <= figure.high <= 1
-    assert found.evaluation.pictures.target >= 200 and found.evaluation.ua.n == found.evaluation.pictures.target
+    assert found.evaluation.ua.n == found.evaluation.pictures.target and found.extent == "quick"
     assert found.seconds is not None and found.seconds > 0 and found.peak_mb is not None and 50 < found.peak_mb < 50_000
     run = (found.seed, found.model, found.method, found.concepts, found.dtype, found.device)
     assert run == (0, "tiny canvas", "mim", ("object:cat",), "float32", "cpu")
@@ -64,7 +66,7 @@ def test_the_folder_holds_edit_numbers_card_and_picture(tiny_canvas: Path, tmp_p
 
 
 def test_the_card_tells_what_was_removed_and_what_is_not_promised(tiny_canvas: Path, tmp_path: Path) -> None:
-    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=QUICK, seed=3, also=["a mog|gy"], evaluate=False)
+    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=QUICK, seed=3, also=["a mog|gy"], evaluate="none")
     card = (tmp_path / "cat" / "README.md").read_text(encoding="utf-8")
     for text in (
         "object:cat removed from tiny canvas",
@@ -89,7 +91,7 @@ def test_numbers_that_were_not_measured_are_none_with_a_note(tiny_sd1: Path, tmp
 
 def test_what_the_words_still_say_is_in_result_manifest_and_card(tiny_canvas: Path, tmp_path: Path) -> None:
     strong = {**QUICK, "lr": 0.5}
-    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=2, evaluate=False, device="cpu")
+    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=2, device="cpu")
     found = ErasureResult.read(tmp_path / "cat" / "result.json").information
     assert found is not None
     model, edit = excise.load(tiny_canvas, device="cpu"), excise.load_edit(tmp_path / "cat")
@@ -105,22 +107,32 @@ def test_what_the_words_still_say_is_in_result_manifest_and_card(tiny_canvas: Pa
     assert f"worst: {kept.worst.concept}" in card and "arXiv" not in card.split("##")[0]
 
 
+@pytest.mark.parametrize("extent, target", [("quick", 6), ("full", 12)])
+def test_results_say_how_much_was_asked_for(tiny_canvas: Path, tmp_path: Path, extent: str, target: int) -> None:
+    """In the file, the card and the page; what was measured as the tables are is not called quick."""
+    erase("cat", model=tiny_canvas, method="uce", out=tmp_path / "cat", evaluate=extent, device="cpu")
+    found = ErasureResult.read(tmp_path / "cat" / "result.json")
+    assert found.extent == extent and found.evaluation is not None and found.evaluation.pictures.target == target
+    build(read(tmp_path), tmp_path / "page.html")
+    for told in (tmp_path / "cat" / "README.md", tmp_path / "page.html"):
+        assert ("measured quickly" in told.read_text(encoding="utf-8").lower()) == (extent == "quick")
+
+
 def test_measuring_can_be_left_out_and_changes_no_weight(tiny_canvas: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False}
-    for name, wanted in (("with", True), ("without", False)):
-        erase("cat", out=tmp_path / name, measure=wanted, **options)
+    for name, extent in (("with", "quick"), ("without", "none")):
+        erase("cat", model=tiny_canvas, settings=QUICK, out=tmp_path / name, evaluate=extent)
     assert weights(tmp_path / "with") == weights(tmp_path / "without")
     found = ErasureResult.read(tmp_path / "without" / "result.json")
-    assert found.information is None and found.information_note == "it was not asked for"
+    assert found.information is None and found.information_note == "no evaluation was asked for"
     card = (tmp_path / "without" / "README.md").read_text(encoding="utf-8").split("## What its words still say")[1]
-    assert card.startswith("\n\nNot measured: it was not asked for.")
+    assert card.startswith("\n\nNot measured: no evaluation was asked for.")
 
 
 def test_a_run_stopped_while_measuring_is_resumed(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False}
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK}
     erase("cat", out=tmp_path / "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("excise.jobs.erase.residual", stop)
@@ -135,7 +147,7 @@ def test_a_run_stopped_while_measuring_is_resumed(tiny_canvas: Path, tmp_path: P
 def test_the_picture_has_the_base_above_the_edited_model(tiny_canvas: Path, tmp_path: Path) -> None:
     """The upper row is what the model gives, the lower what it gives with the edit, seed by seed."""
     strong = {**QUICK, "lr": 0.5}
-    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=5, evaluate=False)
+    erase("cat", model=tiny_canvas, out=tmp_path / "cat", settings=strong, seed=5, evaluate="none")
     sheet = np.asarray(Image.open(tmp_path / "cat" / "before_after.png"))
     model = excise.load(tiny_canvas)
     base = model.sample(["a picture of a cat"] * 3, [5, 6, 7])
@@ -153,7 +165,7 @@ def test_the_picture_has_the_base_above_the_edited_model(tiny_canvas: Path, tmp_
 def test_what_is_measured_later_is_named_as_it_was_erased(
     job: str, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": {**QUICK, "rounds": 0}, "evaluate": False, "measure": False}
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": {**QUICK, "rounds": 0}, "evaluate": "none"}
     for name, also in (("one", ["a moggy", "a mouser"]), ("two", ["a mouser"])):
         erase("cat", out=tmp_path / name, also=also, **options)
     asked: list[Any] = []
@@ -190,7 +202,7 @@ def test_several_concepts_and_kinds(tiny_canvas: Path, tmp_path: Path) -> None:
 
 def test_without_a_folder_nothing_is_written(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = erase("cat", model=tiny_canvas, settings=QUICK, evaluate=False)
+    result = erase("cat", model=tiny_canvas, settings=QUICK, evaluate="none")
     assert result.out is None and result.edit.deltas
     assert os.listdir(tmp_path) == []
 
@@ -209,7 +221,7 @@ def stop_after(rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_resumed_run_gives_the_same_bits(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False}
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": "none"}
     erase("cat", out=whole, **options)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stopped:
         stop_after(2, patch)
@@ -231,8 +243,8 @@ def test_what_the_first_of_two_concepts_took_is_kept(
     monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
     settings = {"rounds": 2, "steps": 12, "batch": 2, "pictures": 2, "picture_steps": 2, "tolerance": 0.5}
     ending = {"tau": 1e9, "tau_unit": "absolute"}
-    options: dict[str, Any] = {"concepts": ["cat", "dog"], "method": "sepme", "model": tiny_canvas, "evaluate": False}
-    options |= {"settings": {**settings, **ending}, "measure": False}
+    options: dict[str, Any] = {"concepts": ["cat", "dog"], "method": "sepme", "model": tiny_canvas, "evaluate": "none"}
+    options |= {"settings": {**settings, **ending}}
     done: list[int] = []
 
     def stop(stage: str, now: int, total: int) -> None:
@@ -298,7 +310,7 @@ def test_an_earlier_run_is_kept_until_a_new_one_can_begin(tmp_path: Path) -> Non
 def test_a_result_that_appears_meanwhile_is_not_lost(
     tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "measure": False}
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": "none"}
     write, out = job._write, tmp_path / "x"
 
     def late(*arguments: Any) -> None:
@@ -315,7 +327,7 @@ def test_a_result_that_appears_meanwhile_is_not_lost(
 
 
 def test_the_seconds_of_stopped_stretches_count(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "out": tmp_path / "x"}
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": "none", "out": tmp_path / "x"}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_after(2, patch)
         erase("cat", **options)
@@ -378,7 +390,7 @@ def test_a_run_that_fails_before_a_checkpoint_leaves_nothing(tiny_canvas: Path, 
 
 
 def test_overwrite_replaces_a_result_but_no_other_folder(tiny_canvas: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": False, "out": tmp_path / "x"}
+    options: dict[str, Any] = {"model": tiny_canvas, "settings": QUICK, "evaluate": "none", "out": tmp_path / "x"}
     erase("cat", **options)
     before = weights(tmp_path / "x")
     with pytest.raises(FileExistsError, match="exists"):
@@ -401,10 +413,9 @@ torch.set_num_threads(1)
 import excise
 from excise.jobs import erase as job
 
-job.BESIDE = 1
 model, out = sys.argv[1], Path(sys.argv[2])
 settings = {"rounds": 1, "steps": 1, "batch": 2, "trajectories": 1, "sampler_steps": 2}
-options = dict(model=model, settings=settings, evaluate=False, measure=False, overwrite=True, device="cpu")
+options = dict(model=model, settings=settings, evaluate="none", overwrite=True, device="cpu")
 loaded = excise.load(model, device="cpu")
 job._load = lambda request, progress: loaded
 job.erase("cat", out=out, seed=0, **options)
@@ -480,7 +491,7 @@ class TestRequest:
         (tmp_path / "run.yaml").write_text("out: ~/x\nharden: [~/a, b]\n", encoding="utf-8")
         request = resolve(EraseRequest, read_yaml(tmp_path / "run.yaml"), {}).request
         assert request.out == tmp_path / "x" and request.harden == (tmp_path / "a", Path("b"))
-        erase("cat", model=tiny_canvas, out="~/x", settings={**QUICK, "rounds": 0}, evaluate=False, measure=False)
+        erase("cat", model=tiny_canvas, out="~/x", settings={**QUICK, "rounds": 0}, evaluate="none")
         assert sorted(os.listdir(tmp_path)) == ["run.yaml", "x"]
 
     @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_what_a_file_cannot_hold_is_refused(sd1: Model, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def cat(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("export") / "cat"
-    erase("cat", model=tiny_canvas, method="uce", out=out, evaluate=False, measure=False)
+    erase("cat", model=tiny_canvas, method="uce", out=out, evaluate="none")
     return out
 
 
@@ -242,6 +242,6 @@ class TestCommand:
 
     def test_an_adapter_is_refused(self, tiny_canvas: Path, tmp_path: Path) -> None:
         quick = {"rounds": 1, "steps": 1, "batch": 2, "trajectories": 1, "sampler_steps": 2}
-        erase("cat", model=tiny_canvas, method="spm", out=tmp_path / "cat", settings=quick, evaluate=False, measure=False)
+        erase("cat", model=tiny_canvas, method="spm", out=tmp_path / "cat", settings=quick, evaluate="none")
         result = CliRunner().invoke(app, ["export", str(tmp_path / "cat"), "--to", str(tmp_path / "x.safetensors")])
         assert result.exit_code == 2 and "cannot be written as a LoRA" in result.output

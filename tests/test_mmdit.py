@@ -187,7 +187,7 @@ def test_every_command_of_the_readme_runs(folder: Path, tmp_path: Path, monkeypa
         assert result.exit_code == 0, (arguments, result.output)
         return result.output
 
-    excise("erase", "cat", "--model", base, "--out", edit, *small, "--no-evaluate", "--no-measure", "--device=cpu")
+    excise("erase", "cat", "--model", base, "--out", edit, *small, "--evaluate", "none", "--device=cpu")
     assert "2 tensors" in excise("info", edit)
     for name, options in (("base", ()), ("edited", ("--edit", edit)), ("guided", ("--guidance", 9))):
         excise("generate", "a cat", "--model", base, *options, "--out", tmp_path / f"{name}.png", "--device=cpu")

@@ -23,11 +23,11 @@ from excise.attacks.draws import Draws
 from excise.attacks.original import Original
 from excise.attacks.victim import Victim
 from excise.edits.applied import base_fingerprint
+from excise.edits.base_shelf import base_shelf
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.erasure.states import forgetting_set, stopped_states, trajectory_states
 from excise.erasure.training_pictures import generated_latents
-from excise.evaluation import picture_cache
 from excise.evaluation.conditions import Condition, _sample
 from excise.evaluation.suites.answer_set import _make
 from excise.evaluation.suites.prompt_file import PromptItem
@@ -78,7 +78,7 @@ def test_mixed_precision_keeps_the_weights_and_rounds_the_predictions(tiny_sd1: 
     exact, rounded = plain.predict(latents, t, text), mixed.predict(latents, t, text)
     assert rounded.dtype == torch.float32
     assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.03
-    first, second = (picture_cache._shelf(model).names for model in (plain, mixed))
+    first, second = (base_shelf(model, "answers").names for model in (plain, mixed))
     assert first != second
     with pytest.raises(ZeroDivisionError), mixed.unrounded():
         assert torch.equal(mixed.predict(latents, t, text), exact)
@@ -498,3 +498,41 @@ def _rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tenso
 
     (weights,) = folder.glob("*.safetensors")
     save_file(change({name: tensor.clone() for name, tensor in load_file(weights).items()}), weights, {"format": "pt"})
+
+
+class TestWordsOnce:
+    """What the entrances give is computed once for all steps of a sampler, and the pictures have the same bits."""
+
+    @pytest.mark.parametrize("which", ["canvas", "sd3"])
+    def test_the_same_bits_and_each_entrance_once(
+        self, which: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model: Model = request.getfixturevalue(which)
+        with monkeypatch.context() as patch:
+            patch.setattr("excise.models.model.SMALL", 0)
+            plain = model.latents(["a cat", "a dog"], [1, 2], steps=3)
+        layers = list(model.layers(model.entrances_of("tokens")).values())
+        seen: list[int] = []
+        inner = torch.nn.functional.linear
+
+        def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+            seen.extend(place for place, layer in enumerate(layers) if layer.weight is weight)
+            return inner(rows, weight, bias)
+
+        monkeypatch.setattr(torch.nn.functional, "linear", linear)
+        assert torch.equal(model.latents(["a cat", "a dog"], [1, 2], steps=3), plain)
+        assert sorted(seen) == list(range(len(layers))) and not any("forward" in vars(layer) for layer in layers)
+
+    def test_an_edit_between_two_pictures_is_seen(self, canvas: Model) -> None:
+        before = canvas.latents(["a cat"], [1], steps=2)
+        with torch.no_grad():
+            for layer in canvas.layers(canvas.entrances_of("tokens")).values():
+                layer.weight.mul_(2)
+        assert not torch.equal(canvas.latents(["a cat"], [1], steps=2), before)
+
+    def test_a_forward_pass_that_somebody_replaced_stays(self, canvas: Model) -> None:
+        layer = next(iter(canvas.layers(canvas.entrances_of("tokens")).values()))
+        layer.forward = lambda rows: torch.nn.functional.linear(rows, layer.weight) * 0
+        mine = layer.forward
+        canvas.latents(["a cat"], [1], steps=2)
+        assert layer.forward is mine

@@ -84,7 +84,7 @@ def test_another_noise_of_the_sampler_s_steps_is_not_mixed_up(
     canvas: Model, judge: Classifier, made: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(canvas, ITEMS[:1], judge)
-    monkeypatch.setattr("excise.evaluation.picture_cache.STEP_NOISE", 0)
+    monkeypatch.setattr("excise.edits.base_shelf.STEP_NOISE", 0)
     answer(canvas, ITEMS[:1], judge)
     assert made == [0, 0]
 

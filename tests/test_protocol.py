@@ -87,6 +87,16 @@ class TestGolden:
         counts = {each.concept: each.n for each in found.retained}
         assert counts == {"object:dog": 3, "object:bird": 3, "style:photo": 2, "style:sketch": 2, "style:pixel art": 2}
 
+    def test_fewer_pictures_than_there_are_styles_are_spread_over_them(self, painter: Painter) -> None:
+        """The dog begins where two for each concept before it end, at the third style; the bird two later, at the second."""
+        found = figures(painter, "cat", other_pictures=2)
+        counts = {each.concept: each.n for each in found.retained}
+        assert counts == {"object:dog": 2, "object:bird": 2, "style:photo": 1, "style:sketch": 1, "style:pixel art": 2}
+        assert found.pictures == PictureCounts(target=6, retained=4, neutral=6)
+
+    def test_one_of_each_where_else_a_style_would_not_be_seen(self, painter: Painter) -> None:
+        assert figures(painter, "cat", other_pictures=1).pictures.retained == 6
+
     def test_without_an_edit_base_and_edited_are_the_same(self, painter: Painter) -> None:
         painter.base = not_as(cat="dog")
         found = evaluate(painter.model, [painter.model.catalog.resolve("cat")], **PICTURES)  # type: ignore[arg-type]

@@ -187,7 +187,7 @@ class TestBadInput:
 def test_a_student_is_not_written_as_one_file(tiny_canvas: Path, tmp_path: Path) -> None:
     """The layout of one file has names for the blocks of published sizes alone: nobody could load what it would hold."""
     prune(tiny_canvas, out=tmp_path / "s", keep=0.7)
-    erase("cat", method="uce", model=tmp_path / "s", out=tmp_path / "e", evaluate=False, measure=False)
+    erase("cat", method="uce", model=tmp_path / "s", out=tmp_path / "e", evaluate="none")
     with pytest.raises(ValueError, match="is a pruned model, which nobody reads from one file; give a folder"):
         apply(tmp_path / "e", model=tmp_path / "s", to=tmp_path / "x.safetensors")
     assert load(apply(tmp_path / "e", model=tmp_path / "s", to=tmp_path / "x"), device="cpu").name.endswith(

@@ -53,7 +53,7 @@ def test_every_cell_says_what_the_suite_says_of_its_edit(options: dict[str, Any]
     from excise.jobs.erase import erase
 
     model, uc = options["model"], {key: options[key] for key in ("weights", "device")}
-    erase(GOGH, model=model, method="uce", out=tmp_path / "e", device="cpu", evaluate=False, measure=False)
+    erase(GOGH, model=model, method="uce", out=tmp_path / "e", device="cpu", evaluate="none")
     settings = {**SUBSET, "target": "style:Van_Gogh"}
     alone = suite("unlearncanvas", out=tmp_path / "u", model=model, edit=tmp_path / "e", settings=settings, **uc)
     assert alone.metrics == suite_of(found[0]).metrics and alone.prompts_hash == suite_of(found[0]).prompts_hash

@@ -61,7 +61,7 @@ def queue_file(folder: Path, model: Path, *requests: str, **keys: str) -> Path:
 
 
 def serve(path: Path) -> RemovalLedger:
-    return run_queue(path, evaluate=False, device="cpu")
+    return run_queue(path, evaluate="none", device="cpu")
 
 
 def states(path: Path) -> list[str]:
@@ -287,8 +287,7 @@ def test_one_request_is_one_erasure(quick: Model, tiny_canvas: Path, tmp_path: P
             method=method,
             settings=given,
             seed=3,
-            evaluate=False,
-            measure=False,
+            evaluate="none",
             device="cpu",
         )
         with alone.edit.applied(quick):
@@ -528,7 +527,7 @@ def test_requests_that_come_while_a_run_works_stay_open(quick: Model, tiny_canva
         if stage == "loading the model" and not added:
             added.append(add_removal(path, "dog"))
 
-    run_queue(path, evaluate=False, device="cpu", progress=meanwhile)
+    run_queue(path, evaluate="none", device="cpu", progress=meanwhile)
     assert states(path) == ["served", "open"] and told(path) == {"object:cat": "erases it anew", "object:dog": "erases it"}
 
 
@@ -575,7 +574,7 @@ def test_the_tour(tiny_canvas: Path, loaded: Model, tmp_path: Path, monkeypatch:
     assert "The erosion curve" in page and "&lt;b&gt;by letter" in page and "<b>by letter" not in page
     monkeypatch.setattr(job, "build", lambda *_: None)
     assert "asks to erase object:cat, object:dog" in ok("add", "q.yaml", "dog", *add[:2])
-    printed = ok("run", "q.yaml", "--no-evaluate")
+    printed = ok("run", "q.yaml", "--evaluate", "none")
     assert "1: +object:cat" in printed and "2: +object:dog" in printed and "erased from tiny canvas" in printed
     first, second = RemovalLedger.read(tmp_path / "q" / "queue.json").points
     assert first.evaluation and [each.concept for each in first.evaluation.targets] == ["object:cat"]
@@ -583,7 +582,7 @@ def test_the_tour(tiny_canvas: Path, loaded: Model, tmp_path: Path, monkeypatch:
     assert "object:dog is withdrawn; the next run gives it back bit for bit" in ok("withdraw", "q.yaml", "dog")
     refused = CliRunner().invoke(app, ["queue", "export", "q.yaml", "--to", "x"])
     assert refused.exit_code == 2 and "run it first" in refused.stderr
-    ok("run", "q.yaml", "--no-evaluate")
+    ok("run", "q.yaml", "--evaluate", "none")
     assert "the result is what the file asks for" in ok("status", "q.yaml")
     ok("export", "q.yaml", "--to", "cat")
     ok("export", "q.yaml", "--to", "cat.safetensors")

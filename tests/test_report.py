@@ -527,7 +527,7 @@ class TestJobs:
         from excise.jobs.measure import measure
 
         folder = tmp_path / "out"
-        erase("cat", model=tiny_canvas, method="uce", out=folder / "cat", evaluate=False, device="cpu")
+        erase("cat", model=tiny_canvas, method="uce", out=folder / "cat", evaluate="none", device="cpu")
         audit(folder / "cat", model=tiny_canvas, attacks=["seeds:tries=1"], prompts=2, budget=40, device="cpu")
         measure(edit=folder / "cat", model=tiny_canvas, budget=700, json=folder / "nats.json", device="cpu")
         page = Page(report(folder))

@@ -84,7 +84,7 @@ class TestFunctions:
         """Names, order, kinds and defaults, written out: what users have typed so far goes on to work."""
         expected = {
             "concepts": (), "kind": None, "also": (), "method": "mim", "harden": (), "out": None, "seed": 0, "settings": {}, "resume": False,
-            "overwrite": False, "evaluate": True, "measure": True, "json": None, "model": "canvas", "config_from": None, "device": None,
+            "overwrite": False, "evaluate": "quick", "json": None, "model": "canvas", "config_from": None, "device": None,
             "dtype": "float32", "offload": "none", "steps": None, "guidance": None, "size": None, "scheduler": None, "long_prompts": None,
         }  # fmt: skip
         for run in (erase, excise.erase):
@@ -224,15 +224,15 @@ class TestCommands:
 
     def test_a_switch_that_was_typed_overrules_the_file_both_ways(self, tmp_path: Path) -> None:
         def told(file: str, *flags: str) -> list[str]:
-            (tmp_path / "run.yaml").write_text(f"concepts: cat\n{file}", encoding="utf-8")
-            done = CliRunner().invoke(app, ["erase", "--config", str(tmp_path / "run.yaml"), "--dry-run", *flags])
+            (tmp_path / "run.yaml").write_text(f"methods: uce\nconcepts: cat\nout: {tmp_path}/x\n{file}", encoding="utf-8")
+            done = CliRunner().invoke(app, ["bench", "--config", str(tmp_path / "run.yaml"), "--dry-run", *flags])
             assert done.exit_code == 0, done.output
-            return next(line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("evaluate "))
+            return next(line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("quality "))
 
         assert told("") == ["True", "default"]
-        assert told("evaluate: false\n") == ["False", "file"]
-        assert told("evaluate: false\n", "--evaluate") == ["True", "flag"]
-        assert told("", "--no-evaluate") == ["False", "flag"]
+        assert told("quality: false\n") == ["False", "file"]
+        assert told("quality: false\n", "--quality") == ["True", "flag"]
+        assert told("", "--no-quality") == ["False", "flag"]
 
     @pytest.mark.parametrize(
         "command",

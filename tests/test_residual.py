@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
+from torch import Tensor
 
 from exact_model import VARIANCE, Change, ExactModel
 from excise.edits import Dense, Manifest, WeightEdit
@@ -390,3 +391,67 @@ def test_words_are_not_rounded_where_the_model_is(tiny_canvas: Path) -> None:
     assert exact.concepts[0].conditional == same.concepts[0].conditional
     assert exact.others[0].conditional == same.others[0].conditional
     assert [each.settings.precision for each in found] == ["float32"] * 2
+
+
+def _counted(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The batches that the network is asked for from now on."""
+    asked: list[int] = []
+    inner = model.predict
+
+    def predict(x: Tensor, *rest: Any) -> Tensor:
+        asked.append(len(x))
+        return inner(x, *rest)
+
+    monkeypatch.setattr(model, "predict", predict)
+    return asked
+
+
+@pytest.fixture
+def nats_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "nats"
+
+
+def test_what_the_base_says_is_kept_and_changes_no_bit(
+    canvas: Model, nats_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an empty cache, a full one, a damaged one and none: the same numbers. Only the edited model is asked again."""
+    edit = edit_of(canvas, "attn2.to_k", 0.5)
+    options: dict[str, Any] = {"edit": edit, "against": ["dog"], "budget": 700, "seed": 1}
+    plain = {**measure(canvas, "cat", **options).to_dict(), "seconds": 0}
+    assert not nats_cache.exists()
+    asked = _counted(canvas, monkeypatch)
+
+    def again() -> int:
+        asked.clear()
+        assert {**measure(canvas, "cat", **options, keep=True).to_dict(), "seconds": 0} == plain
+        return sum(asked)
+
+    first, second = again(), again()
+    assert first == plain["settings"]["evaluations"] and 0 < second < first / 2
+    for file in nats_cache.rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-9])
+    assert again() == first and again() == second
+    with edit.applied(canvas):
+        before = len(list(nats_cache.rglob("*.safetensors")))
+        measure(canvas, "cat", budget=700, keep=True)
+        assert len(list(nats_cache.rglob("*.safetensors"))) == before, "nothing is kept of a model that carries an edit"
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"guidance_scale": 2.0}, {"phrasings": "all"}, {"batch": 5}])
+def test_other_questions_are_not_answered_from_the_cache(
+    canvas: Model, nats_cache: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    options: dict[str, Any] = {"budget": 700, "seed": 1}
+    measure(canvas, "cat", **options, keep=True)
+    plain = measure(canvas, "cat", **{**options, **change})
+    asked = _counted(canvas, monkeypatch)
+    found = measure(canvas, "cat", **{**options, **change}, keep=True)
+    assert sum(asked) == plain.settings.evaluations
+    assert {**found.to_dict(), "seconds": 0} == {**plain.to_dict(), "seconds": 0}
+
+
+def test_nothing_is_kept_of_large_latents(canvas: Model, nats_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("excise.information.residual.SMALL", 1)
+    measure(canvas, "cat", budget=700, keep=True)
+    assert not nats_cache.exists()

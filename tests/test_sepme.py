@@ -440,7 +440,7 @@ def test_erase_and_restore_on_the_command_line(tiny_canvas: Path, tmp_path: Path
 
     values = {**QUICK, "rounds": 1, "steps": 1, "tolerance": 0.5}
     sets = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
-    erasing = ["erase", "cat", "dog", "--method", "sepme", "--model", str(tiny_canvas), "--no-evaluate", *sets]
+    erasing = ["erase", "cat", "dog", "--method", "sepme", "--model", str(tiny_canvas), "--evaluate", "none", *sets]
     result = CliRunner().invoke(app, [*erasing, "--out", str(tmp_path / "pets")])
     assert result.exit_code == 0, result.stderr
     result = CliRunner().invoke(app, ["restore", str(tmp_path / "pets"), "--concept", "cat", "--out", str(tmp_path / "dog")])

@@ -24,7 +24,7 @@ def ok(*arguments: object) -> str:
 def test_from_a_name_to_a_page(tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
     edit, model = tmp_path / "out" / "cat", ("--model", tiny_canvas)
-    ok("erase", "cat", *model, "--method", "uce", "--out", edit, "--no-evaluate", "--no-measure")
+    ok("erase", "cat", *model, "--method", "uce", "--out", edit, "--evaluate", "none")
     ok("evaluate", "--edit", edit, *model, "--target-pictures", 2, "--other-pictures", 2, "--json", edit / "evaluation.json")
     ok("measure", "--edit", edit, *model, "--budget", 600, "--against", "none", "--json", edit / "nats.json")
     ok("audit", edit, *model, "--attacks", "seeds:tries=1", "--prompts", 2, "--budget", 40, "--out", tmp_path / "out" / "audit")

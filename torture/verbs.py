@@ -47,7 +47,7 @@ _LEARN = {"rounds": 2, "steps": 2, "batch": 2, "inner": 1, "pictures": 2, "pictu
 _DISTILL = "distill tiny --teacher tiny --erase cat --seed {seed} --out made " + " ".join(
     f"--set {k}={v}" for k, v in _LEARN.items()
 )
-_ERASE = "erase cat --model tiny --out made --seed {seed} --no-evaluate --no-measure"
+_ERASE = "erase cat --model tiny --out made --seed {seed} --evaluate none"
 _MODEL, _EDITED, _RESUME = ("tiny", "cache"), ("tiny", "cache", "uce"), ("--resume",)
 
 VERBS: dict[str, Verb] = {

@@ -16,7 +16,7 @@ from torture.sandbox import Sandbox
 from torture.verbs import QUICK, SETS, VERBS
 
 CONFIG = "\n".join(
-    ["concepts: cat", "model: tiny", "method: mim", "out: made", "seed: 3", "evaluate: false", "measure: false", "settings:"]
+    ["concepts: cat", "model: tiny", "method: mim", "out: made", "seed: 3", "evaluate: none", "settings:"]
     + [f"  {key}: {value}" for key, value in QUICK.items()]
 )
 
@@ -38,7 +38,7 @@ def make_world(world: Path, scratch: Path) -> None:
     """
     in_a_fork(lambda: _without_commands(world))
     for name, text in EDITS.items():
-        _made(world, scratch / name, f"erase {text} --model tiny --out {name} --no-evaluate --no-measure", name)
+        _made(world, scratch / name, f"erase {text} --model tiny --out {name} --evaluate none", name)
     attacks = "--attacks seeds:tries=1 --prompts 2 --budget 40"
     _made(world, scratch / "audit", f"audit uce {attacks} --model tiny --out audit", "audit", takes=("uce",))
     _made(world, scratch / "lora", "export uce --to lora.safetensors", "lora.safetensors", takes=("uce",))

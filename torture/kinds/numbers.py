@@ -20,12 +20,12 @@ WITH_EDIT = (
     "measure --edit EDIT --model tiny --budget 300 --against none --json made.json",
     "audit EDIT --model tiny --attacks seeds:tries=1 --prompts 1 --budget 20 --out made",
 )
-_ERASE = "erase cat --model tiny --no-measure --set steps=2 --set rounds=1 --out made"
+_ERASE = "erase cat --model tiny --set steps=2 --set rounds=1 --out made"
 WITH_OPTION = (
     "apply uce --model tiny --scale 1e39 --to made",
     "export uce --scale 1e39 --to made.safetensors",
     "generate cat --model tiny --edit uce --scale 1e38 --out made.png",
-    f"{_ERASE} --no-evaluate --set lr=1e38",
+    f"{_ERASE} --evaluate none --set lr=1e38",
     f"{_ERASE} --method esd --set lr=1e30",
     f"bench --methods mim:lr=1e38,steps=2,rounds=1 --concepts cat --model tiny {FEWEST} --no-information --out made",
 )

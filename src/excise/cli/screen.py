@@ -151,6 +151,8 @@ def evidence(result: ErasureResult) -> None:
     if result.information:
         say("")
         information(result.information)
+    if result.extent == "quick" and (result.evaluation or result.information):
+        say(result_table.QUICK)
 
 
 def measured(found: Evaluation) -> None:

@@ -17,15 +17,12 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from excise.digests import digest_values
-from excise.edits import applied_edits
-from excise.edits.applied import base_fingerprint
+from excise.edits.base_shelf import base_shelf
 from excise.evaluation.classifier import Classifier
-from excise.files import Shelf, cache_folder
+from excise.files import Shelf
 from excise.finite import check_finite
 from excise.models import Model
-from excise.models.fingerprint import arithmetic, surroundings
 from excise.progress import Progress, silent
-from excise.randomness import STEP_NOISE
 
 Answer = dict[str, int]
 """What the classifier says of one picture: question ("object", "style", "member") -> class index."""
@@ -127,7 +124,7 @@ def read(
     """
     if not items:
         raise ValueError("nothing to read: give at least one picture to ask for")
-    shelf = _shelf(model)
+    shelf = base_shelf(model, "answers")
     stores = [_Store(shelf, reader) for reader in readers]
     missing = [item for item in dict.fromkeys(items) if any(item not in store.rows for store in stores)]
     size = batch or model.batch(40)
@@ -196,17 +193,3 @@ def _saving(stores: Sequence[_Store]) -> Iterator[Callable[[], None]]:
     finally:
         for store in stores:
             store.write()
-
-
-def _shelf(model: Model) -> Shelf:
-    """Where what readers made of one model and sampler is kept; nothing is of a model that carries edits."""
-    if applied_edits(model):
-        return Shelf(None)
-    key = [
-        base_fingerprint(model),
-        surroundings(model),
-        {**vars(model.sampler), "guidance_scale": model.guidance_seen(model.sampler.guidance_scale)},
-        arithmetic(model),
-        STEP_NOISE,
-    ]
-    return Shelf(cache_folder(), "answers", digest_values(key)[:16])

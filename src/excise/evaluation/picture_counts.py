@@ -1,10 +1,36 @@
-"""How many pictures a measurement asks for if nobody says (ours)."""
+"""How much a measurement asks for if nobody says (ours)."""
 
-TARGET_PICTURES = 200
-"""Of each erased concept: a share of them has a 95 % interval of at most +-7 points."""
+from __future__ import annotations
 
-OTHER_PICTURES = 24
-"""Of each other concept, whose mean is taken."""
+from dataclasses import dataclass
+from typing import Literal
+
+from excise.information.budget import BESIDE, QUICK
+
+Extent = Literal["quick", "full", "none"]
+"""How much is measured of an erasure: little and soon, as much as the tables have, or nothing."""
+
+NOT_ASKED = "no evaluation was asked for"
+"""What a result without one says, where that is why."""
+
+
+@dataclass(frozen=True)
+class AskedFor:
+    """What an extent asks for.
+
+    target, other pictures of each erased concept, and of each other object
+    budget        network evaluations for nats
+    """
+
+    target: int
+    other: int
+    budget: int
+
+
+ASKED_FOR = {"quick": AskedFor(48, 4, QUICK), "full": AskedFor(200, 24, BESIDE)}
+"""A share of 48 pictures has a 95 % interval of at most +-14 points, one of 200 of at most +-7. Of the other objects the mean is taken."""
+
+TARGET_PICTURES, OTHER_PICTURES = ASKED_FOR["full"].target, ASKED_FOR["full"].other
 
 DOWNSTREAM_PICTURES = 96
 """Of each group of pictures with which a task is measured that rides on the model."""

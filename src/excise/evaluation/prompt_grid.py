@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from excise.concepts import Concept
 from excise.evaluation.classifier import Classifier
@@ -65,7 +65,7 @@ class Asked:
 
 def questions(model: Model, targets: Sequence[Concept], per_target: int, per_other: int, seed: int) -> Asked:
     """At least `per_target` pictures of every target and `per_other` of every other object: as many in each style (of a style: of each
-    object), from the seeds that belong to `seed` on."""
+    object), from the seeds that belong to `seed` on. Of fewer others than there are styles each is asked for in some of them."""
     labels = {concept.label for concept in targets}
     objects = [c for c in model.catalog.of_kind("object") if c.label not in labels]
     styles = [c for c in model.catalog.of_kind("style") if c.label not in labels]
@@ -73,7 +73,7 @@ def questions(model: Model, targets: Sequence[Concept], per_target: int, per_oth
     asked = Asked([], [], [], _groups(model, targets, objects, styles, near))
     first = seed * APART
     template = model.catalog.templates[0]
-    each_other = -(-per_other // max(1, len(styles)))
+    spread = _Spread.of(model, per_other, [*objects, *near], styles)
     for concept in targets:
         others: Sequence[Concept | None] = (objects if concept.kind == "style" else styles) or _NONE
         each = -(-per_target // len(others))
@@ -81,15 +81,55 @@ def questions(model: Model, targets: Sequence[Concept], per_target: int, per_oth
             pair = concept.pair(template, concept.phrases[0], other.phrases[0] if other else "")
             shows = ((_head(concept), concept.name, concept.label),)
             beside = ((_head(other), other.name, other.label),) if other else ()
+            crossed = spread.count(*((other, concept) if concept.kind == "style" else (concept, other)))
             for s in range(each):
-                asked.target.append(Question(Item(pair.prompt, first + s), shows, beside if s < each_other else ()))
+                asked.target.append(Question(Item(pair.prompt, first + s), shows, beside if s < crossed else ()))
                 asked.neutral.append(Item(pair.masked, first + s))
     for concept in [*objects, *near]:
         for style in styles or _NONE:
             prompt = concept.pair(template, concept.phrases[0], style.phrases[0] if style else "").prompt
             shown = [(_head(c), c.name, c.label) for c in (concept, style) if c]
-            asked.retained.extend(Question(Item(prompt, first + s), tuple(shown)) for s in range(each_other))
+            count = spread.count(concept, style)
+            asked.retained.extend(Question(Item(prompt, first + s), tuple(shown)) for s in range(count))
     return asked
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """How pictures of an object spread over the styles.
+
+    each     pictures of every object in every style; 0: fewer are asked for than there are styles
+    fewer    pictures of an object, then: in so many styles, the next object in those that follow
+    places   of every object and member in the catalog, by label
+    styles   labels of all styles, in the catalog's order
+    retained labels of those that no target is
+    """
+
+    each: int
+    fewer: int
+    places: dict[str, int]
+    styles: tuple[str, ...]
+    retained: frozenset[str]
+
+    @classmethod
+    def of(cls, model: Model, per_other: int, shown: Sequence[Concept], styles: Sequence[Concept]) -> _Spread:
+        """Of pictures of each concept in `shown`. One in every style at least, where else no picture would show one of the styles."""
+        catalog = model.catalog
+        labels = [[concept.label for concept in catalog.of_kind(kind)] for kind in ("object", "member", "style")]
+        places = {label: place for place, label in enumerate(labels[0] + labels[1])}
+        few = cls(0, per_other, places, tuple(labels[2]), frozenset(style.label for style in styles))
+        if per_other < len(styles) and all(any(few.count(concept, style) for concept in shown) for style in styles):
+            return few
+        return replace(few, each=-(-per_other // max(1, len(styles))))
+
+    def count(self, shown: Concept | None, style: Concept | None) -> int:
+        """Pictures of an object in a style, which may be an erased one."""
+        if self.each or shown is None or style is None:
+            return self.each
+        first = self.places.get(shown.label, 0) * self.fewer % len(self.styles)
+        turn = self.styles[first:] + self.styles[:first]
+        among = [label for label in turn if label in self.retained or label == style.label]
+        return int(style.label in among[: self.fewer])
 
 
 def _groups(

@@ -1,6 +1,6 @@
 """Files: what may be replaced, writing that a kill cannot halve, and reading what strangers made. No torch is loaded before tensors are."""
 
-from excise.files.cache import Shelf, cache_folder, tell_not_kept
+from excise.files.cache import NOWHERE, Shelf, cache_folder, tell_not_kept
 from excise.files.damage import reading
 from excise.files.folders import WRITTEN, FolderKind, check_new_file, check_ours, check_replaceable, new_result, vacant
 from excise.files.locks import writing
@@ -24,6 +24,7 @@ __all__ = [
     "COUNTS",
     "CRASH",
     "FLOATS",
+    "NOWHERE",
     "PICTURE_ENDINGS",
     "WRITTEN",
     "Declared",

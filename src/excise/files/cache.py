@@ -96,3 +96,7 @@ class Shelf:
 
     def _digest(self, name: str, entry: Entry) -> str:
         return digest_values([*self.names, name, digest_tensors(entry.tensors), entry.about])
+
+
+NOWHERE = Shelf(None)
+"""Nothing is kept."""

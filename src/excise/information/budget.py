@@ -14,6 +14,9 @@ BUDGET = 16_000
 BESIDE = 8_000
 """Network evaluations of the measurement that comes with an erasure: 20 s for the canvas on two CPU cores (ours)."""
 
+QUICK = 2_400
+"""The same where an erasure is measured quickly: 4 pictures of the concept and 1 of each other one of the canvas (ours)."""
+
 NODES = 8
 """Noise levels per picture (ours). Pictures differ more than levels do, so more pictures narrow an interval more than more levels."""
 

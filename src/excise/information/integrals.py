@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from excise.digests import digest_tensors, digest_values
+from excise.files import NOWHERE, Shelf
 from excise.finite import check_finite
 from excise.information import estimators
 from excise.information.picture_sets import PictureSet
@@ -22,10 +24,15 @@ Prompts = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in a certain condition: `on()` is a context in which the edits to be measured are on."""
+    """A model in a certain condition.
+
+    on    a context in which the edits to be measured are on
+    shelf where what it predicts is kept
+    """
 
     model: Model
     on: Callable[[], AbstractContextManager[Any]]
+    shelf: Shelf = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -91,14 +98,17 @@ def prompts_of(pictures: PictureSet, branches: Sequence[str]) -> Prompts:
 
 @torch.no_grad()
 def ask(
-    model: Model, latents: Tensor, noise: Tensor, nodes: Nodes, prompts: Prompts, batch: int, tick: Callable[[int], None]
+    subject: Subject, latents: Tensor, noise: Tensor, nodes: Nodes, prompts: Prompts, batch: int, tick: Callable[[int], None]
 ) -> dict[str, Tensor]:
     """The noise predicted at every node under every branch, {branch: (n, k, c, h, w) float64 on the CPU}.
 
     latents (n, c, h, w) in any dtype; noise (n, k, c, h, w); batch is the number of network evaluations at a time.
 
+    What lies on the subject's shelf is not asked for again, and `tick` counts it as if it were.
+
     Raises FloatingPointError for a prediction that is not finite: no nats follow from it.
     """
+    model = subject.model
     distinct = list(dict.fromkeys(prompt for branch in prompts.values() for prompt in branch))
     encoded = model.encode(distinct)
     row = {prompt: i for i, prompt in enumerate(distinct)}
@@ -107,15 +117,19 @@ def ask(
     branches = len(prompts)
     picture = torch.arange(n).repeat_interleave(k)
     t, levels = nodes.t.flatten(), nodes.log_snr.flatten()
+    keeping = _Keeping.of(subject.shelf, [prompts, batch], {"latents": latents, "noise": noise, "t": nodes.t})
     answers = []
     for points in torch.arange(n * k).split(max(1, batch // branches)):
         clean = latents[picture[points].to(latents.device)]
         z = model.path.noised(clean, noise.flatten(0, 1)[points].to(clean), t[points])
-        output = model.predict(
-            z.repeat(branches, 1, 1, 1),
-            t[points].repeat(branches).to(z.device),
-            encoded[rows[:, picture[points]].flatten()],
-        )
+        output = keeping.next()
+        if output is None:
+            output = model.predict(
+                z.repeat(branches, 1, 1, 1),
+                t[points].repeat(branches).to(z.device),
+                encoded[rows[:, picture[points]].flatten()],
+            )
+            keeping.add(output)
         check_finite(output, "a prediction of the model")
         predicted = estimators.noise_prediction(
             output.cpu().double().view(branches, len(points), *z.shape[1:]),
@@ -125,8 +139,47 @@ def ask(
         )
         answers.append(predicted)
         tick(len(output))
+    keeping.write()
     whole = torch.cat(answers, 1).view(branches, n, k, *latents.shape[1:])
     return dict(zip(prompts, whole, strict=True))
+
+
+@dataclass
+class _Keeping:
+    """What a model predicts of one set of questions, batch by batch: as it lies on a shelf, or to be kept there.
+
+    name  of the entry
+    there what was kept, in order; None: nothing
+    made  what was predicted meanwhile
+    """
+
+    shelf: Shelf
+    name: str
+    there: list[Tensor] | None
+    made: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, shelf: Shelf, about: Any, tensors: dict[str, Tensor]) -> _Keeping:
+        """Of everything that decides the answers beside the model."""
+        if shelf is NOWHERE:
+            return cls(shelf, "", None)
+        name = digest_values([about, digest_tensors(tensors)])[:32]
+        kept = shelf.get(name)
+        return cls(shelf, name, None if kept is None else [kept.tensors[str(place)] for place in range(len(kept.tensors))])
+
+    def next(self) -> Tensor | None:
+        """What was kept of the next batch; None if that is to be asked for."""
+        return None if self.there is None else self.there.pop(0)
+
+    def add(self, output: Tensor) -> None:
+        """Note a batch that was asked for."""
+        if self.shelf is not NOWHERE:
+            self.made.append(output)
+
+    def write(self) -> None:
+        """Keep what was asked for."""
+        if self.made:
+            self.shelf.put(self.name, {str(place): each for place, each in enumerate(self.made)})
 
 
 def contrast(noise: Tensor, with_: Tensor, without: Tensor, weights: Tensor) -> Contrast:
@@ -172,7 +225,7 @@ def integrals(
     for subject in (base, edited):
         if subject is not None:
             with subject.on():
-                answers.append(ask(subject.model, pictures.latents, noise, nodes, prompts, batch, tick))
+                answers.append(ask(subject, pictures.latents, noise, nodes, prompts, batch, tick))
     exact = noise.double()
     found: dict[str, Any] = {}
     for name, answer in zip(("base", "edited"), answers, strict=False):

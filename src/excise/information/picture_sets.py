@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from excise.concepts import Concept, Phrasings, PromptPair
-from excise.files import PICTURE_ENDINGS, real_path
+from excise.digests import digest_values
+from excise.files import NOWHERE, PICTURE_ENDINGS, Shelf, real_path
 from excise.images import read_picture
 from excise.models import Model
 from excise.models.guidance import sampling_scale
@@ -118,11 +119,13 @@ def make_pictures(
     phrasings: Phrasings = "plain",
     batch: int | None = None,
     tick: Callable[[int], None] = lambda evaluations: None,
+    shelf: Shelf = NOWHERE,
 ) -> PictureSet:
     """`count` pictures of a concept by the model itself, its prompts in turn.
 
     At guidance 1 (the default) the model's own conditional law is sampled, the one that its predictions describe.
-    The pictures depend on the model, the concept, their number and the seed alone.
+    The pictures depend on the model, the concept, their number and the seed alone. They are kept on `shelf`; those that are there are not made
+    again, and `tick` counts them as if they were.
     """
     guidance_scale = sampling_scale(guidance_scale)
     random = stream(seed, concept.label, "pictures")
@@ -130,16 +133,25 @@ def make_pictures(
     order = range(len(known)) if phrasings == "plain" else torch.randperm(len(known), generator=random).tolist()
     wordings = [known[order[i % len(known)]] for i in range(count)]
     seeds = torch.randint(2**31, (count,), generator=random).tolist()
-    finished, batch = [], batch or model.batch(64)
+    finished, evaluations, batch = [], 0, batch or model.batch(64)
+    name = digest_values([[wording.pair.prompt for wording in wordings], seeds, guidance_scale, batch])[:32]
+    source = f"made by {model.name} at guidance {guidance_scale:g}"
+    if kept := shelf.get(name):
+        tick(kept.about)
+        return PictureSet(concept, tuple(wordings), kept.tensors["latents"].to(model.device), source)
     for start in range(0, count, batch):
         rows = slice(start, start + batch)
         prompts = [wording.pair.prompt for wording in wordings[rows]]
         path = model.trajectory(prompts, seeds[rows], guidance_scale=guidance_scale, signed=True)
         for state in path:
             if state.timestep >= 0:
-                tick(len(state.latents) * (1 if guidance_scale == 1 else 2))
+                asked = len(state.latents) * (1 if guidance_scale == 1 else 2)
+                evaluations += asked
+                tick(asked)
         finished.append(state.latents)
-    return PictureSet(concept, tuple(wordings), torch.cat(finished), f"made by {model.name} at guidance {guidance_scale:g}")
+    latents = torch.cat(finished)
+    shelf.put(name, {"latents": latents}, evaluations)
+    return PictureSet(concept, tuple(wordings), latents, source)
 
 
 def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept]) -> dict[str, PictureSet]:

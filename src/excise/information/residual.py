@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import get_args
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 from excise.arguments import SEEDS, check_number, check_whole
 from excise.concepts import Concept, Phrasings, apart
 from excise.edits import Edit, all_applied
+from excise.edits.base_shelf import base_shelf
 from excise.figures import Figure
+from excise.files import NOWHERE, Shelf
 from excise.hints import nearest
 from excise.information.budget import BUDGET, NODES, PILOT_NODES, Tally, make_plan
 from excise.information.integrals import Integrals, Subject, ask, contrast, integrals, join, prompts_of
@@ -33,6 +36,9 @@ CHUNK = 16
 
 EXAMPLES = 4
 """Pictures that are kept for the figure."""
+
+SMALL = 2**12
+"""Numbers of a latent up to which predictions are kept (ours): the built-in models'. They take some 5 MB for each concept that is measured."""
 
 DECIMALS = 6
 """Of the maps."""
@@ -60,6 +66,7 @@ def measure(
     guidance_scale: float = 1.0,
     phrasings: Phrasings = "plain",
     batch: int | None = None,
+    keep: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> Measurement:
     """Measure the mutual information between concepts' words and pictures, in nats per picture.
@@ -76,6 +83,8 @@ def measure(
     guidance_scale of the pictures that are made, 1 or less = off; predictions are never guided
     phrasings      "plain" prompts, or "all" templates, synonyms and members
     batch          network evaluations at a time; default at most 64
+    keep           keep pictures and predictions of a base without edits in the cache folder, and take them from there the next time; for a
+                   model that computes as `load` gave it, and of latents of at most `SMALL` numbers: those of larger ones would fill a disk
     progress       called as progress("measuring", evaluations done, total)
 
     Base and edited model see the same pictures, noise levels and noise. No prompt names one of `concepts` beside what it is about.
@@ -103,8 +112,12 @@ def measure(
     known = {label: len(given[label]) for label in given}
     plan = make_plan(budget, targets, others, models=1 if after is None else 2, making=making, given=known)
     meter = Tally(progress, plan.total)
-    asked = {c.label: given[c.label].wordings if c.label in given else wordings_of(c, phrasings) for c in (*targets, *others)}
-    tell_cut(model, texts_of(wording for wordings in asked.values() for wording in wordings))
+    wordings = {
+        c.label: given[c.label].wordings if c.label in given else wordings_of(c, phrasings) for c in (*targets, *others)
+    }
+    tell_cut(model, texts_of(wording for each in wordings.values() for wording in each))
+
+    shelf = _shelf(before.model, keep)
 
     def pictures_of(concept: Concept) -> PictureSet:
         count = plan.counts[concept.label]
@@ -112,15 +125,16 @@ def measure(
             return given[concept.label].part(slice(count))
         return make_pictures(
             before.model, concept, count,
-            seed=seed, guidance_scale=guidance_scale, phrasings=phrasings, batch=batch, tick=meter.tick,
+            seed=seed, guidance_scale=guidance_scale, phrasings=phrasings, batch=batch, tick=meter.tick, shelf=shelf,
         )  # fmt: skip
 
     sets, beside = ([pictures_of(concept) for concept in those] for those in (targets, others))
-    reader = _Reader(before, after, Law.flat(_levels(before.model)), seed, batch, meter.tick)
     with (
         before.model.unrounded(),
         (after or before).model.unrounded(),
     ):  # rounding would add to the small difference that is left, and hide part of the small one that a style makes
+        kept = replace(before, shelf=_shelf(before.model, keep))
+        reader = _Reader(kept, after, Law.flat(_levels(before.model)), seed, batch, meter.tick)
         reader = reader.focused([pictures.part(slice(plan.pilot)) for pictures in sets])
         readings = [reader.read(pictures, floor=True)[0] for pictures in sets]
         rest = [reader.read(pictures, floor=False) for pictures in beside]
@@ -167,6 +181,11 @@ def _subjects(model: Model, edits: Sequence[Edit], base: Model | None) -> tuple[
     return Subject(base, nullcontext), Subject(model, lambda: all_applied(model, edits))
 
 
+def _shelf(model: Model, keep: bool) -> Shelf:
+    """Where the answers of a base are kept that it gives in the precision that is on."""
+    return base_shelf(model, "nats") if keep and prod(model.latent_shape) <= SMALL else NOWHERE
+
+
 def _levels(model: Model) -> Tensor:
     return model.path.log_snr(torch.arange(model.path.steps))
 
@@ -192,7 +211,7 @@ class _Reader:
             nodes = self.law.nodes(stratified_uniforms(len(pictures), PILOT_NODES, self._stream(pictures, "pilot levels")))
             noise = self._noise(pictures, PILOT_NODES, self._stream(pictures, "pilot noise"))
             prompts = prompts_of(pictures, ("with", "rest", "empty"))
-            answer = ask(self.before.model, pictures.latents, noise, nodes, prompts, self.batch, self.tick)
+            answer = ask(self.before, pictures.latents, noise, nodes, prompts, self.batch, self.tick)
             for without in ("rest", "empty"):
                 mass = contrast(noise.double(), answer["with"], answer[without], nodes.weights).curve[..., 0]
                 seen.append(torch.stack([nodes.log_snr, mass / mass.sum().clamp(min=1e-12)]).flatten(1))

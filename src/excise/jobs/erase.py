@@ -17,9 +17,9 @@ from excise.erasure.checkpoints import Workplace
 from excise.erasure.counterexamples import Counterexample, record
 from excise.erasure.run import Run
 from excise.evaluation import Classifier, evaluate
+from excise.evaluation.picture_counts import ASKED_FOR, NOT_ASKED
 from excise.evaluation.prompt_grid import check_heads, questions
 from excise.files import at_home, new_result, replacing, write_text
-from excise.information.budget import BESIDE
 from excise.jobs.harden import counterexamples
 from excise.jobs.inputs import load_wanted, tell_prompts
 from excise.jobs.measure import residual
@@ -84,7 +84,7 @@ def _load(request: EraseRequest, progress: Progress) -> Model:
 def _check_prompts(request: EraseRequest, model: Model) -> None:
     """Raise ValueError for a concept that is longer than the model reads; warn of prompts that are."""
     check_read(model, request.targets)
-    tell_prompts(model, request.targets, others=request.evaluate or request.measure)
+    tell_prompts(model, request.targets, others=request.evaluate != "none")
 
 
 def _identity(request: EraseRequest, model: Model, found: Sequence[Counterexample]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _shown(request: EraseRequest, model: Model, edit: Edit, workplace: Workplace
 
 
 def _evaluable(request: EraseRequest, model: Model) -> bool:
-    return request.evaluate and model.classifier is not None and bool(model.catalog.concepts)
+    return request.evaluate != "none" and model.classifier is not None and bool(model.catalog.concepts)
 
 
 def _check_classifier(request: EraseRequest, model: Model) -> None:
@@ -141,6 +141,7 @@ def _measured(
         device=manifest.device,
         seconds=seconds,
         peak_mb=peak,
+        extent=None if request.evaluate == "none" else request.evaluate,
         evaluation=evaluation,
         note=note,
         information=information,
@@ -152,17 +153,24 @@ def _measured(
 def _evaluated(request: EraseRequest, model: Model, edit: Edit, progress: Progress) -> tuple[Evaluation | None, str]:
     """Base and edited model measured, if that is wanted and possible; a note if not."""
     if _evaluable(request, model):
-        return evaluate(model, request.targets, edit, seed=request.seed, progress=progress), ""
-    if request.evaluate:
-        return None, f"the model {model.name!r} brings no classifier and list of concepts"
-    return None, "no evaluation was asked for"
+        asked = ASKED_FOR[request.evaluate]
+        return evaluate(
+            model, request.targets, edit,
+            seed=request.seed, target_pictures=asked.target, other_pictures=asked.other, progress=progress,
+        ), ""  # fmt: skip
+    if request.evaluate == "none":
+        return None, NOT_ASKED
+    return None, f"the model {model.name!r} brings no classifier and list of concepts"
 
 
 def _informed(request: EraseRequest, model: Model, edit: Edit, progress: Progress) -> tuple[Measurement | None, str]:
     """What the concepts' words still say, if that is wanted and possible; a note if not."""
-    if request.measure and model.catalog.concepts:
-        return residual(model, request.targets, edit, budget=BESIDE, seed=request.seed, progress=progress).brief(), ""
-    return None, f"the model {model.name!r} brings no list of concepts" if request.measure else "it was not asked for"
+    if request.evaluate == "none":
+        return None, NOT_ASKED
+    if not model.catalog.concepts:
+        return None, f"the model {model.name!r} brings no list of concepts"
+    budget = ASKED_FOR[request.evaluate].budget
+    return residual(model, request.targets, edit, budget=budget, seed=request.seed, progress=progress).brief(), ""
 
 
 def _write(request: EraseRequest, made: Erasure, sheet: Image, out: Path) -> None:

@@ -29,7 +29,7 @@ def run(request: MeasureRequest, progress: Progress = silent) -> Measurement:
     found = information(
         loaded, request.targets,
         edit=edits, against=request.others, pictures=given, budget=request.budget, seed=request.seed,
-        phrasings=request.phrasings, progress=progress,
+        phrasings=request.phrasings, keep=True, progress=progress,
     )  # fmt: skip
     if request.json_file is not None:
         found.model_copy(update={"provenance": provenance(loaded, edits, request.seed)}).write(
@@ -57,7 +57,9 @@ def residual(
     """
     others = declared_beside(targets, model.catalog)
     least = least_budget(targets, others, models=2, making=model.sampler.steps, given={})
-    return information(model, targets, edit=edit, against=others, budget=max(budget, least), seed=seed, progress=progress)
+    return information(
+        model, targets, edit=edit, against=others, budget=max(budget, least), seed=seed, keep=True, progress=progress
+    )
 
 
 def _draw(request: MeasureRequest, found: Measurement) -> None:

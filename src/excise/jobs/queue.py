@@ -20,6 +20,7 @@ from excise.edits.manifest import EDIT, MANIFEST, TENSORS
 from excise.erasure.checkpoints import Workplace
 from excise.erasure.run import Run
 from excise.evaluation import Classifier, evaluate
+from excise.evaluation.picture_counts import ASKED_FOR, NOT_ASKED
 from excise.evaluation.prompt_grid import check_heads, questions
 from excise.files import check_ours, delete_files, vacant, writing
 from excise.jobs.export import run as export_lora
@@ -39,9 +40,6 @@ from excise.requests.request import function
 from excise.results.removal_ledger import ErosionPoint, RemovalLedger, RemovalStep
 from excise.settings import parse
 from excise.versions import versions
-
-NOT_ASKED = "no evaluation was asked for"
-"""Why a point has none, where a later run may still make one."""
 
 
 def run(request: QueueRunRequest, progress: Progress = silent) -> RemovalLedger:
@@ -169,15 +167,16 @@ class _Service:
         """The ledger, written, with a point for these edits; one that is there is kept."""
         names = tuple(step.name for step in steps)
         there = next((point for point in ledger.points if point.steps == names), None)
-        if there is not None and not (self.request.evaluate and there.note == NOT_ASKED):
+        if there is not None and (self.request.evaluate == "none" or there.note != NOT_ASKED):
             return ledger
         concepts = self._concepts(steps)
-        found, note = None, NOT_ASKED if not self.request.evaluate else f"the model {model.name!r} brings no classifier"
+        found, note = None, NOT_ASKED if self.request.evaluate == "none" else f"the model {model.name!r} brings no classifier"
         if self._evaluable(model):
+            asked = ASKED_FOR[self.request.evaluate]
             found, note = evaluate(
                 model, concepts, list(edits),
-                seed=self.request.asked.content.seed, target_pictures=self.request.target_pictures,
-                other_pictures=self.request.other_pictures, progress=self.progress,
+                seed=self.request.asked.content.seed, target_pictures=self.request.target_pictures or asked.target,
+                other_pictures=self.request.other_pictures or asked.other, progress=self.progress,
             ), ""  # fmt: skip
         labels = tuple(concept.label for concept in concepts)
         point = ErosionPoint(steps=names, concepts=labels, drift=drift(model, edits), evaluation=found, note=note)
@@ -187,7 +186,7 @@ class _Service:
         return ledger
 
     def _evaluable(self, model: Model) -> bool:
-        return self.request.evaluate and model.classifier is not None and bool(model.catalog.concepts)
+        return self.request.evaluate != "none" and model.classifier is not None and bool(model.catalog.concepts)
 
     def _concepts(self, steps: Sequence[PlannedStep]) -> list[Concept]:
         return [entry.concept for step in steps for entry in step.entries]
@@ -244,7 +243,7 @@ def _finished(request: QueueRunRequest, ledger: RemovalLedger | None, steps: Seq
         return vacant(request.out / RESULT)
     point = next((point for point in ledger.points if point.steps == names), None)
     whole = (request.out / RESULT / MANIFEST).is_file()
-    return whole and point is not None and not (request.evaluate and point.note == NOT_ASKED)
+    return whole and point is not None and (request.evaluate == "none" or point.note != NOT_ASKED)
 
 
 def _tell(request: QueueRunRequest, ledger: RemovalLedger) -> None:

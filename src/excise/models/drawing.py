@@ -13,6 +13,13 @@ Scheduler = Literal[
 """Classes of diffusers. Those whose name begins with FlowMatch sample straight paths, DPMSolver and UniPC also these, the others the paths
 of diffusion alone."""
 
+DIFFUSION_SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler")
+STRAIGHT_SAMPLERS = ("FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler", "DPMSolverMultistepScheduler")
+"""Samplers beside a model's own, by their diffusers classes: deterministic, adding noise, of higher order (ours: what users try)."""
+
+ON_BOTH = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
+"""Those that sample straight paths and the paths of diffusion."""
+
 Offload = Literal["none", "model", "group"]
 """Where networks lie that no edit changes: on the device; on it while they work; on it layer by layer while they work."""
 
@@ -39,6 +46,24 @@ class Drawing:
     size: int | None = None
     scheduler: Scheduler | None = None
     long_prompts: LongPrompts | None = None
+
+
+def other_samplers(straight: bool) -> tuple[str, ...]:
+    """Samplers beside its own that go along a model's path."""
+    return STRAIGHT_SAMPLERS if straight else DIFFUSION_SAMPLERS
+
+
+def check_samples(scheduler: Scheduler, straight: bool) -> None:
+    """Raise ValueError for a sampler of other paths than a model's."""
+    if scheduler not in ON_BOTH and scheduler.startswith("FlowMatch") != straight:
+        raise of_other_paths(scheduler, straight)
+
+
+def of_other_paths(scheduler: str, straight: bool) -> ValueError:
+    """The error for a sampler of other paths than a model's."""
+    path = "straight paths" if straight else "paths of diffusion"
+    able = ", ".join(other_samplers(straight))
+    return ValueError(f"{scheduler} does not sample {path}, as this model needs; those that do: {able}")
 
 
 AS_IT_DOES = Drawing()

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from excise.arguments import check_whole
 from excise.concepts import Catalog
 from excise.finite import check_finite
 from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_asked, network_input
 from excise.models.tiling import tiled
+from excise.models.words_once import words_once
+
+SMALL = 256
+"""Pixels of latents up to which what words give is computed once for all steps (ours): 7 % of the canvas's multiplications, whose have 64."""
 
 
 class Model(Sampled):
@@ -70,9 +74,15 @@ class Model(Sampled):
         for first in range(0, len(seeds), batch):
             rows = slice(first, first + batch)
             begin = None if starts is None else starts[rows]
-            states = self.trajectory(prompts[rows], seeds[rows], starts=begin, **sampling)
-            finished.append(deque(states, maxlen=1).pop().latents)
+            with words_once(self._word_layers()):
+                states = self.trajectory(prompts[rows], seeds[rows], starts=begin, **sampling)
+                finished.append(deque(states, maxlen=1).pop().latents)
         return torch.cat(finished[1:] or finished)
+
+    def _word_layers(self) -> list[nn.Module]:
+        """Layers that read the tokens alone, if that is some of the work: of large pictures it is next to none, and would cost memory."""
+        small = self.latent_shape[1] * self.latent_shape[2] <= SMALL
+        return list(self.layers(self.entrances_of("tokens")).values()) if small else []
 
     @torch.no_grad()
     def sample(

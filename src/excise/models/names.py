@@ -12,6 +12,7 @@ from excise import bounds
 from excise.concepts import GENERIC_TEMPLATES, Catalog, Concept, Kind, check_template
 from excise.files import as_record, at_home, check_path, read_json
 from excise.models.built_in import BUILT_IN, built_in
+from excise.models.drawing import Scheduler, check_samples
 from excise.models.quantised import check_config
 from excise.quoting import cut, quoted
 
@@ -41,6 +42,15 @@ class ModelIndex(BaseModel):
     __pydantic_extra__: dict[str, JsonValue]
 
     class_name: str = Field(alias="_class_name", max_length=bounds.NAME)
+
+
+class SchedulerPath(BaseModel):
+    """What is read of a scheduler's config: which paths it samples."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    class_name: str = Field("", alias="_class_name", max_length=bounds.NAME)
+    prediction_type: str = Field("", max_length=bounds.NAME)
 
 
 class DeclaredConcept(BaseModel):
@@ -146,6 +156,14 @@ def describe(folder: Path | str) -> Description:
         raise ValueError(f"{path} is not a model description: {error}") from None
     classifier = None if told.classifier is None else path.parent / told.classifier
     return Description(told.name, catalog, dict(data.get("sampler", {})), classifier, tuple(told.without))
+
+
+def check_scheduler(where: Path | str, scheduler: Scheduler | None) -> None:
+    """Raise ValueError for a sampler of other paths than those of a model, as far as its folder says which these are."""
+    path = Path(where) / "scheduler" / "scheduler_config.json"
+    if scheduler is not None and path.is_file():
+        own = as_record(read_json(path), SchedulerPath, path, "a scheduler's config")
+        check_samples(scheduler, own.prediction_type == "flow_prediction" or own.class_name.startswith("FlowMatch"))
 
 
 def check_never_saw(model: str | Path, concept: Concept) -> None:

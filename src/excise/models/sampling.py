@@ -17,14 +17,10 @@ from torch import Tensor
 from excise.arguments import SEEDS, check_number, check_texts, check_whole
 from excise.finite import check_finite
 from excise.models.conditioning import Conditioning
-from excise.models.drawing import Drawing
+from excise.models.drawing import Drawing, of_other_paths, other_samplers
 from excise.models.networks import Networks
 from excise.models.path import Path
 from excise.randomness import start_stream, step_stream
-
-DIFFUSION_SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler")
-STRAIGHT_SAMPLERS = ("FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler", "DPMSolverMultistepScheduler")
-"""Samplers beside a model's own, by their diffusers classes: deterministic, adding noise, of higher order (ours: what users try)."""
 
 FEW = 10
 """Steps that models of many steps are not drawn with (ours): those distilled to few are with 1 to 9."""
@@ -275,7 +271,7 @@ class Sampled(Networks):
     @property
     def other_samplers(self) -> tuple[str, ...]:
         """Samplers beside its own that also go along its path, as `sampled_by` takes them."""
-        return STRAIGHT_SAMPLERS if self.path.prediction == "flow" else DIFFUSION_SAMPLERS
+        return other_samplers(self.path.prediction == "flow")
 
     def _other_scheduler(self, name: str) -> Any:
         """A scheduler of a diffusers class on the model's own path. Raises ValueError for one that goes along other paths alone."""
@@ -285,10 +281,7 @@ class Sampled(Networks):
             options = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": config.shift}
         scheduler = kind.from_config(config, **options)
         if Path.of(scheduler).prediction != self.path.prediction:
-            path = "straight paths" if straight else "paths of diffusion"
-            raise ValueError(
-                f"{name} does not sample {path}, as this model needs; those that do: {', '.join(self.other_samplers)}"
-            )
+            raise of_other_paths(name, straight)
         return scheduler
 
     def _scheduler(self, steps: int, device: torch.device | None = None, latents: Tensor | None = None) -> Any:

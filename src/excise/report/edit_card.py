@@ -39,6 +39,7 @@ def render(manifest: Manifest, method: Method, result: ErasureResult, *, model: 
         columns=result_table.COLUMNS,
         rows=result_table.table(result.evaluation) if result.evaluation else [],
         counts=result_table.counts(result.evaluation) if result.evaluation else "",
+        quick=result_table.QUICK,
         words=information_table,
         base=next(iter(manifest.base.items())),
         model=model,

@@ -47,7 +47,7 @@ def erasure(found: ErasureFolder, root: Path) -> Section:
         [_removed(result, names), _cost(manifest, result), *_said(result)],
         pictures,
         _measured(result) if result else [],
-        _notes(evaluation) if evaluation else [],
+        [*(_notes(evaluation) if evaluation else []), *_hurried(result)],
         _facts(manifest, result),
     )
 
@@ -58,6 +58,12 @@ def _notes(evaluation: Evaluation) -> list[str]:
     if task := evaluation.downstream:
         told += [f"Super-resolution: {sentence('; '.join(downstream_table.lines(task)))}", downstream_table.NOTE]
     return told
+
+
+def _hurried(result: ErasureResult | None) -> list[str]:
+    """What is to be known of a quick evaluation."""
+    quick = result is not None and result.extent == "quick" and (result.evaluation or result.information)
+    return [sentence(result_table.QUICK)] if quick else []
 
 
 def _facts(manifest: Manifest | None, result: ErasureResult | None) -> dict[str, object]:

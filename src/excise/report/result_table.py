@@ -90,6 +90,10 @@ def quality_table(found: Evaluation) -> list[tuple[str, ...]]:
     return rows
 
 
+QUICK = "measured quickly, so the intervals are wide; --evaluate full asks for as much as the tables have"
+"""What is said beside the figures of a quick evaluation."""
+
+
 def counts(found: Evaluation) -> str:
     """How many pictures there are of what: "target 200, retained 456, neutral 200"."""
     return ", ".join(f"{name} {count}" for name, count in found.pictures)

@@ -7,7 +7,7 @@ from pydantic import Field
 from excise import bounds
 from excise.models.drawing import Drawing, LongPrompts
 from excise.models.families import check_long_prompts, family_of
-from excise.models.names import resolve
+from excise.models.names import check_scheduler, resolve
 from excise.requests.fields import Scheduler, Steps
 from excise.requests.on_model import OnModel
 
@@ -28,6 +28,7 @@ class Drawn(OnModel):
 
     def check(self) -> None:
         super().check()
+        check_scheduler(resolve(self.model), self.scheduler)
         if self.long_prompts == "chunk":
             check_long_prompts(family_of(resolve(self.model)), self.long_prompts)
 

@@ -18,6 +18,7 @@ from excise.requests.audits import Audited, read_audits
 from excise.requests.drawn import Drawn
 from excise.requests.fields import (
     Flag,
+    HowMuch,
     JsonFile,
     KindName,
     Names,
@@ -53,10 +54,7 @@ class EraseRequest(Drawn):
     )
     resume: bool = Field(False, description="Go on with the run that was stopped.")
     overwrite: Overwrite
-    evaluate: bool = Field(True, description="Measure base and edited model, if the model brings a classifier.")
-    measure: bool = Field(
-        True, description="Measure what the words still say, in nats, if the model brings a list of concepts."
-    )
+    evaluate: HowMuch
     json_file: JsonFile
 
     @cached_property

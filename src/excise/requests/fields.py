@@ -11,8 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from excise import bounds
+from excise.evaluation.picture_counts import Extent
 from excise.files import at_home, check_path
 from excise.models import drawing
+from excise.models.devices import check_device
 from excise.models.drawing import Offload
 
 
@@ -71,6 +73,11 @@ def _proper(value: str) -> str:
     return value
 
 
+def _there(value: str | None) -> str | None:
+    check_device(value)
+    return value
+
+
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
@@ -84,6 +91,15 @@ PathOrName = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | 
 Count = Annotated[int, Field(ge=1, le=bounds.COUNT)]
 Pictures = Annotated[int, Field(ge=1, le=bounds.PICTURES)]
 Evaluations = Annotated[int, Field(ge=1, le=bounds.EVALUATIONS)]
+
+HowMuch = Annotated[
+    Extent,
+    Field(
+        "quick",
+        description="How much is measured, in pictures and nats, if the model brings a classifier and a list of concepts: quick, soon and with "
+        "wide intervals; full, as much as the tables have; none.",
+    ),
+]
 
 ModelName = Annotated[
     PathOrName,
@@ -110,7 +126,9 @@ Scheduler = Annotated[
     Flag(metavar="CLASS"),
     Field(None, description="Sampler, by the name of its class in diffusers; default the model's."),
 ]
-Device = Annotated[str | None, Field(None, description="cpu, cuda, mps, ...; default the best there is.")]
+Device = Annotated[
+    str | None, AfterValidator(_there), Field(None, description="cpu, cuda, mps, ...; default the best there is.")
+]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16", "mixed"],
     Field("float32", description="float32, float16, bfloat16, or mixed: float32 weights, bfloat16 arithmetic."),

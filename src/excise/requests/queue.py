@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from excise.edits.manifest import EDIT
-from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
+from excise.evaluation.picture_counts import Extent
 from excise.files import FolderKind, check_new_file, check_ours, check_replaceable, real_path
 from excise.models.drawing import AS_IT_DOES, Drawing
 from excise.requests.fields import Device, Dtype, Flag, KindName, Names, Offloaded, Overwrite, PathOrName, Pictures, UserPath
@@ -131,9 +131,12 @@ class QueueRunRequest(Request):
     """
 
     queue: QueueFile
-    evaluate: bool = Field(True, description="Measure the model after each removal, if it brings a classifier.")
-    target_pictures: Pictures = Field(TARGET_PICTURES, description="Pictures of each erased concept.")
-    other_pictures: Pictures = Field(OTHER_PICTURES, description="Pictures of each other concept.")
+    evaluate: Extent = Field(
+        "full",
+        description="How much is measured after each removal, if the model brings a classifier: quick, full or none, as of excise erase.",
+    )
+    target_pictures: Pictures | None = Field(None, description="Pictures of each erased concept; default as evaluate says.")
+    other_pictures: Pictures | None = Field(None, description="Pictures of each other concept; default as evaluate says.")
     overwrite: bool = Field(False, description="Begin an erasure anew that was stopped, where it would go on.")
     device: Device
     dtype: Dtype

@@ -16,7 +16,7 @@ from excise.files import FolderKind, fitting, real_path
 from excise.files.pictures import open_picture
 from excise.models.drawing import Drawing
 from excise.models.families import check_offers
-from excise.models.names import resolve
+from excise.models.names import check_scheduler, resolve
 from excise.requests.audit import file_name
 from excise.requests.edits import read_manifests
 from excise.requests.fields import EditFolders, Flag, Overwrite, Scheduler, Seed, Steps, UserPath, UserPaths
@@ -113,6 +113,7 @@ class UpscaleRequest(OnModel):
     def check(self) -> None:
         super().check()
         check_offers(resolve(self.model), "upscaling", ("U-Net",))
+        check_scheduler(resolve(self.model), self.scheduler)
         if self.tile is not None and self.overlap is not None and self.overlap >= self.tile:
             raise ValueError(f"overlap={self.overlap} must be below the tile's edge, {self.tile} pixels")
         read_manifests(self.edit)

@@ -18,6 +18,7 @@ class ErasureResult(ResultFile):
     concepts     labels of what was erased
     seconds      of the erasing alone, stretches before a resume included
     peak_mb      most memory in use until the edit was done, MiB (on a GPU what torch took, otherwise the whole process)
+    extent       how much was asked for: "quick" or "full", as `excise erase --evaluate` takes it; None where it was not said so
     evaluation   what pictures of base and edited model show; None where that was not measured, and `note` says why
     information  what the words still say, in nats; None where that was not measured, and `information_note` says why
     told         what the method says of its own edit, such as its rank
@@ -35,6 +36,7 @@ class ErasureResult(ResultFile):
     device: str | None = None
     seconds: float | None = None
     peak_mb: float | None = None
+    extent: Literal["quick", "full"] | None = None
     evaluation: Evaluation | None = None
     note: str = ""
     information: Measurement | None = None
