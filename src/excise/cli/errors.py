@@ -29,7 +29,7 @@ _LONGEST = 1000
 _LACKING: dict[Shortage, str] = {
     "disk": "the disk is full, or a quota or limit of the system is reached ({}); nothing was half-written",
     "memory": "out of memory; try --dtype bfloat16, fewer pictures, a smaller --budget, or another --device; on a GPU --offload model; "
-    "erase: --set batch=4",
+    "erase: --low-memory, --set batch=4",
 }
 
 _PACKAGE = Path(__file__).parents[1]

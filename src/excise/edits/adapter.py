@@ -7,7 +7,8 @@ prompts that an adapter acts on and prompts that it leaves alone, among them the
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from excise.edits.edit import Edit
 from excise.edits.manifest import Kind, Manifest
 from excise.interrupts import uninterrupted
 from excise.models.fingerprint import components, denoiser_of, told_shape, told_to
+from excise.models.recomputing import Block, remember
 from excise.models.wrappers import is_fused, own_layers
 
 
@@ -226,7 +228,20 @@ class Injection:
         for name in names:
             own = [(index, adapter[name]) for index, adapter in enumerate(adapters) if name in adapter]
             self.handles.append(layers[name].register_forward_hook(partial(self._add, own)))
+        self.handles.append(remember(layers[""], self._as_now))
         _recompile()
+
+    def _as_now(self) -> Block:
+        """A block inside which the adapters are as strong as they are now."""
+        return partial(self._at, self.now)
+
+    @contextmanager
+    def _at(self, strengths: Tensor) -> Iterator[None]:
+        now, self.now = self.now, strengths
+        try:
+            yield
+        finally:
+            self.now = now
 
     def _ask(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         for name, parent in self.parents.items():

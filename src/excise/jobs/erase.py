@@ -77,6 +77,8 @@ def _load(request: EraseRequest, progress: Progress) -> Model:
     progress("loading the model", 0, 1)
     warn_if_short(request)
     model = load_wanted(request)
+    if request.low_memory:
+        model.recompute()
     progress("loading the model", 1, 1)
     return model
 

@@ -61,6 +61,8 @@ def need(request: EraseRequest) -> Need:
         raise ValueError(f"{where} is not here; what it takes can be told of a folder or a file")
     found = Footprint(where, parse_dtype(request.dtype), request.config_from)
     found.model.draw(request.drawing)
+    if request.low_memory:
+        found.model.recompute()
     settings = request.parsed.model_dump()
     trained = found.model.subspace(str(settings.get("parameters", "kv"))) or found.model.subspace("kv")
     pictures = min(found.model.batch(64), int(settings.get("trajectories", settings.get("pictures", 1)) or 1))
@@ -102,6 +104,8 @@ def warn_if_short(request: EraseRequest) -> None:
     free, wanted = available(request.device), need(request).total
     if wanted > free:
         ways = ["--dtype bfloat16", "a smaller --size", "--set batch=1"]
+        if isinstance(request.parsed, Trained) and not request.low_memory:
+            ways.insert(0, "--low-memory")
         if request.offload == "none" and pick_device(request.device).type != "cpu":
             ways.append("--offload model")
         warnings.warn(

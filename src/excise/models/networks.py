@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from excise.models.on_demand import OnDemand
 from excise.models.path import Path
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.pruned import PrunedNetwork
+from excise.models.recomputing import recompute, remembered
 from excise.models.wrappers import own_layers, own_parameters, unwrapped
 
 Change = Callable[[str, Tensor], Tensor]
@@ -179,8 +180,13 @@ class Networks(ABC):
     @contextmanager
     def attention_maps(self) -> Iterator[list[Tensor]]:
         """A list that a forward pass fills: attention probabilities (b, heads, pixels, tokens) of those layers, with gradients."""
-        maps: list[Tensor] = []
-        with self.attending(lambda layer: maps.append(layer.probabilities())):
+        maps, again = list[Tensor](), list[Tensor]()
+
+        def seen_again() -> AbstractContextManager[None]:
+            again.clear()
+            return self.attending(lambda layer: again.append(layer.probabilities()))
+
+        with self.attending(lambda layer: maps.append(layer.probabilities())), remembered(self.denoiser, seen_again):
             yield maps
 
     def block_outputs(self) -> AbstractContextManager[dict[str, Tensor]]:
@@ -362,9 +368,14 @@ class Networks(ABC):
             t.device.type == "cpu" and not ((t >= 0) & (t <= self.path.steps)).all()
         ):  # elsewhere a look would wait for the device
             raise ValueError(f"timesteps must be from 0 to {self.path.steps}, not {t.tolist()}")
-        with bfloat16_arithmetic(self.device) if self.mixed else nullcontext():
-            output = self._output(x, t.to(x.device), conditioning)
-        return output.to(x.dtype) if self.mixed else output
+        if not self.mixed:
+            return self._output(x, t.to(x.device), conditioning)
+        with bfloat16_arithmetic(self.device), remembered(self.denoiser, lambda: bfloat16_arithmetic(self.device)):
+            return self._output(x, t.to(x.device), conditioning).to(x.dtype)
+
+    def recompute(self) -> None:
+        """From here on gradients through the denoiser take less memory, and more time: what they need of its layers is computed again."""
+        recompute(self.denoiser)
 
     @contextmanager
     def unrounded(self) -> Iterator[None]:

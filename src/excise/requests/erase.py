@@ -52,6 +52,10 @@ class EraseRequest(Drawn):
     settings: Annotated[dict[str, Any], Flag("--set", metavar="KEY=VALUE", read=parse_assignments)] = Field(
         {}, description="Setting of the method; --dry-run shows the keys, and preset=NAME chooses a published set."
     )
+    low_memory: bool = Field(
+        False,
+        description="Learn with less memory, and a third more work or so: what gradients need is computed again. Closed forms need none.",
+    )
     resume: bool = Field(False, description="Go on with the run that was stopped.")
     overwrite: Overwrite
     evaluate: HowMuch
