@@ -29,7 +29,6 @@ from excise.methods import Method
 from excise.models import Model
 from excise.models.names import describe
 from excise.report import bench_table, collateral_table
-from excise.requests.bench import Runner
 from excise.requests.grid import Entrant, Task, file_name, read_entrants, read_tasks
 from excise.results.cell import Cell, Grid
 from excise.results.evaluation import ConceptShares, Evaluation
@@ -415,20 +414,16 @@ class TestJobs:
         assert told == [("cells", done, 2) for done in range(3)]
         assert not multiprocessing.active_children()
 
-    def lose_two(self, tiny_canvas: Path, out: Path, runner: Runner) -> None:
-        """Two of four cells kill their process."""
+    def test_a_process_that_dies_costs_its_cell_alone(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        """Two of four cells kill theirs."""
         deadly = Entrant("deadly", Method("deadly", "Deadly", "ours", Quick, _die), Quick())
         catalog = describe(tiny_canvas).catalog
         cells = [PlannedCell(deadly, Task((catalog.resolve(name),)), seed) for name in ("cat", "dog") for seed in (0, 1)]
         common = Grid(model="tiny canvas", dtype="float32", suite="canvas", quality=False, **SMALL)
-        job._fill(out, cells, job._Worker(tiny_canvas, common, 2, "cpu", runner), lambda *told: None)
-        errors = [Cell.read(cell.path(out)).error or "" for cell in cells]
+        job._fill(tmp_path, cells, job._Worker(tiny_canvas, common, 2, "cpu"), lambda *told: None)
+        errors = [Cell.read(cell.path(tmp_path)).error or "" for cell in cells]
         assert [error.split(":")[0] for error in errors] == ["ProcessDied", "", "", "ProcessDied"]
-        if runner == "local":
-            assert "killed by SIGKILL" in errors[0] and "ended with exit code 3" in errors[3]
-
-    def test_a_process_that_dies_costs_its_cell_alone(self, tiny_canvas: Path, tmp_path: Path) -> None:
-        self.lose_two(tiny_canvas, tmp_path, "local")
+        assert "killed by SIGKILL" in errors[0] and "ended with exit code 3" in errors[3]
 
     def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(self, tiny_canvas: Path, tmp_path: Path) -> None:
         def stop(stage: str, done: int, total: int) -> None:
@@ -447,20 +442,6 @@ class TestJobs:
         with pytest.raises(ValueError, match="other weights"):
             job._fill(tmp_path, cells, job._Worker(tiny_canvas, common, 2, "cpu"), lambda *told: None)
         assert not files(tmp_path) and not multiprocessing.active_children()
-
-    def test_on_a_local_ray(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        ray = pytest.importorskip("ray")
-        ours = [str(Path(__file__).parent), str(Path(job.__file__).parents[2])]
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*ours, os.environ.get("PYTHONPATH", "")]))
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        try:
-            options: dict[str, Any] = {"concepts": ["cat", "dog"], "information": True, "budget": 700}
-            there = run(tiny_canvas, tmp_path / "b", ["uce"], **options, jobs=2, runner="ray")
-            here = run(tiny_canvas, tmp_path / "a", ["uce"], **options)
-            assert [self.same(cell) for cell in there] == [self.same(cell) for cell in here]
-            self.lose_two(tiny_canvas, tmp_path, "ray")
-        finally:
-            ray.shutdown()
 
     def test_ray_is_asked_for_by_name(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("excise.requests.bench.find_spec", lambda name: None)

@@ -473,7 +473,7 @@ def asked(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     prompts: set[str] = set()
     encode = StableDiffusion.encode
     monkeypatch.setattr(
-        StableDiffusion, "encode", lambda self, given, *rest: prompts.update(given) or encode(self, given, *rest)
+        StableDiffusion, "encode", lambda self, given, **how: prompts.update(given) or encode(self, given, **how)
     )
     monkeypatch.setattr(Model, "encode_pictures", lambda *_: pytest.fail("no picture may be read"))
     yield prompts

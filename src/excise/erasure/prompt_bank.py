@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
 from excise.concepts import Concept, PromptPair, apart
 from excise.erasure.counterexamples import Counterexample
+from excise.erasure.lazy_conditioning import LazyConditioning, PromptCache
 from excise.erasure.prompt_settings import Wording
 from excise.erasure.wording import worded
 from excise.models import Conditioning, Model
@@ -35,15 +36,17 @@ class PromptBank:
 
     @classmethod
     def of(cls, model: Model, concepts: Sequence[Concept], plain: bool = False) -> PromptBank:
-        """Encode the prompts of the concepts: every phrasing, or only the plain ones.
+        """The prompts of the concepts: every phrasing, or only the plain ones. They are encoded when they are first asked for, as long as all
+        that reads them stays where it is; else at once.
 
         Raises ValueError if a prompt does not contain its concept (nothing could be learned from it).
         """
-        return cls.of_pairs(model, [concept.plain_pairs() if plain else concept.pairs() for concept in apart(concepts)])
+        groups = [concept.plain_pairs() if plain else concept.pairs() for concept in apart(concepts)]
+        return cls.of_pairs(model, groups, lazy=not model.unedited_parts)
 
     @classmethod
-    def of_pairs(cls, model: Model, groups: Sequence[Sequence[PromptPair]]) -> PromptBank:
-        """Encode the given prompt pairs, one group per concept.
+    def of_pairs(cls, model: Model, groups: Sequence[Sequence[PromptPair]], *, lazy: bool = False) -> PromptBank:
+        """Encode the given prompt pairs, one group per concept; `lazy`: each when it is first asked for.
 
         Raises ValueError if a pair's prompts are the same, also after what is past the model's context is cut off, or a group is empty.
         """
@@ -57,15 +60,14 @@ class PromptBank:
         distinct = list(dict.fromkeys(["", *(pair.prompt for pair in pairs), *(pair.masked for pair in pairs)]))
         _check_apart(model, pairs)
         tell_cut(model, distinct)
-        rows = {prompt: index for index, prompt in enumerate(distinct)}
+        places = {prompt: index for index, prompt in enumerate(distinct)}
+        told, rest = (torch.tensor([places[text] for text in texts]) for texts in zip(*map(astuple, pairs), strict=True))
+        if lazy:
+            cache = PromptCache(model, distinct)
+            empty = cache.rows(torch.tensor([0]))
+            return cls(pairs, owner, LazyConditioning(cache, told), LazyConditioning(cache, rest), model.blank(empty))
         encoded = model.encode(distinct)
-        return cls(
-            pairs,
-            owner,
-            encoded[[rows[pair.prompt] for pair in pairs]],
-            encoded[[rows[pair.masked] for pair in pairs]],
-            model.blank(encoded[[0]]),
-        )
+        return cls(pairs, owner, encoded[told], encoded[rest], model.blank(encoded[[0]]))
 
     def with_counterexamples(
         self, model: Model, concepts: Sequence[Concept], counterexamples: Sequence[Counterexample]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Generator
@@ -21,7 +21,7 @@ PROMPTS = 1024
 def random_strings(model: Model, bank: PromptBank, generator: Generator) -> list[str]:
     """Strings of 1 to `WORDS` words, none of them a word that only the prompts to erase have."""
     erased = {word for pair in bank.pairs for word in _words(pair.prompt) - _words(pair.masked)}
-    words = _vocabulary(model, erased)
+    words = vocabulary(model, erased)
     lengths = torch.randint(1, WORDS + 1, (STRINGS,), generator=generator).tolist()
     return [
         " ".join(words[i] for i in torch.randint(len(words), (length,), generator=generator).tolist()) for length in lengths
@@ -32,7 +32,12 @@ def random_prompts(
     model: Model, concept: Concept, count: int, generator: Generator, *, avoid: Collection[str] = ()
 ) -> list[str]:
     """The concept's templates with a random word in its place, none of them a word of its phrases or one to avoid; every word equally often."""
-    words, contexts = _vocabulary(model, {*avoid, *words_of(concept)}), ("", *concept.contexts)
+    return in_place(vocabulary(model, {*avoid, *words_of(concept)}), concept, count, generator)
+
+
+def in_place(words: Sequence[str], concept: Concept, count: int, generator: Generator) -> list[str]:
+    """The concept's templates with random ones of the words in its place, every word equally often."""
+    contexts = ("", *concept.contexts)
     turns = torch.cat([torch.randperm(len(words), generator=generator) for _ in range(-(-count // len(words)))])[:count]
     around = torch.randint(2**31, (count, 2), generator=generator)
     return [
@@ -52,8 +57,8 @@ def declared_words(model: Model) -> set[str]:
     return {word for concept in model.catalog.concepts for word in words_of(concept)} - plain - ARTICLES
 
 
-def _vocabulary(model: Model, avoid: Collection[str]) -> list[str]:
-    """Whole words of letters, in order."""
+def vocabulary(model: Model, avoid: Collection[str]) -> list[str]:
+    """The words of letters alone that the tokenizer has as one token, but for those to avoid, in order."""
     return [word for word in model.words() if word not in avoid]
 
 

@@ -14,6 +14,9 @@ from excise.models import Model
 from excise.models.context import tell_cut
 from excise.models.entrances import Segment, Way
 
+AT_ONCE = 32
+"""Prompts in a pass of the text encoder: of many, what it computes meanwhile would take more memory than their rows (ours)."""
+
 Alignment = Literal["last", "aligned", "concept", "all"]
 
 
@@ -40,7 +43,7 @@ class TextRows:
         """The same for every way in that the model has."""
         distinct, phrases = list(dict.fromkeys(prompts)), [bare(phrase) for phrase in phrases]
         tell_cut(model, distinct)
-        encoded, found = model.encode(distinct), dict[Way, TextRows]()
+        encoded, found = model.encode(distinct, batch=AT_ONCE), dict[Way, TextRows]()
         for way in model.ways:
             rows = {text: model.read(one, way).cpu() for text, one in zip(distinct, encoded, strict=True)}
             if way == "pooled":  # a row for all that the prompt says

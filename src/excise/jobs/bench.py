@@ -26,11 +26,11 @@ from excise.edits.applied import base_fingerprint
 from excise.evaluation import evaluate
 from excise.files import CRASH, check_ours, real_path, replacing
 from excise.jobs.bench_grid import Gold, PlannedCell, grid
-from excise.jobs.crashes import crash_line, crash_of, crash_told
+from excise.jobs.crashes import ProcessDied, crash_line, crash_of, crash_told
 from excise.jobs.inputs import tell_prompts
 from excise.jobs.measure import residual
 from excise.jobs.peak_memory import forget_peak, peak_mb
-from excise.jobs.processes import ProcessDied, in_processes
+from excise.jobs.processes import in_processes
 from excise.jobs.published_suites import PublishedSuites
 from excise.jobs.ray_cluster import on_ray
 from excise.models import Model, load

@@ -1,4 +1,4 @@
-"""Crashes of the process itself (a segmentation fault in somebody's linear algebra), told to the run that comes after."""
+"""Ends of a process before its time; crashes (a segmentation fault in somebody's linear algebra) are told to the run that comes after."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from excise.files import CRASH
+
+
+class ProcessDied(Exception):
+    """A process ended before its task was done."""
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from excise.jobs.crashes import ProcessDied
 from excise.progress import Progress
 
 Task = TypeVar("Task")
@@ -22,10 +23,6 @@ Result = TypeVar("Result")
 
 PATIENCE = 30.0
 """Seconds that a process is given to end by itself."""
-
-
-class ProcessDied(Exception):
-    """A process ended before its task was done."""
 
 
 def in_processes(

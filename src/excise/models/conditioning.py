@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -75,7 +75,10 @@ class Conditioning:
 
     def with_tokens(self, tokens: Tensor) -> Conditioning:
         """The same prompts with other tokens (b, n, width); of another number of them all count."""
-        return replace(self, tokens=tokens, mask=self.mask if tokens.shape[1] == self.tokens.shape[1] else None)
+        kept = self._tensors()
+        if tokens.shape[1] != kept["tokens"].shape[1]:
+            kept.pop("mask", None)
+        return self._with({**kept, "tokens": tokens})
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
         """The same on a device, its floating-point tensors in `dtype` if one is given."""
@@ -83,9 +86,10 @@ class Conditioning:
 
     def _filled(self, count: int) -> Conditioning:
         """The same with `count` tokens and a mask, those at the end masked."""
-        missing = count - self.tokens.shape[1]
-        mask = self.tokens.new_ones(self.tokens.shape[:2], dtype=torch.bool) if self.mask is None else self.mask
-        return replace(self, tokens=pad(self.tokens, (0, 0, 0, missing)), mask=pad(mask, (0, missing)))
+        kept = self._tensors()
+        tokens = kept["tokens"]
+        missing, mask = count - tokens.shape[1], kept.get("mask", tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+        return self._with({**kept, "tokens": pad(tokens, (0, 0, 0, missing)), "mask": pad(mask, (0, missing))})
 
     def _tensors(self) -> dict[str, Tensor]:
         own = {"tokens": self.tokens, "pooled": self.pooled, "mask": self.mask}

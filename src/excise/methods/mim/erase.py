@@ -41,6 +41,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain").with_counterexamples(
         model, concepts, run.counterexamples
     )
+    bank.read_ahead(_pictured(bank, settings, run))
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
     felt = metric.moments(model, bank, concepts, settings.metric, run.generator(2))
     names = subspaces.select(model, settings.parameters)
@@ -69,6 +70,16 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         deltas = trainable.deltas()
     edit = finish(model, deltas, "mim", concepts, settings, run)
     return edit.with_measurements(watch.figures(settings.rounds)) if watch.left else edit
+
+
+def _pictured(bank: PromptBank, settings: MimSettings, run: Run) -> Tensor:
+    """The rows of all the prompts that `Lessons` draws, those that are held out and those of every round too."""
+    if not settings.rounds and settings.start != "attended":
+        return bank.owner[:0]
+    concepts, count = len(bank.owner.unique()), settings.trajectories
+    drawn = [bank.draw(max(own, concepts), run.generator(stream, 0)) for stream, own in ((0, count), (4, HELD_OUT))]
+    rounds = range(settings.rounds if settings.states == "trajectory" else 0)
+    return torch.cat([*drawn, *(bank.draw(count, run.generator(0, n), first=n * count) for n in rounds)])
 
 
 @dataclass(frozen=True)

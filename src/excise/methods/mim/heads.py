@@ -37,9 +37,8 @@ def align_reads(
 
     felt  S = E[c c^T] of the tokens' rows (width, width), float64
     """
-    rows = states.row.unique()
-    told = bank.conditioned.tokens
-    basis = _basis(told[rows].flatten(0, 1).cpu().double(), felt, settings.ridge)
+    told = bank.conditioned[states.row.unique()].tokens
+    basis = _basis(told.flatten(0, 1).cpu().double(), felt, settings.ridge)
     found: dict[str, Sums] = {}
     for part in torch.arange(len(states)).split(model.batch(64)):
         x, t, prompt = states.latents[part], states.t[part], states.row[part]
@@ -48,7 +47,7 @@ def align_reads(
             model.predict(x, t, bank.empty.expand(len(part)) if settings.target == "null" else bank.masked[prompt])
         if not wanted:
             return
-        seen = told[prompt].float() @ basis.to(told.device, torch.float32)
+        seen = bank.conditioned[prompt].tokens.float() @ basis.to(told.device, torch.float32)
         with model.attending(partial(_add, found, wanted, seen)):
             model.predict(x, t, bank.conditioned[prompt])
     for name, sums in found.items():

@@ -9,6 +9,7 @@ with dW C = A. (The same weighting as in rank-one editing, arXiv 2202.05262, equ
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -17,14 +18,16 @@ from torch import Generator, Tensor, nn
 
 from excise.concepts import Concept, apart
 from excise.erasure.prompt_bank import PromptBank
-from excise.erasure.random_text import PROMPTS, declared_words, random_prompts, random_strings, words_of
+from excise.erasure.random_text import PROMPTS, declared_words, in_place, random_strings, vocabulary, words_of
 from excise.models import Conditioning, Model
 from excise.models.entrances import Way
 
 Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
 
-AT_ONCE = 2**28
-"""Numbers in the text rows that are held at once, 2 GiB as float64 (ours: a thousand prompts of 77 rows of 2048 numbers are fewer)."""
+AT_ONCE = 2**24
+"""Numbers in the text rows that are held at once, 128 MiB as float64 (ours: 283 prompts of Stable Diffusion 1.x)."""
+ENCODED_AT_ONCE = 32
+"""Prompts in a pass of the text encoder (ours: what it computes then fits the caches of a processor)."""
 
 
 def moments(
@@ -44,7 +47,7 @@ def moments(
     for together in others:
         for way in model.ways:
             rows = model.read(together, way).cpu().double()
-            sums[way] = sums[way] + rows.T @ rows if way in sums else rows.T @ rows
+            sums[way] = sums[way].addmm_(rows.T, rows) if way in sums else rows.T @ rows
             counts[way] += len(rows)
     return {way: total / counts[way] for way, total in sums.items()}
 
@@ -96,15 +99,21 @@ def root(felt: Tensor) -> Tensor:
 def _others(
     model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator
 ) -> Iterator[Conditioning]:
-    """Encoded prompts of which no concept to erase is part, the empty one first, as many at once as memory has room for."""
-    if kind == "rest":
-        yield Conditioning.join([bank.empty, bank.masked])
-        return
-    prompts = _prompts(model, bank, concepts, kind, generator)
+    """Encoded prompts of which no concept to erase is part, the empty one first, as many at once as memory has room for.
+
+    Each is encoded once, and is there as often as it was drawn.
+    """
+    yield bank.empty
     count = max(1, AT_ONCE // bank.empty.tokens.numel())
+    if kind == "rest":
+        yield from (bank.masked[part] for part in torch.arange(len(bank.masked)).split(count))
+        return
+    times = Counter(_prompts(model, bank, concepts, kind, generator))
+    prompts = list(times)
     for start in range(0, len(prompts), count):
-        encoded = model.encode(prompts[start : start + count])
-        yield encoded if start else Conditioning.join([bank.empty, encoded])
+        some = prompts[start : start + count]
+        encoded = model.encode(some, batch=ENCODED_AT_ONCE)
+        yield encoded[torch.arange(len(some)).repeat_interleave(torch.tensor([times[prompt] for prompt in some]))]
 
 
 def _prompts(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator) -> list[str]:
@@ -114,8 +123,8 @@ def _prompts(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: 
     avoid = {word for concept in concepts for word in words_of(concept)}
     if kind == "undeclared":
         avoid |= declared_words(model)
-    each = -(-PROMPTS // len(concepts))
-    return [prompt for concept in apart(concepts) for prompt in random_prompts(model, concept, each, generator, avoid=avoid)]
+    words, each = vocabulary(model, avoid), -(-PROMPTS // len(concepts))
+    return [prompt for concept in apart(concepts) for prompt in in_place(words, concept, each, generator)]
 
 
 class Steepest(torch.optim.Optimizer):

@@ -36,7 +36,7 @@ def redirect_names(
 
     named = list(_names(model, concepts, settings))
     for way, own in felt.items():
-        if bank.conditioned.mask is None:
+        if bank.conditioned[len(bank.pairs) :].mask is None:
             shown = _counterexamples(model, bank, way, settings)
         else:
             shown = _counted_by_token(model, counterexamples, way, settings)
@@ -60,9 +60,9 @@ def _redirected(groups: Sequence[tuple[Tensor, Tensor]], felt: Tensor, settings:
 def _names(model: Model, concepts: Sequence[Concept], settings: MimSettings) -> Iterator[dict[Way, tuple[Tensor, Tensor]]]:
     """Of each concept the rows of its names, from the last word on, and those of the same prompts without it, (n, width) float64."""
     wording: Wording = "name" if settings.phrasings == "plain" else "phrases"
-    for concept in apart(concepts):
-        pairs = worded(concept, wording, "" if settings.target == "null" else None)
-        encoded = TextRows.by_way(model, [text for pair in pairs for text in (pair.prompt, pair.masked)])
+    named = [worded(concept, wording, "" if settings.target == "null" else None) for concept in apart(concepts)]
+    encoded = TextRows.by_way(model, [text for pairs in named for pair in pairs for text in (pair.prompt, pair.masked)])
+    for pairs in named:
         found = {}
         for way, bank in encoded.items():
             sides = zip(*(bank.paired(pair.prompt, pair.masked, "aligned") for pair in pairs), strict=True)
