@@ -10,12 +10,14 @@ from torch import Tensor
 from excise.models import Conditioning, Model
 from excise.models.conditioning import Rows
 
-AT_ONCE = 16
-"""Prompts in every pass of the text encoder, however many are asked for: a prompt's bits must not depend on those beside it (ours)."""
+AT_ONCE = 32
+"""Prompts in a pass of the text encoder (ours: what it computes then fits the caches of a processor)."""
 
 
 class PromptCache:
     """Distinct prompts, each encoded once, by the model as it is then; the first of them at once.
+
+    A prompt's last bits depend on those that are encoded beside it: what must have the same bits again must be asked for in the same way.
 
     texts  without repeats, at least one
     """
@@ -36,9 +38,8 @@ class PromptCache:
         return self._known[self._place[numbers]]
 
     def _encoded(self, texts: Sequence[str]) -> Conditioning:
-        filled = [*texts, *[texts[0]] * (-len(texts) % AT_ONCE)]
         with torch.autocast(self._model.device.type, enabled=False):  # as outside of training
-            return self._model.encode(filled, batch=AT_ONCE)[: len(texts)]
+            return self._model.encode(texts, batch=AT_ONCE)
 
 
 class LazyConditioning(Conditioning):

@@ -92,6 +92,11 @@ class PromptBank:
             masked=Conditioning.join([self.masked, *(encoded[a.masked] for a in counterexamples)]),
         )
 
+    def read_ahead(self, rows: Tensor) -> None:
+        """Encode these rows (n,) now, so that their bits do not depend on what a run asks for first: one that was stopped does not begin
+        at the beginning."""
+        _ = self.conditioned[rows], self.masked[rows]
+
     def draw(self, count: int, generator: Generator, first: int = 0) -> Tensor:
         """`count` random rows, the owners in turn from number `first` on, (count,) int64."""
         return in_turn(self.owner, count, generator, first)

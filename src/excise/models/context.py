@@ -25,11 +25,17 @@ def room(tokenizer: Any, length: int | None = None) -> int:
 
 def left_out(tokenizer: Any, prompts: Sequence[str], length: int | None = None) -> dict[str, str]:
     """The end that is cut off each prompt that is longer than the context, by prompt, in the order given; `length` as of `room`."""
-    distinct, first = list(dict.fromkeys(prompts)), (length or tokenizer.model_max_length) - 1
+    first = (length or tokenizer.model_max_length) - 1
+    distinct = [prompt for prompt in dict.fromkeys(prompts) if not _certainly_fits(prompt, first + 1)]
     if not distinct:
         return {}
     places = tokenizer(distinct, return_offsets_mapping=True, verbose=False).offset_mapping
     return {prompt: prompt[at[first][0] :] for prompt, at in zip(distinct, places, strict=True) if len(at) > first + 1}
+
+
+def _certainly_fits(prompt: str, length: int) -> bool:
+    """Whether a prompt cannot have more tokens than that: one a letter, two around them, one that some tokenizers put before a word."""
+    return prompt.isascii() and len(prompt) + 3 <= length
 
 
 def tell_cut(model: Model, prompts: Sequence[str]) -> None:
