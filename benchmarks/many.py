@@ -3,11 +3,11 @@
     python benchmarks/many.py                                  # some ten minutes of one CPU core, 6 GiB
     python benchmarks/many.py --show docs/benchmark/many.json
 
-The closed forms are whole erasures by `mim` (rounds=0), `uce` and `rece`, of 1, 10 and 100 concepts (CIFAR-100's names) that any text names,
-on a Stable Diffusion 1.x of the published shape and random weights, whose text encoder has one of its twelve layers. What the text encoder takes
-is counted apart, and told for all layers from one batch by the whole encoder. Seconds are of the processor. Memory is the process's own, at
-most, above what it is before; what the fingerprint takes is not in it. On the canvas one object and ten are erased, all that comes before
-learning, and with one round. Results go to docs/benchmark/many.json.
+The closed forms are whole erasures by `mim` (rounds=0), `uce` and `rece`, of 1, 10 and 100 concepts (CIFAR-100's names) that any text
+names, on a Stable Diffusion 1.x of the published shape and random weights, whose text encoder has one of its twelve layers. What the text
+encoder takes is counted apart, and told for all layers from one batch by the whole encoder. Seconds are of the processor. Memory is the
+process's own, at most, above what it is before; the fingerprint is made before. On the canvas one object and ten are erased: all that comes
+before learning, and with one round. Results go to docs/benchmark/many.json.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ METHODS: dict[str, dict[str, Any]] = {"mim": {"rounds": 0}, "uce": {}, "rece": {
 BATCH = 16
 """Prompts by which the whole text encoder is timed."""
 NAMES = (
-    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle caterpillar cattle chair "
-    "chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo "
-    "keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter "
-    "palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
-    "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip "
-    "turtle wardrobe whale willow_tree wolf woman worm"
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle caterpillar "
+    "cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster "
+    "house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree "
+    "orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose "
+    "sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television "
+    "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
 )
 COLUMNS = (
     "method", "concepts", "closed form, s", "memory, MiB", "edit, MiB", "prompts encoded", "by one layer, s", "by twelve, s (scaled)",

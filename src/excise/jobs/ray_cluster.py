@@ -56,7 +56,7 @@ def on_ray(
             except died as error:
                 ray.kill(actor)
                 if getattr(error, "actor_init_failed", False):
-                    raise RuntimeError(f"an actor cannot begin: {_reason(error)}") from error
+                    raise RuntimeError(f"an actor of the Ray cluster cannot begin: {_lines(error)[-1]}") from error
                 begin()
                 if number is None:
                     continue
@@ -64,7 +64,7 @@ def on_ray(
                 if tried[number] == 1:
                     waiting.appendleft(number)
                     continue
-                answer = ProcessDied(f"the actor ended, and so did another one before: {_reason(error)}")
+                answer = ProcessDied(f"the actor ended, and so did another one before: {_lines(error)[0]}")
             else:
                 if waiting:
                     following = waiting.popleft()
@@ -79,8 +79,9 @@ def on_ray(
             ray.kill(actor)
 
 
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _lines(error: Exception) -> list[str]:
+    """What Ray says: first what became of the actor, at last the exception that it raised, if it did."""
+    return str(error).strip().splitlines()
 
 
 class _Actor:
