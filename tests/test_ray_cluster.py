@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -22,8 +21,8 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from excise.jobs.bench import bench  # noqa: E402
 from excise.jobs.crashes import ProcessDied  # noqa: E402
 from excise.jobs.ray_cluster import on_ray  # noqa: E402
-from excise.progress import Progress  # noqa: E402
 from excise.results.cell import Cell  # noqa: E402
+from fateful_work import Fateful, Unready, begun  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +51,15 @@ def cluster(running: Cluster) -> Cluster:
 
 
 def test_a_task_that_kills_twice_has_failed(cluster: Cluster, tmp_path: Path) -> None:
-    answers = on_ray(_Fateful(tmp_path), ["deadly", "wrong"], 1)
+    answers = on_ray(Fateful(tmp_path), ["deadly", "wrong"], 1)
     task, answer = next(answers)
     assert task == "deadly" and isinstance(answer, ProcessDied) and begun(tmp_path)["deadly"] == 2
     with pytest.raises(KeyError, match="no such task"):
         next(answers)
     with pytest.raises(RuntimeError, match=r"^an actor of the Ray cluster cannot begin: .*No module named 'excise'$"):
-        list(on_ray(_Unready(), ["well"], 2))
+        list(on_ray(Unready(), ["well"], 2))
     with pytest.raises(ValueError, match="the Ray cluster has no GPU"):
-        list(on_ray(_Fateful(tmp_path), ["well"], 2, gpu=True))
+        list(on_ray(Fateful(tmp_path), ["well"], 2, gpu=True))
 
 
 def test_a_machine_that_goes_in_the_middle_of_a_task_loses_none(cluster: Cluster, tmp_path: Path) -> None:
@@ -74,7 +73,7 @@ def test_a_machine_that_goes_in_the_middle_of_a_task_loses_none(cluster: Cluster
 
     going = Thread(target=go, daemon=True)
     going.start()
-    found = dict(on_ray(_Fateful(tmp_path), ["wait a", "wait b", "well", "well too"], 2))
+    found = dict(on_ray(Fateful(tmp_path), ["wait a", "wait b", "well", "well too"], 2))
     going.join()
     assert found == {task: task.upper() for task in ("wait a", "wait b", "well", "well too")}
     counts = begun(tmp_path)
@@ -99,40 +98,3 @@ def test_a_grid_loses_no_cell_with_a_machine(cluster: Cluster, tiny_canvas: Path
 def same(cell: Cell) -> Cell:
     """What does not depend on where it was made."""
     return cell.model_copy(update={"seconds": None, "peak_mb": None, "jobs": None})
-
-
-def begun(notes: Path) -> dict[str, int]:
-    """How often each task was begun."""
-    tasks = [note.name.partition("@")[0] for note in notes.glob("*@*")]
-    return {task: tasks.count(task) for task in tasks}
-
-
-class _Fateful:
-    """Work that answers with its task, or waits until a file says go, or kills its process."""
-
-    def __init__(self, notes: Path) -> None:
-        self.notes = notes
-
-    def __call__(self, task: str, progress: Progress) -> str:
-        if task == "wrong":
-            raise KeyError("no such task")
-        (self.notes / f"{task}@{os.getpid()}-{time.time_ns()}").touch()
-        if task == "deadly":
-            os.kill(os.getpid(), signal.SIGKILL)
-        while task.startswith("wait") and not (self.notes / "go").exists():
-            time.sleep(0.05)
-        return task.upper()
-
-
-class _Unready:
-    """Work that does not arrive: what it needs is not there on another machine."""
-
-    def __reduce__(self) -> Any:
-        return _not_installed, ()
-
-    def __call__(self, task: str, progress: Progress) -> str:
-        return task
-
-
-def _not_installed() -> None:
-    raise ModuleNotFoundError("No module named 'excise'")
