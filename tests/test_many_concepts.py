@@ -18,7 +18,7 @@ from excise.erasure.run import Run
 from excise.erasure.text_rows import TextRows
 from excise.methods import get
 from excise.methods.mim import MimSettings, metric
-from excise.methods.mim.erase import _names
+from excise.methods.mim.start import _names
 from excise.models import Conditioning, Model
 from excise.models.context import left_out
 from excise.models.footprint import _watched
