@@ -25,6 +25,7 @@ from excise.erasure.random_text import PROMPTS
 from excise.files import write_json
 from excise.methods import get
 from excise.methods.esd.erase import VARIANTS
+from excise.methods.mim.erase import HELD_OUT
 from excise.models.footprint import Footprint
 from sd1 import footprint
 
@@ -53,13 +54,20 @@ class Calls:
 
 
 def mim(settings: Any) -> Calls:
-    """Every round makes pictures, asks the frozen model at all their states, and takes steps."""
-    pictures = settings.rounds * settings.trajectories
-    guided = 2 if settings.guidance_scale > 1 else 1
-    states = pictures * settings.sampler_steps
-    metric = PROMPTS if settings.metric != "none" else 0
+    """Pictures to learn from and pictures that are held out; what attention reads of the first; looks at the second, after every round; steps.
+
+    As many as there are at most: a run ends when little is left.
+    """
+    looks = settings.rounds + 2 if settings.rounds and settings.tolerance else 0
+    own = settings.trajectories * settings.sampler_steps if settings.rounds or settings.start == "attended" else 0
+    held_out = HELD_OUT * settings.sampler_steps if looks else 0
+    asking = own + (2 * own if settings.start == "attended" else 0) + (1 + looks) * held_out
     learning = settings.rounds * settings.steps * settings.batch
-    return Calls(states * guided, states, learning, settings.parameters, metric + 2 * pictures)
+    metric = PROMPTS if settings.metric != "none" else 0
+    guided = 2 if settings.guidance_scale > 1 else 1
+    return Calls(
+        guided * (own + held_out), asking, learning, settings.parameters, metric + 2 * (settings.trajectories + HELD_OUT)
+    )
 
 
 def esd(settings: Any) -> Calls:
@@ -83,7 +91,7 @@ def none(settings: Any) -> Calls:
 
 RECIPES: dict[str, tuple[str, dict[str, Any], Callable[[Any], Calls]]] = {
     "MiM-MU, defaults": ("mim", {}, mim),
-    "MiM-MU, `rounds=0`": ("mim", {"rounds": 0}, mim),
+    "MiM-MU, `rounds=0,start=solved`": ("mim", {"rounds": 0, "start": "solved"}, mim),
     "MiM-MU, `preset=paper`": ("mim", {"preset": "paper"}, mim),
     "ESD-x, `preset=paper`": ("esd", {"preset": "paper"}, esd),
     "ESD-u, `preset=paper-u`": ("esd", {"preset": "paper-u"}, esd),

@@ -186,22 +186,22 @@ def test_memory_grows_with_the_rows_alone(method: str, sd1: Model) -> None:
     assert growth < 16 * row, growth / row
 
 
-def test_learning_asks_the_network_as_often_for_ten_as_for_one(sd1: Model, read: list[str]) -> None:
+def test_learning_asks_the_network_as_often_for_many_as_for_one(sd1: Model, read: list[str]) -> None:
     calls: list[int] = []
     sd1.denoiser.register_forward_hook(lambda network, inputs, output: calls.append(len(output[0])))
     settings, counts, prompts = (
-        get("mim").parse({"rounds": 2, "steps": 2, "batch": 2, "trajectories": 4, "sampler_steps": 2}),
+        get("mim").parse({"rounds": 2, "steps": 2, "batch": 2, "trajectories": 8, "sampler_steps": 2}),
         [],
         [],
     )
-    for concepts in (free(1), free(10)):
+    for concepts in (free(1), free(8)):
         calls.clear()
         read.clear()
         get("mim").erase(sd1, concepts, settings, Run())
         counts.append(sum(calls))
         prompts.append(len(set(read)))
     assert counts[0] == counts[1]
-    assert prompts[1] - prompts[0] < 3 * 10, "the names, and as many prompts for the pictures as before"
+    assert prompts[1] - prompts[0] < 3 * 8, "the names, and as many prompts for the pictures as before"
 
 
 def test_a_run_that_goes_on_reads_the_same_prompts_together(canvas: Model, read: list[str], tmp_path: Path) -> None:
@@ -225,7 +225,9 @@ def test_a_run_that_goes_on_reads_the_same_prompts_together(canvas: Model, read:
     order = [run(2.5), run(99)]
     (resumed,) = made
     whole = get("mim").erase(canvas, [CAT], settings, Run())
-    assert order[0] == order[1] and len(order[0]) > 12
+    assert order[1] == order[0][: len(order[1])] and len(order[1]) > 12, (
+        "but for the names of the start, which is not made again"
+    )
     assert all(torch.equal(tensor, resumed.tensors()[name]) for name, tensor in whole.tensors().items())
 
 
