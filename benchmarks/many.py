@@ -3,8 +3,9 @@
     python benchmarks/many.py                                  # some ten minutes of one CPU core, 6 GiB
     python benchmarks/many.py --show docs/benchmark/many.json
 
-The closed forms are whole erasures by `mim` (rounds=0, start=solved), `uce` and `rece`, of 1, 10 and 100 concepts (CIFAR-100's names) that any text
-names, on a Stable Diffusion 1.x of the published shape and random weights, whose text encoder has one of its twelve layers. What the text
+The closed forms are whole erasures by `mim` (rounds=0, start=solved), `uce` and `rece`, of 1, 10 and 100 concepts (CIFAR-100's names)
+that any text names, on a Stable Diffusion 1.x of the published shape and random weights,
+whose text encoder has one of its twelve layers. What the text
 encoder takes is counted apart, and told for all layers from one batch by the whole encoder. Seconds are of the processor. Memory is the
 process's own, at most, above what it is before; the fingerprint is made before. On the canvas one object and ten are erased: all that comes
 before learning, and with one round. Results go to docs/benchmark/many.json.
