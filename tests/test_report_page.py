@@ -30,7 +30,7 @@ TOLD = {
     "left_pictures": 8,
     "ended": "little enough was left",
 }
-SEEN = "When learning ended, 1.2 % (0.8–1.9) was left of what its words did to the model's answers, on 8 held-out pictures"
+SEEN = "When learning ended, 1.2 % (0.8–1.9) was left of what its words did to the model's answers, on 8 pictures that it did not learn from"
 """What a method tells, and how it is said."""
 
 
@@ -43,11 +43,16 @@ class TestSentence:
     def test_it_says_what_was_erased_how_sure_that_is_and_what_it_cost(self) -> None:
         said = plain_words.summary(["object:cat"], "canvas", result())
         assert said == (
-            "“cat” was to be removed from canvas: asked for it, the model now shows it in 5.0 % (3.0–8.0) of pictures instead of 96.0 %; still "
-            "recognised are other things of its kind in 54.0 % (44.0–64.0) of their pictures instead of 80.0 % and things of the other kind in "
-            "72.0 % (62.0–82.0) of their pictures instead of 80.0 %; making the edit took 12.5 s and 900 MiB of memory; a classifier judged it "
-            "on 680 pictures of each model, with 95 % intervals in brackets."
+            "“cat” was to be removed from canvas: asked for it, the model now shows it in 5.0 % (3.0–8.0) of pictures instead of 96.0 %; "
+            "still recognised are other objects in 54.0 % (44.0–64.0) of their pictures instead of 80.0 % and styles in 72.0 % (62.0–82.0) of "
+            "their pictures instead of 80.0 %; making the edit took 12.5 s and 900 MiB of memory; a classifier judged it on 680 pictures of "
+            "each model, with 95 % intervals in brackets."
         )
+
+    def test_kinds_of_a_users_own_or_of_both_kinds_have_no_name(self) -> None:
+        for concepts in (["identity:ann"], ["object:cat", "style:sketch"]):
+            said = plain_words.summary(concepts, "canvas", result())
+            assert "kind in 54.0 %" in said and "things of the other kind in 72.0 %" in said and "other objects" not in said
 
     def test_what_was_measured_quickly_says_so(self) -> None:
         quick, full = (plain_words.summary(["object:cat"], "canvas", result(extent=extent)) for extent in ("quick", "full"))
@@ -126,7 +131,11 @@ class TestFirstScreen:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return Page(report(made_up.write_everything(tmp_path_factory.mktemp("results"))))
+    folder = tmp_path_factory.mktemp("results")
+    made_up.write_bench(folder / "b", ("mim",), ("object:cat", "object:dog"), sheets=False)
+    made_up.write_erasure(folder / "e")
+    made_up.write_measurement(folder / "nats.json")
+    return Page(report(folder))
 
 
 class TestWords:

@@ -26,7 +26,6 @@ WORDS: dict[str, str] = {
     "at floor": "what is left cannot be told from noise",
     "interval": "the range in which the true number lies with 95 % confidence; the more pictures, the narrower it is",
     "classifier": "a network that names what it sees in a picture; it can be wrong in both directions",
-    "held-out": "of pictures: not learned from",
     "base model": "the model from before the erasure",
     "edited model": "the same model with the erasure on it",
     "seed": "the number that chance starts from: the same seed gives the same picture",
@@ -49,8 +48,8 @@ _MARKED = re.compile(
 def explained(text: str) -> Markup:
     """The text as HTML; each of the words tells what it means where it stands first.
 
-    >>> print(explained("Held-out < 1, held-out"))
-    <abbr tabindex="0" title="of pictures: not learned from">Held-out</abbr> &lt; 1, held-out
+    >>> print(explained("At floor < 1, at floor"))
+    <abbr tabindex="0" title="what is left cannot be told from noise">At floor</abbr> &lt; 1, at floor
     """
     parts: list[Markup] = []
     told: set[str] = set()

@@ -13,7 +13,13 @@ from excise.results.evaluation import Evaluation
 NAMED = 4
 """Concepts that the sentence names; the others are counted (ours)."""
 
-NO_PROMISE = "This is what was measured, and no promise: other wordings, further training or somebody who looks for it may bring back what was removed."
+KINDS = {"object": ("other objects", "styles"), "style": ("other styles", "objects")}
+"""What else there is of an erased concept's kind and of the other kind, in plain words."""
+
+NO_PROMISE = (
+    "This is what was measured, and no promise: other wordings, further training or somebody who looks for it may bring back what was "
+    "removed."
+)
 """What is said beside the sentence."""
 
 
@@ -22,7 +28,7 @@ def summary(concepts: Sequence[str], model: str, result: ErasureResult | None) -
     parts = [f"{_named(concepts)} {'was' if len(concepts) == 1 else 'were'} to be removed from {model}"]
     if result and result.evaluation:
         parts[0] += f": {_became(result.evaluation, len(concepts) == 1)}"
-        parts += _others(result.evaluation, len(concepts) == 1)
+        parts += _others(result.evaluation, concepts)
     else:
         parts.append(f"how much is left was not measured ({(result and result.note) or 'the folder holds no numbers'})")
     if result and (spent := cost(result)):
@@ -48,7 +54,7 @@ def learned(told: Mapping[str, object]) -> list[str]:
     share, low, high, pictures = (_number(told.get(name)) for name in ("left", "left_low", "left_high", "left_pictures"))
     if share is not None:
         ends = None if low is None or high is None else (low, high)
-        of = f"{pictures:.0f} held-out pictures" if pictures else "held-out pictures"
+        of = f"{pictures:.0f} pictures that it did not learn from" if pictures else "pictures that it did not learn from"
         lines.append(
             f"When learning ended, {percent(share, ends)} was left of what its words did to the model's answers, on {of}: the method's own "
             "measure, and no independent test."
@@ -64,8 +70,8 @@ def without_words(found: Evaluation) -> str:
         return ""
     shown = percent(found.neutral.value, found.neutral.interval)
     return (
-        f"Without its words in the prompt the base model shows it in {shown}. An erasure that leaves nothing of it reaches that share, and "
-        "needs not go below it."
+        f"Without its words in the prompt the base model shows it in {shown} of pictures. An erasure that leaves nothing of it comes down to "
+        "that share, and need not go below it."
     )
 
 
@@ -77,18 +83,18 @@ def _became(found: Evaluation, one: bool) -> str:
     return f"asked for {asked}, the model now shows {shown} in {after} of pictures instead of {before}"
 
 
-def _others(found: Evaluation, one: bool) -> list[str]:
+def _others(found: Evaluation, concepts: Sequence[str]) -> list[str]:
     """The kept concepts' pictures, before and after."""
-    kept = [
-        (f"other things of {'its' if one else 'their'} kind", found.ira, found.base.ira),
-        ("things of the other kind", found.cra, found.base.cra),
-    ]
-    said = [f"{what} in {_shares(after, before)}" for what, after, before in kept if after]
+    kinds = {label.partition(":")[0] for label in concepts}
+    alike = f"other things of {'its' if len(concepts) == 1 else 'their'} kind"
+    own, rest = KINDS.get("".join(kinds), (alike, "things of the other kind"))
+    kept = [(own, found.ira, found.base.ira), (rest, found.cra, found.base.cra)]
+    said = [_shares(what, after, before) for what, after, before in kept if after]
     return [f"still recognised are {' and '.join(said)}"] if said else []
 
 
-def _shares(after: Figure, before: Figure | None) -> str:
-    shown = f"{percent(after.value, after.interval)} of their pictures"
+def _shares(what: str, after: Figure, before: Figure | None) -> str:
+    shown = f"{what} in {percent(after.value, after.interval)} of their pictures"
     return f"{shown} instead of {percent(before.value)}" if before else shown
 
 
@@ -111,7 +117,7 @@ def _named(concepts: Sequence[str]) -> str:
 
 def _called(label: str) -> str:
     kind, _, name = label.partition(":")
-    return f"the {kind} “{name}”" if name and kind != "object" else f"“{name or label}”"
+    return f"the style “{name}”" if kind == "style" else f"“{name or label}”"
 
 
 def _listed(parts: Sequence[str]) -> str:
