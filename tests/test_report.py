@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -28,59 +27,9 @@ from excise.report.folder_reader import read
 from excise.results.audit_result import AuditFile
 from excise.results.cell import Cell
 from excise.results.evaluation import GoldDistances
+from parsed_page import Page
 
 SRC = Path(excise.__file__).parents[1]
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page, as the standard library's parser sees it.
-
-    tags    (name, attributes) of every element
-    scripts text of every script
-    rows    cells of every table row: (header or not, text, attributes)
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.rows: list[list[tuple[str, dict[str, str]]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self.inside: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.tags.append((tag, found))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append(("", found))
-        if tag == "script":
-            self.scripts.append("")
-        if tag in ("td", "th", "script", "style"):
-            self.inside.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if self.inside and self.inside[-1] == tag:
-            self.inside.pop()
-
-    def handle_data(self, data: str) -> None:
-        where = self.inside[-1] if self.inside else ""
-        if where == "script":
-            self.scripts[-1] += data
-        elif where != "style":
-            self.text += data
-        if where in ("td", "th"):
-            text, found = self.rows[-1][-1]
-            self.rows[-1][-1] = (text + data, found)
-
-    def row(self, name: str) -> list[str]:
-        """The texts of the first row that begins with a name."""
-        return next([text for text, _ in row] for row in self.rows if row and row[0][0].startswith(name))
-
-    def attributes(self, tag: str) -> list[dict[str, str]]:
-        return [found for name, found in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -320,13 +269,13 @@ class TestPage:
 
     def test_an_erasure_in_words(self, tmp_path: Path) -> None:
         text = Page(report(made_up.write_erasure(tmp_path / "e"))).text
-        assert "the base model shows it in 96.0 % of pictures, the edited model in 5.0 %" in text
+        assert "asked for it, the model now shows it in 5.0 % (3.0–8.0) of pictures instead of 96.0 %" in text
         assert "b" * 64 in text and "c" * 64 in text  # fingerprints of the base and of the edit's file
 
     def test_an_erasure_that_was_not_measured_says_so(self, tmp_path: Path) -> None:
         folder = made_up.write_erasure(tmp_path / "e", evaluation=None, note="no evaluation was asked for")
         page = Page(report(folder))
-        assert "Not measured: no evaluation was asked for." in page.text and "0.0 %" not in page.text
+        assert "was not measured (no evaluation was asked for)" in page.text and "0.0 %" not in page.text
 
     def test_an_audit(self, tmp_path: Path) -> None:
         page = Page(report(made_up.write_audit(tmp_path / "a")))
@@ -534,7 +483,7 @@ class TestJobs:
         told = AuditFile.read(folder / "cat-audit" / "audit.json").attacks[0].compared
         assert told is not None and page.row("seeds")[-2] == str(told.erased.calls)
         assert len(page.attributes("img")) == 4  # before and after, the attack's sheet, curves, maps
-        assert "object:cat removed from tiny canvas" in page.text and "Not measured: no evaluation was asked for." in page.text
+        assert "object:cat removed from tiny canvas" in page.text and "not measured (no evaluation was asked for)" in page.text
         assert load_edit(folder / "cat").manifest.weights_sha256 in page.text
 
 

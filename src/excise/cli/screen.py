@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from excise.progress import Progress, silent
-from excise.report import downstream_table, information_table, result_table
+from excise.report import downstream_table, information_table, plain_words, result_table
 from excise.results.erasure import ErasureResult
 from excise.results.evaluation import Evaluation
 from excise.results.information import Measurement
@@ -151,6 +151,7 @@ def evidence(result: ErasureResult) -> None:
     if result.information:
         say("")
         information(result.information)
+    say(*plain_words.learned(result.told))
     if result.extent == "quick" and (result.evaluation or result.information):
         say(result_table.QUICK)
 

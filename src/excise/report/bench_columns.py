@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from excise.figures import Figure
+from excise.report.glossary import WORDS
 from excise.results.cell import Cell, CellInformation
 from excise.results.evaluation import Evaluation, GoldDistances
 
@@ -110,15 +111,15 @@ def _worst(cell: Cell) -> Number | None:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("ua", "UA", "%", 100, 1, "pictures asked to show the erased concept that do not", _of_pictures(lambda e: e.ua)),
+    Column("ua", "UA", "%", 100, 1, WORDS["UA"], _of_pictures(lambda e: e.ua)),
     Column(
         "left", "left", "points", 100, 1,
         "pictures asked to show it that still do, minus those that do when its words are taken out: 0 is perfect removal", _left,
     ),
-    Column("ira", "IRA", "%", 100, 1, "kept concepts of its own kind, recognised in their pictures", _of_pictures(lambda e: e.ira)),
-    Column("cra", "CRA", "%", 100, 1, "kept concepts of the other kind, recognised in their pictures", _of_pictures(lambda e: e.cra)),
-    Column("nra", "NRA", "%", 100, 1, "other members of its object, recognised in their pictures", _of_pictures(lambda e: e.nra)),
-    Column("ora", "ORA", "%", 100, 1, "other objects, recognised in their pictures", _of_pictures(lambda e: e.ora)),
+    Column("ira", "IRA", "%", 100, 1, WORDS["IRA"], _of_pictures(lambda e: e.ira)),
+    Column("cra", "CRA", "%", 100, 1, WORDS["CRA"], _of_pictures(lambda e: e.cra)),
+    Column("nra", "NRA", "%", 100, 1, WORDS["NRA"], _of_pictures(lambda e: e.nra)),
+    Column("ora", "ORA", "%", 100, 1, WORDS["ORA"], _of_pictures(lambda e: e.ora)),
     Column(
         "ira_of_base", "IRA, of base", "%", 100, 1, "IRA relative to the base model, each concept capped at 100 %", _of_base("ira"), 1.0,
     ),
@@ -129,11 +130,11 @@ COLUMNS: tuple[Column, ...] = (
         "worst", "worst kept", "%", 100, 1, "the kept concept that lost most in any erasure, relative to the base model", _worst, 1.0,
     ),
     Column(
-        "fid_base", "FID", "to base", 1, 2, "distance of the kept concepts' pictures to the base model's own",
+        "fid_base", "FID", "to base", 1, 2, WORDS["FID"],
         _of_pictures(lambda e: e.fid_base), 0.0,
     ),
     Column(
-        "kid_base", "KID", "to base, x 1000", 1000, 2, "the same by another measure that few pictures do not bias",
+        "kid_base", "KID", "to base, x 1000", 1000, 2, WORDS["KID"],
         _of_pictures(lambda e: e.kid_base), 0.0,
     ),
     Column(
@@ -142,7 +143,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "steering", "steering", "", 1, 2,
-        "1: the words act as before; 0: they are ignored; below 0: the model steers away, and can be steered back",
+        WORDS["steering"],
         _of_words(lambda i: i.steering), 1.0,
     ),
     Column(

@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from excise.edits.manifest import Manifest
-from excise.report import information_table, result_table
+from excise.report import information_table, plain_words, result_table
 from excise.results.erasure import ErasureResult
 from excise.visible import visible
 
@@ -36,6 +36,8 @@ def render(manifest: Manifest, method: Method, result: ErasureResult, *, model: 
         manifest=manifest,
         method=method,
         result=result,
+        summary=plain_words.summary(manifest.names, manifest.model, result),
+        learned=plain_words.learned(result.told),
         columns=result_table.COLUMNS,
         rows=result_table.table(result.evaluation) if result.evaluation else [],
         counts=result_table.counts(result.evaluation) if result.evaluation else "",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from excise.digests import digest_text
 from excise.files import open_regular, real_path, write_text
-from excise.report import bench_sections, removal_section, result_sections
+from excise.report import bench_sections, glossary, removal_section, result_sections
 from excise.report.folder_reader import FolderContents
 from excise.report.page_parts import Drawer, Section, sorting
 
@@ -41,12 +41,13 @@ def render(found: FolderContents, figures: Path) -> str:
     home = files("excise.report")
     template, style, script = (home.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html.j2", "css", "js"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["sorting"] = sorting
+    environment.filters |= {"sorting": sorting, "explained": glossary.explained, "meaning": glossary.meaning}
     environment.tests["listing"] = lambda value: isinstance(value, list | tuple)
     return environment.from_string(template).render(
         title=real_path(found.root).name,
         version=__version__,
         sections=_sections(found, Drawer(figures)),
+        words=glossary.WORDS,
         style=Markup(style),
         script=Markup(script),
         allowed=base64.b64encode(bytes.fromhex(digest_text(script))).decode(),

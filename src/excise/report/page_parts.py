@@ -94,6 +94,7 @@ class Section:
     """One result: what it says in words, its tables and pictures, what limits it.
 
     where  its path inside the folder that is reported
+    lead   all of it in one sentence; the pictures follow it at once, so that both are on the first screen
     facts  settings and fingerprints, folded away
     bench  what only a benchmark has
     """
@@ -107,6 +108,7 @@ class Section:
     notes: Sequence[str] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
     bench: BenchParts | None = None
+    lead: str = ""
 
 
 class Drawer:

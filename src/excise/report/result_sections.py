@@ -10,6 +10,7 @@ from excise.report import audit_table as audits
 from excise.report import (
     downstream_table,
     information_table,
+    plain_words,
     result_table,
     student_table,
     suite_table,
@@ -44,11 +45,12 @@ def erasure(found: ErasureFolder, root: Path) -> Section:
         f"{names} removed from {model}" if model else f"Evaluation: {names}",
         "erasure" if manifest else "evaluation",
         where(found.path, root),
-        [_removed(result, names), _cost(manifest, result), *_said(result)],
+        _said(found),
         pictures,
         _measured(result) if result else [],
         [*(_notes(evaluation) if evaluation else []), *_hurried(result)],
         _facts(manifest, result),
+        lead=plain_words.summary(found.concepts, model or "the model", result),
     )
 
 
@@ -190,38 +192,19 @@ def protocols(found: Mapping[Path, SuiteResult], root: Path) -> Section:
     )
 
 
-def _removed(result: ErasureResult | None, names: str) -> str:
-    """What the numbers say, for a reader who knows none of their names."""
-    if result is None or result.evaluation is None:
-        return f"Not measured: {(result and result.note) or 'the folder holds no numbers'}."
-    found = result.evaluation
-    before, after = (f"{100 * (1 - figures.ua.value):.1f} %" for figures in (found.base, found))
-    said = f"Asked for {names}, the base model shows it in {before} of pictures, the edited model in {after}."
-    if found.neutral is None:
-        return said
-    return f"{said} Without its words in the prompt the base model shows it in {100 * found.neutral.value:.1f} %."
-
-
-def _cost(manifest: Manifest | None, result: ErasureResult | None) -> str:
+def _said(found: ErasureFolder) -> list[str]:
+    """What there is to say beside the one sentence."""
+    result, manifest = found.result, found.manifest
     method = manifest.method if manifest else result.method if result else None
-    spent = (
-        [(result.seconds, "{:.1f} s"), (result.peak_mb, "{:.0f} MiB of memory"), (_size(result), "{:.2f} MiB on disk")]
-        if result
-        else []
-    )
-    parts = [form.format(value) for value, form in spent if value is not None]
-    return f"Method {method}{': ' if parts else ''}{', '.join(parts)}." if method else ""
-
-
-def _size(result: ErasureResult) -> float | None:
-    """MiB, where the method tells the bytes."""
-    told = result.told.get("bytes")
-    return told / 2**20 if isinstance(told, int) else None
-
-
-def _said(result: ErasureResult | None) -> list[str]:
-    """What the words still say, in words, if that was measured."""
-    return [sentence(line) for line in information_table.lines(result.information)] if result and result.information else []
+    evaluation, information = (result.evaluation, result.information) if result else (None, None)
+    told: Mapping[str, object] = result.told if result else {**manifest.measurements} if manifest else {}
+    return [
+        plain_words.NO_PROMISE if evaluation else "",
+        plain_words.without_words(evaluation) if evaluation else "",
+        *([sentence(line) for line in information_table.lines(information)] if information else []),
+        *plain_words.learned(told),
+        f"Method: {method}." if method else "",
+    ]
 
 
 def _measured(result: ErasureResult) -> list[Table]:
