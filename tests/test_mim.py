@@ -158,7 +158,7 @@ def test_the_guided_loss_written_out(sd1: Model, monkeypatch: pytest.MonkeyPatch
 
     target = guided("it")
     with Trainable(sd1, subspaces.select(sd1, "kv")) as trainable:
-        loss = mim._round(_lessons(sd1, bank, trainable, space="guided", guidance_scale=2.5, batch=3), 0, {})
+        loss = mim._round(_lessons(sd1, bank, trainable, space="guided", guidance_scale=2.5, batch=3, weight="simple"), 0, {})
         for parameter in trainable.parameters.values():
             parameter.data *= 1.5
         rows = torch.randint(3, (3,), generator=Run().generator(1, 0, 0))
@@ -611,11 +611,12 @@ def test_learning_goes_on_from_the_start(canvas: Model) -> None:
 def test_m7_weights_depend_on_the_timestep_alone_and_average_to_one(sd1: Model, sd2: Model, canvas: Model) -> None:
     t = torch.tensor([1, 999, 500, 1, 250, 500])
     for model in (sd1, sd2, canvas):
-        for weight in ("simple", "log_snr", "high_noise"):
+        for weight in ("both", "simple", "log_snr", "high_noise"):
             found = mim._weights(model, t, weight)
             assert found.mean().item() == pytest.approx(1) and found.isfinite().all() and (found >= 0).all()
             assert found[0] == found[3] and found[2] == found[5]
     assert torch.equal(mim._weights(sd1, t, "simple"), torch.ones(6, dtype=torch.float64))
+    assert torch.equal(mim._weights(sd1, t, "both"), (1 + mim._weights(sd1, t, "log_snr")) / 2)
     noisy = mim._weights(sd1, t, "high_noise")
     assert noisy[1] > noisy[2] > noisy[4] > noisy[0]
 

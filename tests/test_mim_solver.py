@@ -49,13 +49,14 @@ def test_values_are_the_least_squares_of_what_every_head_reads(kind: str, target
     row = torch.randint(len(bank.pairs), (5,), generator=generator)
     states = States(torch.randn(5, *model.latent_shape, generator=generator), torch.tensor([900, 700, 500, 300, 20]), row, row)
     settings = get("mim").parse({"hold": 0.7, "ridge": 0.05, "target": target})
+    weights = torch.tensor([0.25, 1.5, 0.0, 1.25, 2.0], dtype=torch.float64)
     rows = bank.conditioned.tokens.flatten(0, 1).double()
     felt = rows.T @ rows / len(rows) + 0.01 * torch.eye(rows.shape[1], dtype=torch.float64)
     own, wanted = (_seen(model, states, text) for text in (bank.conditioned, bank.masked))
     if target == "null":
         wanted = _seen(model, states, bank.empty.expand(len(bank.pairs)))
     with Trainable(model, subspaces.select(model, "kv")) as trainable:
-        heads.align_reads(model, bank, states, trainable, felt, settings)  # type: ignore[arg-type]
+        heads.align_reads(model, bank, states, weights, trainable, felt, settings)  # type: ignore[arg-type]
         changed = {
             name: (trainable.parameters[name] - trainable.before[name]).detach().numpy() for name in trainable.parameters
         }
@@ -68,8 +69,11 @@ def test_values_are_the_least_squares_of_what_every_head_reads(kind: str, target
         expected = []
         for head in range(layer.heads):
             mixed = (maps[:, head] @ tokens).reshape(-1, tokens.shape[2])
-            short = more[:, head].reshape(len(mixed), -1)
-            expected.append(short.T @ mixed / len(mixed) @ np.linalg.inv(mixed.T @ mixed / len(mixed) + held))
+            short, weight = (
+                more[:, head].reshape(len(mixed), -1),
+                np.repeat(weights.numpy(), maps.shape[2])[:, None] / len(mixed),
+            )
+            expected.append((weight * short).T @ mixed @ np.linalg.inv((weight * mixed).T @ mixed + held))
         right = np.concatenate(expected)
         assert np.abs(changed[name] - right).max() < 2e-3 * np.abs(right).max() > 0
     assert not any(change.any() for name, change in changed.items() if name.endswith("to_k.weight"))
@@ -82,7 +86,8 @@ def test_heads_that_read_the_target_already_stay_as_they_are(canvas: Model) -> N
     states = States(canvas.start_noise(row.tolist()), torch.full_like(row, 500), row, row)
     rows = bank.masked.tokens.flatten(0, 1).double()
     with Trainable(canvas, subspaces.select(canvas, "kv")) as trainable:
-        heads.align_reads(canvas, same, states, trainable, rows.T @ rows / len(rows), get("mim").parse({}))  # type: ignore[arg-type]
+        even = torch.ones(len(states), dtype=torch.float64)
+        heads.align_reads(canvas, same, states, even, trainable, rows.T @ rows / len(rows), get("mim").parse({}))  # type: ignore[arg-type]
         assert all((trainable.parameters[name] - trainable.before[name]).abs().max() < 1e-5 for name in trainable.parameters)
 
 

@@ -195,7 +195,7 @@ PUBLISHED: dict[tuple[str, str], Row] = {
     ("mim", "paper"): (
         "arXiv 2603.00992",
         {"target": "null", "states": "forward", "parameters": "kv", "anchor_rest": False, "start": "base", "metric": "none"}
-        | {"lr": 1e-3, "steps": 8 * 40, "tolerance": 0, "batch": 32, "trajectories": 32},
+        | {"weight": "simple", "lr": 1e-3, "steps": 8 * 40, "tolerance": 0, "batch": 32, "trajectories": 32},
     ),
 }  # fmt: skip
 

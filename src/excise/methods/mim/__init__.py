@@ -20,8 +20,8 @@ class MimSettings(Trained, Divergent):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
-            "target": "null", "states": "forward", "start": "base", "metric": "none", "lr": 1e-3, "rounds": 8, "steps": 40, "batch": 32,
-            "trajectories": 32, "tolerance": 0,
+            "target": "null", "states": "forward", "start": "base", "metric": "none", "weight": "simple", "lr": 1e-3, "rounds": 8, "steps": 40,
+            "batch": 32, "trajectories": 32, "tolerance": 0,
         },
     }  # fmt: skip
 
@@ -41,11 +41,13 @@ class MimSettings(Trained, Divergent):
         20.0, gt=0, description="weight of what others feel of that start: larger moves both less (docs/mim.md has 5 to 100)"
     )
     parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
-    weight: Literal["simple", "log_snr", "high_noise"] = Field("simple", description="weight of a timestep")
+    weight: Literal["both", "simple", "log_snr", "high_noise"] = Field(
+        "both", description="weight of a timestep; both: half as predictions are compared (simple), half as nats are (log_snr)"
+    )
     space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
     anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
     steps: int = Field(30, ge=1, description="gradient steps in a round")
-    rounds: int = Field(2, ge=0, description="parts of learning, each with a look at what is left; 0: the start alone")
+    rounds: int = Field(3, ge=0, description="parts of learning, each with a look at what is left; 0: the start alone")
     tolerance: float = Field(
         0.05,
         ge=0,

@@ -57,7 +57,8 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         if settings.start != "base" and not begun:
             start.redirect_names(model, concepts, bank, run.counterexamples, trainable, felt, settings)
         if settings.start == "attended" and "tokens" in felt and not begun:
-            heads.align_reads(model, bank, lessons.forgetting, trainable, felt["tokens"], settings)
+            weights = _weights(model, lessons.forgetting.t, settings.weight)
+            heads.align_reads(model, bank, lessons.forgetting, weights, trainable, felt["tokens"], settings)
         watch = Watch(lessons.left, settings.tolerance)
         train(
             trainable,
@@ -241,6 +242,8 @@ def _weights(model: Model, t: Tensor, weight: str) -> Tensor:
 
     if weight == "simple":
         return torch.ones_like(t, dtype=torch.float64)
+    if weight == "both":
+        return (1 + _weights(model, t, "log_snr")) / 2
     if weight == "log_snr":  # T/2 |d log-SNR / dt| in noise space, up to a constant
         value = model.path.log_snr_weight(t) * model.path.noise_scale(t)
     else:

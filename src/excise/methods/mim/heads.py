@@ -31,11 +31,18 @@ cost memory, and rounding decides what is done in them."""
 
 @torch.no_grad()
 def align_reads(
-    model: Model, bank: PromptBank, states: States, trainable: Trainable, felt: Tensor, settings: MimSettings
+    model: Model,
+    bank: PromptBank,
+    states: States,
+    weights: Tensor,
+    trainable: Trainable,
+    felt: Tensor,
+    settings: MimSettings,
 ) -> None:
     """Change the values that are trained; a model without such layers (`Model.attending`) stays as it is.
 
-    felt  S = E[c c^T] of the tokens' rows (width, width), float64
+    weights (n,) of the states, mean one
+    felt    S = E[c c^T] of the tokens' rows (width, width), float64
     """
     told = bank.conditioned[states.row.unique()].tokens
     basis = _basis(told.flatten(0, 1).cpu().double(), felt, settings.ridge)
@@ -48,7 +55,7 @@ def align_reads(
         if not wanted:
             return
         seen = bank.conditioned[prompt].tokens.float() @ basis.to(told.device, torch.float32)
-        with model.attending(partial(_add, found, wanted, seen)):
+        with model.attending(partial(_add, found, wanted, seen, weights[part].sqrt().to(seen))):
             model.predict(x, t, bank.conditioned[prompt])
     for name, sums in found.items():
         if name in trainable.parameters:
@@ -70,10 +77,11 @@ class Sums:
         return torch.linalg.solve(self.gram / self.count + held, self.pull / self.count, left=False).flatten(0, 1)
 
 
-def _add(found: dict[str, Sums], wanted: dict[str, Tensor], seen: Tensor, layer: Attended) -> None:
-    """Add the pixels of some states; seen (b, tokens, k) are their rows."""
-    mixed = (layer.probabilities().float() @ seen[:, None]).transpose(0, 1).flatten(1, 2)
-    more = layer.by_head((wanted.pop(layer.value) - layer.read).float()).transpose(0, 1).flatten(1, 2)
+def _add(found: dict[str, Sums], wanted: dict[str, Tensor], seen: Tensor, roots: Tensor, layer: Attended) -> None:
+    """Add the pixels of some states; seen (b, tokens, k) are their rows, roots (b,) those of their weights."""
+    mixed = layer.probabilities().float() @ seen[:, None]
+    more = layer.by_head((wanted.pop(layer.value) - layer.read).float())
+    mixed, more = ((side * roots[:, None, None, None]).transpose(0, 1).flatten(1, 2) for side in (mixed, more))
     gram, pull = ((side.mT @ mixed).cpu().double() for side in (mixed, more))
     sums = found.setdefault(layer.value, Sums(torch.zeros_like(gram), torch.zeros_like(pull), 0))
     sums.gram, sums.pull, sums.count = sums.gram + gram, sums.pull + pull, sums.count + mixed.shape[1]
