@@ -80,7 +80,9 @@ class _AllCommands(CommandGroup):
         super(_AllCommands, self._listing()).format_help(ctx, formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        return super(_AllCommands, self._listing()).shell_complete(ctx, incomplete)
+        inside = copy(ctx)
+        inside.command = self._listing()
+        return super().shell_complete(inside, incomplete)
 
     def _listing(self) -> _AllCommands:
         """The same with a line for each command, for which none of them is imported."""
@@ -89,12 +91,15 @@ class _AllCommands(CommandGroup):
         return listing
 
 
+EXAMPLES = "  excise erase cat --out out/cat\n\n  excise generate 'a picture of a cat' --edit out/cat --out cat.png"
+EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 wrong input; 129, 130, 143 stopped by SIGHUP, SIGINT (Ctrl-C), SIGTERM."
+
 app = typer.Typer(
     name="excise",
     cls=_AllCommands,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done; 1 failed; 2 wrong input; 129, 130, 143 stopped by SIGHUP, SIGINT (Ctrl-C), SIGTERM.\n\nExamples:\n\n  excise erase cat --out out/cat\n\n  excise generate 'a picture of a cat' --edit out/cat --out cat.png",
+    epilog=f"{EXIT_CODES}\n\nExamples:\n\n{EXAMPLES}",
 )
 
 

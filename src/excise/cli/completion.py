@@ -9,24 +9,62 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import typer
 
+from excise.cli import screen
+
 ASKED = "_EXCISE_COMPLETE"
 """The variable of the environment in which a shell asks; typer's scripts set it."""
+
+_SIGNS = (":", "=")
 
 Offers = Callable[[Mapping[str, Any]], Iterable[str]]
 """(options typed so far) -> values"""
 
 
+def answer(offer: Callable[[], None]) -> None:
+    """Answer a shell by what prints the offers.
+
+    Bash takes words apart at colons and equals signs. So style : sk is put together before, and of the offer style:sketch bash gets sketch.
+    """
+    if os.environ[ASKED] != "complete_bash":
+        with _unheard():
+            offer()
+        return
+    offers = io.StringIO()
+    with _unheard(), redirect_stdout(offers), suppress(SystemExit):
+        typed = _join_words()
+        offer()
+    for line in offers.getvalue().splitlines():
+        screen.say(re.sub(r"([^\w:./+-])", r"\\\1", line[typed.rfind(":") + 1 :]))
+
+
 @contextmanager
-def offering() -> Iterator[None]:
+def _unheard() -> Iterator[None]:
     """Inside the block nothing is said of what goes wrong."""
     with suppress(Exception), redirect_stderr(io.StringIO()):
         yield
+
+
+def _join_words() -> str:
+    """Put words together in which a colon or an equals sign stands. Returns the one that is typed."""
+    words: list[str] = []
+    asked, at = os.environ["COMP_WORDS"].split("\n"), int(os.environ["COMP_CWORD"])
+    place, glued = at, False
+    for index, word in enumerate(asked):
+        if words and word and (glued or word in _SIGNS):
+            words[-1] += word
+        else:
+            words.append(word)
+        glued = word in _SIGNS
+        if index == at:
+            place = len(words) - 1
+    os.environ |= {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(place)}
+    return words[place]
 
 
 def completer(name: str, kind: Any) -> Callable[[typer.Context, str], list[str]] | None:
@@ -38,43 +76,12 @@ def completer(name: str, kind: Any) -> Callable[[typer.Context, str], list[str]]
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         found: list[str] = []
-        with offering():
+        with _unheard():
             values = choice if offers is None else offers(ctx.params)
-            found = [_as_typed(value, incomplete) for value in values if value.lower().startswith(incomplete.lower())]
+            found = [value for value in values if value.startswith(incomplete)]
         return found
 
     return complete
-
-
-def join_words() -> None:
-    """Put together what bash takes apart at colons and equals signs: style : sketch is one word here, and --model = canvas is."""
-    words: list[str] = []
-    asked = os.environ.get("COMP_WORDS", "").split("\n")
-    at = place = int(os.environ.get("COMP_CWORD", 0))
-    glued = False
-    for index, word in enumerate(asked):
-        sign = word in (":", "=")
-        if words and word and (sign or glued):
-            words[-1] += word
-        else:
-            words.append(word)
-        glued = sign
-        if index == at:
-            place = len(words) - 1
-    os.environ |= {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(place)}
-
-
-def in_bash() -> bool:
-    """Whether it is bash that asks."""
-    return os.environ.get(ASKED) == "complete_bash"
-
-
-def _as_typed(value: str, incomplete: str) -> str:
-    """A value as the shell wants it: bash takes it as it is, from the last colon that was typed on; other shells quote it."""
-    if not in_bash():
-        return value
-    typed = incomplete.rfind(":") + 1
-    return re.sub(r"([^\w:./+-])", r"\\\1", value[typed:])
 
 
 def _methods(typed: Mapping[str, Any]) -> Iterable[str]:
@@ -102,13 +109,26 @@ def _models(typed: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _concepts(typed: Mapping[str, Any]) -> Iterable[str]:
-    """The concepts that the model declares, without their kinds and with them."""
+    """The concepts that are meant, without their kinds and with them."""
+    labels = list(_labels(typed))
+    return [*(label.partition(":")[2] for label in labels), *labels]
+
+
+def _labels(typed: Mapping[str, Any]) -> Iterable[str]:
+    """What a queue asks to erase where requests are withdrawn, what an edit erases where it is given back, else what the model declares."""
     from excise.models.built_in import BUILT_IN
     from excise.models.names import describe, resolve
 
+    if "queue" in typed and "method" not in typed:
+        from excise.requests.removals import Queue
+
+        return [entry.label for entry in Queue.read(Path(typed["queue"])).wanted]
+    if "edit" in typed and "model" not in typed:
+        from excise.edits.manifest import Manifest
+
+        return [f"{concept['kind']}:{concept['name']}" for concept in Manifest.of(Path(typed["edit"])).concepts]
     name = _model(typed)
-    concepts = describe(BUILT_IN.get(name) or resolve(name)).catalog.concepts
-    return [*(concept.name for concept in concepts), *(concept.label for concept in concepts)]
+    return [concept.label for concept in describe(BUILT_IN.get(name) or resolve(name)).catalog.concepts]
 
 
 def _model(typed: Mapping[str, Any]) -> str:

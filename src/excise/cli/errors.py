@@ -44,10 +44,7 @@ class CommandGroup(TyperGroup):
         typed = list(sys.argv[1:] if args is None else args)
         screen.prepare()
         if completion.ASKED in os.environ:
-            with completion.offering():
-                if completion.in_bash():
-                    completion.join_words()
-                self._main_shell_completion({}, "excise")
+            completion.answer(lambda: self._main_shell_completion({}, "excise"))
             sys.exit(0)
         try:
             with plain_warnings("--debug" in typed), self.make_context("excise", typed) as context:

@@ -151,4 +151,9 @@ Offloaded = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, Field(False, description="Replace an earlier result.")]
-JsonFile = Annotated[UserPath | None, Field(None, alias="json", description="Write the measured numbers to this file, or with - to standard output alone.")]
+JsonFile = Annotated[
+    UserPath | None,
+    Field(
+        None, alias="json", description="Write the measured numbers to this file; - is standard output, and nothing else then."
+    ),
+]
