@@ -97,7 +97,7 @@ def say(*lines: object) -> None:
 
 def tell(line: str) -> None:
     """Print a line on stderr, if anybody listens."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         sys.stderr.write(f"{visible(line)}\n")
         sys.stderr.flush()
 
