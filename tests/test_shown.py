@@ -35,6 +35,11 @@ from excise.results.result_file import ResultFile
 SRC = Path(excise.__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def no_lines_of_progress() -> None:
+    """Here they are there."""
+
+
 class Counted(ResultFile):
     """A result of a command."""
 

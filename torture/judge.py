@@ -39,7 +39,7 @@ CACHE = "home/.cache"
 _PASSING = re.compile(r"\.[a-z0-9_]{8}\.part(/|$)|/\.[^/]+\.lock$")
 """What is there while a command runs: a killed one leaves it, and the next one tidies it up."""
 
-_PROGRESS = re.compile(r"\[(\d+:)?\d+:\d\d\] ")
+_PROGRESS = re.compile(r"\[(\d+:)?\d+:\d\d\] |before and after, until all is measured: ")
 """A line of progress: a run that is refused may have begun to load."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

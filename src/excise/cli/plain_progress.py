@@ -58,7 +58,7 @@ class PlainProgress:
             yield self
         finally:
             self.over.set()
-            watcher.join()
+            watcher.join(1.0)  # it may be writing; a reader that reads no more keeps nobody
 
     def remind(self) -> None:
         """Tell the stage that lasts, if the last line is old enough."""
