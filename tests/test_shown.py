@@ -254,6 +254,20 @@ class TestCompletion:
             assert offered(f"excise erase {words} z") == ["zeppelin"]
             assert offered(f"excise erase {words} ca") == []
 
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_of_no_name_that_a_shell_acts_upon(self, shell: str, tmp_path: Path) -> None:
+        names = [
+            "zeppelin",
+            *(
+                f"z{sign}reboot"
+                for sign in ("\\$(", "`", "'", '"', ";", "\n", "\x1b[2J", "*", "|", "&", "(", ")", "<", "~", "\\")
+            ),
+        ]
+        concepts = [{"name": name, "kind": "object", "phrases": ["a thing"]} for name in names]
+        (tmp_path / "excise.json").write_text(json.dumps({"name": "x", "concepts": concepts}), encoding="utf-8")
+        (found,) = offered(f"excise erase --model {tmp_path} z", shell)
+        assert "zeppelin" in found and "reboot" not in found
+
     def test_of_what_a_queue_asks_for(self, tmp_path: Path) -> None:
         (tmp_path / "q.yaml").write_text(
             "model: canvas\nrequests:\n- concept: cat\n- concept: style:sketch\n", encoding="utf-8"

@@ -22,6 +22,9 @@ ASKED = "_EXCISE_COMPLETE"
 
 _SIGNS = (":", "=")
 
+_HARMLESS = re.compile(r"[\w .,:+/-]+")
+"""What is offered: zsh evaluates what it gets, and names of concepts come from strangers."""
+
 Offers = Callable[[Mapping[str, Any]], Iterable[str]]
 """(options typed so far) -> values"""
 
@@ -78,7 +81,7 @@ def completer(name: str, kind: Any) -> Callable[[typer.Context, str], list[str]]
         found: list[str] = []
         with _unheard():
             values = choice if offers is None else offers(ctx.params)
-            found = [value for value in values if value.startswith(incomplete)]
+            found = [value for value in values if value.startswith(incomplete) and _HARMLESS.fullmatch(value)]
         return found
 
     return complete
