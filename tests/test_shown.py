@@ -23,6 +23,7 @@ from excise.cli.command import Command
 from excise.cli.completion import ASKED
 from excise.cli.plain_progress import PlainProgress
 from excise.evaluation.suites import suites
+from excise.files import STDOUT
 from excise.methods import methods
 from excise.models.built_in import BUILT_IN
 from excise.models.drawing import Offload
@@ -180,6 +181,16 @@ class TestJson:
             monkeypatch.setattr(stream, "isatty", lambda: True)
         with screen.as_wished(screen.Wish(aside=True)), screen.progress() as progress:
             assert isinstance(progress, PlainProgress)
+
+    def test_beside_a_bar_it_reaches_stdout(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """A bar takes what is printed meanwhile to where it is drawn, if nobody keeps it from that."""
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        with screen.as_wished(screen.Wish(aside=True)), screen.progress() as progress:
+            progress("counting", 0, 3)
+            Counted(name="x").write(STDOUT)
+        out, err = capsys.readouterr()
+        assert json.loads(out)["name"] == "x" and "counting" in err
 
     @pytest.mark.parametrize("verb", ["erase cat --out {0}/cat", "evaluate --concept cat", "measure cat"])
     def test_it_is_no_file(self, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
