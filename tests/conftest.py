@@ -56,6 +56,12 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("excise.evaluation.conditions.STEPS", (2, 3))
 
 
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stderr errors and warnings alone; tests of progress put another fixture of this name over it."""
+    monkeypatch.setattr("excise.cli.plain_progress.PlainProgress._say", lambda self, stage: None)
+
+
 @pytest.fixture(scope="session")
 def tiny_sd1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny Stable Diffusion 1.x."""

@@ -150,7 +150,7 @@ def test_a_command_says_it_in_one_line(verb: str, wordy: Path, tmp_path: Path, m
     monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
     random_edit(load(wordy, device="cpu"), "cat").save_pretrained(tmp_path / "edit")
     words = {"EDIT": str(tmp_path / "edit"), "OUT": str(tmp_path / "out")}
-    arguments = [verb, *(words.get(word, word) for word in COMMANDS[verb]), "--model", str(wordy), "--device", "cpu"]
+    arguments = [verb, *(words.get(word, word) for word in COMMANDS[verb]), "--model", str(wordy), "--device", "cpu", "--quiet"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("\n") == 1, result.stderr
@@ -166,7 +166,7 @@ def test_a_command_refuses_a_concept_past_the_cut(verb: str, wordy: Path, tmp_pa
     (wordy / "excise.json").write_text(json.dumps(data))
     random_edit(load(wordy, device="cpu"), "cat").save_pretrained(tmp_path / "edit")
     words = {"EDIT": str(tmp_path / "edit"), "OUT": str(tmp_path / "out")}
-    arguments = [verb, *(words.get(word, word) for word in COMMANDS[verb]), "--model", str(wordy), "--device", "cpu"]
+    arguments = [verb, *(words.get(word, word) for word in COMMANDS[verb]), "--model", str(wordy), "--device", "cpu", "--quiet"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2, result.stderr
     assert re.fullmatch(r"excise: error: tiny canvas reads 75 tokens of a prompt, too few for .*\n", result.stderr)

@@ -39,6 +39,9 @@ CACHE = "home/.cache"
 _PASSING = re.compile(r"\.[a-z0-9_]{8}\.part(/|$)|/\.[^/]+\.lock$")
 """What is there while a command runs: a killed one leaves it, and the next one tidies it up."""
 
+_PROGRESS = re.compile(r"\[(\d+:)?\d+:\d\d\] |before and after, until all is measured: ")
+"""A line of progress: a run that is refused may have begun to load."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONGEST = 1000
 """Characters that an error's line may have beside paths (ours)."""
@@ -81,7 +84,7 @@ def of_end(ended: Ended, *, named: Collection[str] = (), killed: bool = False, s
 
 def _of_line(ended: Ended, named: Collection[str]) -> list[Fault]:
     """A refusal is one line; a run that failed may have said of parts of it, a line each, that they have failed."""
-    lines = [line for line in ended.err.splitlines() if not line.startswith("excise: warning: ")]
+    lines = [line for line in ended.err.splitlines() if not line.startswith("excise: warning: ") and not _PROGRESS.match(line)]
     if not lines and ended.code == 1:
         return []
     if not all(line.startswith("excise: ") for line in lines) or not lines or (ended.code == 2 and len(lines) > 1):

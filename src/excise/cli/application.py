@@ -77,19 +77,29 @@ class _AllCommands(CommandGroup):
         self.commands = _Late()  # type: ignore[assignment]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The help with the list of commands, for which none of them is imported."""
+        super(_AllCommands, self._listing()).format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        inside = copy(ctx)
+        inside.command = self._listing()
+        return super().shell_complete(inside, incomplete)
+
+    def _listing(self) -> _AllCommands:
+        """The same with a line for each command, for which none of them is imported."""
         listing = copy(self)
         listing.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
-        super(_AllCommands, listing).format_help(ctx, formatter)
+        return listing
 
+
+EXAMPLES = "  excise erase cat --out out/cat\n\n  excise generate 'a picture of a cat' --edit out/cat --out cat.png"
+EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 wrong input; 129, 130, 143 stopped by SIGHUP, SIGINT (Ctrl-C), SIGTERM."
 
 app = typer.Typer(
     name="excise",
     cls=_AllCommands,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Examples:\n\n  excise erase cat --out out/cat\n\n  excise generate 'a picture of a cat' --edit out/cat --out cat.png",
+    epilog=f"{EXIT_CODES}\n\nExamples:\n\n{EXAMPLES}",
 )
 
 

@@ -30,7 +30,7 @@ def train(request: TrainRequest) -> None:
     """Train, and say how far it is."""
     from excise.canvas.recipe import run
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.WARNING if screen.is_quiet() else logging.INFO, format="%(asctime)s %(message)s")
     if run(request):
         screen.say(f"{request.part} is trained: {request.work}")
     else:

@@ -1,4 +1,4 @@
-"""A command made from a request: its arguments, its options with their help, `--config` and `--dry-run`."""
+"""A command made from a request: its arguments, its options with their help, `--config`, `--dry-run` and `--quiet`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from excise.cli import screen, stopping
+from excise.cli.completion import OFFERS, completer
 from excise.cli.errors import USAGE
+from excise.files import STDOUT
 from excise.quoting import cut
 from excise.requests.clashes import check_apart
 from excise.requests.fields import flag
@@ -23,6 +25,7 @@ from excise.requests.sources import Resolved, read_yaml, resolve
 R = TypeVar("R", bound=Request)
 
 CONFIG = typer.Option("--config", metavar="FILE", help="YAML file with these options; flags win.")
+QUIET = typer.Option("--quiet", "-q", help="Nothing on stderr but errors and warnings.")
 DRY_RUN = typer.Option("--dry-run", help="Show every option, where it comes from, and stop.")
 
 
@@ -34,7 +37,7 @@ class Command(Generic[R]):
     schema   what it takes
     body     what it does with a request that was checked
     examples lines for the end of its help
-    looks    whether it only looks at what is there: then it has no `--config` and no `--dry-run`
+    looks    whether it only looks at what is there: then it has no `--config`, no `--dry-run` and no `--quiet`
     complete what it adds to a request that was typed, before the check
     show     what a dry run shows besides the options
     """
@@ -67,12 +70,14 @@ class Command(Generic[R]):
             if typed.get("config") and cut(str(typed["config"])) not in str(error):
                 error.add_note(f"some of the options come from {cut(str(typed['config']))}")
             raise
-        if typed.get("dry_run"):
-            show_options(resolved)
-            self.show(resolved)
-        else:
-            with stopping.run(), resolved.request.running():
-                self.body(resolved.request)
+        aside = getattr(resolved.request, "json_file", None) == STDOUT
+        with screen.as_wished(screen.Wish(quiet=bool(typed.get("quiet")), aside=aside)):
+            if typed.get("dry_run"):
+                show_options(resolved)
+                self.show(resolved)
+            else:
+                with stopping.run(), resolved.request.running():
+                    self.body(resolved.request)
 
     def _resolve(self, typed: Mapping[str, Any]) -> Resolved[R]:
         """The request from file and flags."""
@@ -89,16 +94,25 @@ class Command(Generic[R]):
         """What typer reads: nothing is required and nothing has a default here, so that a value is there only if it was typed."""
         own = {name: _typed(name, field) for name, field in self.schema.options().items()}
         if not self.looks:
-            own |= {"config": Annotated[Path | None, CONFIG], "dry_run": Annotated[bool | None, DRY_RUN]}
+            own |= {
+                "config": Annotated[Path | None, CONFIG],
+                "dry_run": Annotated[bool | None, DRY_RUN],
+                "quiet": Annotated[bool | None, QUIET],
+            }
         return Signature([Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind) for name, kind in own.items()])
 
 
 def _typed(name: str, field: FieldInfo) -> Any:
     """The type that typer reads for a field. All but switches stay text, which the schema converts as it does that of files."""
     how, kind = flag(field), _plain(field.annotation)
-    about: dict[str, Any] = {"help": (field.description or "") + _default(field), "show_default": False}
     metavar = how.metavar or (name.upper() if how.positional else _metavar(kind))
     several = get_origin(kind) in (tuple, dict)
+    one = _plain(get_args(kind)[0]) if get_origin(kind) is tuple else kind
+    about: dict[str, Any] = {
+        "help": (field.description or "") + _default(field),
+        "show_default": False,
+        "autocompletion": completer(how.metavar if how.positional and how.metavar in OFFERS else name, one),
+    }
     if how.positional:
         return Annotated[list[str] | None if several else str | None, typer.Argument(metavar=metavar, **about)]
     option = how.name or "--" + name.replace("_", "-")

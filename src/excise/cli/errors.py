@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -15,7 +16,7 @@ from typer import Exit
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from excise.cli import screen, stopping
+from excise.cli import completion, screen, stopping
 from excise.hints import nearest
 from excise.quoting import cut, quoted
 from excise.shortage import Shortage, shortage
@@ -42,6 +43,9 @@ class CommandGroup(TyperGroup):
         """Run what was typed, and end the process with its exit code."""
         typed = list(sys.argv[1:] if args is None else args)
         screen.prepare()
+        if completion.ASKED in os.environ:
+            completion.answer(lambda: self._main_shell_completion({}, "excise"))
+            sys.exit(0)
         try:
             with plain_warnings("--debug" in typed), self.make_context("excise", typed) as context:
                 self.invoke(context)
@@ -57,7 +61,7 @@ class CommandGroup(TyperGroup):
         sys.exit(code)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:  # which is how it is read while a shell completes
             typer.echo(ctx.get_help())
             raise Exit(2)
         if "--debug" in args:

@@ -1,4 +1,4 @@
-"""What is shown on the terminal: progress on stderr, results on stdout."""
+"""What is shown on the terminal: progress on stderr, results on stdout; what is asked to be quiet or aside is neither."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
+from excise.cli.plain_progress import PlainProgress
 from excise.progress import Progress, silent
 from excise.report import downstream_table, information_table, plain_words, result_table
 from excise.results.erasure import ErasureResult
@@ -19,6 +21,37 @@ from excise.visible import visible
 
 _WIDTHS = range(20, 1001)
 """Widths of a terminal, in characters, that are believed (ours): with none nothing is shown, and a huge one fills the memory."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a user wants a command to show what it does.
+
+    quiet  nothing on stderr but errors and warnings
+    aside  nothing on stdout but JSON: what else would stand there goes to stderr
+    """
+
+    quiet: bool = False
+    aside: bool = False
+
+
+_wish = Wish()
+
+
+@contextmanager
+def as_wished(wish: Wish) -> Iterator[None]:
+    """Inside the block everything is shown as the user wants it."""
+    global _wish
+    before, _wish = _wish, wish
+    try:
+        yield
+    finally:
+        _wish = before
+
+
+def is_quiet() -> bool:
+    """Whether nothing but errors and warnings is to be on stderr."""
+    return _wish.quiet
 
 
 def prepare() -> None:
@@ -54,15 +87,19 @@ def give_up(line: str) -> None:
 
 
 def say(*lines: object) -> None:
-    """Print lines on stdout."""
+    """Print lines on stdout; on stderr where stdout is for JSON."""
     for line in lines:
-        print(visible(line))
+        if not _wish.aside:
+            print(visible(line))
+        elif not _wish.quiet:
+            tell(str(line))
 
 
 def tell(line: str) -> None:
     """Print a line on stderr, if anybody listens."""
-    with suppress(OSError):
-        print(visible(line), file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{visible(line)}\n")
+        sys.stderr.flush()
 
 
 class _Visible:
@@ -81,10 +118,14 @@ class _Visible:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """One bar per stage with the time left; nothing when stderr is not a terminal."""
+    """One bar per stage with the time left. Lines where stderr is no terminal, or where bars would be drawn over JSON."""
     quiet_hosts()
-    if not sys.stderr.isatty():
+    if _wish.quiet:
         yield silent
+        return
+    if not sys.stderr.isatty() or (_wish.aside and sys.stdout.isatty()):
+        with PlainProgress(tell).watched() as lines:
+            yield lines
         return
     with _bars() as bars:
         tasks: dict[str, Any] = {}
@@ -108,8 +149,12 @@ def _bars() -> Any:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(file=sys.stderr.stream if isinstance(sys.stderr, _Visible) else sys.stderr)
-    return Progress(*columns, console=console)
+    return Progress(*columns, console=Console(file=_bare(sys.stderr)), redirect_stdout=False)
+
+
+def _bare(stream: Any) -> Any:
+    """A stream on which rich may write what acts on a terminal."""
+    return stream.stream if isinstance(stream, _Visible) else stream
 
 
 def quiet_hosts() -> None:
@@ -123,7 +168,9 @@ def quiet_hosts() -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A table on stdout; text of users, which headings may be too, is not taken for markup."""
+    """A table, where `say` prints; text of users, which headings may be too, is not taken for markup."""
+    if _wish.aside and _wish.quiet:
+        return
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
@@ -139,7 +186,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     )
     for row in rows:
         grid.add_row(*(Text(visible(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 160).print(grid)
+    stream = sys.stderr if _wish.aside else sys.stdout
+    Console(file=_bare(stream), width=None if stream.isatty() else 160).print(grid)
 
 
 def evidence(result: ErasureResult) -> None:

@@ -18,7 +18,7 @@ from excise.files.tensors import (
     read_tensors,
     write_tensors,
 )
-from excise.files.write import copy_file, write_json, write_text
+from excise.files.write import STDOUT, copy_file, write_json, write_text
 
 __all__ = [
     "COUNTS",
@@ -26,6 +26,7 @@ __all__ = [
     "FLOATS",
     "NOWHERE",
     "PICTURE_ENDINGS",
+    "STDOUT",
     "WRITTEN",
     "Declared",
     "FolderKind",

@@ -10,6 +10,9 @@ from typing import Any
 from excise.files.read import open_regular
 from excise.files.replace import replacing
 
+STDOUT = Path("-")
+"""What stands for standard output where a file is named that may go there."""
+
 
 def write_text(path: Path, text: str, *, overwrite: bool = True) -> None:
     """Write UTF-8 text atomically; `overwrite` as of `replacing`."""

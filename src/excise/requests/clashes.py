@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from excise.files import STDOUT
 from excise.models.names import resolve
 
 OUTPUTS = frozenset({"out", "to", "json_file", "figure", "curves", "sheet"})
@@ -27,7 +28,8 @@ def check_apart(request: BaseModel, config: Path | None = None, free: Collection
     free    fields that may name an output
     """
     given = [(name, value, _option(request, name)) for name, value in request]
-    outputs = [(option, value) for name, value, option in given if name in OUTPUTS and value is not None]
+    written = [(name, value, option) for name, value, option in given if name in OUTPUTS and value is not None]
+    outputs = [(option, value) for name, value, option in written if (name, value) != ("json_file", STDOUT)]
     read = [(name, value, option) for name, value, option in given if name not in OUTPUTS and name not in free]
     inputs = [(option, path) for name, value, option in read for path in _paths(name, value)]
     for (one, first), (other, second) in combinations(outputs, 2):

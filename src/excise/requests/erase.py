@@ -26,6 +26,7 @@ from excise.requests.fields import (
     Seed,
     UserPath,
     UserPaths,
+    on_disk,
 )
 from excise.settings import Settings, parse_assignments
 
@@ -100,7 +101,7 @@ class EraseRequest(Drawn):
 
     @property
     def outputs(self) -> tuple[Path | None, ...]:
-        return (self.out, self.json_file)
+        return (self.out, on_disk(self.json_file))
 
     def check(self) -> None:
         super().check()
@@ -114,4 +115,4 @@ class EraseRequest(Drawn):
         self.chosen.check_model(self.model)
         if self.workplace is not None:
             self.workplace.check(resume=self.resume, overwrite=self.overwrite)
-        check_new_file(self.json_file, self.overwrite)
+        check_new_file(on_disk(self.json_file), self.overwrite)

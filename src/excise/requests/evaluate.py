@@ -25,6 +25,7 @@ from excise.requests.fields import (
     Pictures,
     Seed,
     UserPath,
+    on_disk,
 )
 from excise.requests.restorers import pick_restorer
 
@@ -87,11 +88,11 @@ class EvaluateRequest(Drawn):
 
     @property
     def outputs(self) -> tuple[Path | None, ...]:
-        return (self.json_file,)
+        return (on_disk(self.json_file),)
 
     def check(self) -> None:
         super().check()
-        check_new_file(self.json_file, self.overwrite)
+        check_new_file(on_disk(self.json_file), self.overwrite)
         read_manifests(self.edit)
         _ = self.targets
         if self.described.classifier is None:

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from excise import bounds
 from excise.evaluation.picture_counts import Extent
-from excise.files import at_home, check_path
+from excise.files import STDOUT, at_home, check_path
 from excise.models import drawing
 from excise.models.devices import check_device
 from excise.models.drawing import Offload
@@ -57,6 +57,15 @@ def spaced(name: str) -> str:
     'style:pixel art'
     """
     return name.replace("_", " ")
+
+
+def on_disk(path: Path | None) -> Path | None:
+    """The file that an option names; None where that is standard output.
+
+    >>> on_disk(Path("-")), on_disk(Path("numbers.json"))
+    (None, PosixPath('numbers.json'))
+    """
+    return None if path == STDOUT else path
 
 
 def _one_or_more(value: Any) -> Any:
@@ -142,4 +151,9 @@ Offloaded = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, Field(False, description="Replace an earlier result.")]
-JsonFile = Annotated[UserPath | None, Field(None, alias="json", description="Write the measured numbers to this file.")]
+JsonFile = Annotated[
+    UserPath | None,
+    Field(
+        None, alias="json", description="Write the measured numbers to this file; - is standard output, and nothing else then."
+    ),
+]

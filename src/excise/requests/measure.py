@@ -26,6 +26,7 @@ from excise.requests.fields import (
     Overwrite,
     Seed,
     UserPath,
+    on_disk,
 )
 
 NONE = "none"
@@ -80,11 +81,11 @@ class MeasureRequest(Drawn):
 
     @property
     def outputs(self) -> tuple[Path | None, ...]:
-        return (self.json_file, self.figure, self.curves)
+        return (on_disk(self.json_file), self.figure, self.curves)
 
     def check(self) -> None:
         super().check()
-        for path in (self.json_file, self.figure, self.curves):
+        for path in (on_disk(self.json_file), self.figure, self.curves):
             check_new_file(path, self.overwrite)
         for path in (self.figure, self.curves):
             check_figure(path)

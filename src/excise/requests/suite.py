@@ -38,7 +38,7 @@ class SuiteRequest(OnModel):
     IncompleteSetError if pictures are missing in the end.
     """
 
-    name: Annotated[str, Flag(positional=True)] = Field(description="The suite; see: excise suite list.")
+    name: Annotated[str, Flag(positional=True, metavar="SUITE")] = Field(description="The suite; see: excise suite list.")
     out: UserPath = Field(description="Folder for pictures and result; the same command goes on with it.")
     edit: EditFolders
     settings: Annotated[dict[str, Any], Flag("--set", metavar="KEY=VALUE", read=parse_assignments)] = Field(

@@ -21,6 +21,7 @@ from excise.requests.fields import (
     Pictures,
     Seed,
     UserPaths,
+    on_disk,
 )
 
 
@@ -60,11 +61,11 @@ class VaryRequest(Drawn):
 
     @property
     def outputs(self) -> tuple[Path | None, ...]:
-        return (self.json_file,)
+        return (on_disk(self.json_file),)
 
     def check(self) -> None:
         super().check()
-        check_new_file(self.json_file, self.overwrite)
+        check_new_file(on_disk(self.json_file), self.overwrite)
         read_manifests(self.edit)
         _ = self.target
         if self.described.classifier is None:

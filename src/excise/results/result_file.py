@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -10,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, JsonValue
 
 from excise.figures import ResultRecord
-from excise.files import as_record, read_json, write_text
+from excise.files import STDOUT, as_record, read_json, write_text
 from excise.quoting import cut
 
 FORMAT = 2
@@ -46,8 +47,12 @@ class ResultFile(ResultRecord):
         return as_record(content, cls, path, cls.WHAT)
 
     def write(self, path: Path, *, overwrite: bool = True) -> None:
-        """Write the file, all or nothing; `overwrite` as of `excise.files.replacing`."""
-        write_text(path, text(self.to_dict()) + "\n", overwrite=overwrite)
+        """Write the file, all or nothing; `overwrite` as of `excise.files.replacing`. `STDOUT` is printed, in ASCII for every encoding."""
+        whole = text(self.to_dict())
+        if path == STDOUT:
+            print(re.sub(r"[^\x00-\x7f]", lambda sign: json.dumps(sign[0])[1:-1], whole), flush=True)
+        else:
+            write_text(path, f"{whole}\n", overwrite=overwrite)
 
     def to_dict(self) -> dict[str, Any]:
         """What the file holds; what was not measured is not in it."""
