@@ -589,7 +589,7 @@ class TestFailures:
 
     def test_what_is_advised_for_want_of_memory_exists(self) -> None:
         flags = {flag for command in get_command(app).commands.values() for param in command.params for flag in param.opts}  # type: ignore[attr-defined]
-        advised = set(re.findall(r"--\w+", explain(MemoryError())[0]))
+        advised = set(re.findall(r"--[a-z-]+", explain(MemoryError())[0]))
         assert "--dtype" in advised <= flags and "batch" in get_method("mim").settings.model_fields
 
 

@@ -339,9 +339,9 @@ def test_no_prompt_of_a_concept_names_another_one_erased_along(
     banks: list[list[PromptPair]] = []
     encode = PromptBank.of_pairs.__func__  # type: ignore[attr-defined]
 
-    def of_pairs(cls: type[PromptBank], model: Model, groups: Sequence[Sequence[PromptPair]]) -> PromptBank:
+    def of_pairs(cls: type[PromptBank], model: Model, groups: Sequence[Sequence[PromptPair]], **options: bool) -> PromptBank:
         banks.extend(list(group) for group in groups)
-        return encode(cls, model, groups)
+        return encode(cls, model, groups, **options)
 
     monkeypatch.setattr(PromptBank, "of_pairs", classmethod(of_pairs))
     method, cat, sketch = get(name), canvas.catalog.resolve("cat"), canvas.catalog.resolve("style:sketch")
