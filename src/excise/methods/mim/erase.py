@@ -41,7 +41,6 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     bank = PromptBank.of(model, concepts, plain=settings.phrasings == "plain").with_counterexamples(
         model, concepts, run.counterexamples
     )
-    bank.read_ahead(_pictured(bank, settings, run))
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
     felt = metric.moments(model, bank, concepts, settings.metric, run.generator(2))
     names = subspaces.select(model, settings.parameters)
@@ -53,6 +52,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
         descent = partial(metric.Steepest, inverses=[read_by.get(name) for name in names])
     with Trainable(model, names) as trainable:
         lessons = Lessons(model, bank, priors, trainable, settings, run)
+        bank.read_ahead(lessons.prompts)
         begun = run.checkpoint is not None and run.checkpoint.exists()
         if settings.start != "base" and not begun:
             start.redirect_names(model, concepts, bank, run.counterexamples, trainable, felt, settings)
@@ -73,16 +73,6 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     return edit.with_measurements(watch.figures(settings.rounds)) if watch.left else edit
 
 
-def _pictured(bank: PromptBank, settings: MimSettings, run: Run) -> Tensor:
-    """The rows of all the prompts that `Lessons` draws, those that are held out and those of every round too."""
-    if not settings.rounds and settings.start != "attended":
-        return bank.owner[:0]
-    concepts, count = len(bank.owner.unique()), settings.trajectories
-    drawn = [bank.draw(max(own, concepts), run.generator(stream, 0)) for stream, own in ((0, count), (4, HELD_OUT))]
-    rounds = range(settings.rounds if settings.states == "trajectory" else 0)
-    return torch.cat([*drawn, *(bank.draw(count, run.generator(0, n), first=n * count) for n in rounds)])
-
-
 @dataclass(frozen=True)
 class Lessons:
     """States and targets that all rounds share, made when they are first asked for."""
@@ -94,10 +84,38 @@ class Lessons:
     settings: MimSettings
     run: Run
 
+    @property
+    def prompts(self) -> Tensor:
+        """The rows of the bank whose pictures are made, of every round too."""
+        settings = self.settings
+        if not settings.rounds and settings.start != "attended":
+            return self.bank.owner[:0]
+        visited = range(settings.rounds if settings.states == "trajectory" else 0)
+        drawn = (self._learned, self._held, *((0, round_, settings.trajectories) for round_ in visited))
+        return torch.cat([self._drawn(*which)[0] for which in drawn])
+
+    @property
+    def _learned(self) -> tuple[int, int, int]:
+        return 0, 0, max(self.settings.trajectories, self._concepts)
+
+    @property
+    def _held(self) -> tuple[int, int, int]:
+        return 4, 0, max(HELD_OUT, self._concepts)
+
+    @property
+    def _concepts(self) -> int:
+        """How many there are, counted twice where counterexamples of one were found: each has a picture at least."""
+        return len(self.bank.owner.unique())
+
+    def _drawn(self, stream: int, round_: int, count: int) -> tuple[Tensor, Generator]:
+        """So many rows of the bank, and the generator that goes on with what is made of them."""
+        generator = self.run.generator(stream, round_)
+        return self.bank.draw(count, generator, first=round_ * count), generator
+
     @cached_property
     def forgetting(self) -> States:
         """Noised pictures of the concepts that the frozen model makes, to learn from."""
-        return self._forward(0, max(self.settings.trajectories, self._concepts))
+        return self._forward(*self._drawn(*self._learned))
 
     @cached_property
     def targets(self) -> Tensor:
@@ -106,7 +124,7 @@ class Lessons:
 
     @cached_property
     def _held_out(self) -> tuple[States, HeldOut]:
-        states = self._forward(4, max(HELD_OUT, self._concepts))
+        states = self._forward(*self._drawn(*self._held))
         target = self.wanted(states, 1)
         with self.trainable.untrained():
             before = self._answers(states)
@@ -121,8 +139,8 @@ class Lessons:
 
     def visited(self, round_: int) -> tuple[States, Tensor]:
         """States that the model as it is visits, and what they should give: anew in every round."""
-        settings, generator = self.settings, self.run.generator(0, round_)
-        rows = self.bank.draw(settings.trajectories, generator, first=round_ * settings.trajectories)
+        settings = self.settings
+        rows, generator = self._drawn(0, round_, settings.trajectories)
         found = states.trajectory_states(
             self.model, self.bank, rows, generator,
             steps=settings.sampler_steps, guidance_scale=settings.guidance_scale, eta=settings.eta,
@@ -134,14 +152,8 @@ class Lessons:
         with self.trainable.untrained():
             return _targets(self.model, self.bank, self.priors, states, self.settings, self.run.generator(3, number))
 
-    @property
-    def _concepts(self) -> int:
-        """How many there are, counted twice where counterexamples of one were found: each has a picture at least."""
-        return len(self.bank.owner.unique())
-
-    def _forward(self, stream: int, count: int) -> States:
-        settings, generator = self.settings, self.run.generator(stream, 0)
-        rows = self.bank.draw(count, generator)
+    def _forward(self, rows: Tensor, generator: Generator) -> States:
+        settings = self.settings
         steps, scale = settings.sampler_steps, settings.guidance_scale
         with self.trainable.untrained():
             pictures = states.forgetting_set(self.model, self.bank, rows, generator, steps=steps, guidance_scale=scale)
