@@ -364,3 +364,14 @@ class TestExitCodes:
                 capture_output=True, text=True, timeout=600,
             )  # fmt: skip
             assert done.returncode == code and ("Usage: excise " in done.stdout) == (code == 0), done.stderr
+
+
+def test_where_no_thread_can_begin_stages_are_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_room)
+    told: list[str] = []
+    with PlainProgress(told.append).watched() as progress:
+        progress("erasing", 0, 3)
+    assert len(told) == 1 and "erasing, 0 of 3" in told[0]

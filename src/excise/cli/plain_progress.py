@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 EVERY = 60.0
@@ -51,14 +51,16 @@ class PlainProgress:
 
     @contextmanager
     def watched(self) -> Iterator[PlainProgress]:
-        """Inside the block a thread tells what lasts."""
+        """Inside the block a thread tells what lasts; where there is no room for one, stages are told when they begin, and that is all."""
         watcher = threading.Thread(target=self._watch, daemon=True)
-        watcher.start()
+        with suppress(RuntimeError, MemoryError):
+            watcher.start()
         try:
             yield self
         finally:
             self.over.set()
-            watcher.join(1.0)  # it may be writing; a reader that reads no more keeps nobody
+            if watcher.ident is not None:
+                watcher.join(1.0)  # it may be writing; a reader that reads no more keeps nobody
 
     def remind(self) -> None:
         """Tell the stage that lasts, if the last line is old enough."""

@@ -20,6 +20,7 @@ from excise.models.families import family_name
 from excise.models.fingerprint import canonical_name, named_tensors
 from excise.models.path import Path as NoisePath
 from excise.models.quantised import check_names
+from excise.quoting import cut
 from excise.versions import versions
 
 
@@ -82,7 +83,9 @@ def _partial(path: Path, base: Any, known: Mapping[str, Tensor]) -> dict[str, Te
     for key, value in tensors.items():
         name = canonical_name(published_name(key, base.prefix))
         if name not in known:
-            raise ValueError(f"{path} holds {key}, which the base does not have; it is not an erased form of this model")
+            raise ValueError(
+                f"{path} holds {cut(key, 200)}, which the base does not have; it is not an erased form of this model"
+            )
         found[name] = value
     return found
 

@@ -24,6 +24,7 @@ from excise import bounds
 from excise.files import FLOATS, Declared, check_dtypes, check_shards, read_header, read_json, reading
 from excise.models.fingerprint import canonical_name
 from excise.models.quantised import check_config
+from excise.quoting import cut
 
 ROUNDING = 2.0**-24
 """diffusers' samplers of zero terminal SNR that divide by alpha put this in the place of 0."""
@@ -48,7 +49,7 @@ def load_network(folder: Path, part: str, named: str, dtype: torch.dtype, varian
         if report["missing_keys"]:
             raise ValueError(f"{part} lacks {min(report['missing_keys'])}")
         if report["unexpected_keys"]:
-            raise ValueError(f"{part} holds {min(report['unexpected_keys'])}, which its network does not have")
+            raise ValueError(f"{part} holds {cut(min(report['unexpected_keys']), 200)}, which its network does not have")
     return network
 
 
