@@ -30,6 +30,7 @@ from excise.evaluation.classifier import Classifier
 from excise.evaluation.picture_counts import ASKED_FOR
 from excise.evaluation.prompt_grid import Question, questions
 from excise.models import Model
+from markdown_table import markdown
 from timing import machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "evaluating.json"
@@ -185,8 +186,7 @@ def table(found: dict[str, Any]) -> list[str]:
         right = (f"{100 * part['right_plain']:.1f} → {100 * part['right']:.1f} %" for part in (base, edited))
         same = (f"{100 * part['same']:.1f} %" for part in (base, edited))
         rows.append((each["way"], f"{ratio:.2f}", f"{change:.0e}" if change else "0", str(base["pictures"]), *same, *right))
-    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, *rows)]
-    return [lines[0], "|---" * len(COLUMNS) + "|", *lines[1:]]
+    return markdown(COLUMNS, rows)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from excise.files import write_json
 from excise.jobs.memory import COPIES
 from excise.models import Conditioning, Model
 from excise.models.recomputing import recompute
+from markdown_table import markdown
 from mim_step import TOKENS, WIDTH, build
 from sd1 import footprint
 from timing import machine, peak
@@ -99,8 +100,7 @@ def table(results: dict[str, Any]) -> list[str]:
                 f"x {each['recomputed_cpu_s'] / each['kept_cpu_s']:.2f}",
             )
         )
-    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, *rows)]
-    return [lines[0], "|---" * len(COLUMNS) + "|", *lines[1:]]
+    return markdown(COLUMNS, rows)
 
 
 def main() -> None:

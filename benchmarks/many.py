@@ -30,6 +30,7 @@ from excise.files import write_json
 from excise.methods import get
 from excise.models import Model, load
 from excise.models.clip import clip_tokenizer
+from markdown_table import markdown
 from mim_step import build
 from sd1 import CONFIGS
 from timing import machine, peak
@@ -158,12 +159,7 @@ def table(results: dict[str, Any]) -> list[str]:
         ("all before learning, CPU s", f"{seconds['1']:.2f}", f"{seconds['10']:.2f}", f"{seconds['10'] / seconds['1']:.2f}"),
         ("latents through the network, one round", f"{calls['1']:,}", f"{calls['10']:,}", f"{calls['10'] / calls['1']:.2f}"),
     ]
-    return [*_markdown(COLUMNS, rows), "", *_markdown(CANVAS_COLUMNS, canvas)]
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"| {' | '.join(row)} |" for row in (columns, *rows)]
-    return [lines[0], "|---" * len(columns) + "|", *lines[1:]]
+    return [*markdown(COLUMNS, rows), "", *markdown(CANVAS_COLUMNS, canvas)]
 
 
 def main() -> None:

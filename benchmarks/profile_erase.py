@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from excise.evaluation.picture_counts import Extent
+from markdown_table import markdown
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "profile.json"
 COLUMNS = ("stage", "network calls", "CPU s", "share", "wall s")
@@ -155,8 +156,7 @@ def table(found: dict[str, Any]) -> list[str]:
         (name, f"{calls:,}" if calls else "-", f"{cpu:.1f}", f"{100 * cpu / whole[2]:.1f} %", f"{wall:.1f}")
         for name, calls, cpu, wall in [*stages, whole]
     ]
-    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, *rows)]
-    return [lines[0], "|---" * len(COLUMNS) + "|", *lines[1:]]
+    return markdown(COLUMNS, rows)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from excise.methods import get
 from excise.methods.esd.erase import VARIANTS
 from excise.methods.mim.erase import HELD_OUT
 from excise.models.footprint import Footprint
+from markdown_table import markdown
 from sd1 import footprint
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "recipes.json"
@@ -155,8 +156,7 @@ def table(results: dict[str, Any]) -> list[str]:
         )
         for row in results["rows"]
     ]  # fmt: skip
-    lines = [f"| {' | '.join(row)} |" for row in (COLUMNS, *rows)]
-    return [lines[0], "|---" * len(COLUMNS) + "|", *lines[1:]]
+    return markdown(COLUMNS, rows)
 
 
 def main() -> None:
