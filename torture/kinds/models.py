@@ -6,6 +6,7 @@ from random import Random
 
 from torture.attempt import Played, attempt
 from torture.kinds import Kind
+from torture.kinds.concepts import RIGHT
 from torture.sandbox import Sandbox
 from torture.spoil import files, spoil
 from torture.verbs import FEWEST
@@ -31,7 +32,7 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     named = spoil(sandbox, random.choice(files(model)), random)
     _, command, outputs = random.choices(COMMANDS, [each[0] for each in COMMANDS])[0]
     compared = command.startswith(("diff", "apply"))  # that a model is not the edit's base is said in other words
-    about = () if compared else (*named, "MODEL")
+    about = () if compared else (*named, "MODEL", *RIGHT)
     return attempt(sandbox, command, outputs, named=about)
 
 
