@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Generator
 
 from excise.erasure.counterexamples import Counterexample
+from excise.models.team import ALONE, Team
 from excise.progress import Progress, silent
 from excise.randomness import numbered_stream
 
@@ -23,6 +24,7 @@ class Run:
 
     task     method, concepts, model, device and versions, which a checkpoint is good for; every method enters them itself
     all_read called when the gradient loop begins, which reads no prompt
+    team     the processes that do it together
     """
 
     seed: int = 0
@@ -31,6 +33,7 @@ class Run:
     counterexamples: tuple[Counterexample, ...] = ()
     task: str = ""
     all_read: Callable[[], None] = _nothing
+    team: Team = ALONE
 
     def generator(self, *stream: int) -> Generator:
         """A CPU generator that depends on the seed and on the stream's numbers alone."""

@@ -63,10 +63,11 @@ def train(
     state = dict(state or {})
     first = _restore(trainable, optimizer, run, identity, state, rounds)
     total = rounds * steps
+    run.team.follow_leader([*parameters, *state.values()])
     run.all_read()
     for round_ in range(first, rounds):
         run.progress("erasing", round_ * steps, total)
-        if enough is not None and enough():
+        if enough is not None and run.team.agreed(enough()):
             log.info("enough after %d of %d rounds", round_, rounds)
             run.progress("erasing", total, total)
             return
@@ -75,9 +76,11 @@ def train(
             done = round_ * steps + step
             for group in optimizer.param_groups:
                 group["lr"] = _rate(settings, done, total)
-            value = loss(step)
+            with run.team.learning():
+                value = loss(step)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
+            run.team.average(parameters)
             if not torch.isfinite(value):
                 raise FloatingPointError(f"the loss is {value.item()} at step {done}; try a smaller learning rate than {lr}")
             if adjust is not None:
@@ -86,7 +89,7 @@ def train(
                 nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
             run.progress("erasing", done + 1, total)
-            if after is not None and after():
+            if after is not None and run.team.agreed(bool(after())):
                 log.info("ended after %d of %d steps", done + 1, total)
                 _store(trainable, optimizer, run, identity, state, rounds)
                 return
@@ -121,7 +124,7 @@ def _store(
     state: Mapping[str, Tensor],
     round_: int,
 ) -> None:
-    if run.checkpoint is None:
+    if run.checkpoint is None or not run.team.leads:
         return
     tensors: dict[str, Tensor] = {f"weight.{name}": parameter for name, parameter in trainable.parameters.items()}
     tensors |= {f"state.{name}": tensor for name, tensor in state.items()}

@@ -25,6 +25,7 @@ from excise.jobs.inputs import load_wanted, tell_prompts
 from excise.jobs.measure import residual
 from excise.jobs.memory import warn_if_short
 from excise.jobs.peak_memory import peak_mb
+from excise.jobs.together import together
 from excise.methods import task
 from excise.models import Model
 from excise.models.built_in import BUILT_IN
@@ -49,6 +50,8 @@ class Erasure:
 
 def run(request: EraseRequest, progress: Progress = silent) -> Erasure:
     """Carry out a request that was checked."""
+    if request.devices:
+        request = request.model_copy(update={"device": request.devices[0]})
     workplace = request.workplace
     with workplace.opened() if workplace else nullcontext():
         model = _load(request, progress)
@@ -105,7 +108,9 @@ def _erased(
     """The edit, and the seconds and MiB that it took."""
     checkpoint = workplace.checkpoint if workplace else None
     began = time.perf_counter()
-    edit = request.chosen.erase(model, request.targets, request.parsed, Run(request.seed, checkpoint, progress, found))
+    with together(request, model) as team:
+        run = Run(request.seed, checkpoint, progress, found, team=team)
+        edit = request.chosen.erase(model, request.targets, request.parsed, run)
     return edit, time.perf_counter() - began, peak_mb(model.device)
 
 

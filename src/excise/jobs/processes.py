@@ -35,11 +35,11 @@ def in_processes(
     Raises what `work` raises, and RuntimeError if a process cannot begin. No process outlives the iterator.
     """
     waiting, left = deque(tasks), len(tasks)
-    running: dict[Any, _Process] = {}
+    running: dict[Any, Worker] = {}
     try:
         while left:
             while len(running) < min(count, left):
-                process = _Process.start(work, count)
+                process = Worker.start(work, count)
                 running[process.connection] = process
             for connection in wait(list(running)):
                 process = running[connection]
@@ -63,7 +63,7 @@ def in_processes(
 
 
 @dataclass
-class _Process:
+class Worker:
     """A process, the parent's end of the pipe to it, and what it is at (None: it is still beginning)."""
 
     process: BaseProcess
@@ -71,7 +71,7 @@ class _Process:
     task: Any = None
 
     @classmethod
-    def start(cls, work: Callable[[Any, Progress], Any], count: int) -> _Process:
+    def start(cls, work: Callable[[Any, Progress], Any], count: int) -> Worker:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, work, count), daemon=True)

@@ -34,6 +34,7 @@ class Method:
     settings what can be set
     run      where its function stands
     hardens  whether it also erases what showed a concept in an audit (`Run.counterexamples`)
+    shares   whether several processes can share its learning (`models.team`): gradients are made by `erasure.training.train` alone
     solves   whether it has a closed form, in which its earlier edits on a model are solved again with the new one
     kind     of its edits: changes of weights, or adapters
     needs    what a model's family must offer
@@ -45,6 +46,7 @@ class Method:
     settings: type[Settings]
     run: Callable[..., Edit]
     hardens: bool = False
+    shares: bool = False
     solves: bool = False
     kind: Kind = "weights"
     needs: tuple[Offer, ...] = ()

@@ -23,6 +23,7 @@ from excise.models.path import Path
 from excise.models.precision import bfloat16_arithmetic
 from excise.models.pruned import PrunedNetwork
 from excise.models.recomputing import recompute, remembered
+from excise.models.team import ALONE
 from excise.models.wrappers import own_layers, own_parameters, unwrapped
 
 Change = Callable[[str, Tensor], Tensor]
@@ -43,6 +44,7 @@ class Networks(ABC):
     pipeline  the diffusers pipeline; its components are shared, not copied
     mixed     compute the denoiser's predictions in bfloat16, with the weights as they are
     on_demand those of the networks that read prompts and that no edit changes whose files can be read again, by name; `load` knows
+    team      the processes that predict together; default this one alone
     """
 
     parts: ClassVar[Mapping[str, str]]
@@ -62,6 +64,7 @@ class Networks(ABC):
         self.pipeline = pipeline
         self.mixed = mixed
         self.on_demand: dict[str, OnDemand] = {}
+        self.team = ALONE
         for part in self.parts:
             if part not in self.optional or getattr(pipeline, part) is not None:
                 getattr(pipeline, part).eval().requires_grad_(False)
@@ -368,6 +371,12 @@ class Networks(ABC):
             t.device.type == "cpu" and not ((t >= 0) & (t <= self.path.steps)).all()
         ):  # elsewhere a look would wait for the device
             raise ValueError(f"timesteps must be from 0 to {self.path.steps}, not {t.tolist()}")
+        if not self.team.shares(len(x)):
+            return self._predict(x, t, conditioning)
+        own = self.team.part(len(x))
+        return self.team.gathered(self._predict(x[own], t[own], conditioning[own]), len(x))
+
+    def _predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         if not self.mixed:
             return self._output(x, t.to(x.device), conditioning)
         with bfloat16_arithmetic(self.device), remembered(self.denoiser, lambda: bfloat16_arithmetic(self.device)):

@@ -17,6 +17,7 @@ from excise.quoting import quoted
 from excise.requests.audits import Audited, read_audits
 from excise.requests.drawn import Drawn
 from excise.requests.fields import (
+    Devices,
     Flag,
     HowMuch,
     JsonFile,
@@ -53,6 +54,7 @@ class EraseRequest(Drawn):
     settings: Annotated[dict[str, Any], Flag("--set", metavar="KEY=VALUE", read=parse_assignments)] = Field(
         {}, description="Setting of the method; --dry-run shows the keys, and preset=NAME chooses a published set."
     )
+    devices: Devices
     low_memory: bool = Field(
         False,
         description="Learn with less memory, and a third more work or so: what gradients need is computed again. Closed forms need none.",
@@ -103,6 +105,13 @@ class EraseRequest(Drawn):
     def outputs(self) -> tuple[Path | None, ...]:
         return (self.out, on_disk(self.json_file))
 
+    def _check_devices(self) -> None:
+        if self.devices and self.device:
+            raise ValueError("devices names all that share the work; leave device out")
+        if len(self.devices) > 1 and not self.chosen.shares:
+            able = ", ".join(name for name, other in methods().items() if other.shares)
+            raise ValueError(f"method {quoted(self.method)} cannot be shared by several devices; those that can: {able}")
+
     def check(self) -> None:
         super().check()
         if not self.concepts:
@@ -113,6 +122,7 @@ class EraseRequest(Drawn):
             raise ValueError("resume needs out: the checkpoint lies beside the result's folder")
         _ = self.targets, self.parsed, self.audits
         self.chosen.check_model(self.model)
+        self._check_devices()
         if self.workplace is not None:
             self.workplace.check(resume=self.resume, overwrite=self.overwrite)
         check_new_file(on_disk(self.json_file), self.overwrite)

@@ -87,6 +87,17 @@ def _there(value: str | None) -> str | None:
     return value
 
 
+def _all_there(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        check_device(name)
+    if len({name.partition(":")[0] for name in names}) > 1:
+        raise ValueError(f"devices that share the learning are of one kind, not {', '.join(names)}")
+    twice = [name for name in names if name != "cpu" and names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is named twice")
+    return names
+
+
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
@@ -137,6 +148,12 @@ Scheduler = Annotated[
 ]
 Device = Annotated[
     str | None, AfterValidator(_there), Field(None, description="cpu, cuda, mps, ...; default the best there is.")
+]
+Devices = Annotated[
+    Names,
+    AfterValidator(_all_there),
+    Flag(metavar="NAMES", read=words),
+    Field((), description="Devices that share the learning, such as 'cuda:0 cuda:1'; each holds the whole model."),
 ]
 Dtype = Annotated[
     Literal["float32", "float16", "bfloat16", "mixed"],

@@ -60,6 +60,7 @@ METHOD = Method(
     "esd",
     title="ESD",
     paper="arXiv 2303.07345",
+    shares=True,
     settings=EsdSettings,
     run=Door("excise.methods.esd.erase", "erase"),
     needs=("entrances",),

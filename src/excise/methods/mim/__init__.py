@@ -99,6 +99,7 @@ METHOD = Method(
     "mim",
     title="MiM-MU",
     paper="arXiv 2603.00992",
+    shares=True,
     settings=MimSettings,
     hardens=True,
     run=Door("excise.methods.mim.erase", "erase"),

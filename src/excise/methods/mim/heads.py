@@ -23,6 +23,7 @@ from excise.erasure.trainable import Trainable
 from excise.methods.mim import MimSettings
 from excise.models import Model
 from excise.models.attending import Attended
+from excise.models.team import Team
 
 SEEN = 1e-6
 """Directions in which the prompts stand out from random text by less than this share of the largest (squared) are left out (ours): they
@@ -47,16 +48,20 @@ def align_reads(
     told = bank.conditioned[states.row.unique()].tokens
     basis = _basis(told.flatten(0, 1).cpu().double(), felt, settings.ridge)
     found: dict[str, Sums] = {}
-    for part in torch.arange(len(states)).split(model.batch(64)):
-        x, t, prompt = states.latents[part], states.t[part], states.row[part]
-        wanted: dict[str, Tensor] = {}
-        with trainable.untrained(), model.attending(lambda layer, wanted=wanted: wanted.update({layer.value: layer.read})):  # type: ignore[misc]
-            model.predict(x, t, bank.empty.expand(len(part)) if settings.target == "null" else bank.masked[prompt])
-        if not wanted:
-            return
-        seen = bank.conditioned[prompt].tokens.float() @ basis.to(told.device, torch.float32)
-        with model.attending(partial(_add, found, wanted, seen, weights[part].sqrt().to(seen))):
-            model.predict(x, t, bank.conditioned[prompt])
+    rows, shared = torch.arange(len(states)), model.team.shares(len(states))
+    with model.team.apart():
+        for part in rows[model.team.part(len(states)) if shared else slice(None)].split(model.batch(64)):
+            x, t, prompt = states.latents[part], states.t[part], states.row[part]
+            wanted: dict[str, Tensor] = {}
+            with trainable.untrained(), model.attending(lambda layer, wanted=wanted: wanted.update({layer.value: layer.read})):  # type: ignore[misc]
+                model.predict(x, t, bank.empty.expand(len(part)) if settings.target == "null" else bank.masked[prompt])
+            if not wanted:
+                return
+            seen = bank.conditioned[prompt].tokens.float() @ basis.to(told.device, torch.float32)
+            with model.attending(partial(_add, found, wanted, seen, weights[part].sqrt().to(seen))):
+                model.predict(x, t, bank.conditioned[prompt])
+    if shared:
+        found = {name: sums.summed(model.team) for name, sums in found.items()}
     for name, sums in found.items():
         if name in trainable.parameters:
             weight = trainable.parameters[name]
@@ -70,6 +75,10 @@ class Sums:
     gram: Tensor
     pull: Tensor
     count: int
+
+    def summed(self, team: Team) -> Sums:
+        """Those of all processes together."""
+        return Sums(team.summed(self.gram), team.summed(self.pull), int(team.summed(torch.tensor(self.count))))
 
     def change(self, hold: float) -> Tensor:
         """X of all heads, one below the other, (heads d, k) float64."""

@@ -42,6 +42,7 @@ METHOD = Method(
     "sdd",
     title="SDD",
     paper="arXiv 2307.05977",
+    shares=True,
     settings=SddSettings,
     run=Door("excise.methods.sdd.erase", "erase"),
     needs=("entrances",),

@@ -46,6 +46,7 @@ METHOD = Method(
     "spm",
     title="SPM",
     paper="arXiv 2312.16145",
+    shares=True,
     settings=SpmSettings,
     run=Door("excise.methods.spm.erase", "erase"),
     kind="adapter",
