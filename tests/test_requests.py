@@ -84,7 +84,7 @@ class TestFunctions:
         """Names, order, kinds and defaults, written out: what users have typed so far goes on to work."""
         expected = {
             "concepts": (), "kind": None, "also": (), "method": "mim", "harden": (), "out": None, "seed": 0, "settings": {},
-            "low_memory": False, "resume": False,
+            "devices": (), "low_memory": False, "resume": False,
             "overwrite": False, "evaluate": "quick", "json": None, "model": "canvas", "config_from": None, "device": None,
             "dtype": "float32", "offload": "none", "steps": None, "guidance": None, "size": None, "scheduler": None, "long_prompts": None,
         }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,30 @@ from torch import Tensor
 
 import excise
 from excise.erasure.run import Run
-from excise.jobs import together
 from excise.jobs.processes import Worker, in_processes
 from excise.methods import get, methods
 from excise.models import load
 from excise.models.team import ALONE, Team
 from fresh_models import fresh
-from shared_work import answers, cat, erased
+from shared_work import answers, cat, erased, gradients
 
 SHARED = sorted(name for name, method in methods().items() if method.shares)
-TINY: dict[str, Any] = {"rounds": 2, "steps": 2, "batch": 3, "trajectories": 3, "sampler_steps": 3, "tolerance": 0.01}
+TINY: dict[str, Any] = {
+    "rounds": 2,
+    "steps": 2,
+    "batch": 3,
+    "trajectories": 3,
+    "sampler_steps": 3,
+    "tolerance": 0.01,
+    "metric": "rest",
+}
 """Of an odd number of rows, which no two processes can halve; MiM-MU looks whether it is done."""
 QUICK: dict[str, Any] = {**TINY, "phrasings": "plain"}
+
+
+@pytest.fixture(autouse=True)
+def little_work() -> None:
+    """In the place of conftest's: other processes know nothing of what is patched here."""
 
 
 def _settings(name: str) -> dict[str, Any]:
@@ -55,6 +68,15 @@ def test_predictions_are_those_of_one(both: list[dict[str, dict[str, Tensor]]], 
     for count, alone in answers(fresh(tiny_sd1)).items():
         for found in both:
             assert torch.allclose(found["predict"][count], alone, atol=1e-5)
+
+
+def test_gradients_are_those_of_one(both: list[dict[str, dict[str, Tensor]]], tiny_sd1: Path) -> None:
+    """Also where a part of the loss comes from no prediction: the optimizers would not notice a factor."""
+    alone = gradients(fresh(tiny_sd1), ALONE)
+    for found in both:
+        assert found["gradients"].keys() == alone.keys()
+        for name, gradient in alone.items():
+            assert torch.allclose(found["gradients"][name], gradient, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("count, size", [(1, 1), (5, 2), (7, 3), (4, 4), (3, 4)])
@@ -123,16 +145,12 @@ def test_a_process_that_dies_is_told_of_in_one_line(tiny_canvas: Path, tmp_path:
 
 def test_what_a_process_cannot_do_is_told(tiny_canvas: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its model is not there when it comes to load it."""
-    real = together._Part
+    give = Worker.give
 
-    class Elsewhere(real):  # type: ignore[misc, valid-type]
-        def __init__(self, request: Any, rank: int, folder: Path) -> None:
-            super().__init__(request.model_copy(update={"model": "/nowhere/model"}), rank, folder)
+    def elsewhere(worker: Worker, part: Any) -> None:
+        give(worker, replace(part, request=part.request.model_copy(update={"model": "/nowhere/model"})))
 
-        def __reduce__(self) -> Any:
-            return real, (self.request, self.rank, self.folder)
-
-    monkeypatch.setattr(together, "_Part", Elsewhere)
+    monkeypatch.setattr(Worker, "give", elsewhere)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         excise.erase("cat", model=str(tiny_canvas), settings=QUICK, evaluate="none", devices=("cpu", "cpu"))
 
