@@ -8,7 +8,7 @@ OUT ?= out/cat
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-fast torture audit-dependencies check-page format clean
+.PHONY: demo test test-fast torture audit-dependencies check-page docs format clean
 
 demo: .venv/installed
 	$(BIN)/excise erase cat --out $(OUT) --overwrite
@@ -37,6 +37,11 @@ audit-dependencies: | .venv
 # The report page in headless Chromium. Apart from `test`, which needs no system package.
 check-page: .venv/installed-dev
 	$(BIN)/pytest --noconftest tests/check_page.py
+
+# The site, in build/site. Offline; a broken link, or a docstring that cannot be read, is an error.
+docs: .venv/installed-dev
+	$(BIN)/sphinx-build -b html -q -E -W --keep-going docs build/site
+	@echo "build/site/index.html"
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix

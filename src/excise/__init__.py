@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from excise.jobs.upscale import upscale
     from excise.models import Model, load
 
+    __version__: str
+
 _HOMES = {
     "AdapterEdit": "excise.edits",
     "Concept": "excise.concepts",
@@ -48,8 +50,6 @@ __all__ = [
     "measure",
     "upscale",
 ]
-__version__ = "0.1.0"
-
 
 _VERBS = {"audit": "AuditRequest", "erase": "EraseRequest", "upscale": "UpscaleRequest"}
 
@@ -57,6 +57,10 @@ _VERBS = {"audit": "AuditRequest", "erase": "EraseRequest", "upscale": "UpscaleR
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
         return _verb(name)
+    if name == "__version__":
+        from excise.versions import own_version
+
+        return own_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'excise' has no attribute {name!r}")
     from importlib import import_module

@@ -14,6 +14,7 @@ from excise.models import load
 from excise.models.original_layout import original_checkpoint
 from excise.requests.apply import APPLIED, ApplyRequest
 from excise.requests.request import function
+from excise.versions import own_version
 
 
 def run(request: ApplyRequest) -> Path:
@@ -24,7 +25,7 @@ def run(request: ApplyRequest) -> Path:
     with ExitStack() as on:
         for edit in edits:
             on.enter_context(edit.applied(loaded, request.scale))
-        about = {"scale": request.scale, "edits": [edit.manifest.model_dump() for edit in edits]}
+        about = {"excise": own_version(), "scale": request.scale, "edits": [edit.manifest.model_dump() for edit in edits]}
         if request.one_file:
             tensors = original_checkpoint(loaded.pipeline)
             write_tensors(request.to, tensors, {"excise": json.dumps(about)}, overwrite=request.overwrite)

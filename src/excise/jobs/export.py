@@ -10,6 +10,7 @@ from excise.files import write_tensors
 from excise.jobs.inputs import read_edits
 from excise.requests.export import ExportRequest
 from excise.requests.request import function
+from excise.versions import own_version
 
 
 def run(request: ExportRequest) -> LoRA:
@@ -20,7 +21,7 @@ def run(request: ExportRequest) -> LoRA:
     manifest = whole.manifest
     lora = LoRA.of(whole.scaled(request.scale), request.rank, request.dialect)
     about = {
-        "model": manifest.model, "base": manifest.base, "method": manifest.method, "concepts": manifest.names,
+        "excise": own_version(), "model": manifest.model, "base": manifest.base, "method": manifest.method, "concepts": manifest.names,
         "scale": request.scale, "dialect": lora.dialect, "edits": [one.manifest.weights_sha256 for one in edits], "error": lora.error,
     }  # fmt: skip
     write_tensors(request.to, lora.tensors, {"excise": json.dumps(about)}, overwrite=request.overwrite)

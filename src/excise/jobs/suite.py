@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from excise import __version__
 from excise.edits import Edit
 from excise.edits.applied import base_fingerprint
 from excise.evaluation.suites import Suite
@@ -24,7 +23,7 @@ from excise.requests.request import function
 from excise.requests.suite import RESULT, SuiteRequest
 from excise.results.suite_result import Metrics, SeedSpan, SuiteFigures, SuiteResult, SuiteTimings
 from excise.settings import Settings
-from excise.versions import versions
+from excise.versions import own_version, versions
 
 
 def run(request: SuiteRequest, progress: Progress = silent) -> SuiteResult:
@@ -128,7 +127,7 @@ def _record(
     seeds = [item.seed for item in answers.items]
     metrics = {part: score.figures for part, score in scores.items()}
     return SuiteResult(
-        toolkit_version=__version__,
+        toolkit_version=own_version(),
         protocol=chosen.name,
         source=chosen.source,
         settings=settings.model_dump(mode="json"),

@@ -10,6 +10,7 @@ from excise.files import open_regular, real_path, write_text
 from excise.report import bench_sections, glossary, removal_section, result_sections
 from excise.report.folder_reader import FolderContents
 from excise.report.page_parts import Drawer, Section, sorting
+from excise.versions import own_version
 
 NAME = "report.html"
 """What the page in a folder is called if nobody says."""
@@ -36,8 +37,6 @@ def render(found: FolderContents, figures: Path) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    from excise import __version__
-
     home = files("excise.report")
     template, style, script = (home.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html.j2", "css", "js"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -45,7 +44,7 @@ def render(found: FolderContents, figures: Path) -> str:
     environment.tests["listing"] = lambda value: isinstance(value, list | tuple)
     return environment.from_string(template).render(
         title=real_path(found.root).name,
-        version=__version__,
+        version=own_version(),
         sections=_sections(found, Drawer(figures)),
         words=glossary.WORDS,
         style=Markup(style),

@@ -13,12 +13,16 @@ from pydantic import BeforeValidator, JsonValue
 from excise.figures import ResultRecord
 from excise.files import STDOUT, as_record, read_json, write_text
 from excise.quoting import cut
+from excise.versions import own_version
 
 FORMAT = 2
 """Of every result file. Files of format 1 had no number; `excise convert` rewrites them."""
 
 Facts = Annotated[dict[str, JsonValue], BeforeValidator(lambda value: json.loads(json.dumps(value, default=str)))]
 """What differs from method to method or from suite to suite, such as settings: shown and compared, never computed with."""
+
+WRITER = "excise"
+"""Key of a file, and of no record, for the version that wrote it: two versions write one record alike but for this."""
 
 LINE = 140
 """Characters that a line of a result file may have before it is broken; a list of numbers is never broken."""
@@ -27,7 +31,9 @@ LINE = 140
 class ResultFile(ResultRecord):
     """A record that is the whole of a file.
 
-    kind  what the file holds; WHAT: the same in words, for errors
+    format number of the file's form
+    kind   what the file holds
+    WHAT   the same in words, for errors
     """
 
     WHAT: ClassVar[str]
@@ -44,18 +50,18 @@ class ResultFile(ResultRecord):
     def parse(cls, content: Mapping[str, Any], path: Path) -> Self:
         """The record in the content of a file. Raises ValueError in one line."""
         check_format(content, path)
-        return as_record(content, cls, path, cls.WHAT)
+        return as_record({key: value for key, value in content.items() if key != WRITER}, cls, path, cls.WHAT)
 
     def write(self, path: Path, *, overwrite: bool = True) -> None:
         """Write the file, all or nothing; `overwrite` as of `excise.files.replacing`. `STDOUT` is printed, in ASCII for every encoding."""
-        whole = text(self.to_dict())
+        whole = text({"format": self.format, WRITER: own_version(), **self.to_dict()})
         if path == STDOUT:
             print(re.sub(r"[^\x00-\x7f]", lambda sign: json.dumps(sign[0])[1:-1], whole), flush=True)
         else:
             write_text(path, f"{whole}\n", overwrite=overwrite)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the file holds; what was not measured is not in it."""
+        """What the file holds, but for the version that wrote it; what was not measured is not in it."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
