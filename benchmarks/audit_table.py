@@ -1,4 +1,4 @@
-"""The tables of docs/audit.md, from the audits of a benchmark.
+"""The tables of docs/research/audit, from the audits of a benchmark.
 
     python benchmarks/audit_table.py docs/benchmark/audits --concepts cat [--methods mim spm] [--upright]
 

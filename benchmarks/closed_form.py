@@ -2,10 +2,10 @@
 
     python benchmarks/closed_form.py                    # SD 1.4, 1 to 1,000 concepts; a few minutes on 2 CPU cores
     python benchmarks/closed_form.py --model sdxl       # the same at SDXL size
-    python benchmarks/closed_form.py --table            # only write docs/closed_form.md again from the results
+    python benchmarks/closed_form.py --model sdxl --show docs/benchmark/closed_form.json
 
 Random cross-attention keys and values with the shapes of the published networks, random text embeddings with CLIP's norm and common
-part; nothing is downloaded. Results go to docs/benchmark/closed_form.json, one entry per model, and from there to docs/closed_form.md.
+part; nothing is downloaded. Results go to docs/benchmark/closed_form.json, one entry per model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,15 @@ from torch import Tensor
 
 from excise.edits import LowRank
 from excise.erasure.closed_form import redirect
-from excise.files import write_json, write_text
+from excise.files import write_json
 from excise.methods.cure.erase import eraser
 from excise.methods.rece import ReceSettings
 from excise.methods.rece.erase import regenerated_away
+from markdown_table import markdown
 from timing import machine, timed
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, TABLE = ROOT / "docs" / "benchmark" / "closed_form.json", ROOT / "docs" / "closed_form.md"
+RESULTS = ROOT / "docs" / "benchmark" / "closed_form.json"
 RIDGE = 0.5
 TOKENS = 77
 
@@ -304,59 +304,29 @@ def _say(row: dict[str, Any]) -> None:
 
 # --- the table -------------------------------------------------------------------------------------------------------------------
 
-HEAD = """# Closed-form edits at Stable Diffusion size
-
-Written by `python benchmarks/closed_form.py --table` from `docs/benchmark/closed_form.json`; do not edit by hand.
-
-Time to compute an edit of all cross-attention keys and values, text embeddings given, best of the repeats. *Reference* is the published
-recipe in the same process (float32, concept by concept, one inverse for every matrix); where it would take minutes it was timed on one
-matrix of each shape and scaled by the number of weights (marked ~). *Error* is the distance of the change from a float64 solve,
-relative to the change (largest over the shapes). *Floor* is the larger of the least arithmetic at this machine's float64 speed and the
-least traffic at its memory speed. *Memory* is what the computation adds to the weights and embeddings, the edit itself included.
-"""
+COLUMNS = ("edit", "concepts", "time (s)", "reference (s)", "ratio", "memory (MiB)", "error")
 
 
-def table(results: dict[str, Any]) -> str:
-    parts = [HEAD]
-    for entry in results.values():
-        can = entry["machine"]
-        threads = f"{can['threads']} thread{'s' if can['threads'] > 1 else ''}"
-        busy = ", so other work disturbed these times" if can["load_average"] > 0.5 else ""
-        parts.append(
-            f"\n## {entry['title']}\n\n{entry['matrices']} matrices, {entry['weights'] / 1e6:.1f} M weights, text width {entry['width']}. "
-            f"{can['processor']}, {threads}, torch {can['torch']}: {can['float64_gflops']:.0f} GFLOP/s in float64, "
-            f"{can['float32_gflops']:.0f} in float32, {can['memory_gb_s']:.1f} GB/s; load average {can['load_average']:.1f} at the "
-            f"start{busy}. Best of {entry['repeats']}.\n\n"
-            "| edit | concepts | time (s) | reference (s) | ratio | ratio of CPU time | memory (MiB) | error | reference's error "
-            "| edit (MiB) | rank | floor (s) | floor: GFLOP, MiB |\n"
-            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
-        )
-        parts += [_line(row, entry["matrices"]) for row in entry["rows"]]
-    return "".join(parts)
+def table(entry: dict[str, Any]) -> list[str]:
+    """Lines of Markdown, a row for each edit of a network."""
+    return markdown(COLUMNS, [_line(row, entry["matrices"]) for row in entry["rows"]])
 
 
-def _line(row: dict[str, Any], matrices: int) -> str:
+def _line(row: dict[str, Any], matrices: int) -> list[str]:
     reference = row["reference"]
     about = "~" if reference and reference["matrices"] < matrices else ""
-    cells = [
+    return [
         row["what"],
         f"{row['concepts']:,}",
         f"{row['ours']['best_s']:.3f}",
         f"{about}{reference['best_s']:.2f}" if reference else "not measured",
         f"{row['ratio']:.1f}" if reference else "not measured",
-        f"{row['cpu_ratio']:.1f}" if reference else "not measured",
         f"{memory:.0f}" if (memory := row["ours"]["peak_mib"]) is not None else "not measured",
         f"{row['error']:.0e}" if reference else "not measured",
-        f"{row['reference_error']:.0e}" if reference else "not measured",
-        f"{row['edit_mib']:.2f}",
-        str(row["rank"] or "dense"),
-        f"{row['floor']['seconds']:.3f}",
-        f"{row['floor']['gflop']:.2f}, {row['floor']['mib']:.0f}",
     ]
-    return "| " + " | ".join(cells) + " |\n"
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=NETWORKS, default="sd14")
     parser.add_argument("--concepts", type=int, nargs="+", default=[1, 10, 100, 1000])
@@ -366,17 +336,16 @@ def main() -> int:
         "--slow", action="store_true", help="also time the reference where it takes many minutes (RECE at SDXL size)"
     )
     parser.add_argument("--threads", type=int, default=None, help="default: all cores")
-    parser.add_argument("--table", action="store_true", help="only write the table again")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of a file, and measure nothing")
     args = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if not args.table:
+    found = args.show or RESULTS
+    results = json.loads(found.read_text(encoding="utf-8")) if found.exists() else {}
+    if args.show is None:
         torch.set_num_threads(args.threads or os.cpu_count() or 1)
         results[args.model] = measure(args.model, args)
         write_json(RESULTS, results)
-    write_text(TABLE, table(results))
-    print(f"wrote {TABLE.relative_to(ROOT)}")
-    return 0
+    print("\n".join(table(results[args.model])))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

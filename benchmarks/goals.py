@@ -1,4 +1,4 @@
-"""What MiM-MU is meant to reach, beside what was measured: a table of docs/mim.md, from the cells of benchmarks.
+"""What MiM-MU is meant to reach, beside what was measured: a table of docs/research/mim/results.md, from the cells of benchmarks.
 
     python benchmarks/goals.py docs/benchmark/all [docs/benchmark/seed] [--methods mim spm]
 

@@ -49,7 +49,7 @@ NAMES = (
     "tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
 )
 COLUMNS = (
-    "method", "concepts", "closed form, s", "memory, MiB", "edit, MiB", "prompts encoded", "by one layer, s", "by twelve, s (scaled)",
+    "method", "concepts", "closed form, s", "memory, MiB", "prompts encoded", "by one layer, s", "by twelve, s (scaled)",
 )  # fmt: skip
 CANVAS_COLUMNS = ("on the canvas", "one", "ten", "ratio")
 
@@ -149,7 +149,7 @@ def table(results: dict[str, Any]) -> list[str]:
     """Lines of Markdown: the closed forms, and the canvas."""
     rows = [
         (
-            each["method"], str(each["concepts"]), f"{each['cpu_s']:.1f}", f"{each['peak_mib']:,.0f}", f"{each['edit_mib']:.1f}",
+            each["method"], str(each["concepts"]), f"{each['cpu_s']:.1f}", f"{each['peak_mib']:,.0f}",
             f"{each['prompts']:,}", f"{each['encoder_cpu_s']:.1f}", f"{each['prompts'] * results['encoder_s']:.0f}",
         )
         for each in results["rows"]

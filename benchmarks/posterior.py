@@ -1,4 +1,4 @@
-"""How many noise levels the posterior of MiM-MU's `target=exclude` takes, on the built-in model (docs/mim.md).
+"""How many noise levels the posterior of MiM-MU's `target=exclude` takes, on the built-in model (docs/research/mim/tried.md).
 
     python benchmarks/posterior.py                          # ten minutes or more on a CPU core
 

@@ -31,7 +31,7 @@ from markdown_table import markdown
 from sd1 import footprint
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "recipes.json"
-COLUMNS = ("recipe", "calls of the sampler", "other calls", "calls that learn", "what", "prompts read", "PFLOP", "of ESD's")
+COLUMNS = ("recipe", "calls of the sampler", "other calls", "calls that learn", "what", "PFLOP", "of ESD's")
 PICTURE_STEPS, PICTURE_PASSES = 50, 2
 """How the model makes pictures where a method says nothing else: with guidance."""
 
@@ -152,7 +152,7 @@ def table(results: dict[str, Any]) -> list[str]:
     rows = [
         (
             row["recipe"], *(f"{row[kind]:,.0f}" for kind in ("sampling", "asking", "learning")), row["trains"] if row["learning"] else "-",
-            f"{row['prompts']:,}", f"{row['flops'] / 1e15:,.2f}", f"{100 * row['flops'] / whole:.1f} %",
+            f"{row['flops'] / 1e15:,.2f}", f"{100 * row['flops'] / whole:.1f} %",
         )
         for row in results["rows"]
     ]  # fmt: skip

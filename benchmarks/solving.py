@@ -1,4 +1,4 @@
-"""What MiM-MU's solver leaves, what others feel of it and what it takes, beside other settings in the same run (docs/mim.md).
+"""What MiM-MU's solver leaves, what others feel of it and what it takes, beside other settings in the same run (docs/research/mim/results.md).
 
     python benchmarks/solving.py                            # writes docs/benchmark/solving.json; half an hour on 2 CPU cores
     python benchmarks/solving.py --concepts cat --entrants mim mim:rounds=0 --out solving.json
@@ -108,17 +108,18 @@ def judged(model: Model, concept: Concept, probes: dict[str, Probe], entrant: st
 def table(found: Sequence[dict[str, Any]]) -> str:
     """Means over concepts of each kind, an entrant a row."""
     lines = [
-        "| settings | concepts | left, % | left in nats, % | others feel, % | most, % | CPU s | network calls |",
-        "|---|---|---|---|---|---|---|---|",
+        "| settings | concepts | left, % | left in nats, % | others feel, % (most) | CPU s | network calls |",
+        "|---|---|---|---|---|---|---|",
     ]
     for kind in dict.fromkeys(each["concept"].partition(":")[0] for each in found):
         for entrant in dict.fromkeys(each["entrant"] for each in found):
             rows = [each for each in found if each["entrant"] == entrant and each["concept"].startswith(f"{kind}:")]
             if rows:
                 mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0] if isinstance(rows[0][key], float)}
-                shares = " | ".join(f"{100 * mean[key]:.2f}" for key in ("left", "left_nats", "felt", "felt_most"))
+                shares = " | ".join(f"{100 * mean[key]:.2f}" for key in ("left", "left_nats", "felt"))
+                felt = f"{shares} ({100 * mean['felt_most']:.2f})"
                 calls = round(sum(row["network_calls"] for row in rows) / len(rows))
-                lines.append(f"| `{entrant}` | {len(rows)} {kind}s | {shares} | {mean['cpu_s']:.1f} | {calls:,} |")
+                lines.append(f"| `{entrant}` | {len(rows)} {kind}s | {felt} | {mean['cpu_s']:.1f} | {calls:,} |")
     return "\n".join(lines)
 
 

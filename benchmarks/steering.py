@@ -1,4 +1,4 @@
-"""Whether guidance brings back what an edit steers away from: a table of docs/audit.md, from audits and the cells of benchmarks.
+"""Whether guidance brings back what an edit steers away from: a table of docs/research/audit, from audits and cells.
 
     python benchmarks/steering.py docs/benchmark/audits docs/benchmark/subset docs/benchmark/gold
 
@@ -19,7 +19,7 @@ from excise.results.audit_result import AuditFile, Outcome
 from excise.results.cell import Cell
 
 EDGES = (-inf, -0.2, -0.05, 0.05, 0.2, inf)
-"""Of the rows; within 0.05 of 0 is what docs/mim.md asks for."""
+"""Of the rows; within 0.05 of 0 is what docs/research/mim/results.md asks for."""
 
 COLUMNS = ("steering", "erasures", "guidance -1", "its control", "any factor", "its control", "revived")
 

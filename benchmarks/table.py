@@ -1,9 +1,10 @@
-"""The tables of docs/benchmark.md and docs/mim.md, from the cells of a benchmark.
+"""Tables of docs/research, from the cells of a benchmark.
 
-    python benchmarks/table.py docs/benchmark/subset [--seconds]
-    python benchmarks/table.py docs/benchmark/members --members
+    python benchmarks/table.py docs/benchmark/subset [--kind style] [--seconds]
+    python benchmarks/table.py docs/benchmark/members --kind member
 
-A row per method, the nearest to the neutral rate first: means over erasures, and the single worst. With --members a row per erased member.
+Two tables: what is left of the erased, and what became of everything else. A row per method, the nearest to the neutral rate
+first: means over erasures, and the single worst. Of members a row per erased member.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pathlib import Path
 from excise.report.bench_table import read_cells, value
 from excise.report.method_table import mean
 from excise.results.cell import Cell
+from markdown_table import markdown
 
-COLUMNS = (
-    "", "n", "erased − neutral", "UA", "IRA, CRA of base", "worst IRA, CRA", "FID", "nats left (most)",
-    "steering: mean, farthest from 0", "nats kept: mean", "worst",
-)  # fmt: skip
+LEFT = ("method", "erasures", "erased − neutral", "UA", "nats left (most)", "steering: mean, farthest from 0")
+KEPT = ("method", "IRA, CRA of base", "worst IRA, CRA", "FID", "nats kept: mean", "worst")
+MEMBER_LEFT = ("member", "erased − neutral", "UA", "nats left")
+MEMBER_KEPT = ("member", "other members of base", "other objects, styles of base", "FID", "nats kept: mean", "worst")
 
 
 def read(folder: Path) -> list[Cell]:
@@ -39,60 +41,65 @@ def table(cells: Iterable[Cell], kind: str, *, seconds: bool = False) -> list[st
     for cell in cells:
         if len(cell.concepts) == 1 and cell.concepts[0].startswith(f"{kind}:"):
             own.setdefault(cell.entrant, []).append(cell)
-    columns = (*COLUMNS, *(["seconds"] if seconds else []))
-    return [
-        f"| {' | '.join(columns)} |".replace("|  |", "| |"),
-        "|---" * len(columns) + "|",
-        *(
-            f"| {' | '.join(row(method, own[method], seconds))} |"
-            for method in sorted(own, key=lambda m: abs(_mean(own[m], "left")))
-        ),
-    ]
+    ordered = sorted(own, key=lambda method: abs(_mean(own[method], "left")))
+    kept = [[*_kept(method, own[method]), *([_seconds(own[method])] if seconds else [])] for method in ordered]
+    columns = (*KEPT, *(["seconds"] if seconds else []))
+    return [*markdown(LEFT, [_left(method, own[method]) for method in ordered]), "", *markdown(columns, kept)]
 
 
 def members(cells: Iterable[Cell]) -> list[str]:
     """Lines of Markdown: a row per erased member of an object; nra and ora are of the object's other members and of other objects."""
-    columns = (
-        "", "erased − neutral", "UA", "other members of base", "other objects, styles of base", "FID", "nats left", "nats kept: mean", "worst",
-    )  # fmt: skip
-    lines = [f"| {' | '.join(columns)} |".replace("|  |", "| |"), "|---" * len(columns) + "|"]
+    left, kept = [], []
     for cell in cells:
         kind, _, name = cell.concepts[0].partition(":")
         if kind == "member" and len(cell.concepts) == 1:
             found, (least, concept) = figures_of(cell), worst(cell)
             base = figures_of(cell.model_copy(update={"evaluation": cell.evaluation and cell.evaluation.of_base()}))
-            entries = (
-                f"*{name}*",
-                f"{100 * (found('erased') - found('neutral')):+.1f}",
-                f"{100 * found('ua'):.1f}",
-                f"{100 * found('nra') / base('nra'):.0f}",
-                f"{100 * found('ora') / base('ora'):.0f}, {100 * found('cra_of_base'):.0f}",
-                f"{found('fid_base'):.1f}",
-                f"{100 * found('nats_share_left'):.1f} %",
-                f"{100 * found('nats_kept'):.1f} %",
-                f"{100 * least:.0f} % (*{concept.partition(':')[2]}*)",
+            left.append(
+                (
+                    f"*{name}*",
+                    f"{100 * (found('erased') - found('neutral')):+.1f}",
+                    f"{100 * found('ua'):.1f}",
+                    f"{100 * found('nats_share_left'):.1f} %",
+                )
             )
-            lines.append(f"| {' | '.join(entries)} |")
-    return lines
+            kept.append(
+                (
+                    f"*{name}*",
+                    f"{100 * found('nra') / base('nra'):.0f}",
+                    f"{100 * found('ora') / base('ora'):.0f}, {100 * found('cra_of_base'):.0f}",
+                    f"{found('fid_base'):.1f}",
+                    f"{100 * found('nats_kept'):.1f} %",
+                    f"{100 * least:.0f} % (*{concept.partition(':')[2]}*)",
+                )
+            )
+    return [*markdown(MEMBER_LEFT, left), "", *markdown(MEMBER_KEPT, kept)]
 
 
-def row(method: str, cells: Sequence[Cell], seconds: bool) -> list[str]:
+def _left(method: str, cells: Sequence[Cell]) -> list[str]:
+    """What is left of the erased concepts."""
     shares = [figures_of(cell)("nats_share_left") for cell in cells]
     steering = [figures_of(cell)("steering") for cell in cells]
-    least, concept, erased = min((*worst(cell), cell.concepts[0]) for cell in cells)
     return [
         f"`{method}`",
         str(len(cells)),
         f"{100 * _mean(cells, 'left'):+.1f}",
         f"{100 * _mean(cells, 'ua'):.1f}",
+        f"{100 * _mean(cells, 'nats_left'):.1f} % ({100 * max(shares):.0f})",
+        f"{_mean(cells, 'steering'):.2f}, {max(steering, key=abs):.2f}",
+    ]
+
+
+def _kept(method: str, cells: Sequence[Cell]) -> list[str]:
+    """What became of everything else."""
+    least, concept, erased = min((*worst(cell), cell.concepts[0]) for cell in cells)
+    return [
+        f"`{method}`",
         ", ".join(f"{100 * _mean(cells, key):.1f}" for key in ("ira_of_base", "cra_of_base")),
         ", ".join(f"{100 * min(figures_of(cell)(key) for cell in cells):.0f}" for key in ("ira_worst", "cra_worst")),
         f"{_mean(cells, 'fid_base'):.1f}",
-        f"{100 * _mean(cells, 'nats_left'):.1f} % ({100 * max(shares):.0f})",
-        f"{_mean(cells, 'steering'):.2f}, {max(steering, key=abs):.2f}",
         f"{100 * _mean(cells, 'nats_kept'):.1f} %",
         f"{100 * least:.0f} % (*{concept.partition(':')[2]}* after *{erased.partition(':')[2]}*)",
-        *([_seconds(cells)] if seconds else []),
     ]
 
 
@@ -131,18 +138,14 @@ def _mean(cells: Sequence[Cell], key: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--kind", choices=("object", "style", "member"), default="object", help="of what was erased")
     parser.add_argument("--seconds", action="store_true", help="also the mean time of an erasure")
-    parser.add_argument("--members", action="store_true", help="of members of objects")
     options = parser.parse_args()
     try:
         cells = read(options.folder)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    if options.members:
-        print("\n".join(members(cells)))
-        return
-    for kind in ("object", "style"):
-        print("\n".join(table(cells, kind, seconds=options.seconds)), end="\n\n")
+    print("\n".join(members(cells) if options.kind == "member" else table(cells, options.kind, seconds=options.seconds)))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Every method is tried with `TRIALS` of its settings on an object, and with the two best of them on a style; both are not in the fixed subset of
 the benchmark. Trained methods take as many steps on as many states as MiM-MU, which is not among them: its settings were sought at
-greater length (docs/mim.md), on cat, fruit, sketch and pixel art. A score is the harmonic mean of what is gone (1 where the concept shows no
-more often than without its words), IRA and CRA relative to the base model.
+greater length (docs/research/mim/tried.md), on cat, fruit, sketch and pixel art. A score is the harmonic mean of what is gone (1 where the
+concept shows no more often than without its words), IRA and CRA relative to the base model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""benchmarks/restoring.py: what is committed says what docs/upscaling.md says, and how figures are made of pictures."""
+"""benchmarks/restoring.py: what is committed says what docs/research/upscaling.md says, and how figures are made of pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_default_fidelity_beats_bicubic(way: str) -> None:
 
 
 def test_the_page_has_these_figures() -> None:
-    page = (TOP / "docs/upscaling.md").read_text(encoding="utf-8").replace("−", "-")
+    page = (TOP / "docs/research/upscaling.md").read_text(encoding="utf-8").replace("−", "-")
     for way, title in (("as in training", "made low as in training"), ("only smaller", "only made smaller")):
         rows = page.partition(f"| {title} |")[2].split("\n\n")[0].splitlines()[2:]
         for row, (entrant, figures) in zip(rows, FOUND["ways"][way]["figures"].items(), strict=True):

@@ -113,4 +113,4 @@ def test_every_loader_but_one_reads_every_entrance(models: dict[str, Model]) -> 
                 named = [lora_names(family.name, dialect).module(weight) for weight in entrances]
                 known = FACTS["names"][family.name][loader]
                 missed += [(loader, name) for name in named if not any(_fits(name, pattern) for pattern in known)]
-    assert set(missed) == {("sd-scripts", "lora_unet_label_emb_0_0")}, "docs/families.md says so"
+    assert set(missed) == {("sd-scripts", "lora_unet_label_emb_0_0")}, "docs/reference/families.md says so"

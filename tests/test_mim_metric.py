@@ -87,7 +87,7 @@ def test_random_strings_name_nothing_to_erase(canvas: Model) -> None:
 
 
 def test_undeclared_is_the_control_that_the_docs_count() -> None:
-    """The built-in model's small vocabulary names what is to be kept; docs/mim.md says how often, and the control's prompts never do."""
+    """The built-in model's small vocabulary names what is to be kept; its page says how often, and the control's prompts never do."""
     model = load("canvas", device="cpu")
     cat, declared = model.catalog.resolve("cat"), declared_words(model)
     assert {"dog", "owl", "sketch"} <= declared and not {"a", "an", "style", "picture"} & declared
@@ -99,7 +99,8 @@ def test_undeclared_is_the_control_that_the_docs_count() -> None:
         sum(bool(set(prompt.replace(",", " ").replace(":", " ").split()) & declared) for prompt in each) for each in prompts
     ]
     assert named[1] == 0
-    text = (Path(__file__).parents[1] / "docs" / "mim.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[1] / "docs" / "research" / "mim" / "method.md"
+    text = " ".join(page.read_text(encoding="utf-8").split())
     assert (
         f"{len(words & declared)} of its {len(words)} words" in text and f"{named[0]} of the {len(prompts[0])} prompts" in text
     ), (len(words & declared), len(words), named[0])

@@ -2,7 +2,7 @@
 
 A source is REPOSITORY@COMMIT and, of that, FILE:LINES. `steps` is the number of gradient steps of the whole run. Learning rates are as they
 are used, where releases multiply them by batch and GPUs. What a release does not say (`wording`: the bare name) is ours and stands with
-the values of its preset; docs/gradient.md tells what else differs.
+the values of its preset; docs/research/peers/method.md tells what else differs.
 """
 
 from __future__ import annotations

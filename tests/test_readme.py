@@ -54,7 +54,7 @@ def test_the_python_runs(canvas_is_tiny: None, monkeypatch: pytest.MonkeyPatch) 
 
 def test_settings_that_the_docs_name_are_taken() -> None:
     """`method:settings` between back quotes, read as `excise bench` reads it."""
-    texts = [path.read_text(encoding="utf-8") for path in (README, *README.parent.glob("docs/*.md"))]
+    texts = [path.read_text(encoding="utf-8") for path in (README, *README.parent.glob("docs/**/*.md"))]
     named = {
         f"{method}:{settings}"
         for text in texts

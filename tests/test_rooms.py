@@ -52,7 +52,7 @@ def test_files_that_documents_name_are_there() -> None:
     """`methods/esd/erase.py` below the package, `tests/test_rooms.py` and the like from the top."""
     top = PACKAGE.parents[1]
     named = re.compile(r"`(?:src/excise/)?((?:\w+/)+\w+\.py)")
-    documents = [*top.glob("*.md"), *top.glob("docs/*.md")]
+    documents = [*top.glob("*.md"), *top.glob("docs/**/*.md")]
     told = {(path.name, name) for path in documents for name in named.findall(path.read_text(encoding="utf-8"))}
     missing = sorted(pair for pair in told if not ((top / pair[1]).is_file() or (PACKAGE / pair[1]).is_file()))
     assert told and not [pair for pair in missing if "NAME" not in pair[1]]

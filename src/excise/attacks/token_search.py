@@ -70,7 +70,7 @@ def ordinary(model: Model) -> Tensor:
     """Ids of the tokens that a prompt may be made of, (n,) int64: those whose text is read as these tokens, alone and side by side.
 
     Published attacks search the whole vocabulary. They spell the tokens that they find, and test how that text is read: mostly as other
-    tokens (docs/audit.md says how often). Here, what is tested is what was optimised.
+    tokens (docs/research/audit/method.md says how often). Here, what is tested is what was optimised.
     """
     return torch.tensor(_readable(model.tokenizer))
 

@@ -9,7 +9,7 @@ paths, 1000 sigma on straight ones.
     sample        x0                      alpha^2 + sigma^2 = 1
     flow          e - x0 = dz / dsigma    alpha + sigma = 1        (rectified flow, arXiv 2209.03003)
 
-Source of the identities: `docs/methods` of mutual information, section 3 (arXiv 2302.03792, 2310.07972).
+Source of the identities: arXiv 2302.03792 and 2310.07972.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """DUGE: a concept's attention becomes that of the empty prompt, while pictures of related things and a small memory are kept.
 
-Source: arXiv 2503.13769. Only its three losses are known to us, not the target maps, weights or settings; docs/gradient.md tells what is ours.
+Source: arXiv 2503.13769. Only its three losses are known to us, not the target maps, weights or settings.
+docs/research/peers/method.md tells what is ours.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from excise.registry import Door
 
 
 class MimSettings(Trained, Divergent):
-    """Every part of the method is an option; defaults are the ones that measured best on the canvas (docs/mim.md).
+    """Every part of the method is an option; defaults are the ones that measured best on the canvas (docs/research/mim/tried.md).
 
     Preset "paper" is what the paper says of its own run, as far as it does: a forgetting set of noised pictures, the empty prompt
     as target, keys and values. Its learning rate and steps are ours.
@@ -38,7 +38,9 @@ class MimSettings(Trained, Divergent):
         "is read of them is (solved: without this), or as they were",
     )
     hold: float = Field(
-        20.0, gt=0, description="weight of what others feel of that start: larger moves both less (docs/mim.md has 5 to 100)"
+        20.0,
+        gt=0,
+        description="weight of what others feel of that start: larger moves both less (5 to 100: docs/research/mim/tried.md)",
     )
     parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
     weight: Literal["both", "simple", "log_snr", "high_noise"] = Field(

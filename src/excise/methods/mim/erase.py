@@ -25,7 +25,7 @@ from excise.models import Conditioning, Model
 from excise.models.entrances import Way
 
 LEVELS = 100
-"""Noise levels of a picture at which target=exclude weighs the evidence that it shows the concept (docs/mim.md has how far fewer are off)."""
+"""Noise levels of a picture at which target=exclude weighs the evidence that it shows the concept; docs/research/mim/tried.md has fewer."""
 
 HELD_OUT = 8
 """Pictures that nothing is learned from (ours): enough for an interval that sees that pictures differ."""
