@@ -29,6 +29,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # a file of the top of the repository begins where it likes
 highlight_language = "none"
+smartquotes = False  # "--" is an option
 
 nitpicky = True
 nitpick_ignore_regex = [

@@ -27,11 +27,13 @@ def files() -> str:
         (f"[edit](#{Manifest.__name__.lower()})", "the edit.json of an edit; its measurements have a format of their own", "-")
     )
     inner = {each.__name__: each for top in (*tops, Manifest) for each in _inside(top)}
-    records = [part for each in (*tops, Manifest) for part in _record(each)]
+    records = [part for each in (*tops, Manifest) for part in _record(each, "##")]
     more = [
-        part for name in sorted(inner.keys() - {each.__name__ for each in (*tops, Manifest)}) for part in _record(inner[name])
+        part
+        for name in sorted(inner.keys() - {each.__name__ for each in (*tops, Manifest)})
+        for part in _record(inner[name], "###")
     ]
-    return "\n\n".join([table(("kind", "what it is", "format"), rows), *records, "# Records inside", *more])
+    return "\n\n".join([table(("kind", "what it is", "format"), rows), *records, "## Records inside", *more])
 
 
 def _kinds() -> list[type[ResultFile]]:
@@ -72,7 +74,7 @@ def _apart(meanings: Mapping[str, str], fields: Collection[str]) -> dict[str, st
     return found
 
 
-def _record(record: type[BaseModel]) -> list[str]:
+def _record(record: type[BaseModel], level: str) -> list[str]:
     """A heading, what it is, and a table of its fields; what a base says of a field holds for those derived from it."""
     meanings: dict[str, str] = {}
     for each in reversed(record.__mro__):
@@ -89,4 +91,4 @@ def _record(record: type[BaseModel]) -> list[str]:
         for name, field in record.model_fields.items()
     ]
     said = [plain(part) for part in paragraphs(record) if not named(part)]
-    return [f"## {record.__name__}", *said, *([table(("field", "type", "", "meaning"), rows)] if rows else [])]
+    return [f"{level} {record.__name__}", *said, *([table(("field", "type", "", "meaning"), rows)] if rows else [])]
