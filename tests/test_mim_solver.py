@@ -19,6 +19,7 @@ from excise.erasure.trainable import Trainable
 from excise.methods import get
 from excise.methods.mim import erase as mim
 from excise.methods.mim import heads
+from excise.methods.mim.erase import Lessons
 from excise.methods.mim.left import HeldOut, Left, Watch
 from excise.models import Model
 from excise.models.attending import Attended
@@ -39,6 +40,41 @@ def _seen(model: Model, states: States, text: Any) -> dict[str, Attended]:
     return found
 
 
+def _lessons(model: Model, bank: PromptBank, states: States, trainable: Trainable, settings: Any) -> Lessons:
+    """Lessons about these states."""
+    made = Lessons(model, bank, torch.full((2,), 0.05, dtype=torch.float64), trainable, settings, Run())
+    vars(made)["forgetting"] = states
+    return made
+
+
+@pytest.mark.parametrize(
+    "values, again", [({}, False), ({"target": "null"}, False), ({"target": "exclude"}, True), ({"space": "guided"}, True)]
+)
+def test_what_heads_asked_is_the_target_where_it_can_be(canvas: Model, values: dict[str, Any], again: bool) -> None:
+    """And where it is not, or where some states were not asked, the frozen model is asked as if nothing had been."""
+    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")], plain=True)
+    row = torch.tensor([0, 1, 2, 0, 1])
+    states = States(
+        canvas.start_noise(row.tolist()), torch.tensor([900, 700, 500, 300, 20]), row, torch.tensor([0, 1, 2, 0, 1])
+    )
+    settings = get("mim").parse(values)
+    with Trainable(canvas, subspaces.select(canvas, "kv")) as trainable:
+        asked, fresh_ones, partly = (_lessons(canvas, bank, states, trainable, settings) for _ in range(3))
+        with torch.no_grad():
+            for parameter in trainable.parameters.values():
+                parameter.mul_(1.1)  # what is learned is none of the frozen model's business
+            for part in (torch.arange(3), torch.arange(3, 5)):
+                asked.without(part)
+            partly.without(torch.arange(3))
+        right = fresh_ones.wanted(states, 0)
+        assert torch.allclose(partly.targets, right, atol=1e-6)
+        calls: list[int] = []
+        hook = canvas.denoiser.register_forward_hook(lambda *_: calls.append(1))
+        found = asked.targets
+        hook.remove()
+    assert torch.allclose(found, right, atol=1e-6) and bool(calls) == again
+
+
 @pytest.mark.parametrize("target", ["masked", "null"])
 @pytest.mark.parametrize("kind", ["canvas", "sd1"])
 def test_values_are_the_least_squares_of_what_every_head_reads(kind: str, target: str, request: pytest.FixtureRequest) -> None:
@@ -56,7 +92,8 @@ def test_values_are_the_least_squares_of_what_every_head_reads(kind: str, target
     if target == "null":
         wanted = _seen(model, states, bank.empty.expand(len(bank.pairs)))
     with Trainable(model, subspaces.select(model, "kv")) as trainable:
-        heads.align_reads(model, bank, states, weights, trainable, felt, settings)  # type: ignore[arg-type]
+        lessons = _lessons(model, bank, states, trainable, settings)
+        heads.align_reads(model, bank, states, lessons.without, weights, trainable, felt, settings)  # type: ignore[arg-type]
         changed = {
             name: (trainable.parameters[name] - trainable.before[name]).detach().numpy() for name in trainable.parameters
         }
@@ -87,7 +124,9 @@ def test_heads_that_read_the_target_already_stay_as_they_are(canvas: Model) -> N
     rows = bank.masked.tokens.flatten(0, 1).double()
     with Trainable(canvas, subspaces.select(canvas, "kv")) as trainable:
         even = torch.ones(len(states), dtype=torch.float64)
-        heads.align_reads(canvas, same, states, even, trainable, rows.T @ rows / len(rows), get("mim").parse({}))  # type: ignore[arg-type]
+        settings = get("mim").parse({})
+        without = _lessons(canvas, same, states, trainable, settings).without
+        heads.align_reads(canvas, same, states, without, even, trainable, rows.T @ rows / len(rows), settings)  # type: ignore[arg-type]
         assert all((trainable.parameters[name] - trainable.before[name]).abs().max() < 1e-5 for name in trainable.parameters)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import torch
@@ -22,10 +22,14 @@ from excise.erasure.training import train
 from excise.methods.mim import MimSettings, heads, metric, start
 from excise.methods.mim.left import WEIGHTS, HeldOut, Left, Watch
 from excise.models import Conditioning, Model
+from excise.models.drawing import Scheduler
 from excise.models.entrances import Way
 
 LEVELS = 100
 """Noise levels of a picture at which target=exclude weighs the evidence that it shows the concept; docs/research/mim/tried.md has fewer."""
+
+SOLVER: Scheduler = "DPMSolverMultistepScheduler"
+"""The sampler that makes pictures to noise again (ours): of higher order, so that a few steps make them. Distilled models have their own."""
 
 HELD_OUT = 8
 """Pictures that nothing is learned from (ours): enough for an interval that sees that pictures differ."""
@@ -58,7 +62,7 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
             start.redirect_names(model, concepts, bank, run.counterexamples, trainable, felt, settings)
         if settings.start == "attended" and "tokens" in felt and not begun:
             weights = _weights(model, lessons.forgetting.t, settings.weight)
-            heads.align_reads(model, bank, lessons.forgetting, weights, trainable, felt["tokens"], settings)
+            heads.align_reads(model, bank, lessons.forgetting, lessons.without, weights, trainable, felt["tokens"], settings)
         watch = Watch(lessons.left, settings.tolerance)
         train(
             trainable,
@@ -83,6 +87,7 @@ class Lessons:
     trainable: Trainable
     settings: MimSettings
     run: Run
+    _without: list[Tensor] = field(default_factory=list)
 
     @property
     def prompts(self) -> Tensor:
@@ -120,7 +125,19 @@ class Lessons:
     @cached_property
     def targets(self) -> Tensor:
         """What they should give."""
+        settings = self.settings
+        known = sum(map(len, self._without)) == len(self.forgetting)
+        if known and settings.target != "exclude" and settings.space != "guided":
+            return torch.cat(self._without)
         return self.wanted(self.forgetting, 0)
+
+    def without(self, rows: Tensor) -> Tensor:
+        """What the frozen model answers to the prompts without the words at some of them, in order: kept, as most targets are that."""
+        bank, states = self.bank, self.forgetting
+        told = bank.empty.expand(len(rows)) if self.settings.target == "null" else bank.masked[states.row[rows]]
+        with self.trainable.untrained():
+            self._without.append(self.model.predict(states.latents[rows], states.t[rows], told))
+        return self._without[-1]
 
     @cached_property
     def _held_out(self) -> tuple[States, HeldOut]:
@@ -155,7 +172,7 @@ class Lessons:
     def _forward(self, rows: Tensor, generator: Generator) -> States:
         settings = self.settings
         steps, scale = settings.sampler_steps, settings.guidance_scale
-        with self.trainable.untrained():
+        with self.trainable.untrained(), self.model.sampled_by(None if self.model.few_steps else SOLVER):
             pictures = states.forgetting_set(self.model, self.bank, rows, generator, steps=steps, guidance_scale=scale)
         levels = max(steps, LEVELS) if settings.target == "exclude" else steps
         return states.forward_states(self.model, pictures, rows, levels, generator)

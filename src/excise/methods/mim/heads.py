@@ -11,6 +11,7 @@ to a layer's output what UCE's least squares, arXiv 2308.14761, is to its rows.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,6 +36,7 @@ def align_reads(
     model: Model,
     bank: PromptBank,
     states: States,
+    without: Callable[[Tensor], Tensor],
     weights: Tensor,
     trainable: Trainable,
     felt: Tensor,
@@ -42,6 +44,7 @@ def align_reads(
 ) -> None:
     """Change the values that are trained; a model without such layers (`Model.attending`) stays as it is.
 
+    without rows (k,) of the states -> asks the frozen model there for the prompts without the words
     weights (n,) of the states, mean one
     felt    S = E[c c^T] of the tokens' rows (width, width), float64
     """
@@ -53,8 +56,8 @@ def align_reads(
         for part in rows[model.team.part(len(states)) if shared else slice(None)].split(model.batch(64)):
             x, t, prompt = states.latents[part], states.t[part], states.row[part]
             wanted: dict[str, Tensor] = {}
-            with trainable.untrained(), model.attending(lambda layer, wanted=wanted: wanted.update({layer.value: layer.read})):  # type: ignore[misc]
-                model.predict(x, t, bank.empty.expand(len(part)) if settings.target == "null" else bank.masked[prompt])
+            with model.attending(lambda layer, wanted=wanted: wanted.update({layer.value: layer.read})):  # type: ignore[misc]
+                without(part)
             if not wanted:
                 return
             seen = bank.conditioned[prompt].tokens.float() @ basis.to(told.device, torch.float32)
