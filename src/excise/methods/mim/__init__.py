@@ -48,8 +48,8 @@ class MimSettings(Trained, Divergent):
     )
     space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
     anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
-    steps: int = Field(30, ge=1, description="gradient steps in a round")
-    rounds: int = Field(3, ge=0, description="parts of learning, each with a look at what is left; 0: the start alone")
+    steps: int = Field(20, ge=1, description="gradient steps in a round")
+    rounds: int = Field(4, ge=0, description="parts of learning, each with a look at what is left; 0: the start alone")
     tolerance: float = Field(
         0.05,
         ge=0,
@@ -68,7 +68,7 @@ class MimSettings(Trained, Divergent):
     )
     lr: float = Field(1e-3, gt=0, description="learning rate at the start of the run; the root mean square of a step")
     trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
-    sampler_steps: int = Field(6, ge=2, description="steps of the sampler that makes the pictures, or visits the states")
+    sampler_steps: int = Field(5, ge=2, description="steps of the sampler that makes the pictures, or visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")
     eta: float = Field(0.0, ge=0, le=1, description="noise of that sampler: 0 deterministic, 1 the path measure of the bound")
     phrasings: Literal["all", "plain"] = Field(
