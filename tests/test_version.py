@@ -79,5 +79,12 @@ def test_a_file_of_an_earlier_version_is_read_as_before(tmp_path: Path) -> None:
     assert Cell.read(path) == cell
 
 
+def test_a_writer_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    path.write_text(json.dumps({**made_up.cell("m", "object:cat").to_dict(), "excise": 2}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"cell\.json: excise must be the version"):
+        Cell.read(path)
+
+
 def test_all_kinds_of_files_are_written_in_one_place() -> None:
     assert not [each for each in ResultFile.__subclasses__() if "write" in vars(each) or "to_dict" in vars(each)]

@@ -20,6 +20,7 @@ from excise.evaluation.suites import suites
 from excise.evaluation.weights import KNOWN
 from excise.methods import Method, methods
 from excise.models.families import FAMILIES
+from excise.pruning.distill_settings import DistillSettings
 from excise.report.glossary import WORDS
 from excise.settings import Settings
 from file_pages import files
@@ -59,6 +60,11 @@ def _method(method: Method) -> list[str]:
         f"It needs of a model: {', '.join(method.needs)}." if method.needs else "It runs on every family.",
     ]
     return [f"## {method.title} (`{method.name}`)", " ".join(says), *_settings(method.settings)]
+
+
+def distill_settings() -> str:
+    """Settings of a distillation, which `excise distill --set` takes."""
+    return "\n\n".join(_settings(DistillSettings))
 
 
 def family_table() -> str:
@@ -149,7 +155,7 @@ def _settings(schema: type[Settings]) -> list[str]:
         for key, text in named(part).items()
     }
     rows = [
-        (code(name), code(_default(field)), plain(field.description or below.get(name) or about.get(name, "")))
+        (code(name), _default(field), plain(field.description or below.get(name) or about.get(name, "")))
         for name, field in schema.model_fields.items()
     ]
     said = [plain(part) for part in paragraphs(schema) if not named(part)]
@@ -169,7 +175,7 @@ def _default(field: Any) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    return "" if value is PydanticUndefined else _word(value)
+    return "" if value is PydanticUndefined else code(_word(value))
 
 
 def _word(value: object) -> str:
@@ -182,6 +188,7 @@ def _word(value: object) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "methods": method_list,
+    "distill": distill_settings,
     "families": family_table,
     "attacks": attack_list,
     "suites": suite_list,

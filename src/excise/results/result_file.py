@@ -66,7 +66,9 @@ class ResultFile(ResultRecord):
 
 
 def check_format(content: Mapping[str, Any], path: Path) -> None:
-    """Raise ValueError for a file of another format, with the way out."""
+    """Raise ValueError for a file of another format, with the way out, or of a writer that is no text."""
+    if not isinstance(content.get(WRITER, ""), str):
+        raise ValueError(f"{path}: {WRITER} must be the version that wrote the file")
     found = content.get("format", 1)
     if found == FORMAT:
         return
