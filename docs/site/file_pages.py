@@ -24,7 +24,7 @@ def files() -> str:
         for each in tops
     ]
     rows.append(
-        (f"[edit](#{Manifest.__name__.lower()})", "the edit.json of an edit; its measurements have a format of their own", "-")
+        (f"[edit](#{Manifest.__name__.lower()})", "the edit.json of an edit", str(Manifest.model_fields["format"].default))
     )
     inner = {each.__name__: each for top in (*tops, Manifest) for each in _inside(top)}
     records = [part for each in (*tops, Manifest) for part in _record(each, "##")]
