@@ -8,7 +8,7 @@ OUT ?= out/cat
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-fast torture audit-dependencies check-page docs format clean
+.PHONY: demo test test-fast torture audit-dependencies check-page docs first-page tutorial-pictures format clean
 
 demo: .venv/installed
 	$(BIN)/excise erase cat --out $(OUT) --overwrite
@@ -42,6 +42,15 @@ check-page: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/sphinx-build -b html -q -E -W --keep-going docs build/site
 	@echo "build/site/index.html"
+
+# The picture in README. Another canvas is added by another --edit.
+first-page: .venv/installed
+	$(BIN)/excise erase cat --evaluate none --out out/first-page/cat --overwrite
+	$(BIN)/python benchmarks/first_page.py --edit out/first-page/cat --picture docs/first_page.png
+
+# The pictures of the tutorial, made by its own commands: about ten minutes.
+tutorial-pictures: .venv/installed
+	$(BIN)/python benchmarks/tutorial_pictures.py --work out/tutorial
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix

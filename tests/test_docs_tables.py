@@ -1,4 +1,4 @@
-"""The tables of docs say what the committed files say: each is what the command above it prints."""
+"""The tables of README and docs say what the committed files say: each is what the command above it prints."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ DOCS = Path(__file__).parents[1] / "docs"
 COLUMNS = 7
 """More are in the CSV or JSON files; a table that is wider is not read."""
 COMMANDS = [
-    (str(page.relative_to(DOCS)), line.strip())
-    for page in sorted(DOCS.glob("research/**/*.md"))
+    (str(page.relative_to(DOCS.parent)), line.strip())
+    for page in [DOCS.parent / "README.md", *sorted(DOCS.glob("research/**/*.md"))]
     for line in page.read_text(encoding="utf-8").splitlines()
     if line.startswith("    python benchmarks/")
 ]
 
 
 def test_they_are_found() -> None:
-    assert {"research/audit/results.md", "research/mim/results.md", "research/benchmark.md"} <= {page for page, _ in COMMANDS}
+    there = {page for page, _ in COMMANDS}
+    assert {"README.md", *(f"docs/research/{name}.md" for name in ("audit/results", "mim/results", "benchmark"))} <= there
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_every_table_is_what_its_command_prints(page: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    lines = (DOCS.parent / page).read_text(encoding="utf-8").splitlines()
     monkeypatch.chdir(DOCS.parent)
     monkeypatch.setattr("sys.argv", command.split()[1:])
     runpy.run_path(command.split()[1], run_name="__main__")
