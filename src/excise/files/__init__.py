@@ -4,6 +4,7 @@ from excise.files.cache import NOWHERE, Shelf, cache_folder, tell_not_kept
 from excise.files.damage import reading
 from excise.files.folders import WRITTEN, FolderKind, check_new_file, check_ours, check_replaceable, new_result, vacant
 from excise.files.locks import writing
+from excise.files.packed import JsonFile, pack, packed_path, place, read_files, read_packed, write_packed
 from excise.files.places import CRASH, PICTURE_ENDINGS, at_home, check_path, fitting, real_path
 from excise.files.read import as_record, open_regular, parse_json, problem, read_json, read_record, read_text
 from excise.files.replace import PathTaken, delete_files, replacing, replacing_folder
@@ -30,6 +31,7 @@ __all__ = [
     "WRITTEN",
     "Declared",
     "FolderKind",
+    "JsonFile",
     "PathTaken",
     "Shelf",
     "as_record",
@@ -47,10 +49,15 @@ __all__ = [
     "fitting",
     "new_result",
     "open_regular",
+    "pack",
+    "packed_path",
     "parse_json",
+    "place",
     "problem",
+    "read_files",
     "read_header",
     "read_json",
+    "read_packed",
     "read_record",
     "read_tensors",
     "read_text",
@@ -61,6 +68,7 @@ __all__ = [
     "tell_not_kept",
     "vacant",
     "write_json",
+    "write_packed",
     "write_tensors",
     "write_text",
     "writing",

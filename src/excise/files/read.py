@@ -67,7 +67,11 @@ def read_text(path: Path, most: int = bounds.TEXT_BYTES) -> str:
 
     Raises what `read_bytes` does; ValueError that names the first line that is no UTF-8, such as one in Latin-1, or for UTF-16.
     """
-    data = read_bytes(path, most)
+    return as_text(read_bytes(path, most), path)
+
+
+def as_text(data: bytes, path: Path) -> str:
+    """The text of a file in UTF-8, as `read_text` promises, by the bytes that it holds."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError(f"{path} is UTF-16; save it as UTF-8")
     data = data.removeprefix(codecs.BOM_UTF8)
@@ -107,7 +111,7 @@ def read_record(path: Path, schema: type[T], what: str) -> T:
     return as_record(read_json(path, object), schema, path, what)
 
 
-def as_record(content: object, schema: type[T], path: Path, what: str) -> T:
+def as_record(content: object, schema: type[T], path: Path | str, what: str) -> T:
     """The content of a file, checked by a pydantic schema. Raises ValueError that names the file and the place that is wrong."""
     try:
         return TypeAdapter(schema).validate_python(content)
@@ -125,9 +129,7 @@ def problem(error: ValidationError, within: tuple[str | int, ...] = ()) -> str:
 
 def parse_json(text: str) -> Any:
     """What a JSON text says, bounded as `read_json` promises. Raises ValueError."""
-    values = sum(map(text.count, ",[{"))
-    if values > bounds.VALUES:
-        raise ValueError(f"it may hold {values} values, more than {bounds.VALUES}")
+    check_values(text)
     try:
         data = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_no_number, object_pairs_hook=_distinct)
     except RecursionError:
@@ -139,6 +141,13 @@ def parse_json(text: str) -> Any:
         except UnicodeEncodeError:
             raise ValueError("half of a surrogate pair stands alone, which is no text") from None
     return data
+
+
+def check_values(text: str) -> None:
+    """Raise ValueError for JSON of more values than memory is meant to hold."""
+    values = sum(map(text.count, ",[{"))
+    if values > bounds.VALUES:
+        raise ValueError(f"it may hold {values} values, more than {bounds.VALUES}")
 
 
 def _whole(digits: str) -> int:
