@@ -84,7 +84,7 @@ class Plan:
 
     def folder(self, what: str, cell: PlannedCell) -> Path:
         """Of the cell's "edits" or "audits"."""
-        return self.out / what / cell.path(Path()).relative_to("cells").with_suffix("")
+        return self.out.joinpath(what, *cell.name)
 
     def audit_file(self, cell: PlannedCell) -> Path:
         return self.folder("audits", cell) / "audit.json"

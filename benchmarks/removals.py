@@ -40,6 +40,7 @@ from excise.requests.grid import Entrant, file_name
 from excise.requests.queue import RESULT
 from excise.requests.removals import Queue
 from excise.results.cell import Cell, CellInformation
+from excise.results.cells import cell_path, stored_cells
 from excise.results.removal_ledger import ErosionPoint, RemovalLedger
 from excise.settings import parse_named
 
@@ -101,7 +102,7 @@ class Service:
 
     def cell(self, number: int) -> Path:
         """The file about the model after that many requests."""
-        return self.out / "cells" / file_name(self.text) / f"{number:02}.json"
+        return cell_path(self.out, file_name(self.text), f"{number:02}")
 
     def about(self, number: int) -> dict[str, Any]:
         """What makes a cell: a file that says anything else is not its result."""
@@ -115,11 +116,14 @@ class Service:
             "model": self.model,
         }
 
-    def done(self, number: int) -> bool:
-        """Whether the cell is there and good. Raises ValueError if it was made otherwise."""
-        if not self.cell(number).is_file():
+    def missing(self) -> list[int]:
+        """After how many requests no good cell is there. Raises ValueError if one was made otherwise."""
+        there = stored_cells(self.out)
+        return [number for number in range(1, len(self.requests) + 1) if not self._done(number, there.get(self.cell(number)))]
+
+    def _done(self, number: int, found: Cell | None) -> bool:
+        if found is None:
             return False
-        found = Cell.read(self.cell(number))
         changed = [name for name, value in self.about(number).items() if getattr(found, name) != value]
         if changed:
             raise ValueError(f"{self.cell(number)} was made otherwise ({', '.join(changed)}); choose another folder")
@@ -128,7 +132,7 @@ class Service:
 
 def serve(service: Service, progress: Progress = silent) -> str | None:
     """Serve and measure what is missing; returns what went wrong (None: nothing), which ends the entrant."""
-    missing = [number for number in range(1, len(service.requests) + 1) if not service.done(number)]
+    missing = service.missing()
     model = load(service.model, dtype=service.dtype) if missing else None
     for number in missing:
         try:
@@ -247,7 +251,8 @@ def write(out: Path, services: Sequence[Service], failed: Mapping[str, str]) -> 
 
 def curve(service: Service) -> list[tuple[Cell, ErosionRow]]:
     """The cells that are there, in order, each with its point of the curve."""
-    cells = [Cell.read(path) for number in range(1, len(service.requests) + 1) if (path := service.cell(number)).is_file()]
+    there = stored_cells(service.out)
+    cells = [there[path] for number in range(1, len(service.requests) + 1) if (path := service.cell(number)) in there]
     cells = [cell for cell in cells if cell.error is None]
     marker = service.queue.with_suffix("") / "queue.json"
     drifts = {point.concepts: point.drift for point in RemovalLedger.read(marker).points} if marker.is_file() else {}

@@ -16,7 +16,7 @@ from math import inf
 from pathlib import Path
 
 from excise.results.audit_result import AuditFile, Outcome
-from excise.results.cell import Cell
+from excise.results.cells import stored_cells
 
 EDGES = (-inf, -0.2, -0.05, 0.05, 0.2, inf)
 """Of the rows; within 0.05 of 0 is what docs/research/mim/results.md asks for."""
@@ -41,8 +41,7 @@ def read(audits: Path, folders: Iterable[Path]) -> list[Erasure]:
     """Erasures of which both is there; of several benchmarks the first that has one. Raises FileNotFoundError if there is none."""
     cells: dict[tuple[str, str], float] = {}
     for folder in folders:
-        for path in sorted((folder / "cells").glob("*/*.json")):
-            cell = Cell.read(path)
+        for path, cell in stored_cells(folder).items():
             if len(cell.concepts) == 1 and cell.information and cell.information.steering:
                 cells.setdefault((path.parent.name, path.stem), cell.information.steering.value)
     found = []

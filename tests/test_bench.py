@@ -25,6 +25,7 @@ from excise.files import write_json, writing
 from excise.jobs import bench as job
 from excise.jobs.bench import bench
 from excise.jobs.bench_grid import PlannedCell, grid
+from excise.jobs.convert import convert
 from excise.methods import Method
 from excise.models import Model
 from excise.models.names import describe
@@ -161,6 +162,79 @@ class TestCells:
         assert ran == [("1", "object:bird", 0)] and len(results) == 3
         after = files(tmp_path / "b")
         assert {name: after[name] for name in before} == before and len(after) == 3
+
+    def test_a_packed_grid_is_gone_on_with(self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is packed is not made again; what is new has files of its own, and all are in the tables."""
+        first = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
+        before = [(tmp_path / "b" / name).read_bytes() for name in ("results.csv", "results.md", "collateral.csv")]
+        assert convert([tmp_path / "b"], pack=True) == {"cells of benchmarks packed": 2} and not files(tmp_path / "b")
+        whole = (tmp_path / "b" / "cells.jsonl.gz").read_bytes()
+        ran.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr("excise.jobs.bench.load", lambda *a, **k: pytest.fail("loaded"))
+            assert run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"]) == first
+        assert before == [(tmp_path / "b" / name).read_bytes() for name in ("results.csv", "results.md", "collateral.csv")]
+        found = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog", "bird"])
+        assert ran == [("1", "object:bird", 0)] and found[:2] == first and "| quick | 3 |" in row(tmp_path / "b", "quick")
+        assert list(files(tmp_path / "b")) == ["cells/quick/object-bird-s0.json"]
+        assert (tmp_path / "b" / "cells.jsonl.gz").read_bytes() == whole
+        assert convert([tmp_path / "b"], pack=True) == {"cells of benchmarks packed": 1}
+        assert run(tiny_canvas, tmp_path / "b", concepts=["bird", "cat", "dog"]) == [found[2], *first] and len(ran) == 1
+
+    def test_packed_cells_are_checked_as_others_are(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        """Settings of a row, what is measured, the weights."""
+        out = tmp_path / "b"
+        run(tiny_canvas, out, concepts=["cat", "dog"])
+        old = out / "cells" / "quick" / "object-dog-s0.json"
+        old.write_text(old.read_text().replace('"strength": 1.0', '"strength": 0.5'))
+        convert([out], pack=True)
+        with pytest.raises(ValueError, match=r"quick object:dog, seed 0 in .*b was made with other settings \(strength 0.5"):
+            run(tiny_canvas, out, concepts=["cat", "bird"])
+        with pytest.raises(ValueError, match="target_pictures 3, now 6"):
+            run(tiny_canvas, out, concepts=["cat", "dog"], target_pictures=6)
+        ran.clear()
+        run(tiny_canvas, out, concepts=["cat", "dog"])
+        assert ran == [("1", "object:dog", 0)] and list(files(out)) == ["cells/quick/object-dog-s0.json"]
+        common = json.loads((out / "bench.json").read_text(encoding="utf-8"))
+        (out / "bench.json").write_text(json.dumps({**common, "base": {"float32": "0"}}), encoding="utf-8")
+        with pytest.raises(ValueError, match="other weights"):
+            run(tiny_canvas, out, concepts=["cat", "dog", "bird"])
+
+    def test_a_packed_cell_that_failed_is_run_again_when_asked(
+        self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is made then goes before the packed one, and takes its place when the grid is packed again."""
+        out, entrants = tmp_path / "b", ["quick:fails=cat"]
+        run(tiny_canvas, out, entrants, concepts=["cat", "dog"])
+        convert([out], pack=True)
+        ran.clear()
+        assert run(tiny_canvas, out, entrants, concepts=["cat", "dog"])[0].error and ran == []
+        fixed = Method("quick", "Quick", "ours", Quick, lambda model, concepts, settings, run: no_change(model))
+        monkeypatch.setattr(registry.METHODS, "entries", {"quick": fixed})
+        again = run(tiny_canvas, out, entrants, concepts=["cat", "dog"], retry=True)
+        assert not again[0].error and list(files(out)) == ["cells/quick_fails=cat/object-cat-s0.json"]
+        assert convert([out], pack=True) == {"cells of benchmarks packed": 1}
+        assert run(tiny_canvas, out, entrants, concepts=["cat", "dog"]) == again and not files(out)
+
+    def test_a_crash_at_a_packed_cell_is_told(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        """A run that made it anew ended the process: that is what is known of it now."""
+        run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
+        convert([tmp_path / "b"], pack=True)
+        crash = tmp_path / "b" / "cells" / "quick" / "object-cat-s0.crash"
+        crash.write_text("Fatal Python error: Segmentation fault\n")
+        cat, dog = run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
+        assert "Segmentation fault" in (cat.error or "") and not dog.error and not crash.exists()
+
+    def test_a_damaged_packed_file_stops_it_before_anything_is_made(self, tiny_canvas: Path, tmp_path: Path) -> None:
+        run(tiny_canvas, tmp_path / "b")
+        convert([tmp_path / "b"], pack=True)
+        path = tmp_path / "b" / "cells.jsonl.gz"
+        path.write_bytes(path.read_bytes()[:-9])
+        before = {each: each.read_bytes() for each in (tmp_path / "b").rglob("*") if each.is_file()}
+        ran.clear()
+        with pytest.raises(ValueError, match=r"cells\.jsonl\.gz is damaged: its end is missing"):
+            run(tiny_canvas, tmp_path / "b", concepts=["cat", "dog"])
+        assert ran == [] and {each: each.read_bytes() for each in (tmp_path / "b").rglob("*") if each.is_file()} == before
 
     def test_nothing_is_loaded_when_nothing_is_missing(
         self, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -589,7 +663,7 @@ class TestFolder:
         old.write_text(old.read_text().replace('"strength": 1.0', '"strength": 0.5'))
         before = files(out)
         with pytest.raises(
-            ValueError, match=r"object-dog-s0.json was made with other settings of quick \(strength 0.5, now 1.0\)"
+            ValueError, match=r"quick object:dog, seed 0 in .*b was made with other settings \(strength 0.5, now 1.0\)"
         ):
             run(tiny_canvas, out, concepts=["cat", "bird"])
         assert files(out) == before

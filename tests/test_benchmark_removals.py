@@ -62,7 +62,10 @@ def test_what_fails_says_why_and_is_tried_again(tiny_canvas: Path, tmp_path: Pat
     failed = benchmark.removals(**options(tiny_canvas, tmp_path))
     assert failed == {ENTRANT: "request 1: FloatingPointError: too strong"}
     assert "too strong" in (tmp_path / "removals.md").read_text(encoding="utf-8")
-    assert not benchmark.Service(ENTRANT, benchmark.order(str(tiny_canvas), 2, 0), **_how(tiny_canvas, tmp_path)).done(1)
+    assert benchmark.Service(ENTRANT, benchmark.order(str(tiny_canvas), 2, 0), **_how(tiny_canvas, tmp_path)).missing() == [
+        1,
+        2,
+    ]
 
 
 def _how(model: Path, out: Path) -> dict[str, Any]:

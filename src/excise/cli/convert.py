@@ -10,7 +10,9 @@ from excise.requests.convert import ConvertRequest
 EXAMPLES = """
   excise convert out
 
-  excise convert out/cat/result.json old/bench"""
+  excise convert out/cat/result.json old/bench
+
+  excise convert out/bench --pack"""
 
 
 def convert(request: ConvertRequest) -> None:
@@ -19,7 +21,7 @@ def convert(request: ConvertRequest) -> None:
     for name, count in counts.items():
         screen.say(f"{count} {name}")
     if not counts:
-        screen.say("nothing to convert: no file of an earlier version is there")
+        screen.say(f"nothing to convert{' or to pack' * request.pack}: no file of an earlier version is there")
 
 
 COMMAND = Command("convert", ConvertRequest, convert, EXAMPLES)

@@ -43,6 +43,7 @@ from excise.report.page import NAME, build
 from excise.requests.bench import BENCH, BenchRequest, Runner
 from excise.requests.request import function
 from excise.results.cell import OWN, RETRAINED, Cell, CellInformation, Grid
+from excise.results.cells import holds_cells, stored_cells
 from excise.results.evaluation import Evaluation
 from excise.versions import versions
 
@@ -61,13 +62,14 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     if request.exact:
         exact = {label: Gold.read(model) for label, model in request.exact.items()}
         cells = grid(request.entrants, request.tasks, request.seeds, exact)
-    _check_settings(out, cells)
+    there = stored_cells(out)
+    _check_settings(out, cells, there)
     where = resolve(request.model)
-    common, files = _check_common(out, common), _identity(where)
+    common, files = _check_common(out, common, there), _identity(where)
     common = common.model_copy(update={"written": written})
     common.write(out / BENCH.marker)
-    _note_crashes(out, cells, common)
-    missing = [cell for cell in cells if not _done(cell, out, request.retry)]
+    there |= _note_crashes(out, cells, common)
+    missing = [cell for cell in cells if not _done(cell, there.get(cell.path(out)), request.retry)]
     worker = _Worker(
         request.model, common.model_copy(update={"files": files}), min(request.jobs, len(missing)), request.device, request.runner,
         published, request.offload, request.config_from,
@@ -78,10 +80,11 @@ def run(request: BenchRequest, progress: Progress = silent) -> list[Cell]:
     try:
         _fill(out, missing, worker, progress)
     finally:
-        if (out / "cells").is_dir():
+        if holds_cells(out):
             (bench_table if published is None else suite_table).write_tables(out)
     build(read(out), out / NAME)
-    return [Cell.read(cell.path(out)) for cell in cells]
+    made = stored_cells(out)
+    return [made[cell.path(out)] for cell in cells]
 
 
 bench = function(BenchRequest, run)
@@ -110,13 +113,13 @@ def _common(request: BenchRequest, published: PublishedSuites | None) -> Grid:
     )
 
 
-def _check_common(out: Path, common: Grid) -> Grid:
+def _check_common(out: Path, common: Grid, there: Mapping[Path, Cell]) -> Grid:
     """What the folder's cells have in common, the weights ("base") too if it has cells already.
 
     Raises ValueError if its cells cannot be compared with the ones to come.
     """
     path = out / BENCH.marker
-    if not any((out / "cells").glob("*/*.json")):
+    if not there:
         common.write(path)
     before = Grid.read(path)
     pairs = [(name, getattr(before, name), value) for name, value in common if name not in ("base", "files", "written")]
@@ -143,19 +146,16 @@ def _identity(where: Path | str) -> str:
     return digest_text(json.dumps(about))
 
 
-def _check_settings(out: Path, cells: Sequence[PlannedCell]) -> None:
+def _check_settings(out: Path, cells: Sequence[PlannedCell], there: Mapping[Path, Cell]) -> None:
     """Raise ValueError if the folder has other cells of a method that were made with other settings: one row cannot show both."""
     paths = {cell.path(out) for cell in cells}
     asked = {cell.entrant.text: cell.about["settings"] for cell in cells}
-    for path in sorted((out / "cells").glob("*/*.json")):
-        if path in paths:
-            continue
-        found = Cell.read(path)
+    for found in (found for path, found in there.items() if path not in paths):
         then, now = found.settings, asked.get(found.entrant)
         if now is not None and then != now:
             changed = [f"{key} {then.get(key)}, now {value}" for key, value in now.items() if then.get(key) != value]
             raise ValueError(
-                f"{path} was made with other settings of {found.entrant} ({', '.join(changed) or 'fewer of them'}); "
+                f"{found.about} in {out} was made with other settings ({', '.join(changed) or 'fewer of them'}); "
                 f"ask for {', '.join(found.concepts)} too, or choose another folder"
             )
 
@@ -166,19 +166,20 @@ def _check_base(common: Grid, found: Mapping[str, str]) -> None:
         raise ValueError(f"the cells that are there are of other weights than {common.model!r} has now; choose another folder")
 
 
-def _note_crashes(out: Path, cells: Sequence[PlannedCell], common: Grid) -> None:
-    """A cell at which an earlier run crashed has failed: a rerun would crash there again."""
+def _note_crashes(out: Path, cells: Sequence[PlannedCell], common: Grid) -> dict[Path, Cell]:
+    """Cells at which an earlier run crashed, by their paths; they have failed: a rerun would crash there again."""
+    crashed = {}
     for cell in cells:
-        if told := crash_of(cell.path(out)):
-            Cell(**cell.about, model=common.model, error=crash_line(told), traceback=told).write(cell.path(out))
+        if told := crash_of(path := cell.path(out)):
+            crashed[path] = Cell(**cell.about, model=common.model, error=crash_line(told), traceback=told)
+            crashed[path].write(path)
+    return crashed
 
 
-def _done(cell: PlannedCell, out: Path, retry: bool) -> bool:
-    """Whether the cell's file is there and was made as it would be made now."""
-    path = cell.path(out)
-    if not path.is_file():
+def _done(cell: PlannedCell, found: Cell | None, retry: bool) -> bool:
+    """Whether what was found is the cell's result as it would be made now."""
+    if found is None:
         return False
-    found = Cell.read(path)
     gold = found.evaluation and found.evaluation.gold
     complete = not retry if found.error else not cell.gold or (gold and gold.fingerprint) == cell.gold.fingerprint
     return complete and all(getattr(found, name) == value for name, value in cell.about.items())

@@ -17,6 +17,7 @@ from excise.models import Model, load
 from excise.progress import Progress
 from excise.requests.grid import Entrant, Task, file_name
 from excise.results.cell import RETRAINED
+from excise.results.cells import cell_path
 from excise.settings import Settings
 
 
@@ -57,9 +58,13 @@ class PlannedCell:
     seed: int
     gold: Gold | None = None
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """Its method's and its own, readable; one that is too long for a file, or has letters that files cannot have, has a digest in it."""
+        return file_name(self.entrant.text), f"{self.task.file_name}-s{self.seed}"
+
     def path(self, out: Path) -> Path:
-        """Readable; where a name is too long for a file or has letters that files cannot have, made distinct by its digest."""
-        return out / "cells" / file_name(self.entrant.text) / f"{self.task.file_name}-s{self.seed}.json"
+        return cell_path(out, *self.name)
 
     def erase(self, model: Model, progress: Progress) -> Edit:
         """The edit; of concepts in turn the composition of one edit for each, made with the earlier ones on the model."""

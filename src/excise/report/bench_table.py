@@ -1,4 +1,4 @@
-"""Tables of a benchmark folder, from its cell files alone.
+"""Tables of a benchmark folder, from its cells alone.
 
 `results.csv` has every cell, `results.md` a row per method, `collateral.csv` what erasing each concept did to every other one.
 """
@@ -15,6 +15,7 @@ from excise.files import write_text
 from excise.report import collateral_table, method_table
 from excise.report.result_table import NOT_MEASURED, UNITS
 from excise.results.cell import Cell, CellInformation
+from excise.results.cells import stored_cells
 
 Read = Callable[[Cell], Figure | float | None]
 
@@ -68,7 +69,7 @@ CAVEAT = (
 
 def read_cells(out: Path) -> list[Cell]:
     """Every cell of a benchmark folder, in the order of their paths."""
-    return method_table.beside_retrained(Cell.read(path) for path in sorted((out / "cells").glob("*/*.json")))
+    return method_table.beside_retrained(stored_cells(out).values())
 
 
 def write_tables(out: Path) -> None:

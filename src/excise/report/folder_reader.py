@@ -13,6 +13,7 @@ from excise.report import method_table
 from excise.results import earlier
 from excise.results.audit_result import AttackResult, AuditFile
 from excise.results.cell import Cell, Grid
+from excise.results.cells import FOLDER, holds_cells, stored_cells
 from excise.results.erasure import ErasureResult
 from excise.results.information import Measurement
 from excise.results.removal_ledger import RemovalLedger
@@ -24,7 +25,7 @@ from excise.results.upscaled import UpscaleFile
 from excise.results.variation import Variation
 
 FILES = {
-    "cells": "excise bench",
+    FOLDER: "excise bench",
     "queue.json": "excise queue run",
     "audit.json": "excise audit",
     "edit.json": "excise erase",
@@ -129,9 +130,9 @@ def read(root: Path) -> FolderContents:
                 found.students[Path(place)] = StudentFile.read(Path(place) / MARKER)
             continue
         here = Path(place)
-        _read_folder(here, set(files), set(folders), found)
+        _read_folder(here, set(files), found)
         own = {"attacks"} if "audit.json" in files else set()  # read above, or pictures alone
-        own |= {"cells", "pictures", "base"} if "cells" in folders else set()
+        own |= {FOLDER, "pictures", "base"} if holds_cells(here) else set()
         own |= {"steps", "edit"} if "queue.json" in files else set()  # whose numbers are in the ledger
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in own)
     if not found:
@@ -140,8 +141,8 @@ def read(root: Path) -> FolderContents:
     return found
 
 
-def _read_folder(here: Path, files: set[str], folders: set[str], found: FolderContents) -> None:
-    if "cells" in folders:
+def _read_folder(here: Path, files: set[str], found: FolderContents) -> None:
+    if holds_cells(here):
         _read_cells(here, "bench.json" in files, found)
     if "queue.json" in files:
         found.queues[here] = RemovalLedger.read(here / "queue.json")
@@ -181,7 +182,7 @@ def _read_numbers(path: Path, found: FolderContents) -> None:
 
 def _read_cells(here: Path, described: bool, found: FolderContents) -> None:
     """A benchmark, or the results of its suite."""
-    cells = {path: Cell.read(path) for path in sorted((here / "cells").glob("*/*.json"))}
+    cells = stored_cells(here)
     if any(cell.suite for cell in cells.values()):
         found.suites.update({path: cell.suite for path, cell in cells.items() if cell.suite})
     elif cells:

@@ -36,7 +36,9 @@ from excise.results.cell import OWN, Grid
 from excise.settings import parse_assignments
 
 BENCH = FolderKind(
-    "bench.json", Grid.read, earlier=r"cells/[^/]+/[^/]+\.(json|png)|results\.(csv|md)|collateral\.csv|report\.html"
+    "bench.json",
+    Grid.read,
+    earlier=r"cells/[^/]+/[^/]+\.(json|png)|cells\.jsonl\.gz|results\.(csv|md)|collateral\.csv|report\.html",
 )
 """A benchmark: the marker holds what all its cells have in common, which come one by one."""
 

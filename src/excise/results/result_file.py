@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, JsonValue
 
 from excise.figures import ResultRecord
-from excise.files import STDOUT, as_record, read_json, write_text
+from excise.files import STDOUT, as_record, place, read_json, write_text
 from excise.quoting import cut
 from excise.versions import own_version
 
@@ -47,33 +47,43 @@ class ResultFile(ResultRecord):
         return cls.parse(read_json(path), path)
 
     @classmethod
-    def parse(cls, content: Mapping[str, Any], path: Path) -> Self:
-        """The record in the content of a file. Raises ValueError in one line."""
-        check_format(content, path)
-        return as_record({key: value for key, value in content.items() if key != WRITER}, cls, path, cls.WHAT)
+    def parse(cls, content: Mapping[str, Any], path: Path, line: int | None = None) -> Self:
+        """The record in the content of a file, or of a line of a packed one. Raises ValueError in one line."""
+        check_format(content, path, line)
+        return as_record({key: value for key, value in content.items() if key != WRITER}, cls, place(path, line), cls.WHAT)
 
     def write(self, path: Path, *, overwrite: bool = True) -> None:
         """Write the file, all or nothing; `overwrite` as of `excise.files.replacing`. `STDOUT` is printed, in ASCII for every encoding."""
-        whole = text({"format": self.format, WRITER: own_version(), **self.to_dict()})
         if path == STDOUT:
-            print(re.sub(r"[^\x00-\x7f]", lambda sign: json.dumps(sign[0])[1:-1], whole), flush=True)
+            print(re.sub(r"[^\x00-\x7f]", lambda sign: json.dumps(sign[0])[1:-1], text(self.signed())), flush=True)
         else:
-            write_text(path, f"{whole}\n", overwrite=overwrite)
+            write_content(path, self.signed(), overwrite=overwrite)
 
     def to_dict(self) -> dict[str, Any]:
         """What the file holds, but for the version that wrote it; what was not measured is not in it."""
         return self.model_dump(mode="json", exclude_none=True)
 
+    def signed(self) -> dict[str, Any]:
+        """What a file of it holds, with the version that writes it."""
+        return {"format": self.format, WRITER: own_version(), **self.to_dict()}
 
-def check_format(content: Mapping[str, Any], path: Path) -> None:
+
+def write_content(path: Path, content: Mapping[str, Any], *, overwrite: bool = True) -> None:
+    """Write what a result file holds, as `ResultFile.write` does."""
+    write_text(path, f"{text(content)}\n", overwrite=overwrite)
+
+
+def check_format(content: Mapping[str, Any], path: Path, line: int | None = None) -> None:
     """Raise ValueError for a file of another format, with the way out, or of a writer that is no text."""
     if not isinstance(content.get(WRITER, ""), str):
-        raise ValueError(f"{path}: {WRITER} must be the version that wrote the file")
+        raise ValueError(f"{place(path, line)}: {WRITER} must be the version that wrote the file")
     found = content.get("format", 1)
     if found == FORMAT:
         return
     way_out = f"convert it with: excise convert {path}" if found == 1 else "it needs a later version"
-    raise ValueError(f"{path} has format {cut(str(found))}; this version of excise reads format {FORMAT}; {way_out}")
+    raise ValueError(
+        f"{place(path, line)} has format {cut(str(found))}; this version of excise reads format {FORMAT}; {way_out}"
+    )
 
 
 def text(value: Any, indent: str = "") -> str:
