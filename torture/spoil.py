@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from torture.mutate import damaged, json_text, picture, table, tensor_file, yaml_text
+from torture.mutate import damaged, json_text, packed_lines, picture, table, tensor_file, yaml_text
 from torture.sandbox import Sandbox
 from torture.strange_files import pickled, put_strange
 
@@ -17,6 +17,7 @@ MUTATORS: dict[str, Callable[[bytes, Random], bytes]] = {
     ".jpg": picture,
     ".csv": table,
     ".yaml": yaml_text,
+    ".gz": packed_lines,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from excise.jobs.pack import pack
 from torture.attempt import Played, attempt
 from torture.kinds import Kind
 from torture.sandbox import Sandbox
@@ -16,11 +17,15 @@ def play(sandbox: Sandbox, random: Random) -> Played:
     how = random.randrange(10)
     if how < 2:
         return _audit(sandbox, random)
+    if random.random() < 0.3:
+        pack([results / "bench"])
     part = results / random.choice(("bench", "edit", "edit-audit", "."))
-    path = random.choice([file for file in files(part) if file.suffix == ".json" or random.random() < 0.1] or files(part))
+    path = random.choice(
+        [file for file in files(part) if file.suffix in (".json", ".gz") or random.random() < 0.1] or files(part)
+    )
     named = spoil(sandbox, path, random)
     if how < 5:  # the pages of a whole benchmark take seconds
-        return attempt(sandbox, "convert results", ("results",), named=named)
+        return attempt(sandbox, f"convert results{random.choice(('', ' --pack'))}", ("results",), named=named)
     if how < 6:
         return attempt(sandbox, f"suite table {path.relative_to(sandbox.work)}", named=named)
     if path.is_relative_to(results / "bench") and how < 9:
