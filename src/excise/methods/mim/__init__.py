@@ -51,7 +51,7 @@ class MimSettings(Trained, Divergent):
     steps: int = Field(20, ge=1, description="gradient steps in a round")
     rounds: int = Field(4, ge=0, description="parts of learning, each with a look at what is left; 0: the start alone")
     tolerance: float = Field(
-        0.05,
+        0.04,
         ge=0,
         lt=1,
         description="learning ends when no more than this share of what the words say is left, with 95 %% confidence, on states that it "
