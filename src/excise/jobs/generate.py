@@ -27,9 +27,9 @@ def run(request: GenerateRequest, progress: Progress = silent) -> list[Path]:
     loaded = load_wanted(request)
     tell_cut(loaded, request.prompts)
     wanted = [(text, request.seed + index) for text in request.prompts for index in range(request.n)]
-    pictures = _sample(request, loaded, edits, wanted, progress)
+    made = pictures(loaded, edits, request.scale, wanted, progress)
     if request.one_file:
-        return [_write_grid(request, pictures)]
+        return [_write_grid(request, made)]
     about = {
         **provenance(loaded, edits, request.seed).model_dump(),
         "edits": [edit.manifest.model_dump() for edit in edits],
@@ -40,23 +40,24 @@ def run(request: GenerateRequest, progress: Progress = silent) -> list[Path]:
         "scheduler": type(loaded.pipeline.scheduler).__name__,
         "long_prompts": loaded.long_prompts,
     }
-    return _write_folder(request, pictures, wanted, about)
+    return _write_folder(request, made, wanted, about)
 
 
 generate = function(GenerateRequest, run)
 
 
-def _sample(
-    request: GenerateRequest, model: Model, edits: Sequence[Edit], wanted: Sequence[tuple[str, int]], progress: Progress
+def pictures(
+    model: Model, edits: Sequence[Edit], scale: float, wanted: Sequence[tuple[str, int]], progress: Progress = silent
 ) -> list[Image.Image]:
-    pictures: list[Image.Image] = []
-    with all_applied(model, edits, request.scale):
+    """Pictures of prompts and seeds with edits on, each `scale` times as strong."""
+    made: list[Image.Image] = []
+    with all_applied(model, edits, scale):
         for start in range(0, len(wanted), model.batch(32)):
             progress("pictures", start, len(wanted))
             prompts, seeds = zip(*wanted[start : start + model.batch(32)], strict=True)
-            pictures += map(to_image, model.sample(prompts, seeds))
+            made += map(to_image, model.sample(prompts, seeds))
     progress("pictures", len(wanted), len(wanted))
-    return pictures
+    return made
 
 
 def _write_grid(request: GenerateRequest, pictures: Sequence[Image.Image]) -> Path:

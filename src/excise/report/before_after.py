@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from excise.concepts import GENERIC_CONTEXTS, Catalog, Concept, PromptPair
 from excise.images import to_image
@@ -24,21 +24,23 @@ LABELS, HEADER, GAP = 56, 24, 4
 
 @dataclass(frozen=True)
 class Panel:
-    """One column: what it shows, the prompt and the seed of both its pictures."""
+    """One column: what it shows, the prompt and the seed of both its pictures, and whether they ask for something that is erased, for that
+    without its words, or for something that is kept."""
 
     label: str
     prompt: str
     seed: int
+    asks: Literal["erased", "masked", "kept"]
 
 
 def panels(catalog: Catalog, targets: Sequence[Concept], seed: int) -> list[Panel]:
     """The erased concepts (one of them alone with three seeds), the prompt without the words, and neighbours of the first."""
     shown = list(targets[:TARGETS]) if len(targets) > 1 else [targets[0]] * TARGETS
     first = targets[0]
-    columns = [Panel(f"{t.name} (erased)", _plain(t).prompt, seed + i) for i, t in enumerate(shown)]
-    columns.append(Panel("without words", _plain(first).masked, seed))
+    columns = [Panel(f"{t.name} (erased)", _plain(t).prompt, seed + i, "erased") for i, t in enumerate(shown)]
+    columns.append(Panel("without words", _plain(first).masked, seed, "masked"))
     near = neighbours(catalog, targets)[:NEIGHBOURS]
-    return columns + [Panel(concept.name, _plain(concept).prompt, seed) for concept in near]
+    return columns + [Panel(concept.name, _plain(concept).prompt, seed, "kept") for concept in near]
 
 
 def neighbours(catalog: Catalog, targets: Sequence[Concept]) -> list[Concept]:
@@ -91,6 +93,13 @@ def draw(labels: Sequence[str], rows: dict[str, list[Image.Image]]) -> Image.Ima
             method = Image.Resampling.NEAREST if picture.width < edge else Image.Resampling.LANCZOS
             sheet.paste(picture.resize((edge, edge), method), (LABELS + column * (edge + GAP), top))
     return sheet
+
+
+def cut_out(sheet: Image.Image, column: int, row: int) -> Image.Image:
+    """One picture of a sheet, as large as it is there: the base model's in row 0, the edited one's in row 1."""
+    edge = (sheet.height - HEADER) // 2 - GAP
+    left, top = LABELS + column * (edge + GAP), HEADER + row * (edge + GAP)
+    return sheet.crop((left, top, left + edge, top + edge))
 
 
 def _plain(concept: Concept) -> PromptPair:
