@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,15 +24,19 @@ def find() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+"""Keys that can be pressed, with their codes."""
+
+
 class Tab:
-    """One page. `complaints` holds what its console and its scripts said was wrong."""
+    """One page. `complaints` holds what its console and its scripts said was wrong, `requests` the addresses that were asked for."""
 
     def __init__(self, to: int, back: int) -> None:
         self.to, self.back, self.rest, self.number, self.session = to, back, b"", 0, ""
-        self.loaded, self.complaints = False, list[str]()
+        self.loaded, self.complaints, self.requests = False, list[str](), list[str]()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **options: Any) -> dict[str, Any]:
@@ -46,13 +51,13 @@ class Tab:
                     raise RuntimeError(f"{method}: {message['error']['message']}")
                 return message["result"]
 
-    def open(self, path: Path, width: int, height: int = 900, **features: str) -> None:
-        """Show a file at a width in CSS pixels; features such as prefers_color_scheme="dark"."""
+    def open(self, page: Path | str, width: int, height: int = 900, **features: str) -> None:
+        """Show a file or an address at a width in CSS pixels; features such as prefers_color_scheme="dark"."""
         self.loaded = False
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         told = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.call("Emulation.setEmulatedMedia", features=told)
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not self.loaded:
             self._next()
 
@@ -64,12 +69,31 @@ class Tab:
         return answer["result"].get("value")
 
     def press(self, key: str) -> None:
-        """A key of the keyboard: "Tab", "Enter"."""
-        more: dict[str, Any] = {"text": "\r"} if key == "Enter" else {}
-        code = {"Tab": 9, "Enter": 13}[key]
+        """A key of the keyboard, one of `KEYS`."""
+        more: dict[str, Any] = {"text": {"Enter": "\r", " ": " "}[key]} if key in ("Enter", " ") else {}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key.strip() or "Space",
+                windowsVirtualKeyCode=KEYS[key],
+                **more,
+            )
             more = {}
+
+    def type(self, text: str) -> None:
+        """Text into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def wait(self, script: str, seconds: float = PATIENCE) -> Any:
+        """What a JavaScript expression gives as soon as that is true. Raises TimeoutError."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if found := self.value(script):
+                return found
+            time.sleep(0.2)
+        raise TimeoutError(f"not within {seconds:.0f} s: {script}")
 
     def shoot(self, path: Path, whole: bool = True) -> None:
         """A picture of the page as PNG."""
@@ -91,6 +115,8 @@ class Tab:
     def _note(self, event: str | None, told: dict[str, Any]) -> None:
         if event == "Page.loadEventFired":
             self.loaded = True
+        elif event == "Network.requestWillBeSent":
+            self.requests.append(told["request"]["url"])
         elif event == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
             self.complaints.append(told["entry"]["text"])
         elif event == "Runtime.exceptionThrown":
@@ -100,13 +126,20 @@ class Tab:
 
 
 @contextmanager
-def tab(program: str) -> Iterator[Tab]:
-    """A fresh browser with one page; it is ended afterwards."""
+def tab(program: str, *more: str) -> Iterator[Tab]:
+    """A fresh browser with one page; it is ended afterwards. `more` are further options of it."""
     (read_here, to), (back, write_there) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # the browser reads commands from descriptor 3 and answers on 4
         command = ["bash", "-c", f'exec "$@" 3<&{read_here} 4>&{write_there}', "bash", program]
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+            *more,
+        ]
         browser = subprocess.Popen([*command, *options], pass_fds=(read_here, write_there), stderr=subprocess.DEVNULL)
         os.close(read_here)
         os.close(write_there)
