@@ -27,6 +27,7 @@ FAST: dict[str, tuple[str, ...]] = {
     "report": ("test_report.py::TestMethods", "test_benchmark_goals.py"),
     "requests": ("test_clashes.py", "test_requests.py", "test_queue.py::TestFile"),
     "jobs": ("test_bench.py::TestGrid", "test_whole_house.py"),
+    "studio": ("test_studio.py::TestRequest", "test_studio.py::TestModels"),
     "cli": ("test_cli.py::TestBadInput", "test_terminal.py::TestOneLine"),
     "canvas": ("test_canvas_data.py", "test_train_loop.py"),
 }  # fmt: skip

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 
 import pytest
 
 import excise
 
-MODULES = [module.name for module in pkgutil.walk_packages(excise.__path__, "excise.")]
+GRADIO = {"excise.studio.page", "excise.studio.theme"}
+"""Modules that need an extra."""
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(excise.__path__, "excise.")
+    if module.name not in GRADIO or importlib.util.find_spec("gradio")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

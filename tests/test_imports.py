@@ -64,6 +64,7 @@ right = {
     ("queue", "withdraw", "q.yaml", "cat"): ("--kind", "object"),
     ("queue", "run", "q.yaml"): ("--evaluate", "none",),
     ("report", edit): ("--out", "x.html"),
+    ("studio",): ("--space", "x"),
     ("convert", edit): (),
     ("suite", "run", "i2p", *on, "--out", "x"): ("--set", "prompts=prompts.csv"),
     ("canvas", "train", "vae", "--work", "x"): ("--steps", "1"),
@@ -104,6 +105,7 @@ call(2, "queue", "run", "nowhere.yaml")
 call(2, "queue", "export", "q.yaml", "--to", "x")
 call(2, "report", "nowhere")
 call(2, "convert", "nowhere")
+call(2, "studio", "--host", "0.0.0.0")
 call(2, "suite", "run", "i3p", "--out", "x")
 call(2, "canvas", "train", "vea", "--work", "x")
 call(2, "canvas", "draw", "--out", "x", "--without", "zeppelin")

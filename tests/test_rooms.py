@@ -12,7 +12,7 @@ from fast import FAST, is_fast
 PACKAGE = Path(excise.__file__).parent
 ROOMS = (
     "ground", "results", "concepts", "models", "edits", "erasure", "methods", "pruning", "restoration", "information", "evaluation", "attacks",
-    "report", "requests", "jobs", "cli",
+    "report", "requests", "jobs", "studio", "cli",
 )  # fmt: skip
 """From the ground floor up; `canvas` makes the built-in model, stands beside `jobs`, and the command line alone knows it."""
 

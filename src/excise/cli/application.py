@@ -34,6 +34,7 @@ COMMANDS = {
     "convert": "Bring result files of earlier versions up to date.",
     "queue": "Removal requests that come and go, and one edit that serves them.",
     "suite": "Published protocols on your own prompts, models, classifiers.",
+    "studio": "Open a page in the browser: choose, erase, compare.",
     "canvas": "Make the built-in model again.",
 }
 """What the list of all commands says of each, in a line. Each is a file here, but for those of `_HOMES`."""
