@@ -8,7 +8,7 @@ OUT ?= out/cat
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-fast torture audit-dependencies check-page docs first-page tutorial-pictures format clean
+.PHONY: demo test test-fast torture audit-dependencies check-page check-studio docs first-page tutorial-pictures format clean
 
 demo: .venv/installed
 	$(BIN)/excise erase cat --out $(OUT) --overwrite
@@ -37,6 +37,11 @@ audit-dependencies: | .venv
 # The report page in headless Chromium. Apart from `test`, which needs no system package.
 check-page: .venv/installed-dev
 	$(BIN)/pytest --noconftest tests/check_page.py
+
+# The studio in headless Chromium, and its tests that need Gradio. In an environment of its own: Gradio needs an older Pillow than constraints.txt has.
+check-studio: .venv/studio/installed
+	OMP_NUM_THREADS=1 .venv/studio/bin/pytest tests/test_studio.py
+	OMP_NUM_THREADS=1 .venv/studio/bin/pytest --noconftest tests/check_studio.py
 
 # The site, in build/site. Offline; a broken link, or a docstring that cannot be read, is an error.
 docs: .venv/installed-dev
@@ -67,6 +72,12 @@ clean:
 .venv/installed-dev: pyproject.toml constraints.txt | .venv
 	$(BIN)/pip install -c constraints.txt -e '.[dev]'
 	touch $@ .venv/installed
+
+.venv/studio/installed: pyproject.toml constraints.txt constraints-studio.txt | .venv
+	$(PYTHON) -m venv .venv/studio
+	grep -v '^pillow==' constraints.txt > .venv/studio/constraints.txt
+	.venv/studio/bin/pip install -c .venv/studio/constraints.txt -c constraints-studio.txt -e '.[dev,studio]'
+	touch $@
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
