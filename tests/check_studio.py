@@ -99,7 +99,9 @@ class Place:
         assert "the studio is open at" in self.process.stdout.readline()
 
     def close(self) -> int:
-        self.process.send_signal(signal.SIGINT)
+        assert self.process.stdout is not None
+        self.process.send_signal(signal.SIGTERM)
+        self.process.stdout.close()
         return self.process.wait(60)
 
 
@@ -287,4 +289,4 @@ def test_300_requests_take_no_more_memory_than_100(place: Place, tab: browser.Ta
 
 
 def test_it_closes_with_its_signal(place: Place) -> None:
-    assert place.close() == 130
+    assert place.close() == 143

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import time
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -332,3 +335,22 @@ def test_what_the_space_opens_is_the_same_page() -> None:
 
     inspect.signature(opened).bind(Path("x"), host="0.0.0.0", port=7860, framed=True)
     assert 'opened(Path("/tmp/studio"), host="0.0.0.0", port=7860, framed=True)' in APP
+
+
+class TestServer:
+    def test_who_has_no_password_gets_nothing(self, tmp_path: Path) -> None:
+        """Neither the page nor what it is made of; and every answer says what a browser may fetch."""
+        pytest.importorskip("gradio")
+        from excise.studio.server import opened
+
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with opened(tmp_path / "root", port=port, users=[("anne", "secret")]) as address:
+            for path in ("config", "gradio_api/info", "gradio_api/queue/data?session_hash=x"):
+                with pytest.raises(urllib.error.HTTPError, match="401"):
+                    urllib.request.urlopen(address + path)
+            with urllib.request.urlopen(address) as answer:
+                assert (
+                    "default-src 'self'" in answer.headers["content-security-policy"] and b"What to erase" not in answer.read()
+                )
+        assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"

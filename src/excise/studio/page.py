@@ -72,7 +72,7 @@ class _Page:
         self.progress = gr.HTML(elem_id="progress")
         with gr.Accordion("Bring an edit", open=False, elem_id="bring"):
             self.files = gr.File(
-                label="edit.json and edit.safetensors", file_count="multiple", file_types=[".json", ".safetensors"], height=120
+                label="edit.json and edit.safetensors", file_count="multiple", file_types=[".json", ".safetensors"], height=170
             )
             self.brought = gr.HTML()
 
