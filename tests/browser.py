@@ -38,7 +38,9 @@ class Tab:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # otherwise nothing loses the focus, as in a window behind others
+        self.call(
+            "Emulation.setFocusEmulationEnabled", enabled=True
+        )  # otherwise nothing loses the focus, as in a window behind others
 
     def call(self, method: str, **options: Any) -> dict[str, Any]:
         """Send a command and wait for its answer. Raises RuntimeError for a refusal."""
