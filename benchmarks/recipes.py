@@ -62,7 +62,8 @@ def mim(settings: Any) -> Calls:
     looks = settings.rounds + 2 if settings.rounds and settings.tolerance else 0
     own = settings.trajectories * settings.sampler_steps if settings.rounds or settings.start == "attended" else 0
     held_out = HELD_OUT * settings.sampler_steps if looks else 0
-    asking = own + (2 * own if settings.start == "attended" else 0) + (1 + looks) * held_out
+    answered = settings.target != "exclude" and settings.space == "prediction"  # what attention was read with are the targets
+    asking = own * ((2 if answered else 3) if settings.start == "attended" else 1) + (1 + looks) * held_out
     learning = settings.rounds * settings.steps * settings.batch
     metric = PROMPTS if settings.metric != "none" else 0
     guided = 2 if settings.guidance_scale > 1 else 1

@@ -232,14 +232,14 @@ class TestGenerate:
     ) -> None:
         from excise.jobs import generate
 
-        sample, path = generate._sample, tmp_path / out
+        draw, path = generate.pictures, tmp_path / out
 
         def slow(*arguments: Any) -> Any:
             (path if path.suffix else path / "theirs").parent.mkdir(exist_ok=True)
             (path if path.suffix else path / "theirs").write_text("theirs")
-            return sample(*arguments)
+            return draw(*arguments)
 
-        monkeypatch.setattr(generate, "_sample", slow)
+        monkeypatch.setattr(generate, "pictures", slow)
         line = refused(1, "generate", "a", "--model", tiny_sd1, "--steps", "2", "--out", path)
         kept = path.with_stem("x-2")
         assert f"the result is not lost: {kept}" in line and kept.exists()

@@ -11,7 +11,7 @@ import pytest
 
 import excise
 
-GRADIO = {"excise.studio.page", "excise.studio.theme"}
+GRADIO = {"excise.studio.layout", "excise.studio.theme"}
 """Modules that need an extra."""
 
 MODULES = [

@@ -352,7 +352,7 @@ def test_a_shell_is_answered_without_torch(words: str) -> None:
 class TestExitCodes:
     def test_help_and_docs_say_them(self) -> None:
         printed = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.split())
-        page = (SRC.parent / "docs" / "terminal.md").read_text(encoding="utf-8")
+        page = (SRC.parent / "docs" / "reference" / "terminal.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
         assert rows == ["0", "1", "2", "129", "130", "143"]
         assert all(re.search(rf"\b{code}\b", printed.partition("Exit codes:")[2]) for code in rows)

@@ -24,13 +24,13 @@ from excise.files import read_json, write_json
 from excise.requests.studio import StudioRequest
 from excise.settings import parse
 from excise.studio import sights
-from excise.studio.actions import Studio, Wish
+from excise.studio.actions import Order, Studio
 from excise.studio.job_line import HeavyJob, JobLine
 from excise.studio.private_folder import PEOPLE, PrivateFolder, model_name
 
 PATIENCE = 120.0
 ANNE, BOB = "browser anne", "browser bob"
-SOON = Wish("cat", method="uce", evaluate="none")
+SOON = Order("cat", method="uce", evaluate="none")
 
 
 def request(**options: object) -> StudioRequest:
@@ -207,7 +207,7 @@ class TestUploads:
 class TestJobs:
     def test_an_erasure_from_its_order_to_its_pictures(self, studio: Studio, tiny_canvas: Path) -> None:
         model = str(tiny_canvas)
-        job = studio.erase(ANNE, model, Wish("cat", method="uce", also="moggy, pussycat", evaluate="quick"))
+        job = studio.erase(ANNE, model, Order("cat", method="uce", also="moggy, pussycat", evaluate="quick"))
         assert (job.state in ("waiting", "working")) and "Erasing cat" in studio.progress(ANNE)
         with pytest.raises(ValueError, match="not finished"):
             studio.erase(ANNE, model, SOON)
@@ -235,22 +235,22 @@ class TestJobs:
         assert all(path.is_relative_to(studio.folder(ANNE).path) or path.is_relative_to(studio.root / "made") for path in files)
 
     @pytest.mark.parametrize(
-        "wish, words",
+        "order, words",
         [
-            (Wish("cta"), "did you mean 'cat'"),
-            (Wish(""), "empty|name"),
-            (Wish("cat", kind="x"), "kind"),
-            (Wish("cat", method="x"), "method"),
+            (Order("cta"), "did you mean 'cat'"),
+            (Order(""), "empty|name"),
+            (Order("cat", kind="x"), "kind"),
+            (Order("cat", method="x"), "method"),
         ],
     )
-    def test_a_wrong_wish_makes_nothing(self, studio: Studio, tiny_canvas: Path, wish: Wish, words: str) -> None:
+    def test_a_wrong_order_makes_nothing(self, studio: Studio, tiny_canvas: Path, order: Order, words: str) -> None:
         with pytest.raises(ValueError, match=words):
-            studio.erase(ANNE, str(tiny_canvas), wish)
+            studio.erase(ANNE, str(tiny_canvas), order)
         assert studio.line.jobs == [] and not (studio.root / PEOPLE).exists()
 
     def test_one_works_the_others_wait_and_stopping_leaves_nothing(self, studio: Studio, tiny_canvas: Path) -> None:
         model = str(tiny_canvas)
-        first = studio.erase(ANNE, model, Wish("cat", method="mim", evaluate="none"))
+        first = studio.erase(ANNE, model, Order("cat", method="mim", evaluate="none"))
         second = studio.erase(BOB, model, SOON)
         wait(lambda: first.state == "working" and bool(first.stage))
         assert (
@@ -281,7 +281,7 @@ class TestJobs:
         assert job.state == "failed" and "unknown method 'nothing'" in job.told
 
     def test_a_process_does_not_outlive_the_page(self, studio: Studio, tiny_canvas: Path) -> None:
-        job = studio.erase(ANNE, str(tiny_canvas), Wish("cat", method="mim", evaluate="none"))
+        job = studio.erase(ANNE, str(tiny_canvas), Order("cat", method="mim", evaluate="none"))
         wait(lambda: job.stage not in ("", "loading the model"))
         process = studio.line.process
         studio.close()

@@ -22,7 +22,7 @@ QUIET = {
 }
 """What the command line sets for the libraries underneath when they are not imported yet; and one thread, since only a thread can be forked."""
 
-_OPTIONAL = ("excise.jobs.ray_cluster", "excise.canvas.glyphs")
+_OPTIONAL = ("excise.jobs.ray_cluster", "excise.canvas.glyphs", "excise.studio.layout", "excise.studio.theme")
 _ALSO = (
     "rich.console",
     "rich.table",

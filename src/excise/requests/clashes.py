@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from excise.files import STDOUT
 from excise.models.names import resolve
 
-OUTPUTS = frozenset({"out", "to", "json_file", "figure", "curves", "sheet"})
+OUTPUTS = frozenset({"out", "to", "json_file", "figure", "curves", "sheet", "space"})
 """Fields that name what is written."""
 
 MODELS = frozenset({"model", "base", "erased", "gold", "student", "teacher"})

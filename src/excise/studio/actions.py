@@ -42,7 +42,7 @@ PAIRS, FEW = 3, 1
 
 
 @dataclass(frozen=True)
-class Wish:
+class Order:
     """What somebody wants erased."""
 
     concept: str
@@ -107,12 +107,12 @@ class Studio:
     def edits(self, person: str, model: str) -> list[KeptEdit]:
         return self.folder(person).edits(self.model(model))
 
-    def erase(self, person: str, model: str, wish: Wish) -> HeavyJob:
+    def erase(self, person: str, model: str, order: Order) -> HeavyJob:
         """Put an erasure into the line. Raises what a wrong request raises, and then nothing is made."""
         model = self.model(model)
         options: dict[str, Any] = {
-            "concepts": [wish.concept], "model": model, "kind": wish.kind or None, "method": wish.method, "evaluate": wish.evaluate,
-            "also": [each.strip() for each in wish.also.split(",") if each.strip()], "device": self.device,
+            "concepts": [order.concept], "model": model, "kind": order.kind or None, "method": order.method, "evaluate": order.evaluate,
+            "also": [each.strip() for each in order.also.split(",") if each.strip()], "device": self.device,
         }  # fmt: skip
         request = parse(EraseRequest, options, "choice")
         request.check()

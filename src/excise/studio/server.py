@@ -52,7 +52,7 @@ def opened(
     import safehttpx
     from starlette.middleware import Middleware
 
-    from excise.studio.page import build
+    from excise.studio.layout import build
     from excise.studio.theme import theme
 
     safehttpx.async_validate_url = _fetch_nothing

@@ -12,7 +12,7 @@ import gradio as gr
 
 from excise.quoting import cut
 from excise.studio import sights
-from excise.studio.actions import HOW_MUCH, METHODS, WHAT_IT_IS, Studio, Wish
+from excise.studio.actions import HOW_MUCH, METHODS, WHAT_IT_IS, Order, Studio
 from excise.studio.private_folder import EXAMPLE
 
 TITLE = """<header><h1>excise studio</h1>
@@ -109,8 +109,8 @@ class _Page:
 
         page.load(self._arrive, [self.token], [self.token, self.model, self.concept, self.seen, *line, *sights_of], **quiet)
         self.model.input(self._choose_model, [self.token, self.model], [self.concept, *sights_of], **shown)
-        wish = [self.concept, self.kind, self.also, self.method, self.evaluate]
-        self.erase.click(self._erase, [self.token, self.model, *wish], line, **quiet)
+        order = [self.concept, self.kind, self.also, self.method, self.evaluate]
+        self.erase.click(self._erase, [self.token, self.model, *order], line, **quiet)
         self.stop.click(self._stop, [self.token], line, **quiet)
         gr.Timer(EVERY).tick(self._watch, [self.token, self.seen], [*line, self.seen], **quiet)
         self.seen.change(self._finish, [*of, self.seen], [self.model, *sights_of], **quiet)
@@ -158,8 +158,8 @@ class _Page:
         self, token: str, model: str, concept: str, kind: str, also: str, method: str, evaluate: str, request: gr.Request
     ) -> Any:
         who = _person(token, request)
-        wish = Wish(str(concept or ""), kind or None, also or "", method, evaluate)
-        return self._ordered(who, lambda: self.studio.erase(who, model, wish))
+        order = Order(str(concept or ""), kind or None, also or "", method, evaluate)
+        return self._ordered(who, lambda: self.studio.erase(who, model, order))
 
     def _audit(self, token: str, model: str, names: list[str], request: gr.Request) -> tuple[Any, ...]:
         who = _person(token, request)
