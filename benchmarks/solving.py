@@ -38,7 +38,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "solving.
 BEFORE = "mim:start=solved,rounds=8,steps=60,lr=3e-4,sampler_steps=20,tolerance=0,weight=simple"
 """480 steps from the closed form for the names, as the defaults were before heads were solved (but for states that all rounds share)."""
 
-ENTRANTS = ("mim:start=solved,rounds=0", "mim:rounds=0", "mim", BEFORE)
+ENTRANTS = ("mim:start=solved,rounds=0", "mim:rounds=0", "mim", "mim:tolerance=0.02", "mim:tolerance=0", BEFORE)
 CONCEPTS = ("cat", "clock", "style:sketch")
 PICTURES, OTHERS, LEVELS, SEED = 24, 3, 8, 99
 """Pictures of the concept, of each other concept, noise levels of each, and the seed that none of an erasure's numbers come from."""
