@@ -1,4 +1,4 @@
-"""What else was tried to solve what MiM-MU's start leaves: other solvers, batches, averages, and other texts for the metric.
+"""What else was tried to solve what MiM-MU's start leaves: other solvers, batches, averages, and pictures.
 
     python benchmarks/solver_tries.py                     # writes docs/benchmark/solver_tries.json; ten minutes on 2 CPU cores
     python benchmarks/solver_tries.py --show docs/benchmark/solver_tries.json
@@ -141,8 +141,6 @@ TRIES: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "80 steps of twice the rate": ({"lr": 2e-3}, nullcontext),
     "Gauss-Newton, 64 states, 2 iterations": ({}, partial(gauss_newton, 64, 2, 1e-4)),
     "Gauss-Newton, 64 states, 4 iterations": ({}, partial(gauss_newton, 64, 4, 1e-4)),
-    "20 steps, metric of 512 prompts": ({"rounds": 1}, lambda: patch.object(metric, "PROMPTS", 512)),
-    "20 steps, metric of 2048 prompts": ({"rounds": 1}, lambda: patch.object(metric, "PROMPTS", 2048)),
     "20 steps, pictures by DDIM": ({"rounds": 1}, lambda: patch.object(mim, "SOLVER", None)),
     "20 steps, pictures of 10 steps": ({"rounds": 1, "sampler_steps": 10}, nullcontext),
 }
@@ -183,7 +181,7 @@ def rows(found: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Other solvers, batches, averages, and texts of the metric.")
+    parser = argparse.ArgumentParser(description="Other solvers, batches, averages, and pictures.")
     parser.add_argument("--concepts", nargs="+", default=list(CONCEPTS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--show", type=Path, help="print the table of a file")
