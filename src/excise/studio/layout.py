@@ -117,8 +117,7 @@ class _Page:
         self.files.upload(self._take_in, [self.token, self.model, self.files], [self.brought, self.files, *sights_of], **shown)
         for change in (self.strength.change, self.prompt.submit, self.draw.click):
             change(self._look, look, [self.pictures], **shown, **last)
-        self.edits.input(self._look, look, [self.pictures], **shown, **last)
-        self.edits.input(self._left, of, [self.left, self.audited], **quiet, **last)
+        self.edits.input(self._switch, look, [self.pictures, self.left, self.audited], **shown, **last)
         self.others.click(lambda seed: seed + 100, [self.seed], [self.seed], **quiet).then(
             self._look, look, [self.pictures], **shown
         )
@@ -217,10 +216,13 @@ class _Page:
         strength, seed = min(max(float(strength), 0.0), 2.0), int(seed) % 2**31
         return self._told(lambda: self.studio.look(who, model, names, strength, str(prompt or "")[:500], seed))
 
-    def _left(self, token: str, model: str, names: list[str], request: gr.Request) -> tuple[str, str]:
+    def _switch(
+        self, token: str, model: str, names: list[str], strength: float, prompt: str, seed: int, request: gr.Request
+    ) -> tuple[str, str, str]:
         who = _person(token, request)
+        pictures = self._look(token, model, names, strength, prompt, seed, request)
         left = self._told(lambda: self.studio.left(who, model, names))
-        return left, self._told(lambda: self.studio.audited(who, model, names))
+        return pictures, left, self._told(lambda: self.studio.audited(who, model, names))
 
     def _export(self, token: str, model: str, names: list[str], strength: float, request: gr.Request) -> tuple[Any, Any]:
         who = _person(token, request)
