@@ -43,6 +43,7 @@ class _Page:
     def lay_out(self, page: gr.Blocks) -> None:
         self.token = gr.BrowserState("", storage_key="excise-studio", secret="excise-studio")
         self.seen, self.seed, self.paper = gr.State(""), gr.State(0), gr.Textbox(visible=False)
+        self.shown = gr.State("")  # the model whose edits are on the page
         gr.HTML(TITLE, elem_id="title")
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=3, min_width=300, elem_id="choose"):
@@ -107,13 +108,17 @@ class _Page:
         line = [self.progress, self.erase, self.stop]
         sights_of = [self.edits, self.pictures, self.left, self.audited]
 
-        page.load(self._arrive, [self.token], [self.token, self.model, self.concept, self.seen, *line, *sights_of], **quiet)
-        self.model.input(self._choose_model, [self.token, self.model], [self.concept, *sights_of], **shown)
+        page.load(
+            self._arrive, [self.token], [self.token, self.model, self.shown, self.concept, self.seen, *line, *sights_of], **quiet
+        )
+        self.model.input(
+            self._choose_model, [self.token, self.model, self.shown], [self.shown, self.concept, *sights_of], **shown
+        )
         order = [self.concept, self.kind, self.also, self.method, self.evaluate]
         self.erase.click(self._erase, [self.token, self.model, *order], line, **quiet)
         self.stop.click(self._stop, [self.token], line, **quiet)
         gr.Timer(EVERY).tick(self._watch, [self.token, self.seen], [*line, self.seen], **quiet)
-        self.seen.change(self._finish, [*of, self.seen], [self.model, *sights_of], **quiet)
+        self.seen.change(self._finish, [*of, self.seen], [self.model, self.shown, *sights_of], **quiet)
         self.files.upload(self._take_in, [self.token, self.model, self.files], [self.brought, self.files, *sights_of], **shown)
         for change in (self.strength.change, self.prompt.submit, self.draw.click):
             change(self._look, look, [self.pictures], **shown, **last)
@@ -139,19 +144,21 @@ class _Page:
         pictures = self.studio.first_look() if on == [EXAMPLE] else self._told(lambda: self.studio.look(who, model, on, 1.0))
         suggested = gr.update(choices=_suggested(self.studio, model))
         seen = _seen(self.studio, who)
-        return token, model, suggested, seen, *self._line(who), *self._sights(who, model, on, pictures)
+        return token, model, model, suggested, seen, *self._line(who), *self._sights(who, model, on, pictures)
 
-    def _choose_model(self, token: str, model: str, request: gr.Request) -> tuple[Any, ...]:
+    def _choose_model(self, token: str, model: str, shown: str, request: gr.Request) -> tuple[Any, ...]:
+        if model == shown:  # the field was left as it was, which Gradio calls an input too
+            return (gr.skip(),) * 6
         who = _person(token, request)
         try:
             edits = self.studio.edits(who, model)
             choices = _suggested(self.studio, model)
         except _EXPECTED as error:
-            return gr.update(choices=[]), gr.update(choices=[], value=[]), self._problem(error), "", ""
+            return model, gr.update(choices=[]), gr.update(choices=[], value=[]), self._problem(error), "", ""
         on = [edit.name for edit in edits[-1:]]
         first = on == [EXAMPLE]
         pictures = self.studio.first_look() if first else self._told(lambda: self.studio.look(who, model, on, 1.0))
-        return gr.update(choices=choices, value=choices[0][1] if choices else ""), *self._sights(who, model, on, pictures)
+        return model, gr.update(choices=choices, value=choices[0][1] if choices else ""), *self._sights(who, model, on, pictures)
 
     def _erase(
         self, token: str, model: str, concept: str, kind: str, also: str, method: str, evaluate: str, request: gr.Request
@@ -193,12 +200,12 @@ class _Page:
         who = _person(token, request)
         job = self.studio.line.latest(who)
         if job is None or job.state != "done" or _seen(self.studio, who) != seen:
-            return (gr.skip(),) * 5
+            return (gr.skip(),) * 6
         model = str(job.options["model"])
         if job.verb == "audit":
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), self._told(lambda: self.studio.audited(who, model, names))
+            return *(gr.skip(),) * 5, self._told(lambda: self.studio.audited(who, model, names))
         on = [Path(job.options["out"]).parent.name]
-        return model, *self._sights(who, model, on, self._told(lambda: self.studio.look(who, model, on, 1.0)))
+        return model, model, *self._sights(who, model, on, self._told(lambda: self.studio.look(who, model, on, 1.0)))
 
     def _take_in(self, token: str, model: str, files: list[str], request: gr.Request) -> tuple[Any, ...]:
         who = _person(token, request)
