@@ -87,6 +87,10 @@ def test_what_is_measured_says_how_its_pictures_were_made(tiny_canvas: Path, tmp
     assert measured.result.evaluation is not None
     sampler = measured.result.evaluation.protocol.sampler
     assert (sampler["steps"], sampler["guidance_scale"], sampler["size"]) == (2, 1.5, 16)
+    assert "scheduler" not in sampler
+    other = excise.erase("cat", model=tiny_canvas, method="uce", device="cpu", steps=2, scheduler="EulerDiscreteScheduler")
+    assert other.result.evaluation is not None
+    assert other.result.evaluation.protocol.sampler["scheduler"] == "EulerDiscreteScheduler"
 
 
 def test_more_steps_than_there_are_are_refused(tiny_sd1: Path, tiny_canvas: Path) -> None:

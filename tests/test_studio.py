@@ -338,6 +338,7 @@ def test_what_the_space_opens_is_the_same_page() -> None:
 
 
 class TestServer:
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Gradio leaves a loop and its sockets open
     def test_who_has_no_password_gets_nothing(self, tmp_path: Path) -> None:
         """Neither the page nor what it is made of; and every answer says what a browser may fetch."""
         pytest.importorskip("gradio")

@@ -78,6 +78,7 @@ class Sampled(Networks):
     def __init__(self, pipeline: Any, *, sampler: Sampler | None = None, mixed: bool = False) -> None:
         super().__init__(pipeline, mixed=mixed)
         self.sampler = sampler or self.own_sampler(pipeline)
+        self.scheduler_asked_for: str | None = None
 
     @staticmethod
     @abstractmethod
@@ -97,6 +98,7 @@ class Sampled(Networks):
         self.sampler = replace(self.sampler, **given)
         if drawing.scheduler is not None:
             self.pipeline.scheduler = self._other_scheduler(drawing.scheduler)
+            self.scheduler_asked_for = drawing.scheduler
 
     @property
     def few_steps(self) -> bool:
@@ -106,8 +108,9 @@ class Sampled(Networks):
 
     @property
     def drawn(self) -> dict[str, Any]:
-        """How pictures are made, for records and comparisons; that long prompts are cut goes without saying."""
-        return vars(self.sampler) | ({} if self.long_prompts == "cut" else {"long_prompts": self.long_prompts})
+        """How pictures are made, for records and comparisons; the model's own scheduler and that long prompts are cut go without saying."""
+        told = {"scheduler": self.scheduler_asked_for, "long_prompts": self.long_prompts}
+        return vars(self.sampler) | {name: value for name, value in told.items() if value not in (None, "cut")}
 
     @property
     def grain(self) -> int:
