@@ -186,6 +186,7 @@ def test_the_whole_walk_by_keyboard(place: Place, tab: browser.Tab) -> None:
     fill(tab, "#concept input", "cta")
     press(tab, "#erase")
     assert "did you mean 'cat'" in words(tab, "#progress .problem", "unknown concept")
+    assert tab.value("document.querySelectorAll('[role=listbox]').length") == 0  # the menus that were passed are closed
     shoot(tab, "wrong-concept")
 
     fill(tab, "#concept input", "cat")

@@ -22,6 +22,10 @@ OPEN = """(page) => { if (page) { const address = URL.createObjectURL(new Blob([
   if (!window.open(address)) { location.assign(address); } } }"""
 """Shows a report in a tab of its own."""
 
+CLOSE_MENUS = """() => document.addEventListener("keydown", event => {
+  if (event.key === "Tab" && event.target.matches("[role=combobox]")) { event.stopPropagation(); } }, true)"""
+"""Lets Tab leave a menu closed: Gradio opens it again on any key that it hears of."""
+
 EVERY = 1.5
 """Seconds between two looks at the line (ours)."""
 
@@ -108,6 +112,7 @@ class _Page:
         line = [self.progress, self.erase, self.stop]
         sights_of = [self.edits, self.pictures, self.left, self.audited]
 
+        page.load(None, js=CLOSE_MENUS)
         page.load(
             self._arrive, [self.token], [self.token, self.model, self.shown, self.concept, self.seen, *line, *sights_of], **quiet
         )
