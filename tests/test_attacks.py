@@ -51,6 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "inversion": {"steps": 2, "batch": 2, "pictures": 2, "tests": 1},
     "image-to-image": {"strengths": (0.75, 0.5)},
     "completion": {"handovers": (1, 2)},
+    "inverted-latents": {},
     "inpainting": {"tries": 1},
     "classifier-guidance": {"positives": 2, "negatives": 2, "steps": 2, "scales": (5.0,)},
     "finetuning": {"steps": 2, "batch": 2, "pictures": 2, "tests": 1},
@@ -141,7 +142,7 @@ class TestBudget:
             assert budget.tries("abcd", [50, 1, 1, 1]) == "a"
             assert budget.tries("ab", [10, 10]) == "ab"
 
-    @pytest.mark.parametrize("name", ["guidance", "seeds", "noise", "prompts", "inpainting", "image-to-image"])
+    @pytest.mark.parametrize("name", ["guidance", "seeds", "noise", "prompts", "inpainting", "image-to-image", "inverted-latents"])
     def test_every_model_gets_the_same_tries(self, name: str, shared: Model) -> None:
         """A model that has broken prompts already, and so calls to spare, does not get more."""
         chosen = Chosen(name, get(name), get(name).settings(), 40)
@@ -515,6 +516,35 @@ class TestSampler:
             torch.testing.assert_close(finished(subject, subject.cases, states[0], steps), alone, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(states[len(steps)], subject.original.targets(subject.cases), rtol=1e-4, atol=1e-4)
             assert not torch.allclose(alone, subject.original.targets(subject.cases), atol=1e-2), "the edit does something"
+
+    def test_a_picture_that_is_led_back_comes_again(self, canvas: Model) -> None:
+        """The nearer, the more steps; from other noise it does not."""
+        empty, x = canvas.unconditional(), canvas.latents(["a cat"], [3], steps=50)
+        errors = []
+        for count in (10, 40, 160):
+            steps = ddim.grid(canvas, count)[1:]  # the first leaves pure noise, where a schedule ends in that
+            z = ddim.inverted(canvas, x, steps, empty)
+            errors.append(float((ddim.finish_alone(canvas, z, steps, empty) - x).norm() / x.norm()))
+        assert errors[2] < errors[1] < errors[0] and errors[2] < 0.1
+        other = ddim.finish_alone(canvas, torch.randn(z.shape, generator=torch.Generator().manual_seed(0)), steps, empty)
+        assert (other - x).norm() / x.norm() > 3 * errors[2]
+
+    def test_steps_alone_are_guidance_of_one(self, canvas: Model) -> None:
+        canvas.sampler = replace(canvas.sampler, guidance_scale=1.0)
+        z, steps, told = canvas.start_noise([3]), ddim.grid(canvas, 5), canvas.encode(["a cat"])
+        guided = ddim.finish(canvas, z, steps, canvas.unconditional(), told)
+        torch.testing.assert_close(ddim.finish_alone(canvas, z, steps, told), guided, rtol=1e-4, atol=1e-4)
+
+    def test_pictures_are_led_back_through_the_model_that_is_named(self, shared: Model, edit: WeightEdit) -> None:
+        from excise.attacks.inverted_latents.attack import led_back
+
+        steps, subject = ddim.grid(shared, 5), victim(shared)
+        pictures, empty = subject.original.targets(subject.cases), shared.unconditional()
+        base = ddim.inverted(shared, pictures, steps, empty)
+        with edit.applied(shared):
+            here = ddim.inverted(shared, pictures, steps, empty)
+            assert torch.equal(led_back(subject, subject.cases, steps, "base"), base) and not torch.equal(here, base)
+            assert torch.equal(led_back(subject, subject.cases, steps, "erased"), here)
 
     def test_image_to_image_of_full_strength_forgets_the_picture(self, canvas: Model) -> None:
         """The schedule ends in pure noise: what is left of the picture at the first step is nothing."""

@@ -97,6 +97,37 @@ def finish(
     return z
 
 
+@torch.no_grad()
+def finish_alone(model: Model, z: Tensor, steps: Sequence[Step], told: Conditioning) -> Tensor:
+    """The latents after these steps without guidance, one call each.
+
+    z    (b, c, h, w) latents before the first of the steps
+    told one prompt or b
+    """
+    for step in steps:
+        z = move(model, _alone(model, z, step.t, told), z, step)
+    return z
+
+
+@torch.no_grad()
+def inverted(model: Model, x: Tensor, steps: Sequence[Step], told: Conditioning) -> Tensor:
+    """The latents from which these steps without guidance lead to x: each step backwards, with the noise that the network sees where the
+    step leads to in place of that where it starts (arXiv 2010.02502, section 4.3). The more steps, the nearer; exact in the limit.
+
+    x    (b, c, h, w) clean latents
+    told one prompt or b
+    """
+    z, times = x, [0, *(step.t for step in reversed(steps))]
+    for t, step in zip(times, reversed(steps), strict=False):
+        output, here = _alone(model, z, t, told), torch.tensor([t])
+        z = noised(model.path.to_x0(output, z, here), model.path.to_noise(output, z, here), step.abar)
+    return z
+
+
+def _alone(model: Model, z: Tensor, t: int, told: Conditioning) -> Tensor:
+    return model.predict(z, torch.full((len(z),), t), told.expand(len(z)))
+
+
 def noised(x: Tensor, noise: Tensor, abar: float) -> Tensor:
     """Clean latents, noised to the level alpha^2 = abar."""
     return math.sqrt(abar) * x + math.sqrt(1 - abar) * noise

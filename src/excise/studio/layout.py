@@ -114,7 +114,10 @@ class _Page:
 
         page.load(None, js=CLOSE_MENUS)
         page.load(
-            self._arrive, [self.token], [self.token, self.model, self.shown, self.concept, self.seen, *line, *sights_of], **quiet
+            self._arrive,
+            [self.token],
+            [self.token, self.model, self.shown, self.concept, self.seen, *line, *sights_of],
+            **quiet,
         )
         self.model.input(
             self._choose_model, [self.token, self.model, self.shown], [self.shown, self.concept, *sights_of], **shown
@@ -163,7 +166,11 @@ class _Page:
         on = [edit.name for edit in edits[-1:]]
         first = on == [EXAMPLE]
         pictures = self.studio.first_look() if first else self._told(lambda: self.studio.look(who, model, on, 1.0))
-        return model, gr.update(choices=choices, value=choices[0][1] if choices else ""), *self._sights(who, model, on, pictures)
+        return (
+            model,
+            gr.update(choices=choices, value=choices[0][1] if choices else ""),
+            *self._sights(who, model, on, pictures),
+        )
 
     def _erase(
         self, token: str, model: str, concept: str, kind: str, also: str, method: str, evaluate: str, request: gr.Request
