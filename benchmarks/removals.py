@@ -1,6 +1,7 @@
 """The erosion curve of continual removal: requests come one at a time, and after each the model is measured.
 
     python benchmarks/removals.py --out out/removals [--jobs 2] [--entrants mim@sequential mim@joint "uce:preserve=catalog@resolve"]
+    python benchmarks/removals.py --show docs/benchmark/removals
 
 An entrant is a method, settings after a colon, and the strategy of a queue after "@". Each serves the same requests, objects and styles in a
 drawn order, through `excise queue run`. A measurement is a cell, OUT/cells/ENTRANT/NUMBER.json; OUT/queues/ENTRANT is the queue and its edits.
@@ -53,7 +54,7 @@ STEP_COLUMNS = (
     "weights changed", "seconds",
 )  # fmt: skip
 SUMMARY_COLUMNS = (
-    "entrant", "requests", "worst relapse, points", "IRA of base", "CRA of base", "nats kept", "generic, slope", "nats, slope", "seconds",
+    "entrant", "earlier ones above neutral: mean, worst", "IRA, CRA of base", "FID", "nats kept", "slope of generic, nats", "seconds",
 )  # fmt: skip
 NOTES = (
     "UA and accuracies in per cent; relapse: an earlier concept is shown, minus how often it is without its words, in points. Near: the "
@@ -256,6 +257,11 @@ def curve(service: Service) -> list[tuple[Cell, ErosionRow]]:
     cells = [cell for cell in cells if cell.error is None]
     marker = service.queue.with_suffix("") / "queue.json"
     drifts = {point.concepts: point.drift for point in RemovalLedger.read(marker).points} if marker.is_file() else {}
+    return _rows(cells, drifts)
+
+
+def _rows(cells: Sequence[Cell], drifts: Mapping[Any, float | None]) -> list[tuple[Cell, ErosionRow]]:
+    cells = sorted(cells, key=lambda cell: len(cell.concepts))
     points = [
         ErosionPoint(steps=(), concepts=cell.concepts, drift=drifts.get(cell.concepts), evaluation=cell.evaluation)
         for cell in cells
@@ -266,14 +272,30 @@ def curve(service: Service) -> list[tuple[Cell, ErosionRow]]:
 def summary(text: str, curve: Sequence[tuple[Cell, ErosionRow]]) -> tuple[str, ...]:
     """What an entrant comes to in the end."""
     last = curve[-1][1]
-    relapses = [row.worst_relapse for _, row in curve if row.worst_relapse is not None]
     generic = [(row.erased, value) for cell, row in curve if (value := _kept(cell, _generic(cell, curve))) is not None]
     nats = [(row.erased, row.nats) for _, row in curve if row.nats is not None]
     return (
-        f"`{text}`", str(last.erased), _number(max(relapses, default=None), "{:+.1f}"), _number(last.own), _number(last.other),
-        _number(last.nats), _number(slope(generic), "{:+.2f}"), _number(slope(nats), "{:+.2f}"),
+        f"`{text}`", f"{_number(last.relapse, '{:+.1f}')}, {_number(last.worst_relapse, '{:+.1f}')}",
+        f"{_number(last.own)}, {_number(last.other)}", _number(last.fid, "{:.2f}"), _number(last.nats),
+        f"{_number(slope(generic), '{:+.2f}')}, {_number(slope(nats), '{:+.2f}')}",
         f"{sum(cell.seconds or 0.0 for cell, _ in curve):.0f}",
     )  # fmt: skip
+
+
+def shown(folder: Path) -> list[str]:
+    """The summary of a folder's cells: a row for each entrant, in the order of `ENTRANTS`, after its last request.
+
+    Raises FileNotFoundError if there are none.
+    """
+    found: dict[str, list[Cell]] = {}
+    for cell in stored_cells(folder).values():
+        if cell.error is None:
+            found.setdefault(cell.entrant, []).append(cell)
+    if not found:
+        raise FileNotFoundError(f"no cells of a queue of removals in {folder}")
+    known = {text: place for place, text in enumerate(ENTRANTS)}
+    order = sorted(found, key=lambda text: (known.get(text, len(known)), text))
+    return _table(SUMMARY_COLUMNS, [summary(text, _rows(found[text], {})) for text in order])
 
 
 def line(cell: Cell, row: ErosionRow, near: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -320,7 +342,9 @@ def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path)
+    where.add_argument("--show", type=Path, metavar="FOLDER", help="print what the cells there come to, and measure nothing")
     parser.add_argument("--entrants", nargs="+", default=ENTRANTS, metavar="METHOD@STRATEGY")
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--order-seed", type=int, default=0, help="of the order in which requests come")
@@ -332,7 +356,11 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=BESIDE, help="network evaluations for nats, of each measurement")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the entrants")
     options = vars(parser.parse_args())
+    show = options.pop("show")
     try:
+        if show is not None:
+            print("\n".join(shown(show)))
+            return
         removals(**options)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))

@@ -46,6 +46,11 @@ def test_a_cell_after_every_request(tiny_canvas: Path, tmp_path: Path, monkeypat
     told = (out / "removals.md").read_text(encoding="utf-8")
     assert f"## {ENTRANT}" in told and f"2: {asked[1]}" in told and (out / "removals.png").is_file()
 
+    shown = benchmark.shown(out)
+    assert told.startswith("\n".join(shown)) and shown[2].startswith(f"| `{ENTRANT}` | ") and len(shown) == 3
+    with pytest.raises(FileNotFoundError, match="no cells of a queue"):
+        benchmark.shown(tmp_path / "elsewhere")
+
     stamps = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
     monkeypatch.setattr(benchmark, "_served", lambda *_: pytest.fail("all is there"))
     assert benchmark.removals(**options(tiny_canvas, out)) == {}
