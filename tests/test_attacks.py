@@ -142,7 +142,9 @@ class TestBudget:
             assert budget.tries("abcd", [50, 1, 1, 1]) == "a"
             assert budget.tries("ab", [10, 10]) == "ab"
 
-    @pytest.mark.parametrize("name", ["guidance", "seeds", "noise", "prompts", "inpainting", "image-to-image", "inverted-latents"])
+    @pytest.mark.parametrize(
+        "name", ["guidance", "seeds", "noise", "prompts", "inpainting", "image-to-image", "inverted-latents"]
+    )
     def test_every_model_gets_the_same_tries(self, name: str, shared: Model) -> None:
         """A model that has broken prompts already, and so calls to spare, does not get more."""
         chosen = Chosen(name, get(name), get(name).settings(), 40)
