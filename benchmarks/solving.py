@@ -3,6 +3,7 @@
     python benchmarks/solving.py                            # writes docs/benchmark/solving.json; half an hour on 2 CPU cores
     python benchmarks/solving.py --concepts cat --entrants mim mim:rounds=0 --out solving.json
     python benchmarks/solving.py --show docs/benchmark/solving.json
+    python benchmarks/solving.py --figure docs/benchmark/solving.png     # the front: time against what is left
 
 An erasure is judged on pictures of the base model that it never saw, noised at levels of equal parts of the schedule. "left" is the share of
 ||answer with the words - answer without||^2 that is left of what the base model has, weighed as predictions are and as nats are; "felt" is
@@ -18,9 +19,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 from torch import Tensor
 
 from excise import load
@@ -38,7 +42,9 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmark" / "solving.
 BEFORE = "mim:start=solved,rounds=8,steps=60,lr=3e-4,sampler_steps=20,tolerance=0,weight=simple"
 """480 steps from the closed form for the names, as the defaults were before heads were solved (but for states that all rounds share)."""
 
-ENTRANTS = ("mim:start=solved,rounds=0", "mim:rounds=0", "mim", "mim:tolerance=0.02", "mim:tolerance=0", BEFORE)
+ENTRANTS = (
+    "mim:start=solved,rounds=0", "mim:rounds=0", "mim:rounds=1,tolerance=0", "mim:rounds=2,tolerance=0", "mim", "mim:tolerance=0", BEFORE,
+)  # fmt: skip
 CONCEPTS = ("cat", "clock", "style:sketch")
 PICTURES, OTHERS, LEVELS, SEED = 24, 3, 8, 99
 """Pictures of the concept, of each other concept, noise levels of each, and the seed that none of an erasure's numbers come from."""
@@ -123,6 +129,45 @@ def table(found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def figure(found: Sequence[dict[str, Any]]) -> Figure:
+    """Objects and styles apart: the nats that are left of the words against the time, a point for each setting's mean; small: single ones."""
+    drawn = Figure(figsize=(8.4, 3.6), layout="constrained")
+    for axis, kind in zip(drawn.subplots(1, 2), ("object", "style"), strict=True):
+        for place, entrant in enumerate(dict.fromkeys(each["entrant"] for each in found)):
+            rows = [each for each in found if each["entrant"] == entrant and each["concept"].startswith(f"{kind}:")]
+            if not rows:
+                continue
+            x, y = ([each[key] * scale for each in rows] for key, scale in (("cpu_s", 1), ("left_nats", 100)))
+            colour = f"C{place}"
+            axis.scatter(x, y, s=8, color=colour, alpha=0.35, linewidths=0)
+            name = (
+                "the defaults before"
+                if entrant == BEFORE
+                else "the default"
+                if entrant == "mim"
+                else entrant.removeprefix("mim:")
+            )
+            axis.scatter(
+                fmean(x),
+                fmean(y),
+                s=70,
+                color=colour,
+                marker="*" if entrant == "mim" else "o",
+                label=name,
+                zorder=4 if entrant == "mim" else 3,
+            )
+        axis.set(xscale="log", yscale="log", xlabel="CPU seconds of an erasure", title=f"{kind}s")
+        axis.spines[["top", "right"]].set_visible(False)
+        for line in (axis.xaxis, axis.yaxis):
+            line.set_major_formatter(ScalarFormatter())
+            line.set_minor_formatter(NullFormatter())
+        axis.set_xticks([2, 5, 10, 20, 50])
+        axis.set_yticks([1, 2, 5, 10, 20])
+    drawn.axes[0].set_ylabel("nats left of the words, %")
+    drawn.axes[0].legend(fontsize=7, frameon=False)
+    return drawn
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What MiM-MU's solver leaves, and what it takes.")
     parser.add_argument("--concepts", nargs="+", default=list(CONCEPTS))
@@ -130,9 +175,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--show", type=Path, help="print the table of a file")
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw the front of the file --out, and measure nothing")
     options = parser.parse_args()
     if options.show:
         print(table(json.loads(options.show.read_text())["erasures"]))
+        return
+    if options.figure:
+        figure(json.loads(options.out.read_text())["erasures"]).savefig(options.figure, dpi=150, metadata={"Software": None})
         return
     torch.set_num_threads(1)
     model = load("canvas", device="cpu")
