@@ -5,7 +5,7 @@
 
 Edits that erase well, too little and too much are evaluated with the model's own sampler and with others: the same prompts and seeds, bfloat16.
 A sampler's differences from the model's own stand with 95 % intervals over concepts (bootstrap). Results go to
-docs/benchmark/fewer_steps.json.
+docs/benchmark/fewer_steps.json; the same command goes on with what is there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import numpy as np
 import torch
 
 import excise
+from excise.edits import Edit
 from excise.evaluation import evaluate
+from excise.files import read_json, write_json
 from excise.models import load
 from excise.models.drawing import Drawing
 from excise.requests.grid import Entrant
@@ -41,33 +43,34 @@ PICTURES = {"target_pictures": 96, "other_pictures": 4}
 COLUMNS = ("sampler", "base right", "erased concept shown", "kept concepts right", "FID, largest", "verdicts")
 
 
-def measure() -> list[dict[str, Any]]:
-    """An evaluation of every edit by every sampler."""
+def measure(out: Path) -> dict[str, Any]:
+    """An evaluation of every edit by every sampler, written after each; what the file has is not made again."""
     torch.set_num_threads(1)
-    found = []
+    found = read_json(out) if out.is_file() else {"pictures": PICTURES, "cells": [], "machine": machine()}
+    there = [(each["entrant"], each["concept"], each["drawing"]) for each in found["cells"]]
     for text, concept in EDITS:
-        entrant = Entrant.parse(text)
-        edit = excise.erase(
-            concept,
-            method=entrant.method.name,
-            evaluate="none",
-            device="cpu",
-            **entrant.settings.model_dump(exclude_unset=True),
-        ).edit
-        for drawing in (OWN, *SAMPLERS):
+        missing = [drawing for drawing in (OWN, *SAMPLERS) if (text, concept, _told(drawing)) not in there]
+        edit = _edit(text, concept) if missing else None
+        for drawing in missing:
             model = load("canvas", device="cpu", dtype="mixed")
             model.draw(drawing)
             figures = evaluate(model, [model.catalog.resolve(concept)], edit, quality=True, **PICTURES)
-            found.append(
-                {
-                    "entrant": text,
-                    "concept": concept,
-                    "drawing": {name: value for name, value in asdict(drawing).items() if value is not None},
-                    "evaluation": figures.model_dump(mode="json", exclude_none=True),
-                }
-            )
-            print(f"{text} {concept} {found[-1]['drawing']}", file=sys.stderr, flush=True)
+            evaluation = figures.model_dump(mode="json", exclude_none=True)
+            found["cells"].append({"entrant": text, "concept": concept, "drawing": _told(drawing), "evaluation": evaluation})
+            write_json(out, found)
+            print(f"{text} {concept} {_told(drawing)}", file=sys.stderr, flush=True)
     return found
+
+
+def _edit(text: str, concept: str) -> Edit:
+    entrant = Entrant.parse(text)
+    settings = entrant.settings.model_dump(exclude_unset=True)
+    return excise.erase(concept, method=entrant.method.name, settings=settings, evaluate="none", device="cpu").edit
+
+
+def _told(drawing: Drawing) -> dict[str, Any]:
+    """What is not the model's own."""
+    return {name: value for name, value in asdict(drawing).items() if value is not None}
 
 
 def table(found: dict[str, Any]) -> list[str]:
@@ -110,11 +113,9 @@ def main() -> None:
     parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of a file, and measure nothing")
     options = parser.parse_args()
     if options.show is not None:
-        print("\n".join(table(json.loads(options.show.read_text(encoding="utf-8")))))
+        print("\n".join(table(read_json(options.show))))
         return
-    found = {"pictures": PICTURES, "cells": measure(), "machine": machine()}
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(table(found)), file=sys.stderr)
+    print("\n".join(table(measure(options.out))), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ SINGLE = (
     Entry("restoring", "restored pictures beside true ones", "python benchmarks/restoring.py --out docs/benchmark/restoring"),
     Entry("closed_form.json", "time of closed forms at Stable Diffusion size", "python benchmarks/closed_form.py"),
     Entry("evaluating.json", "what would make an evaluation quicker", "python benchmarks/evaluating.py"),
+    Entry("fewer_steps.json", "whether fewer steps of another sampler give the same rates", "python benchmarks/fewer_steps.py"),
     Entry("footprint.json", "memory as estimated and as taken", "python benchmarks/footprint.py"),
     Entry("full_size.json", "erasing at the size of large models", "python benchmarks/full_size.py sdxl sd3.5-medium flux.1"),
     Entry("low_memory.json", "what `--low-memory` saves", "python benchmarks/low_memory.py --batch 1 8"),
