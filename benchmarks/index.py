@@ -143,6 +143,7 @@ SINGLE = (
     ),
     Entry("restoring", "restored pictures beside true ones", "python benchmarks/restoring.py --out docs/benchmark/restoring"),
     Entry("closed_form.json", "time of closed forms at Stable Diffusion size", "python benchmarks/closed_form.py"),
+    Entry("edit_key.json", "what can be read from an edit", "python benchmarks/edit_key.py"),
     Entry("evaluating.json", "what would make an evaluation quicker", "python benchmarks/evaluating.py"),
     Entry("fewer_steps.json", "whether fewer steps of another sampler give the same rates", "python benchmarks/fewer_steps.py"),
     Entry("footprint.json", "memory as estimated and as taken", "python benchmarks/footprint.py"),
