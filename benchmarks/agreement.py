@@ -62,7 +62,7 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
 class Acceptance:
     """When a judge is taken at its word: its certainty reaches `threshold`.
 
-    temperatures of its heads; the certainty is that of the likeliest thing by any of them, see `certainty`
+    temperatures of its heads; the certainty is that of the surest of them, see `certainty`
     """
 
     temperatures: dict[str, float]
@@ -75,14 +75,21 @@ class Acceptance:
         return cls(warm, float(torch.quantile(cls(warm, 0.0).certainty(logits), 1 - ACCEPTED)))
 
     def certainty(self, logits: dict[str, Tensor]) -> Tensor:
-        """How likely the likeliest thing is, (n,) in 0–1: the largest probability of these heads, each at its own temperature."""
-        return torch.stack(
-            [(logits[head].double() / each).softmax(1).amax(1) for head, each in self.temperatures.items()]
-        ).amax(0)
+        """How sure the surest of these heads is, each at its own temperature: the logarithm of the odds of its likeliest class, (n,).
+
+        It orders pictures as the largest probability does, and still tells those apart of which that is 1 to rounding.
+        """
+        return torch.stack([_log_odds(logits[head].double() / each) for head, each in self.temperatures.items()]).amax(0)
 
     def accepts(self, logits: dict[str, Tensor]) -> Tensor:
         """Whether a picture looks like something, (n,) bool."""
         return self.certainty(logits) >= self.threshold
+
+
+def _log_odds(logits: Tensor) -> Tensor:
+    """Of the likeliest class, (n,)."""
+    top, place = logits.max(1, keepdim=True)
+    return top.squeeze(1) - logits.scatter(1, place, -torch.inf).logsumexp(1)
 
 
 def share(hits: Tensor) -> dict[str, float]:

@@ -24,6 +24,7 @@ from torch import Tensor
 import second_judge_fit as fitting
 import second_judge_pictures as showing
 from agreement import Acceptance, kappa_figure, share
+from excise.canvas import data
 from excise.canvas.catalog import OTHER
 from excise.canvas.judge import HEADS
 from excise.evaluation.classifier import Classifier
@@ -83,7 +84,7 @@ def calibrated(model: Model, judges: dict[str, Classifier], work: Path) -> tuple
         "member": torch.ones_like(fit["soft"])
     }
     accepted = {name: Acceptance.fit(on_fit[name], {head: fit[head] for head in counted}, counted) for name in JUDGES}
-    real = fitting.data.draw(60, fitting.step_generator(fitting.HELD_OUT + 1, 0)).pictures
+    real = data.draw(60, fitting.step_generator(fitting.HELD_OUT + 1, 0)).pictures
     kinds = {**showing.nothing(real), "of a destroyed model": showing.destroyed(model, work, DESTROYED)}
     said = {kind: said_by(judges, pictures) for kind, pictures in kinds.items()}
     told: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -299,11 +300,18 @@ class TestAgreement:
         every = torch.ones(1000, dtype=torch.bool)
         found = Acceptance.fit({"object": real}, {"object": labels}, {"object": every})
         assert share(found.accepts({"object": real}))["value"] == pytest.approx(0.95, abs=0.002)
-        assert not found.accepts({"object": torch.zeros(1, 5)}).any() and 0.2 < found.threshold < 0.9
+        assert not found.accepts({"object": torch.zeros(1, 5)}).any() and -1.4 < found.threshold < 3
 
     def test_whatever_head_is_sure_is_heard(self) -> None:
         sure, unsure = torch.tensor([[9.0, 0, 0]]), torch.zeros(1, 3)
-        each = Acceptance({"object": 1.0, "member": 1.0}, 0.9)
+        each = Acceptance({"object": 1.0, "member": 1.0}, 2.2)
         assert each.accepts({"object": sure, "member": unsure}).all() and each.accepts({"object": unsure, "member": sure}).all()
         assert not each.accepts({"object": unsure, "member": unsure}).any()
-        assert float(each.certainty({"object": unsure, "member": unsure})) == pytest.approx(1 / 3)
+        assert float(each.certainty({"object": unsure, "member": unsure})) == pytest.approx(math.log(1 / 2))
+
+    def test_certainty_orders_as_the_largest_probability_does(self) -> None:
+        logits = 3 * torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+        found = Acceptance({"object": 0.7}, 0.0).certainty({"object": logits})
+        assert torch.equal(found.argsort(), (logits / 0.7).softmax(1).amax(1).argsort())
+        surer = Acceptance({"object": 0.01}, 0.0).certainty({"object": logits})
+        assert len(surer.unique()) == 50, "no ties, though each probability is 1 to rounding"
