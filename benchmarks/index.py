@@ -142,6 +142,11 @@ SINGLE = (
         "excise measure --edit out/sepia --against style:sketch --dtype mixed --json docs/benchmark/worst/sepia.json",
     ),
     Entry("restoring", "restored pictures beside true ones", "python benchmarks/restoring.py --out docs/benchmark/restoring"),
+    Entry(
+        "second_judge",
+        "a second judge of the canvas beside the model's own",
+        "python benchmarks/second_judge.py fit; python benchmarks/second_judge.py agree",
+    ),
     Entry("closed_form.json", "time of closed forms at Stable Diffusion size", "python benchmarks/closed_form.py"),
     Entry("edit_key.json", "what can be read from an edit", "python benchmarks/edit_key.py"),
     Entry("evaluating.json", "what would make an evaluation quicker", "python benchmarks/evaluating.py"),

