@@ -74,7 +74,7 @@ GRIDS = (
         "neon",
         "two trials against what is left of *neon*",
         'excise bench --methods "mim:weight=log_snr mim:weight=log_snr,lr=1e-3" --concepts style:neon --target-pictures 100 --other-pictures 8 '
-        "--budget 6000 --dtype mixed --out docs/benchmark/neon",
+        "--bystander-pictures 0 --budget 6000 --dtype mixed --out docs/benchmark/neon",
     ),
     Entry(
         "tuning",
