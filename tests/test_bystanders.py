@@ -377,8 +377,8 @@ class TestShown:
     def test_in_plain_words(self) -> None:
         said = plain_words.bystanders(shown())
         assert said == (
-            "Bystanders, 2 things that the method was not told of (heart and cow are such), are recognised in 90.0 % (80.0–95.0) of their "
-            "pictures instead of 93.8 %; those pictures changed by 0.125 (0.1–0.15), where 0 is not at all and 1 is as much as pictures of "
+            "Bystanders, things that the method was not told of (2 in all, such as heart and cow), are recognised in 90.0 % (80.0–95.0) of "
+            "their pictures instead of 93.8 %; those pictures changed by 0.125 (0.1–0.15), where 0 is not at all and 1 is as much as pictures of "
             "different things differ."
         )
         assert plain_words.bystanders(made_up.evaluation("object:cat")) == "" and meaning("bystanders").startswith(
@@ -390,10 +390,16 @@ class TestShown:
         evaluation = made.result.evaluation
         assert evaluation is not None and evaluation.pictures.bystanders == 3
         card = (tmp_path / "cat" / "README.md").read_text(encoding="utf-8")
-        assert "Bystanders, 2 things that the method was not told of" in card and "| bystanders: things" in card
+        assert (
+            "Bystanders, things that the method was not told of (2 in all, such as lamp and moon)" in card
+            and "| bystanders: things" in card
+        )
         report(tmp_path / "cat", out=tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
-        assert "2 things that the method was not told of" in page and page.count(">bystander</td>") == 2
+        assert (
+            "things that the method was not told of (2 in all, such as lamp and moon)" in page
+            and page.count(">bystander</td>") == 2
+        )
 
     def test_columns_of_a_grid(self) -> None:
         """Earlier cells have empty ones; a grid of earlier cells alone has none."""

@@ -81,15 +81,10 @@ def bystanders(found: Evaluation) -> str:
         return ""
     names = [each.concept.partition(":")[2] for each in found.each_bystander]
     shown = _shares("", found.bystanders, found.base.bystanders).strip()
-    moved = found.bystander_change
-    change = (
-        ""
-        if moved is None
-        else (
-            f"; those pictures changed by {figure(moved)}, where 0 is not at all and 1 is as much as pictures of different things differ"
-        )
-    )
-    return f"Bystanders, {len(names)} things that the method was not told of ({_listed(names[:2])} are such), are recognised {shown}{change}."
+    said = f"Bystanders, things that the method was not told of ({len(names)} in all, such as {_listed(names[:2])}), are recognised {shown}"
+    if (moved := found.bystander_change) is not None:
+        said += f"; those pictures changed by {figure(moved)}, where 0 is not at all and 1 is as much as pictures of different things differ"
+    return f"{said}."
 
 
 def _became(found: Evaluation, one: bool) -> str:

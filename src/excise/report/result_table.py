@@ -82,7 +82,9 @@ def table(found: Evaluation) -> list[tuple[str, ...]]:
     members = any(target.concept.startswith("member:") for target in found.targets)
     ratios = {"ira": percent(found.ira_of_base), "cra": percent(found.cra_of_base)}
     shown = MEASURES | (MEMBERS if members else {})
-    rows = [(words, _cell(found.base, name), _cell(found, name), ratios.get(name, "")) for name, words in shown.items()]
+    rows: list[tuple[str, ...]] = [
+        (words, _cell(found.base, name), _cell(found, name), ratios.get(name, "")) for name, words in shown.items()
+    ]
     if found.bystanders:
         of_base = percent(found.bystanders_of_base)
         rows.append((BYSTANDERS["bystanders"], _cell(found.base, "bystanders"), _cell(found, "bystanders"), of_base))
