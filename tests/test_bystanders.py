@@ -378,8 +378,8 @@ class TestShown:
         said = plain_words.bystanders(shown())
         assert said == (
             "Bystanders, things that the method was not told of (2 in all, such as heart and cow), are recognised in 90.0 % (80.0–95.0) of "
-            "their pictures instead of 93.8 %; those pictures changed by 0.125 (0.1–0.15), where 0 is not at all and 1 is as much as pictures of "
-            "different things differ."
+            "their pictures instead of 93.8 %; those pictures changed by 0.125 (0.1–0.15), where 0 is not at all and 1 is as much as pictures "
+            "of different things differ."
         )
         assert plain_words.bystanders(made_up.evaluation("object:cat")) == "" and meaning("bystanders").startswith(
             "a thing that"
