@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from excise.evaluation.picture_counts import BYSTANDER_PICTURES
 from excise.files import write_text
 from excise.information.budget import BESIDE
 from excise.models.names import describe, resolve
@@ -73,7 +74,7 @@ GRIDS = (
         "neon",
         "two trials against what is left of *neon*",
         'excise bench --methods "mim:weight=log_snr mim:weight=log_snr,lr=1e-3" --concepts style:neon --target-pictures 100 --other-pictures 8 '
-        "--budget 6000 --dtype mixed --out docs/benchmark/neon",
+        "--bystander-pictures 0 --budget 6000 --dtype mixed --out docs/benchmark/neon",
     ),
     Entry(
         "tuning",
@@ -281,10 +282,21 @@ def _measured(about: Grid) -> list[str]:
     return [
         f"--target-pictures {about.target_pictures}",
         f"--other-pictures {about.other_pictures}",
+        *_bystanders(about),
         *([] if about.quality else ["--no-quality"]),
         *filter(None, [nats]),
         f"--dtype {about.dtype}",
     ]
+
+
+def _bystanders(about: Grid) -> list[str]:
+    """How many pictures of bystanders, as an option, where it is not the default; a model without any asks for none by itself."""
+    count = about.bystander_pictures or 0
+    return (
+        []
+        if count == BYSTANDER_PICTURES or not describe(resolve(about.model)).bystanders
+        else [f"--bystander-pictures {count}"]
+    )
 
 
 def committed(entry: Entry) -> str:

@@ -43,7 +43,9 @@ def main(folder: Path) -> None:
     edit = small(made.edit)
     model = load("canvas", device="cpu")
     target, asked = model.catalog.resolve("cat"), ASKED_FOR["quick"]
-    evaluation = evaluate(model, [target], edit, target_pictures=asked.target, other_pictures=asked.other)
+    evaluation = evaluate(
+        model, [target], edit, target_pictures=asked.target, other_pictures=asked.other, bystander_pictures=asked.bystanders
+    )
     information = residual(model, [target], edit, budget=asked.budget).brief()
     manifest = edit.manifest
     result = ErasureResult(

@@ -4,7 +4,7 @@
     python benchmarks/table.py docs/benchmark/members --kind member
 
 Two tables: what is left of the erased, and what became of everything else. A row per method, the nearest to the neutral rate
-first: means over erasures, and the single worst. Of members a row per erased member.
+first: means over erasures, and the single worst. Of members a row per erased member. A third one, of the bystanders, if a cell has them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from markdown_table import markdown
 
 LEFT = ("method", "erasures", "erased − neutral", "UA", "nats left (most)", "steering: mean, farthest from 0")
 KEPT = ("method", "IRA, CRA of base", "worst IRA, CRA", "FID", "nats kept: mean", "worst")
+BESIDE = ("method", "erasures", "bystanders of base", "least", "change of their pictures", "most")
 MEMBER_LEFT = ("member", "erased − neutral", "UA", "nats left")
 MEMBER_KEPT = ("member", "other members of base", "other objects, styles of base", "FID", "nats kept: mean", "worst")
 
@@ -44,7 +45,9 @@ def table(cells: Iterable[Cell], kind: str, *, seconds: bool = False) -> list[st
     ordered = sorted(own, key=lambda method: abs(_mean(own[method], "left")))
     kept = [[*_kept(method, own[method]), *([_seconds(own[method])] if seconds else [])] for method in ordered]
     columns = (*KEPT, *(["seconds"] if seconds else []))
-    return [*markdown(LEFT, [_left(method, own[method]) for method in ordered]), "", *markdown(columns, kept)]
+    lines = [*markdown(LEFT, [_left(method, own[method]) for method in ordered]), "", *markdown(columns, kept)]
+    beside = {method: [cell for cell in own[method] if value(cell, "bystanders") is not None] for method in ordered}
+    return [*lines, "", *markdown(BESIDE, [_beside(*each) for each in beside.items()])] if any(beside.values()) else lines
 
 
 def members(cells: Iterable[Cell]) -> list[str]:
@@ -101,6 +104,15 @@ def _kept(method: str, cells: Sequence[Cell]) -> list[str]:
         f"{100 * _mean(cells, 'nats_kept'):.1f} %",
         f"{100 * least:.0f} % (*{concept.partition(':')[2]}* after *{erased.partition(':')[2]}*)",
     ]
+
+
+def _beside(method: str, cells: Sequence[Cell]) -> list[str]:
+    """What became of things that no method was told of; empty where they were not asked for."""
+    if not cells:
+        return [f"`{method}`", "0", "", "", "", ""]
+    of_base, change = ([figures_of(cell)(name) for cell in cells] for name in ("bystanders_of_base", "bystander_change"))
+    shown = [f"{100 * _mean(cells, 'bystanders_of_base'):.1f}", f"{100 * min(of_base):.0f}"]
+    return [f"`{method}`", str(len(cells)), *shown, f"{_mean(cells, 'bystander_change'):.3f}", f"{max(change):.3f}"]
 
 
 def figures_of(cell: Cell) -> Callable[[str], float]:

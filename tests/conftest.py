@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few pictures, prompts and steps as there can be, where they only make figures finer."""
-    for extent, few in (("quick", AskedFor(6, 3, 1)), ("full", AskedFor(12, 6, 1))):
+    for extent, few in (("quick", AskedFor(6, 3, 3, 1)), ("full", AskedFor(12, 6, 6, 1))):
         monkeypatch.setitem(ASKED_FOR, extent, few)
     monkeypatch.setattr("excise.methods.mim.metric.PROMPTS", 32)
     monkeypatch.setattr("excise.evaluation.conditions.STEPS", (2, 3))

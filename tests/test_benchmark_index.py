@@ -85,6 +85,7 @@ def test_commands_ask_for_the_cells_that_are_there(entry: benchmark.Entry) -> No
         assert [int(values[f"--{name}"][0]) for name in ("target-pictures", "other-pictures")] == [
             about["target_pictures"], about["other_pictures"],
         ]  # fmt: skip
+        assert int(values.get("--bystander-pictures", ["80"])[0]) == about.get("bystander_pictures", 0)
         assert ("--no-information" in flags) == ("information" not in about) and ("--no-quality" in flags) != about["quality"]
         assert int(values.get("--budget", ["8000"])[0]) == about.get("information", 8000)
     cells = stored_cells(out)
@@ -98,14 +99,16 @@ def test_commands_by_hand() -> None:
     cells = [made_up.cell(name, style, 1) for name in ("mim:lr=1", "uce") for style in (*styles, "object:cat")]
     turn = made_up.cell("esd", ["object:cat", "style:pixel art"]).model_copy(update={"in_turn": True})
     about = Grid(model="canvas", dtype="mixed", suite="canvas", target_pictures=9, other_pictures=3, quality=False)
-    end = "--target-pictures 9 --other-pictures 3 --no-quality --no-information --dtype mixed --out docs/benchmark/x"
+    end = "--target-pictures 9 --other-pictures 3 --bystander-pictures 0 --no-quality --no-information --dtype mixed --out docs/benchmark/x"
     assert benchmark.commands([*cells, turn], about, "x") == [
         f'excise bench --methods "mim:lr=1 uce" --concepts "styles object:cat" --seeds 1 {end}',
         f'excise bench --methods "esd" --concepts "object:cat>style:pixel_art" {end}',
     ]
+    asked = [benchmark._bystanders(about.model_copy(update={"bystander_pictures": count})) for count in (None, 40, 80)]
+    assert asked == [["--bystander-pictures 0"], ["--bystander-pictures 40"], []]
     exact = made_up.cell("retrained", "object:cat")
     gold = benchmark.commands([made_up.cell("uce", "object:cat"), exact], about.model_copy(update={"information": 8000}), "x")
     assert gold == [
         'excise bench --methods "uce" --concepts "object:cat" --gold cat=canvas-without-cat '
-        "--target-pictures 9 --other-pictures 3 --no-quality --dtype mixed --out docs/benchmark/x"
+        "--target-pictures 9 --other-pictures 3 --bystander-pictures 0 --no-quality --dtype mixed --out docs/benchmark/x"
     ]

@@ -20,6 +20,7 @@ from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
 from excise.methods import Method, get, methods
 from excise.models import Model
+from excise.models.bystanders import read_bystanders
 from excise.models.fingerprint import named_tensors
 from excise.settings import Wanted
 from fresh_models import fresh
@@ -177,6 +178,24 @@ def test_an_erasure_keeps_the_contract(
     # The same seed gives the same edit, whatever the global state.
     torch.manual_seed(2)
     assert _same_tensors(_erase(name, model), edit)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_things_that_it_is_not_told_of_change_nothing(
+    name: str, tiny_canvas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a bit of the edit, nor of its manifest: a model that lists bystanders is erased as one that lists none."""
+    monkeypatch.setenv("EXCISE_CACHE", str(tmp_path / "cache"))
+    plain, listing = fresh(tiny_canvas), fresh(tiny_canvas)
+    entries = [{"name": name, "phrases": [f"a {name}", name], "head": "member"} for name in ("lamp", "moon")]
+    listing.bystanders = read_bystanders(entries, listing.catalog)
+    more = {"preserve": "catalog"} if "preserve" in get(name).settings.model_fields else {}
+    edits = [_erase(name, model, **more) for model in (plain, listing)]
+    assert _same_tensors(*edits)
+    told = [edit.manifest.model_dump() for edit in edits]
+    for each in told:
+        each["measurements"] = {key: value for key, value in each["measurements"].items() if not key.endswith("seconds")}
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("name", ALL)

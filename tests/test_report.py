@@ -228,7 +228,7 @@ class TestPage:
         assert page.row("base model")[1] == "4.02.0–8.0"
         assert page.row("UCE")[1] == "94.3" and "published, other model" in page.row("UCE")[0]
         assert (
-            "Not measured in these cells: NRA, ORA, nats left, steering, nats kept, destruction, to retrained, memory."
+            "Not measured in these cells: NRA, ORA, bystanders, nats left, steering, nats kept, destruction, to retrained, memory."
             in page.text
         )
 

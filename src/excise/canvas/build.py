@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from excise.canvas.captions import HELD_OUT, TEMPLATES, with_article
-from excise.canvas.catalog import OBJECTS, STYLES
+from excise.canvas.catalog import EXTRAS, OBJECTS, STYLES
 from excise.canvas.data import SIZE
 from excise.canvas.flow import flow_folder as flow
 from excise.canvas.recipe import never_met
@@ -23,7 +23,8 @@ SAMPLER = {"steps": 20, "guidance_scale": 4.0, "size": SIZE}
 
 
 def description(name: str = "canvas", without: Sequence[str] = ()) -> dict[str, Any]:
-    """The model's `excise.json`: concepts with every phrase that names them, templates, sampler, classifier file, and what it never met."""
+    """The model's `excise.json`: concepts with every phrase that names them, bystanders, templates, sampler, classifier file, and what it
+    never met."""
     concepts: list[dict[str, Any]] = []
     for item in OBJECTS:
         own = [with_article(item.name), item.name, item.plural, *map(with_article, item.synonyms)]
@@ -36,6 +37,11 @@ def description(name: str = "canvas", without: Sequence[str] = ()) -> dict[str, 
     return {
         "name": name,
         "concepts": concepts,
+        "bystanders": [
+            {"name": extra, "phrases": list(dict.fromkeys([with_article(extra), extra])), "head": "member"}
+            for extra in EXTRAS
+            if extra not in without
+        ],
         "templates": list(TEMPLATES),
         "held_out_templates": list(HELD_OUT),
         "sampler": SAMPLER,

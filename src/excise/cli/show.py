@@ -156,6 +156,11 @@ def _model_info(where: Path | str) -> None:
         ("name", description.name),
         ("pipeline", _pipeline(where)),
         ("concepts", counted or "any free text"),
+        *(
+            [("bystanders", f"{len(description.bystanders)} more things that no method is told of")]
+            if description.bystanders
+            else []
+        ),
         ("sampler", ", ".join(f"{key} {value}" for key, value in description.sampler.items()) or "the pipeline's own"),
         ("classifier", description.classifier.name if description.classifier else "none: erasures cannot be measured"),
         *_weights_row(where),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from excise.concepts import Concept
 from excise.evaluation.classifier import Classifier
@@ -51,21 +52,31 @@ class Question:
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions about the targets, and those about everything else; `neutral` is asked where `target` is, without the targets' words."""
+    """Questions about the targets, those about everything else that is declared, and those about what no method is told of.
+
+    neutral  is asked where `target` is, without the targets' words
+    """
 
     target: list[Question]
     retained: list[Question]
     neutral: list[Item]
     groups: Groups
+    bystanders: list[Question] = field(default_factory=list)
 
     @property
     def all(self) -> list[Question]:
+        """Those about declared concepts."""
         return self.target + self.retained
 
 
-def questions(model: Model, targets: Sequence[Concept], per_target: int, per_other: int, seed: int) -> Asked:
+def questions(
+    model: Model, targets: Sequence[Concept], per_target: int, per_other: int, seed: int, bystanders: int = 0
+) -> Asked:
     """At least `per_target` pictures of every target and `per_other` of every other object: as many in each style (of a style: of each
-    object), from the seeds that belong to `seed` on. Of fewer others than there are styles each is asked for in some of them."""
+    object), from the seeds that belong to `seed` on. Of fewer others than there are styles each is asked for in some of them.
+
+    bystanders  pictures of these in all
+    """
     labels = {concept.label for concept in targets}
     objects = [c for c in model.catalog.of_kind("object") if c.label not in labels]
     styles = [c for c in model.catalog.of_kind("style") if c.label not in labels]
@@ -91,6 +102,20 @@ def questions(model: Model, targets: Sequence[Concept], per_target: int, per_oth
             shown = [(_head(c), c.name, c.label) for c in (concept, style) if c]
             count = spread.count(concept, style)
             asked.retained.extend(Question(Item(prompt, first + s), tuple(shown)) for s in range(count))
+    asked.bystanders.extend(_bystanders(model, styles, bystanders, seed))
+    return asked
+
+
+def _bystanders(model: Model, styles: Sequence[Concept], count: int, seed: int) -> list[Question]:
+    """`count` pictures: the bystanders in turn, and beside them the styles in turn, which `seed` begins, until each has met each."""
+    known, asked = model.bystanders, []
+    phrases = [style.phrases[0] for style in styles] or [""]
+    for number in range(count if known else 0):
+        each, laps = known[number % len(known)], number // math.lcm(len(known), len(phrases))
+        style = phrases[(seed + number + laps) % len(phrases)]
+        prompt = each.concept.pair(model.catalog.templates[0], each.concept.phrases[0], style).prompt
+        item = Item(prompt, seed * APART + number // len(known))
+        asked.append(Question(item, ((each.head, each.shown, each.concept.label),)))
     return asked
 
 
@@ -163,7 +188,8 @@ def _object_of(model: Model, member: Concept) -> Concept | None:
 
 def check_heads(classifier: Classifier, asked: Asked, model: Model) -> None:
     """Raise ValueError unless the classifier knows every class that is asked for."""
-    for head, name, label in {shows for question in asked.all for shows in (*question.shows, *question.crossed)}:
+    every = (*asked.all, *asked.bystanders)
+    for head, name, label in {shows for question in every for shows in (*question.shows, *question.crossed)}:
         if head not in classifier.names:
             raise ValueError(
                 f"{model.classifier} has no head {head!r}, so {label} cannot be measured; it has {', '.join(classifier.names)}"

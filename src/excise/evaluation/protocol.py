@@ -11,12 +11,14 @@ IRA      mean accuracy over retained concepts of the target's own kind (a member
 CRA      mean accuracy over retained concepts of the other kind
 NRA, ORA of a member: mean accuracy over the other members of its object, and over the other objects (definition: ours)
 
+Bystanders are things that no method is told of: the model lists them apart from its catalog. See `bystander_figures`.
+
 Which pictures an accuracy counts differs between published tables; see `VARIANTS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,17 +28,18 @@ from torch import Tensor
 from excise.arguments import SEEDS, check_whole
 from excise.concepts import Concept
 from excise.edits import Edit, all_applied, applied_edits
+from excise.evaluation.bystander_figures import bystander_figures
 from excise.evaluation.classifier import Classifier
 from excise.evaluation.gold import GoldGroup, distances
 from excise.evaluation.picture_cache import Answer, Judge, read, to_answers
-from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
+from excise.evaluation.picture_counts import BYSTANDER_PICTURES, OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.prompt_grid import APART, Asked, Groups, check_heads, questions
 from excise.evaluation.quality import Quality, QualityOptions
+from excise.evaluation.shares import Share, counted, mean_share
 from excise.figures import Figure
 from excise.models import Model
 from excise.models.context import check_read, tell_cut
 from excise.progress import Progress, silent
-from excise.resampling import macro_interval
 from excise.results.evaluation import ConceptShares, Evaluation, Figures, GoldDistances, PictureCounts, Protocol, Variant
 
 VARIANT = "uc-cross-excl"
@@ -47,21 +50,6 @@ VARIANTS = {
     "a style's over its pictures of all objects",
 }
 """Denominators of IRA and CRA. UA is the same in both; `VARIANT` is the one behind `ira`, `cra` and everything derived from them."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """`hits` of `n` pictures."""
-
-    hits: int
-    n: int
-
-    @property
-    def value(self) -> float:
-        return self.hits / self.n
-
-    def __add__(self, other: Share) -> Share:
-        return Share(self.hits + other.hits, self.n + other.n)
 
 
 @dataclass(frozen=True)
@@ -92,6 +80,7 @@ def evaluate(
     seed: int = 0,
     target_pictures: int = TARGET_PICTURES,
     other_pictures: int = OTHER_PICTURES,
+    bystander_pictures: int = BYSTANDER_PICTURES,
     quality: bool | QualityOptions = False,
     gold: Model | None = None,
     progress: Progress = silent,
@@ -103,6 +92,7 @@ def evaluate(
     edit             one or several, which are on together; None measures the base against itself
     target_pictures  pictures of each target, at least (rounded up to a whole number per style or object)
     other_pictures   pictures of each other object, at least
+    bystander_pictures  pictures, in all, of what the model knows and no method is told of; 0: none
     quality          also compare the retained concepts' pictures of edited and base model: FID, KID, change of pixels; with options
                      also with real pictures, in CLIP's eyes, by LPIPS
     gold             a model that was trained without the targets: also measure how near base and edited model come to it
@@ -120,14 +110,17 @@ def evaluate(
     check_whole("seed", seed, 0, SEEDS)
     check_whole("target_pictures", target_pictures, 1)
     check_whole("other_pictures", other_pictures, 1)
+    check_whole("bystander_pictures", bystander_pictures, 0)
     if applied_edits(model):
         raise ValueError(f"{model.name} carries an edit already; take it off and give it to evaluate instead")
     edits = () if edit is None else tuple(edit) if isinstance(edit, Sequence) else (edit,)
     classifier = Classifier.load(model.classifier)
-    asked = questions(model, targets, target_pictures, other_pictures, seed)
+    asked = questions(model, targets, target_pictures, other_pictures, seed, bystander_pictures)
     check_heads(classifier, asked, model)
     check_read(model, targets)
-    tell_cut(model, [item.prompt for item in (*(question.item for question in asked.all), *asked.neutral)])
+    tell_cut(
+        model, [item.prompt for item in (*(question.item for question in (*asked.all, *asked.bystanders)), *asked.neutral)]
+    )
     options = QualityOptions() if quality is True else quality or None
     instruments = options.load() if options and asked.retained else None
     judge = Judge(classifier)
@@ -137,12 +130,17 @@ def evaluate(
         """What the readers make of the target's pictures and of the others."""
         return [read(at, [q.item for q in part], readers, stage=stage, progress=progress) for part, readers in shown if part]
 
-    base = look("base pictures")
+    def stand_by(stage: str) -> dict[str, Tensor]:
+        """What the judge makes of the bystanders' pictures."""
+        items = [question.item for question in asked.bystanders]
+        return read(model, items, [judge], stage=stage, progress=progress) if items else {}
+
+    base, before = look("base pictures"), stand_by("base bystanders")
     neutral = read(model, asked.neutral, [judge], stage="neutral pictures", progress=progress)
-    edited = base
+    edited, after = base, before
     if edits:
         with all_applied(model, edits):
-            edited = look("edited pictures")
+            edited, after = look("edited pictures"), stand_by("edited bystanders")
     exact = look("gold standard's pictures", gold) if gold else None
     compared = None
     if instruments:
@@ -153,6 +151,7 @@ def evaluate(
         base=_score(asked, _answers(base, classifier), classifier),
         edited=_score(asked, _answers(edited, classifier), classifier),
         neutral=_neutral(asked, to_answers(classifier, neutral["answers"]), classifier),
+        bystanders=bystander_figures(asked.bystanders, before, after, judge) if asked.bystanders else ({}, {}),
         quality=compared,
         gold=_distances(asked, base, edited, exact, judge) if exact else None,
         protocol=Protocol(
@@ -173,17 +172,19 @@ def summary(
     base: Scores,
     edited: Scores,
     neutral: dict[str, Share],
+    bystanders: tuple[dict[str, Any], dict[str, Any]],
     quality: Quality | None,
     gold: GoldDistances | None,
     protocol: Protocol,
     seed: int,
 ) -> Evaluation:
-    """The figures of base and edited model from what was recognised in their pictures."""
-    groups, shown = asked.groups, _mean(neutral.values())
-    before = Figures(**_figures(groups, base), neutral=shown, **(quality.base() if quality else {}))
+    """The figures of base and edited model from what was recognised in their pictures; those of bystanders are there already."""
+    groups, shown = asked.groups, mean_share(neutral.values())
+    before = Figures(**_figures(groups, base), neutral=shown, **bystanders[0], **(quality.base() if quality else {}))
     return Evaluation(
         **_figures(groups, edited),
         **_of_base(groups, base, edited),
+        **bystanders[1],
         **(quality.edited() if quality else {}),
         neutral=shown,
         base=before,
@@ -194,18 +195,23 @@ def summary(
         ),
         gold=gold,
         protocol=protocol,
-        pictures=PictureCounts(target=len(asked.target), retained=len(asked.retained), neutral=len(asked.neutral)),
+        pictures=PictureCounts(
+            target=len(asked.target),
+            retained=len(asked.retained),
+            neutral=len(asked.neutral),
+            bystanders=len(asked.bystanders) or None,
+        ),
         seeds_from=seed * APART,
     )
 
 
 def _figures(groups: Groups, scores: Scores, variant: str = VARIANT) -> dict[str, Any]:
     """UA, and the accuracies of the retained concepts by the denominators of a variant."""
-    erased = _mean(scores.targets.values())
+    erased = mean_share(scores.targets.values())
     assert erased is not None and erased.low is not None and erased.high is not None
     ua = Figure(value=1 - erased.value, low=1 - erased.high, high=1 - erased.low, n=erased.n)
     shares = scores.in_variant(variant)
-    return {"ua": ua, **{name: _mean(shares[label] for label in labels) for name, labels in groups.named().items()}}
+    return {"ua": ua, **{name: mean_share(shares[label] for label in labels) for name, labels in groups.named().items()}}
 
 
 def _of_base(groups: Groups, base: Scores, edited: Scores) -> dict[str, float | None]:
@@ -262,7 +268,7 @@ def _score(asked: Asked, answers: Sequence[Answer], classifier: Classifier) -> S
         for shows, found in ((question.shows, part), (question.crossed, counts[2])):
             for head, name, label in shows:
                 found.setdefault(label, []).append(classifier.names[head][said[head]] == name)
-    return Scores(*(_counted(part) for part in counts))
+    return Scores(*(counted(part) for part in counts))
 
 
 def _neutral(asked: Asked, answers: Sequence[Answer], classifier: Classifier) -> dict[str, Share]:
@@ -270,19 +276,4 @@ def _neutral(asked: Asked, answers: Sequence[Answer], classifier: Classifier) ->
     for question, said in zip(asked.target, answers, strict=True):
         head, name, label = question.shows[0]
         hits.setdefault(label, []).append(classifier.names[head][said[head]] == name)
-    return _counted(hits)
-
-
-def _counted(hits: dict[str, list[bool]]) -> dict[str, Share]:
-    return {label: Share(sum(found), len(found)) for label, found in hits.items()}
-
-
-def _mean(shares: Iterable[Share]) -> Figure | None:
-    """Mean over concepts with its interval; None for none."""
-    shares = list(shares)
-    if not shares:
-        return None
-    low, high = macro_interval([share.hits for share in shares], [share.n for share in shares])
-    return Figure(
-        value=sum(share.value for share in shares) / len(shares), low=low, high=high, n=sum(share.n for share in shares)
-    )
+    return counted(hits)

@@ -107,6 +107,7 @@ def _common(request: BenchRequest, published: PublishedSuites | None) -> Grid:
         **common,
         target_pictures=request.target_pictures,
         other_pictures=request.other_pictures,
+        bystander_pictures=(request.bystander_pictures or None) if request.described.bystanders else None,
         quality=request.quality,
         information=request.budget if request.information else None,
         nats="unrounded" if request.information and request.dtype == "mixed" else None,  # once they were not
@@ -307,6 +308,7 @@ def _evaluation(model: Model, cell: PlannedCell, edit: Edit, common: Grid, progr
         seed=cell.seed,
         target_pictures=common.target_pictures,
         other_pictures=common.other_pictures,
+        bystander_pictures=common.bystander_pictures or 0,
         quality=bool(common.quality),
         gold=_gold(cell.gold, model, common) if cell.gold else None,
         progress=progress,

@@ -129,7 +129,8 @@ def _evaluable(request: EraseRequest, model: Model) -> bool:
 def _check_classifier(request: EraseRequest, model: Model) -> None:
     """Raise ValueError or FileNotFoundError for one that cannot measure the erasure: before it is made, not after."""
     assert model.classifier is not None
-    check_heads(Classifier.load(model.classifier), questions(model, request.targets, 1, 1, request.seed), model)
+    asked = questions(model, request.targets, 1, 1, request.seed, len(model.bystanders))
+    check_heads(Classifier.load(model.classifier), asked, model)
 
 
 def _measured(
@@ -163,7 +164,8 @@ def _evaluated(request: EraseRequest, model: Model, edit: Edit, progress: Progre
         asked = ASKED_FOR[request.evaluate]
         return evaluate(
             model, request.targets, edit,
-            seed=request.seed, target_pictures=asked.target, other_pictures=asked.other, progress=progress,
+            seed=request.seed, target_pictures=asked.target, other_pictures=asked.other, bystander_pictures=asked.bystanders,
+            progress=progress,
         ), ""  # fmt: skip
     if request.evaluate == "none":
         return None, NOT_ASKED

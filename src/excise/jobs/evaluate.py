@@ -30,7 +30,7 @@ def run(request: EvaluateRequest, progress: Progress = silent) -> Evaluation:
     found = measured(
         model, request.targets, edits,
         seed=request.seed, target_pictures=request.target_pictures, other_pictures=request.other_pictures,
-        quality=quality if request.compares else False, progress=progress,
+        bystander_pictures=request.bystander_pictures, quality=quality if request.compares else False, progress=progress,
     )  # fmt: skip
     if request.downstream is not None:
         assert restorer is not None

@@ -123,9 +123,8 @@ class _Service:
         check_read(model, concepts)
         if concepts and self._evaluable(model):
             assert model.classifier is not None
-            check_heads(
-                Classifier.load(model.classifier), questions(model, concepts, 1, 1, self.request.asked.content.seed), model
-            )
+            asked = questions(model, concepts, 1, 1, self.request.asked.content.seed, len(model.bystanders))
+            check_heads(Classifier.load(model.classifier), asked, model)
 
     def _edit(self, model: Model, step: PlannedStep, below: Sequence[Edit], number: int) -> tuple[Edit, float | None]:
         """The edit of a step, and the seconds that it took now."""
@@ -173,10 +172,12 @@ class _Service:
         found, note = None, NOT_ASKED if self.request.evaluate == "none" else f"the model {model.name!r} brings no classifier"
         if self._evaluable(model):
             asked = ASKED_FOR[self.request.evaluate]
+            told = self.request.bystander_pictures
             found, note = evaluate(
                 model, concepts, list(edits),
                 seed=self.request.asked.content.seed, target_pictures=self.request.target_pictures or asked.target,
-                other_pictures=self.request.other_pictures or asked.other, progress=self.progress,
+                other_pictures=self.request.other_pictures or asked.other,
+                bystander_pictures=asked.bystanders if told is None else told, progress=self.progress,
             ), ""  # fmt: skip
         labels = tuple(concept.label for concept in concepts)
         point = ErosionPoint(steps=names, concepts=labels, drift=drift(model, edits), evaluation=found, note=note)

@@ -82,6 +82,7 @@ def load(
         pipeline,
         name=description.name,
         catalog=description.catalog,
+        bystanders=description.bystanders,
         sampler=sampler,
         folder=where if isinstance(where, Path) and where.is_dir() else None,
         classifier=description.classifier,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from excise.arguments import check_whole
 from excise.concepts import Catalog
 from excise.finite import check_finite
+from excise.models.bystanders import Bystander
 from excise.models.sampling import Sampled, Sampler, Sampling, Told, check_asked, network_input
 from excise.models.tiling import tiled
 from excise.models.words_once import words_once
@@ -30,6 +31,7 @@ class Model(Sampled):
     pipeline   the diffusers pipeline; its components are shared, not copied
     name       what reports call it
     catalog    the concepts it declares (empty: any free text)
+    bystanders things beside those that it knows; no method may read them
     sampler    its default sampler
     folder     where it was loaded from, if it was a folder
     classifier file of the classifier that comes with it, or None
@@ -42,6 +44,7 @@ class Model(Sampled):
         *,
         name: str,
         catalog: Catalog | None = None,
+        bystanders: Sequence[Bystander] = (),
         sampler: Sampler | None = None,
         folder: Path | None = None,
         classifier: Path | None = None,
@@ -50,6 +53,7 @@ class Model(Sampled):
         super().__init__(pipeline, sampler=sampler, mixed=mixed)
         self.name = name
         self.catalog = catalog or Catalog()
+        self.bystanders = tuple(bystanders)
         self.folder = folder
         self.classifier = classifier
         self.told_cut: set[str] = set()  # prompts that the user was told are cut (`context.tell_cut`)

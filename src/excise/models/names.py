@@ -12,6 +12,7 @@ from excise import bounds
 from excise.concepts import GENERIC_TEMPLATES, Catalog, Concept, Kind, check_template
 from excise.files import as_record, at_home, check_path, read_json
 from excise.models.built_in import BUILT_IN, built_in
+from excise.models.bystanders import Bystander, read_bystanders
 from excise.models.drawing import Scheduler, check_samples
 from excise.models.quantised import check_config
 from excise.quoting import cut, quoted
@@ -61,6 +62,15 @@ class DeclaredConcept(BaseModel):
     phrases: list[Phrase] = Field(min_length=1)
 
 
+class DeclaredBystander(BaseModel):
+    """A thing in an `excise.json` that no method is told of, with the classifier's head and class that recognise it."""
+
+    name: Phrase
+    phrases: list[Phrase] = Field(min_length=1)
+    head: Phrase
+    shown: Phrase = Field("", alias="class", description="The name, if it is not given.")
+
+
 class DeclaredSampler(BaseModel):
     """How pictures of the model are made by default; what is not given is the pipeline's own."""
 
@@ -76,6 +86,7 @@ class ModelDescription(BaseModel):
 
     name: Phrase
     concepts: list[DeclaredConcept] = Field([], max_length=bounds.CONCEPTS)
+    bystanders: list[DeclaredBystander] = Field([], max_length=bounds.CONCEPTS)
     templates: list[Template] = Field(list(GENERIC_TEMPLATES), min_length=1)
     held_out_templates: list[Template] = []
     sampler: DeclaredSampler = DeclaredSampler()
@@ -85,13 +96,14 @@ class ModelDescription(BaseModel):
 
 @dataclass(frozen=True)
 class Description:
-    """What a model folder's `excise.json` says: name, concepts, default sampler, classifier file, and what it was trained without."""
+    """What a model folder's `excise.json` says: name, concepts, default sampler, classifier file, what it was trained without, bystanders."""
 
     name: str
     catalog: Catalog
     sampler: dict[str, Any]
     classifier: Path | None
     without: tuple[str, ...] = ()
+    bystanders: tuple[Bystander, ...] = ()
 
 
 def resolve(model: str | Path) -> Path | str:
@@ -152,10 +164,11 @@ def describe(folder: Path | str) -> Description:
     told = as_record(data, ModelDescription, path, "a model description")
     try:
         catalog = Catalog.from_dict(data)
+        bystanders = read_bystanders(data.get("bystanders", []), catalog)
     except ValueError as error:
         raise ValueError(f"{path} is not a model description: {error}") from None
     classifier = None if told.classifier is None else path.parent / told.classifier
-    return Description(told.name, catalog, dict(data.get("sampler", {})), classifier, tuple(told.without))
+    return Description(told.name, catalog, dict(data.get("sampler", {})), classifier, tuple(told.without), bystanders)
 
 
 def check_scheduler(where: Path | str, scheduler: Scheduler | None) -> None:

@@ -130,6 +130,15 @@ COLUMNS: tuple[Column, ...] = (
         "worst", "worst kept", "%", 100, 1, "the kept concept that lost most in any erasure, relative to the base model", _worst, 1.0,
     ),
     Column(
+        "bystanders_of_base", "bystanders", "%, of base", 100, 1,
+        "things that no method was told of, recognised in their pictures, relative to the base model", _of_base("bystanders"), 1.0,
+    ),
+    Column(
+        "bystander_change", "bystanders", "change", 1, 3,
+        "how far their pictures moved from the base model's own; 1: as far as pictures of different things are apart",
+        _of_pictures(lambda e: e.bystander_change), 0.0,
+    ),
+    Column(
         "fid_base", "FID", "to base", 1, 2, WORDS["FID"],
         _of_pictures(lambda e: e.fid_base), 0.0,
     ),
@@ -184,7 +193,8 @@ def column(key: str) -> Column:
 
 
 SHARED = (
-    "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "fid_base", "kid_base", "nats_kept", "gold_fid",
+    "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "bystanders_of_base", "bystander_change", "fid_base", "kid_base", "nats_kept",
+    "gold_fid",
 )  # fmt: skip
 """Figures of pictures that the cells of one seed have in common."""
 

@@ -34,8 +34,11 @@ def _of_gold(name: str) -> Read:
 
 PICTURES = (
     "erased", "neutral", "ua", "ira", "cra", "nra", "ora", "ira_of_base", "cra_of_base", "ira_worst", "cra_worst", "fid_base",
-    "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score",
+    "kid_base", "pixel_change", "lpips", "fid_real", "kid_real", "clip_score", "bystanders", "bystanders_of_base", "bystander_change",
 )  # fmt: skip
+BYSTANDERS = ("bystanders", "bystanders_of_base", "bystander_change")
+"""Columns that a table has if one of its cells has the figures: those of earlier grids stay as they are."""
+
 FIGURES: dict[str, Read] = {
     **{name: _of_pictures(name) for name in PICTURES},
     "nats_base": _of_words(lambda words: words.nats.base),
@@ -54,7 +57,7 @@ FIGURES: dict[str, Read] = {
 
 INTERVALS = (
     "ua", "neutral", "ira", "cra", "nra", "ora", "fid_base", "kid_base", "pixel_change", "nats_base", "nats_left", "nats_share_left",
-    "steering", "destruction", "nats_kept", "nats_kept_worst", "gold_fid",
+    "steering", "destruction", "nats_kept", "nats_kept_worst", "gold_fid", "bystanders", "bystander_change",
 )  # fmt: skip
 """Figures whose intervals are columns of `results.csv` as well."""
 
@@ -64,6 +67,11 @@ CAVEAT = (
     "one table, at the same number of pictures. Nats left: what the erased words still tell about the picture, of what they told before; "
     "nats kept: the same of the other words. Steering: 1 as before, 0 ignored, negative: the model does the opposite. "
     "FID to retrained: over the concepts for which a model was trained from scratch without them."
+)
+
+CAVEAT_OF_BYSTANDERS = (
+    "Bystanders are things that no method was told of: how many of their pictures are recognised, of the base model's, in per cent; and how "
+    "far those pictures moved, of how far pictures of different things are apart (0: not at all)."
 )
 
 
@@ -86,7 +94,8 @@ def markdown(cells: Sequence[Cell]) -> str:
     groups = [(kind, [cell for cell in cells if method_table.kind(cell) == kind]) for kind in kinds]
     if len(kinds) > 1:
         groups.insert(0, ("all", list(cells)))
-    return "\n\n".join([*(f"### {title}\n\n{_table(group)}" for title, group in groups), CAVEAT]) + "\n"
+    caveat = f"{CAVEAT} {CAVEAT_OF_BYSTANDERS}" if _have_bystanders(cells) else CAVEAT
+    return "\n\n".join([*(f"### {title}\n\n{_table(group)}" for title, group in groups), caveat]) + "\n"
 
 
 _COLUMNS = (
@@ -95,14 +104,20 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+def _have_bystanders(cells: Sequence[Cell]) -> bool:
+    return any(value(cell, "bystanders") is not None for cell in cells)
+
+
 def _table(cells: Sequence[Cell]) -> str:
-    rows = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
+    beside = _have_bystanders(cells)
+    columns = (*_COLUMNS, "bystanders of base", "bystanders' change") if beside else _COLUMNS
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for entrant in dict.fromkeys(cell.entrant for cell in cells):
-        rows.append(f"| {' | '.join(_row(entrant, [cell for cell in cells if cell.entrant == entrant]))} |")
+        rows.append(f"| {' | '.join(_row(entrant, [cell for cell in cells if cell.entrant == entrant], beside))} |")
     return "\n".join(rows)
 
 
-def _row(entrant: str, own: Sequence[Cell]) -> list[str]:
+def _row(entrant: str, own: Sequence[Cell], beside: bool) -> list[str]:
     good = [cell for cell in own if not cell.error]
     failed = f" ({len(own) - len(good)} failed)" if len(good) < len(own) else ""
     left = _mean(
@@ -129,6 +144,7 @@ def _row(entrant: str, own: Sequence[Cell]) -> list[str]:
         worst("nats_kept_worst"),
         mean("gold_fid", 1, 1),
         mean("seconds", 1, 0),
+        *([mean("bystanders_of_base", 100, 1), mean("bystander_change", 1, 3)] if beside else []),
     ]
 
 
@@ -151,11 +167,13 @@ def _shown(value: float | None, unit: float, digits: int) -> str:
 def _csv(cells: Sequence[Cell]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
-    writer.writerow(["entrant", "concept", "seed", *FIGURES, *ends, "n_target", "n_retained", "error"])
+    left_out = () if _have_bystanders(cells) else BYSTANDERS
+    columns, spans = ([name for name in names if name not in left_out] for names in (FIGURES, INTERVALS))
+    ends = [f"{name}_{end}" for name in spans for end in ("low", "high")]
+    writer.writerow(["entrant", "concept", "seed", *columns, *ends, "n_target", "n_retained", "error"])
     for cell in cells:
-        figures = ["" if (found := value(cell, name)) is None else found for name in FIGURES]
-        intervals = [end for name in INTERVALS for end in _ends(FIGURES[name](cell))]
+        figures = ["" if (found := value(cell, name)) is None else found for name in columns]
+        intervals = [end for name in spans for end in _ends(FIGURES[name](cell))]
         pictures = cell.evaluation and cell.evaluation.pictures
         counts = [pictures.target, pictures.retained] if pictures else ["", ""]
         writer.writerow([cell.entrant, cell.task, cell.seed, *figures, *intervals, *counts, cell.error or ""])

@@ -40,6 +40,7 @@ def render(manifest: Manifest, method: Method, result: ErasureResult, *, model: 
         learned=plain_words.learned(result.told),
         columns=result_table.COLUMNS,
         rows=result_table.table(result.evaluation) if result.evaluation else [],
+        bystanders=plain_words.bystanders(result.evaluation) if result.evaluation else "",
         counts=result_table.counts(result.evaluation) if result.evaluation else "",
         quick=result_table.QUICK,
         words=information_table,

@@ -12,6 +12,7 @@ WORDS: dict[str, str] = {
     "CRA": "kept concepts of the other kind, recognised in their pictures",
     "NRA": "other members of its object, recognised in their pictures",
     "ORA": "other objects, recognised in their pictures",
+    "bystander": "a thing that the model knows and that the method was not told of, neither to erase nor to keep",
     "FID": "distance of the kept concepts' pictures to the base model's own",
     "KID": "the same as FID by another measure that few pictures do not bias",
     "LPIPS": "how different two pictures look to a network that was trained on people's judgements; 0: alike",

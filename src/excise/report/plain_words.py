@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from excise.figures import Figure
-from excise.report.result_table import percent
+from excise.report.result_table import figure, percent
 from excise.results.erasure import ErasureResult
 from excise.results.evaluation import Evaluation
 
@@ -73,6 +73,18 @@ def without_words(found: Evaluation) -> str:
         f"Without its words in the prompt the base model shows it in {shown} of pictures. An erasure that leaves nothing of it comes down to "
         "that share, and need not go below it."
     )
+
+
+def bystanders(found: Evaluation) -> str:
+    """What became of things that nobody named to the method; "" if that was not measured."""
+    if found.bystanders is None or found.base.bystanders is None or not found.each_bystander:
+        return ""
+    names = [each.concept.partition(":")[2] for each in found.each_bystander]
+    shown = _shares("", found.bystanders, found.base.bystanders).strip()
+    said = f"Bystanders, things that the method was not told of ({len(names)} in all, such as {_listed(names[:2])}), are recognised {shown}"
+    if (moved := found.bystander_change) is not None:
+        said += f"; those pictures changed by {figure(moved)}, where 0 is not at all and 1 is as much as pictures of different things differ"
+    return f"{said}."
 
 
 def _became(found: Evaluation, one: bool) -> str:

@@ -74,7 +74,7 @@ def _facts(manifest: Manifest | None, result: ErasureResult | None) -> dict[str,
     measured: dict[str, object] = {}
     if result and result.evaluation:
         evaluation = result.evaluation
-        counts = {**dict(evaluation.pictures), "seeds_from": evaluation.seeds_from}
+        counts = {**evaluation.pictures.model_dump(exclude_none=True), "seeds_from": evaluation.seeds_from}
         measured = {"protocol": evaluation.protocol.model_dump(exclude_none=True), "n": counts}
     if result:
         measured["seed"] = result.seed
@@ -201,6 +201,7 @@ def _said(found: ErasureFolder) -> list[str]:
     return [
         plain_words.NO_PROMISE if evaluation else "",
         plain_words.without_words(evaluation) if evaluation else "",
+        plain_words.bystanders(evaluation) if evaluation else "",
         *([sentence(line) for line in information_table.lines(information)] if information else []),
         *plain_words.learned(told),
         f"Method: {method}." if method else "",
@@ -225,9 +226,16 @@ def _measured(result: ErasureResult) -> list[Table]:
 
 
 def _concepts(found: Evaluation) -> list[tuple[str, ...]]:
-    """A row per concept, the erased ones first, then the kept ones from the worst on."""
-    kept = sorted(found.retained, key=lambda shares: shares.edited / (shares.base or 1))
-    return [_concept(each, "erased") for each in found.targets] + [_concept(each, "kept") for each in kept]
+    """A row per concept, the erased ones first, then the kept ones and the bystanders from the worst on."""
+    kept, beside = (
+        sorted(shares, key=lambda each: each.edited / (each.base or 1))
+        for shares in (found.retained, found.each_bystander or ())
+    )
+    return [
+        *(_concept(each, "erased") for each in found.targets),
+        *(_concept(each, "kept") for each in kept),
+        *(_concept(each, "bystander") for each in beside),
+    ]
 
 
 def _concept(shares: ConceptShares, became: str) -> tuple[str, ...]:

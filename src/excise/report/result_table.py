@@ -21,6 +21,12 @@ MEMBERS: dict[str, str] = {
 }
 """The same, of members only."""
 
+BYSTANDERS: dict[str, str] = {
+    "bystanders": "bystanders: things that the method was not told of, still shown",
+    "bystander_change": "change of their pictures; 0: none, 1: as unlike as pictures of different things",
+}
+"""What became of them, by name, where it was measured."""
+
 QUALITY: dict[str, str] = {
     "fid_base": "FID of kept concepts, to the base model's pictures",
     "kid_base": "KID of kept concepts x 1000, to the base model's pictures",
@@ -72,11 +78,19 @@ COLUMNS: tuple[str, ...] = ("measure", "base model", "edited model", "edited / b
 
 
 def table(found: Evaluation) -> list[tuple[str, ...]]:
-    """A row of `COLUMNS` per measure, in words; the ratio is the mean over concepts, each capped at 100 %."""
+    """A row of `COLUMNS` per measure, in words; the ratio is the mean over concepts, each capped at 100 %, and of bystanders that of all."""
     members = any(target.concept.startswith("member:") for target in found.targets)
     ratios = {"ira": percent(found.ira_of_base), "cra": percent(found.cra_of_base)}
     shown = MEASURES | (MEMBERS if members else {})
-    return [(words, _cell(found.base, name), _cell(found, name), ratios.get(name, "")) for name, words in shown.items()]
+    rows: list[tuple[str, ...]] = [
+        (words, _cell(found.base, name), _cell(found, name), ratios.get(name, "")) for name, words in shown.items()
+    ]
+    if found.bystanders:
+        of_base = percent(found.bystanders_of_base)
+        rows.append((BYSTANDERS["bystanders"], _cell(found.base, "bystanders"), _cell(found, "bystanders"), of_base))
+    if found.bystander_change:
+        rows.append((BYSTANDERS["bystander_change"], "", figure(found.bystander_change), ""))
+    return rows
 
 
 def quality_table(found: Evaluation) -> list[tuple[str, ...]]:
@@ -96,7 +110,7 @@ QUICK = "measured quickly, so the intervals are wide; --evaluate full asks for a
 
 def counts(found: Evaluation) -> str:
     """How many pictures there are of what: "target 200, retained 456, neutral 200"."""
-    return ", ".join(f"{name} {count}" for name, count in found.pictures)
+    return ", ".join(f"{name} {count}" for name, count in found.pictures if count is not None)
 
 
 def _cell(figures: Figures, name: str) -> str:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from excise import bounds
 from excise.evaluation import suites
-from excise.evaluation.picture_counts import OTHER_PICTURES, TARGET_PICTURES
+from excise.evaluation.picture_counts import BYSTANDER_PICTURES, OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import check_names
 from excise.files import FolderKind, check_ours
 from excise.information.budget import BESIDE
@@ -26,6 +26,7 @@ from excise.requests.fields import (
     Names,
     PathOrName,
     Pictures,
+    PicturesOrNone,
     SeedNumber,
     UserPath,
     spaced,
@@ -86,6 +87,10 @@ class BenchRequest(Drawn):
     )
     target_pictures: Pictures = Field(TARGET_PICTURES, description="Pictures of each erased concept.")
     other_pictures: Pictures = Field(OTHER_PICTURES, description="Pictures of each other concept.")
+    bystander_pictures: PicturesOrNone = Field(
+        BYSTANDER_PICTURES,
+        description="Pictures, in all, of things that the model lists as known and no method is told of; 0: none.",
+    )
     quality: bool = Field(True, description="Also how much the kept concepts' pictures have changed (FID, KID, pixels).")
     information: bool = Field(True, description="Also how many nats the words still carry, the concept's and others'.")
     budget: Evaluations = Field(BESIDE, description="Network evaluations for that, in each cell.")

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from excise.concepts import Concept
-from excise.evaluation.picture_counts import DOWNSTREAM_PICTURES, OTHER_PICTURES, TARGET_PICTURES
+from excise.evaluation.picture_counts import BYSTANDER_PICTURES, DOWNSTREAM_PICTURES, OTHER_PICTURES, TARGET_PICTURES
 from excise.evaluation.weights import Features
 from excise.files import check_new_file
 from excise.models.families import check_offers
@@ -23,6 +23,7 @@ from excise.requests.fields import (
     Names,
     Overwrite,
     Pictures,
+    PicturesOrNone,
     Seed,
     UserPath,
     on_disk,
@@ -43,6 +44,10 @@ class EvaluateRequest(Drawn):
     seed: Seed
     target_pictures: Pictures = Field(TARGET_PICTURES, description="Pictures of each erased concept.")
     other_pictures: Pictures = Field(OTHER_PICTURES, description="Pictures of each other concept.")
+    bystander_pictures: PicturesOrNone = Field(
+        BYSTANDER_PICTURES,
+        description="Pictures, in all, of things that the model lists as known and no method is told of; 0: none.",
+    )
     quality: bool = Field(False, description="Also how much the pictures of what is kept have changed; the next five imply it.")
     features: Features = Field("classifier", description="What FID and KID are measured on: classifier, inception or clip.")
     real: UserPath | None = Field(None, description="Folder of real pictures to compare with as well.")

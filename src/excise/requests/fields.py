@@ -110,6 +110,7 @@ UserPaths = Annotated[
 PathOrName = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | Path), AfterValidator(_proper)]
 Count = Annotated[int, Field(ge=1, le=bounds.COUNT)]
 Pictures = Annotated[int, Field(ge=1, le=bounds.PICTURES)]
+PicturesOrNone = Annotated[int, Field(ge=0, le=bounds.PICTURES)]
 Evaluations = Annotated[int, Field(ge=1, le=bounds.EVALUATIONS)]
 
 HowMuch = Annotated[

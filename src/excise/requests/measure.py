@@ -12,7 +12,7 @@ from pydantic import Field
 from excise.concepts import Catalog, Concept, Phrasings
 from excise.files import check_new_file
 from excise.information.budget import BUDGET
-from excise.models.names import describe, resolve
+from excise.models.names import Description, describe, resolve
 from excise.requests.drawn import Drawn
 from excise.requests.edits import erased_concepts, read_manifests
 from excise.requests.fields import (
@@ -29,8 +29,8 @@ from excise.requests.fields import (
     on_disk,
 )
 
-NONE = "none"
-"""Stands for no other concept."""
+NONE, BYSTANDERS = "none", "bystanders"
+"""Stand for no other concept, and for all that the model knows beside its concepts."""
 
 
 class MeasureRequest(Drawn):
@@ -45,7 +45,8 @@ class MeasureRequest(Drawn):
     edit: EditFolders
     against: Names | None = Field(
         None,
-        description="Another concept to watch, or 'none'; default every declared object and style, with --edit or --base.",
+        description="Another concept to watch; 'bystanders': things that the model knows and no method is told of; or 'none'. Default every "
+        "declared object and style, with --edit or --base.",
     )
     base: BaseName
     kind: KindName
@@ -59,9 +60,14 @@ class MeasureRequest(Drawn):
     overwrite: Overwrite
 
     @cached_property
+    def described(self) -> Description:
+        """The model, or the base of one that was erased elsewhere, as far as its folder says without weights."""
+        return describe(resolve(self.model if self.base is None else self.base))
+
+    @property
     def catalog(self) -> Catalog:
-        """The concepts that the model declares, or the base of one that was erased elsewhere."""
-        return describe(resolve(self.model if self.base is None else self.base)).catalog
+        """The concepts that it declares."""
+        return self.described.catalog
 
     @cached_property
     def targets(self) -> tuple[Concept, ...]:
@@ -77,7 +83,17 @@ class MeasureRequest(Drawn):
         """The other concepts whose loss is measured."""
         if self.against is None:
             return declared_beside(self.targets, self.catalog) if self.edit or self.base is not None else ()
-        return () if self.against == (NONE,) else tuple(self.catalog.resolve(text) for text in self.against)
+        if self.against == (NONE,):
+            return ()
+        return tuple(concept for text in self.against for concept in self._watched(text))
+
+    def _watched(self, text: str) -> tuple[Concept, ...]:
+        """The concepts that a name of `against` stands for. Raises ValueError if there are none."""
+        if text != BYSTANDERS:
+            return (self.catalog.resolve(text),)
+        if not self.described.bystanders:
+            raise ValueError(f"the model {self.described.name!r} lists no bystanders; name concepts to measure against")
+        return tuple(bystander.concept for bystander in self.described.bystanders)
 
     @property
     def outputs(self) -> tuple[Path | None, ...]:

@@ -14,7 +14,19 @@ from excise.edits.manifest import EDIT
 from excise.evaluation.picture_counts import Extent
 from excise.files import FolderKind, check_new_file, check_ours, check_replaceable, real_path
 from excise.models.drawing import AS_IT_DOES, Drawing
-from excise.requests.fields import Device, Dtype, Flag, KindName, Names, Offloaded, Overwrite, PathOrName, Pictures, UserPath
+from excise.requests.fields import (
+    Device,
+    Dtype,
+    Flag,
+    KindName,
+    Names,
+    Offloaded,
+    Overwrite,
+    PathOrName,
+    Pictures,
+    PicturesOrNone,
+    UserPath,
+)
 from excise.requests.removal_plan import PlannedStep, behind, plan
 from excise.requests.removals import Queue, Strategy, empty, in_force
 from excise.requests.request import Request
@@ -137,6 +149,9 @@ class QueueRunRequest(Request):
     )
     target_pictures: Pictures | None = Field(None, description="Pictures of each erased concept; default as evaluate says.")
     other_pictures: Pictures | None = Field(None, description="Pictures of each other concept; default as evaluate says.")
+    bystander_pictures: PicturesOrNone | None = Field(
+        None, description="Pictures, in all, of things that no method is told of; 0: none; default as evaluate says."
+    )
     overwrite: bool = Field(False, description="Begin an erasure anew that was stopped, where it would go on.")
     device: Device
     dtype: Dtype

@@ -125,6 +125,7 @@ class Grid(ResultFile):
     """What every cell of a folder has in common, `bench.json`.
 
     suite        "canvas": the model's own concepts and classifier; or a published protocol, with its settings
+    bystander_pictures  in each cell; None where none are asked for
     information  network evaluations for nats in each cell; None if they are not measured
     drawing      how pictures are made, where that is not the model's own way
     nats         whether they are of the model as it computes, rounded where it rounds
@@ -140,6 +141,7 @@ class Grid(ResultFile):
     suite: str
     target_pictures: int | None = None
     other_pictures: int | None = None
+    bystander_pictures: int | None = None
     quality: bool | None = None
     information: int | None = None
     suite_settings: dict[str, str] | None = None

@@ -14,6 +14,8 @@ class Figures(ResultRecord):
     neutral      pictures of the *base* model that show it though its words were taken out of the prompt
     ira, cra     kept concepts of its own kind, and of the other kind, recognised in their pictures
     nra, ora     of a member: other members of its object, and other objects
+    bystanders   things that no method is told of, recognised in their pictures; bystander_change: how far those moved from the base model's
+                 own, as its classifier sees them: 0 not at all, 1 as far as pictures of different things are apart (`feature_change`)
     fid_base, kid_base, pixel_change, lpips  how far the kept concepts' pictures are from the base model's own
     fid_real, kid_real  the same from real pictures; clip_score: how well they fit their prompts (cosine)
     """
@@ -24,6 +26,8 @@ class Figures(ResultRecord):
     cra: Figure | None = None
     nra: Figure | None = None
     ora: Figure | None = None
+    bystanders: Figure | None = None
+    bystander_change: Figure | None = None
     fid_base: Figure | None = None
     kid_base: Figure | None = None
     pixel_change: Figure | None = None
@@ -99,11 +103,12 @@ class Protocol(ResultRecord):
 
 
 class PictureCounts(ResultRecord):
-    """Pictures of each model: of the targets, of what is retained, of the targets without their words."""
+    """Pictures of each model: of the targets, of what is retained, of the targets without their words, of bystanders if there are any."""
 
     target: int
     retained: int
     neutral: int
+    bystanders: int | None = None
 
 
 class Evaluation(Figures):
@@ -113,7 +118,9 @@ class Evaluation(Figures):
     over concepts.
 
     ira_of_base, cra_of_base mean over concepts of edited / base accuracy, each capped at 1; ira_worst, cra_worst the smallest
+    bystanders_of_base       edited / base share, capped at 1: of each there are too few pictures for a ratio of its own
     targets, retained        concept by concept
+    each_bystander           bystander by bystander; None where none were asked for
     seeds_from               lowest seed of the pictures
     downstream               a task that rides on the model without naming a concept, measured if asked for
     """
@@ -123,8 +130,10 @@ class Evaluation(Figures):
     ira_worst: float | None = None
     cra_of_base: float | None = None
     cra_worst: float | None = None
+    bystanders_of_base: float | None = None
     targets: tuple[ConceptShares, ...]
     retained: tuple[ConceptShares, ...]
+    each_bystander: tuple[ConceptShares, ...] | None = None
     variants: tuple[Variant, ...]
     gold: GoldDistances | None = None
     protocol: Protocol
