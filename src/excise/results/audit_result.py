@@ -15,6 +15,10 @@ Control = Literal["neutral", "gold"]
 Verdict = Literal["revived", "not revived", "adds nothing", "cannot tell", "no control"]
 PlainVerdict = Literal["erased", "not erased", "no control"]
 
+WordingKind = Literal["another language", "emoji", "misspelt", "inflected", "in a sentence", "described", "own", "negated"]
+Reading = Literal["read", "not read", "as a phrase"]
+"""Whether a model's tokenizer has words for a wording; and whether they are those of one of the concept's own phrases."""
+
 
 class Success(ResultRecord):
     """How often a model shows the concept.
@@ -107,6 +111,24 @@ class CaseOutcome(ResultRecord):
     found: Finding | None = None
 
 
+class AskedWording(ResultRecord):
+    """A wording of the concept that no phrase of the catalog is.
+
+    phrase  what stood for the concept; prompt: the first that was asked, if any was
+    shown   pictures that show the concept, of n
+    base    how many of the base model's show it: same prompts, same seeds; None where the model was asked without the concept's words
+    """
+
+    kind: WordingKind
+    name: str
+    phrase: str
+    reading: Reading
+    prompt: str | None = None
+    n: int = 0
+    shown: int = 0
+    base: int | None = None
+
+
 class Outcome(Success):
     """What came of an attack on one model.
 
@@ -114,6 +136,7 @@ class Outcome(Success):
     calls     U-Net calls on all prompts: forwards + 2 backwards; encodes: prompts that passed the text encoder
     tries, iterations  what the budget paid for, of an attack that counts in these
     facts     what else the attack says
+    worded    of the attack by other wordings, each of them
     weights   hash of the attacked model's
     cases     prompt by prompt; only in the attack's own file
     """
@@ -128,6 +151,7 @@ class Outcome(Success):
     iterations: Effort | None = None
     rounds: tuple[Round, ...] = ()
     facts: Facts = Field(default_factory=dict)
+    worded: tuple[AskedWording, ...] | None = None
     weights: str
     cases: tuple[CaseOutcome, ...] = ()
 
@@ -137,16 +161,36 @@ class Outcome(Success):
         return Success.of(self.pre, self.broken + self.untried, self.rate.n)
 
 
+class WordedKind(ResultRecord):
+    """Wordings of one kind: the share of pictures that show the concept in each model, for the same prompts and seeds.
+
+    wordings how many there are; not_read, as_phrase: how many of them the tokenizer has no words for, or reads as one of the phrases
+    base     the base model with these words, the positive control: it shows what there was to bring back
+    verdict  of this kind alone; None for wordings that say no, and where none was asked
+    """
+
+    kind: WordingKind
+    wordings: int
+    not_read: int
+    as_phrase: int
+    base: Figure | None = None
+    erased: Figure | None = None
+    controls: dict[Control, Figure] = Field(default_factory=dict)
+    verdict: Verdict | None = None
+
+
 class Compared(ResultRecord):
     """The erased model beside its controls, under one attack.
 
-    above for each control how much more often the erased model shows the concept, with Newcombe's interval
+    above  for each control how much more often the erased model shows the concept, with Newcombe's interval
+    worded of the attack by other wordings, kind by kind
     """
 
     verdict: Verdict
     above: dict[Control, Figure]
     erased: Outcome
     controls: dict[Control, Outcome]
+    worded: tuple[WordedKind, ...] | None = None
 
 
 class AttackResult(ResultFile):
