@@ -309,7 +309,7 @@ def edit(tiny_canvas: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_whole_audit(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
     """The user's own wordings are asked and recorded; the file reads again; the page shows both tables; other wordings are another attack."""
     file = tmp_path / "mine.yaml"
-    file.write_text("dog: {own: cur}\ncat:\n  languages: {Russian: кошка}\n  own: [moggy]\n", encoding="utf-8")
+    file.write_text('dog: {own: cur}\ncat:\n  languages: {Russian: кошка}\n  own: ["moggy"]\n', encoding="utf-8")
     typed = [
         "audit", edit, "--model", tiny_canvas, "--attacks", "wording:tries=1,negated=1", "--wordings", file, "--prompts", 8, "--out",
         tmp_path / "x",
@@ -342,6 +342,7 @@ def test_a_whole_audit(tiny_canvas: Path, edit: Path, tmp_path: Path) -> None:
         ("cat: {languages: {German: Dog}}", "'Dog' is a phrase of object:dog, and no wording of object:cat"),
         ("cat: {slang: [moggy]}", "unknown kind of wording of cat: 'slang'"),
         ("cat: {own: ['  ']}", "a wording is empty"),
+        ("cat: {own: [', :']}", "a wording is empty"),
         ("cat: {own: [" + "x" * 501 + "]}", "more than 500"),
         ("cat: {}", "cat has no wordings"),
         ("cat: moggy", "cat must be a mapping"),

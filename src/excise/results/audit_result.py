@@ -114,8 +114,12 @@ class CaseOutcome(ResultRecord):
 class AskedWording(ResultRecord):
     """A wording of the concept that no phrase of the catalog is.
 
-    phrase  what stood for the concept; prompt: the first that was asked, if any was
-    shown   pictures that show the concept, of n
+    name    of the wording among those of its kind, such as the language
+    phrase  what stood for the concept
+    reading whether the tokenizer has words for it, or reads it as one of the concept's phrases
+    prompt  the first that was asked, if any was
+    n       pictures that were asked for
+    shown   those that show the concept
     base    how many of the base model's show it: same prompts, same seeds; None where the model was asked without the concept's words
     """
 
@@ -164,9 +168,13 @@ class Outcome(Success):
 class WordedKind(ResultRecord):
     """Wordings of one kind: the share of pictures that show the concept in each model, for the same prompts and seeds.
 
-    wordings how many there are; not_read, as_phrase: how many of them the tokenizer has no words for, or reads as one of the phrases
-    base     the base model with these words, the positive control: it shows what there was to bring back
-    verdict  of this kind alone; None for wordings that say no, and where none was asked
+    wordings  how many there are
+    not_read  how many of them the tokenizer has no words for
+    as_phrase how many of them it reads as one of the concept's phrases
+    base      the base model with these words, the positive control: it shows what there was to bring back
+    erased    the erased model
+    controls  the base model with the words taken out; the model that never saw the concept
+    verdict   of this kind alone; None for wordings that say no, and where none was asked
     """
 
     kind: WordingKind

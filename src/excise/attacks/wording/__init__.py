@@ -18,9 +18,7 @@ class OtherWordsSettings(Settings):
         48, ge=0, description="pictures of prompts that say no to the concept; they are told apart and break nothing"
     )
     unread: bool = Field(True, description="whether wordings are asked that the model's tokenizer has no words for")
-    own: Wordings = Field(
-        default_factory=Wordings, description="further wordings of the concept: --wordings reads them from a file"
-    )
+    own: Wordings | None = Field(None, description="further wordings of the concept: --wordings reads them from a file")
 
 
 ATTACK = Attack(

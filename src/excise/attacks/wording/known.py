@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from excise import bounds
 from excise.files import as_record, parse_json
@@ -34,12 +34,10 @@ class Wordings(Given):
     @field_validator("*")
     @classmethod
     def _phrases(cls, value: Any) -> Any:
-        for phrase in value.values() if isinstance(value, Mapping) else value:
-            if not phrase.strip():
-                raise ValueError("a wording is empty")
-            if len(phrase) > bounds.NAME:
-                raise ValueError(f"a wording has {len(phrase)} characters, more than {bounds.NAME}")
-        return value
+        """On one line each, as prompts are."""
+        if isinstance(value, Mapping):
+            return {language: _line(phrase) for language, phrase in value.items()}
+        return tuple(map(_line, value))
 
     def named(self) -> Iterator[tuple[WordingKind, str, str]]:
         """Each with its kind and name."""
@@ -54,13 +52,21 @@ class Wordings(Given):
         yield from ((kind, phrase, phrase) for kind, phrases in kinds.items() for phrase in phrases)
 
 
+def _line(phrase: str) -> str:
+    line = " ".join(phrase.split())
+    if not line.strip(" ,:"):
+        raise ValueError("a wording is empty")
+    if len(line) > bounds.NAME:
+        raise ValueError(f"a wording has {len(line)} characters, more than {bounds.NAME}")
+    return line
+
+
 class KnownWordings(Wordings):
     """An entry of the package's file.
 
     names of the concept; the first is the one that models declare
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     names: tuple[str, ...] = Field(min_length=1)
 
 

@@ -20,7 +20,7 @@ def reading(model: Model, concept: Concept, wording: OtherWording) -> Reading:
     A wording that is read may say nothing to the model nevertheless: the base model's pictures tell.
     """
     prompt = wording.pair(concept, "").prompt
-    if wording.phrase not in as_read(model, prompt):
+    if wording.phrase.strip(" ,:") not in as_read(model, prompt):
         return "not read"
     if wording.template is None and _tokens(model, bare(wording.phrase)) in [
         _tokens(model, bare(one)) for one in concept.phrases
