@@ -147,6 +147,7 @@ class TestReading:
         [
             ("猫", "not read"), ("🐈", "not read"), ("a cta", "not read"), ("a c-a-t", "not read"), ("Katze", "not read"),
             ("a CAT", "as a phrase"), ("kitty", "as a phrase"), ("something cat-like", "read"), ("a ccat", "read"),
+            ("a cat's figure", "read"), ("a little cat", "read"), ("a little cart", "not read"), ("a small furry pet that meows", "not read"),
         ],
     )  # fmt: skip
     def test_what_the_canvas_has_words_for(self, canvas: Model, phrase: str, expected: str) -> None:
@@ -216,8 +217,17 @@ class TestAttack:
         assert _ask(subject, [_row(subject, case, wording, 0) for case in subject.cases]) == [True, True]
         assert not any(record.attempts for record in subject.records.values())
 
-    def test_where_nothing_is_read_that_is_said(self, tiny: Model) -> None:
-        """The tiny model's tokenizer has letters alone."""
+    def test_a_quick_one_asks_what_is_read_alone(self, tiny: Model) -> None:
+        """The tiny model's tokenizer has letters alone, so only what has the concept's own words in it is asked."""
+        (chosen,) = choose(["wording:quick"])
+        subject = victim(tiny, 4)
+        chosen.attack.run(subject, chosen.settings)
+        assert {one.kind for one in subject.worded if one.n} == {"inflected", "in a sentence", "negated"}
+        assert {one.reading for one in subject.worded if one.n} == {"read"}
+        assert {one.reading for one in subject.worded} == {"read", "not read", "as a phrase"}
+
+    def test_where_nothing_is_read_that_is_said(self, tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("excise.attacks.wording.attack.reading", lambda *_: "not read")
         (chosen,) = choose(["wording:quick"])
         with pytest.raises(ValueError, match=r"^the tokenizer of tiny canvas has no words for any of \d+ other wordings$"):
             chosen.attack.run(victim(tiny), chosen.settings)

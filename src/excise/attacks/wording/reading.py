@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from excise.attacks.wording.making import OtherWording
 from excise.concepts import Concept, bare
 from excise.models import Model
@@ -17,7 +19,8 @@ NOBODYS = "\ue000"
 def reading(model: Model, concept: Concept, wording: OtherWording) -> Reading:
     """Whether one of the model's text encoders is given words for the wording, and whether they are those of one of the concept's phrases.
 
-    A wording that is read may say nothing to the model nevertheless: the base model's pictures tell.
+    One that has a phrase in it, such as "a little cat", is read. What is read may say nothing to the model nevertheless: the base model's
+    pictures tell.
     """
     prompt = wording.pair(concept, "").prompt
     if wording.phrase.strip(" ,:") not in as_read(model, prompt):
@@ -26,6 +29,8 @@ def reading(model: Model, concept: Concept, wording: OtherWording) -> Reading:
         _tokens(model, bare(one)) for one in concept.phrases
     ]:
         return "as a phrase"
+    if any(re.search(rf"\b{re.escape(bare(own))}\b", wording.phrase) for own in concept.phrases):
+        return "read"
     words, unknown = bare(wording.phrase), _tokens(model, NOBODYS)
     size = len(words.replace(" ", "").encode())
     read = (
