@@ -44,6 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "noise": {"etas": (1.0, 1.5), "boosts": (1.0,)},
     "revam": {"prompts": 1, "group": 2, "iterations": 2, "tests": 1, "epochs": 2, "pictures": 2, "probe_steps": 2},
     "prompts": {"tries": 2},
+    "wording": {"tries": 2, "negated": 2},
     "unlearndiffatk": {"iterations": 2, "tests": 1, "tokens": 2},
     "p4d": {"iterations": 2, "tests": 1, "tokens": 4, "states": 2},
     "ring-a-bell": {"population": 6, "generations": 2, "tokens": 4},
@@ -143,7 +144,7 @@ class TestBudget:
             assert budget.tries("ab", [10, 10]) == "ab"
 
     @pytest.mark.parametrize(
-        "name", ["guidance", "seeds", "noise", "prompts", "inpainting", "image-to-image", "inverted-latents"]
+        "name", ["guidance", "seeds", "noise", "prompts", "wording", "inpainting", "image-to-image", "inverted-latents"]
     )
     def test_every_model_gets_the_same_tries(self, name: str, shared: Model) -> None:
         """A model that has broken prompts already, and so calls to spare, does not get more."""
@@ -217,13 +218,13 @@ def test_models_of_straight_paths_are_attacked_too(
     assert all(torch.equal(before[key], tensor) for key, tensor in named_tensors(model).items())
     assert 0 < found.outcome.calls <= BUDGET and found.outcome.untried == 0 and found.tensors["best"].isfinite().all()
     rounds = found.outcome.rounds
-    assert all(round.tried == COUNT for round in rounds) and (rounds or name in ("seeds", "prompts"))
+    assert all(round.tried == COUNT for round in rounds) and (rounds or name in ("seeds", "prompts", "wording"))
 
 
 @pytest.mark.parametrize("which", ["sd3", "flux"])
 def test_attacks_that_straight_paths_cannot_have_are_refused_by_name(which: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(f"tiny_{which}")
-    assert set(STRAIGHT) == {"guidance", "seeds", "prompts", "rounding", "lora", "finetuning", "few-shot"}
+    assert set(STRAIGHT) == {"guidance", "seeds", "prompts", "wording", "rounding", "lora", "finetuning", "few-shot"}
     for name in attacks().keys() - set(STRAIGHT):
         with pytest.raises(
             ValueError, match=f"^attack '{name}' needs (token embeddings|diffusion path), which [^\n]* not have$"
@@ -427,17 +428,19 @@ class TestOutcome:
 class TestChoice:
     def test_tiers_and_names(self) -> None:
         quick = choose(["quick"])
-        assert {chosen.attack.name for chosen in quick} == {"guidance", "seeds", "noise", "inversion"}
+        assert {chosen.attack.name for chosen in quick} == {"guidance", "seeds", "noise", "wording", "inversion"}
         assert {chosen.attack.name for chosen in choose(["all"])} == set(attacks())
-        assert [chosen.budget for chosen in choose(["seeds:tries=3", "quick"], 77)] == [77] * 5
+        assert [chosen.budget for chosen in choose(["seeds:tries=3", "quick"], 77)] == [77] * 6
 
     def test_a_quick_attack_is_another_than_the_full_one(self) -> None:
         """Their results have files of their own, and a quick one can be asked for by itself."""
         both = choose(["all", "quick"])
-        assert len(both) == len(attacks()) + 4 == len({chosen.text for chosen in both})
+        assert len(both) == len(attacks()) + 5 == len({chosen.text for chosen in both})
         (alone,) = choose(["guidance:quick"])
         assert alone == next(chosen for chosen in both if chosen.text == "guidance:quick") and alone.budget == QUICK_BUDGET
-        with pytest.raises(ValueError, match="not part of a quick audit; those that are: guidance, noise, seeds, inversion"):
+        with pytest.raises(
+            ValueError, match="not part of a quick audit; those that are: guidance, noise, seeds, wording, inversion"
+        ):
             choose(["p4d:quick"])
 
     def test_a_quick_audit_of_three_models_stays_under_three_minutes(self) -> None:
@@ -445,6 +448,7 @@ class TestChoice:
         quick = {chosen.attack.name: chosen.settings.model_dump() for chosen in choose(["quick"])}
         pictures = len(quick["guidance"]["kappas"]) + quick["seeds"]["tries"] + quick["inversion"]["tests"]
         pictures += len(quick["noise"]["etas"]) * len(quick["noise"]["boosts"])
+        pictures += quick["wording"]["tries"] + quick["wording"]["negated"] / 24
         calls = 24 * 40 * pictures + 3 * quick["inversion"]["steps"] * quick["inversion"]["batch"]
         assert 3 * calls / 500 < 150
 

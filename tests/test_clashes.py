@@ -16,7 +16,7 @@ from test_requests import requests
 
 INPUTS = {
     "base", "clip", "config", "config_from", "edit", "folder", "font", "harden", "images", "inception", "lpips", "paths", "pictures",
-    "queue", "real", "restorer", "results", "root", "weights", "work",
+    "queue", "real", "restorer", "results", "root", "weights", "wordings", "work",
 }  # fmt: skip
 """Fields that name what is read."""
 

@@ -22,6 +22,8 @@ Phrasings = Literal["plain", "all"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
 
+ARTICLES = ("a ", "an ", "the ")
+
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{(\w+)(?:\|([^{}]*))?\}")
 
@@ -58,6 +60,15 @@ def fill(template: str, **slots: str) -> str:
 
     text = _SLOT.sub(lambda match: slots[match[1]] or match[2] or "", _OPTIONAL.sub(optional, template))
     return re.sub(r"\s+", " ", text).strip(" ,:")
+
+
+def bare(phrase: str) -> str:
+    """A phrase without its article.
+
+    >>> bare("an owl")
+    'owl'
+    """
+    return next((phrase[len(article) :] for article in ARTICLES if phrase.startswith(article)), phrase)
 
 
 def check_template(template: str) -> str:

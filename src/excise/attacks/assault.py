@@ -70,7 +70,7 @@ def assault(
     )
     victim = Victim(
         model, concept, plain.standing, detector, Budget(meter, model, len(plain.cases)), Draws(model, seed), original,
-        progress,
+        progress, prompts=plain.cases,
     )  # fmt: skip
     began = time.perf_counter()
     with audited.on(model), _unchanged(model, chosen.attack.name) as weights, meter.on(model):

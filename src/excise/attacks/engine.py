@@ -13,6 +13,7 @@ from excise.attacks import Chosen
 from excise.attacks.assault import Attacked, assault
 from excise.attacks.audited_model import AuditedModel, PlainPictures, Who
 from excise.attacks.verdict import compare, compare_plain
+from excise.attacks.worded_kinds import with_kinds
 from excise.concepts import Concept
 from excise.digests import digest_tensors, digest_text, digest_values
 from excise.edits import Edit
@@ -125,7 +126,7 @@ class Engine:
         controls = {name: found.outcome for name, found in attacked.items() if name != "erased"}
         if erased.untried and erased.untried == erased.rate.n - erased.pre:
             raise Impossible(_too_small(chosen.budget, erased.iterations))
-        return AttackedModels(attacked, compare(erased, controls, supplies=chosen.attack.supplies))
+        return AttackedModels(attacked, with_kinds(compare(erased, controls, supplies=chosen.attack.supplies)))
 
     def _attacked(self, chosen: Chosen, audited: AuditedModel) -> Attacked:
         """The attack on one model. A control is the same for all edits of a base: it is attacked once, and the result kept."""

@@ -75,7 +75,9 @@ class Original:
         return prompts, self._pictures(prompts, FIRST_OTHER_SEED)
 
     def _pictures(self, prompts: Sequence[str], first: int) -> Tensor:
-        """Kept in the cache folder."""
-        seeds = range(first, first + len(prompts))
+        return self.answers(prompts, range(first, first + len(prompts)))
+
+    def answers(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """Its pictures of any prompts, one seed each, as latents (prompts, c, h, w). Kept in the cache folder."""
         with self.acting(), self.meter.paused():
             return generated_latents(self.model, prompts, seeds, run=self.run, stage="pictures of the base")

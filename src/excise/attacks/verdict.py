@@ -30,6 +30,7 @@ def outcome(plain: PlainPictures, victim: Victim, *, seconds: float, weights: st
         **victim.budget.effort,
         rounds=tuple(victim.rounds),
         facts=victim.facts,
+        worded=tuple(victim.worded) or None,
         weights=weights,
         cases=tuple(_case(case, hit, victim.records.get(case)) for case, hit in zip(plain.cases, plain.hits, strict=True)),
     )

@@ -17,7 +17,7 @@ from excise.concepts import Concept
 from excise.evaluation.detector import Detector
 from excise.models import Model
 from excise.progress import Progress, silent
-from excise.results.audit_result import Round
+from excise.results.audit_result import AskedWording, Round
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Victim:
     kept     tensors that the attack found (embeddings, policies), saved with its result
     rounds   how many prompts of how many showed the concept, of each way to try them all
     facts    what else there is to say of it, by identifiers
+    worded   what became of each other wording, of an attack that asks in these
+    prompts  the cases, and those whose plain picture shows the concept
     """
 
     model: Model
@@ -46,8 +48,11 @@ class Victim:
     kept: dict[str, Tensor] = field(default_factory=dict)
     rounds: list[Round] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    worded: list[AskedWording] = field(default_factory=list)
+    prompts: tuple[Case, ...] = ()
 
     def __post_init__(self) -> None:
+        self.prompts = self.prompts or self.cases
         self.records = {case: Record() for case in self.cases}
 
     @property

@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Sequence
 
 from excise import bounds
-from excise.concepts import Concept, PromptPair
+from excise.concepts import ARTICLES, Concept, PromptPair, bare
 from excise.erasure.prompt_bank import PromptBank, redirected
 from excise.erasure.training_settings import Anchored
-from excise.erasure.wording import ARTICLES, bare
 from excise.files import at_home, read_text
 from excise.models import Model
 from excise.quoting import quoted

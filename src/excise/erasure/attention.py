@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from excise.concepts import Concept
+from excise.concepts import Concept, bare
 from excise.erasure.prompt_bank import PromptBank
-from excise.erasure.wording import bare
 from excise.models import Model
 
 

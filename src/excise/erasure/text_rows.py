@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from excise.erasure.wording import bare
+from excise.concepts import bare
 from excise.models import Model
 from excise.models.context import tell_cut
 from excise.models.entrances import Segment, Way

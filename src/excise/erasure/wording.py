@@ -15,8 +15,6 @@ _EXPANSIONS: dict[str, tuple[str, ...]] = {
 }
 """Prompts around a name that UCE's authors add."""
 
-ARTICLES = ("a ", "an ", "the ")
-
 
 def worded(concept: Concept, wording: Wording, guide: str | None) -> list[PromptPair]:
     """The prompts that name a concept, each with its guide as `masked`.
@@ -57,15 +55,6 @@ def preserved(model: Model, concepts: Sequence[Concept], lists: Iterable[str | t
         found |= dict.fromkeys(prompts)
     erased = {phrase for concept in concepts for phrase in concept.phrases}
     return [prompt for prompt in found if prompt not in erased]
-
-
-def bare(phrase: str) -> str:
-    """A phrase without its article.
-
-    >>> bare("an owl")
-    'owl'
-    """
-    return next((phrase[len(article) :] for article in ARTICLES if phrase.startswith(article)), phrase)
 
 
 def _masked(concept: Concept, phrase: str) -> str:

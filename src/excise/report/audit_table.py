@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from excise.report import worded_table
 from excise.report.result_table import NOT_MEASURED, percent
 from excise.results.audit_result import AttackResult, AuditFile, Compared, Control, Success
 
@@ -70,7 +71,8 @@ def lines(audit: AuditFile) -> list[str]:
     cut = [line for attack, found in tried for line in _untried(attack, found, about.prompts)]
     cut += [line for attack, found in tried for line in _shortened(attack, found, "iterations", "iterations")]
     cut += [line for attack, found in tried for line in _shortened(attack, found, "tries", "tries of every prompt")]
-    return [read, *_verdicts(tried), *missing, *cut, *_controls(audit), *LIMITS]
+    worded = worded_table.lines(audit)
+    return [read, *_verdicts(tried), *missing, *cut, *worded, *_controls(audit), *LIMITS]
 
 
 def _verdicts(tried: list[tuple[AttackResult, Compared]]) -> list[str]:
@@ -87,7 +89,7 @@ def _verdicts(tried: list[tuple[AttackResult, Compared]]) -> list[str]:
         found.append(f"none of {compared} attacks brought it back more often than in its control")
     if useless := named("adds nothing"):
         found.append(f"showed it no more often than plain prompts did, which is more often than a control: {useless}")
-    if unsure := named("cannot tell"):
+    if unsure := ", ".join(attack.title for attack, found in tried if found.verdict == "cannot tell" and not found.worded):
         found.append(f"cannot tell, because the attack makes the concept by itself in a control: {unsure}")
     if supplying := ", ".join(attack.title for attack, _ in tried if attack.supplies):
         found.append(

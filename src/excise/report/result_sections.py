@@ -16,9 +16,11 @@ from excise.report import (
     suite_table,
     upscale_table,
     variation_table,
+    worded_table,
 )
 from excise.report.folder_reader import AuditFolder, ErasureFolder
 from excise.report.page_parts import Drawer, Section, Table, picture, sentence, where
+from excise.results.audit_result import AuditFile
 from excise.results.erasure import ErasureResult
 from excise.results.evaluation import ConceptShares, Evaluation
 from excise.results.information import Measurement
@@ -98,10 +100,22 @@ def audit(found: AuditFolder, root: Path) -> Section:
         where(found.path, root),
         [sentence(line) for line in audits.lines(told)[: -len(audits.LIMITS)]],
         pictures,
-        [Table("Success of attacks", audits.COLUMNS, audits.table(told))],
+        [Table("Success of attacks", audits.COLUMNS, audits.table(told)), *_worded(told)],
         told.limits,
         {"about": told.about.model_dump(mode="json", exclude_none=True), "attacks": settings},
     )
+
+
+def _worded(found: AuditFile) -> list[Table]:
+    """Other wordings, kind by kind and each."""
+    return [
+        table
+        for text, compared in worded_table.titles(found)
+        for table in (
+            Table(f"Worded otherwise ({text}), by kind", worded_table.COLUMNS, worded_table.table(compared)),
+            Table(f"Worded otherwise ({text}), each", worded_table.EACH, worded_table.each(compared)),
+        )
+    ]
 
 
 def measurement(found: Measurement, path: Path, root: Path, draw: Drawer) -> Section:

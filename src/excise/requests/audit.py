@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,7 @@ from excise.requests.fields import (
     UserPaths,
     words,
 )
+from excise.requests.wordings_file import WORDING, read_wordings
 
 ENDINGS = (".json", ".png", ".safetensors")
 """Of an attack's files."""
@@ -58,6 +60,9 @@ class AuditRequest(Drawn):
     attacks: Annotated[Names, Flag(read=words)] = Field(
         ("quick",), description="quick, all, or names, with settings after a colon: p4d:preset=published."
     )
+    wordings: UserPath | None = Field(
+        None, description="YAML or JSON file of other wordings of the concept, which the attack wording asks too."
+    )
     budget: Evaluations | None = Field(
         None, description="U-Net calls of every attack on every model; see: excise list attacks."
     )
@@ -76,8 +81,17 @@ class AuditRequest(Drawn):
 
     @cached_property
     def chosen(self) -> list[Chosen]:
-        """The attacks."""
-        return choose(self.attacks, self.budget, family_of(resolve(self.model)).offers)
+        """The attacks. Raises ValueError for wordings that no attack asks, or that are none."""
+        chosen = choose(self.attacks, self.budget, family_of(resolve(self.model)).offers)
+        if self.wordings is None:
+            return chosen
+        if not any(one.attack.name == WORDING for one in chosen):
+            raise ValueError(f"wordings={self.wordings} is for the attack {WORDING}, which is not among the attacks")
+        own = read_wordings(self.wordings, self.target, self.described.catalog)
+        return [
+            replace(one, settings=one.settings.model_copy(update={"own": own})) if one.attack.name == WORDING else one
+            for one in chosen
+        ]
 
     @cached_property
     def target(self) -> Concept:

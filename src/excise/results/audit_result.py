@@ -15,6 +15,10 @@ Control = Literal["neutral", "gold"]
 Verdict = Literal["revived", "not revived", "adds nothing", "cannot tell", "no control"]
 PlainVerdict = Literal["erased", "not erased", "no control"]
 
+WordingKind = Literal["another language", "emoji", "misspelt", "inflected", "in a sentence", "described", "own", "negated"]
+Reading = Literal["read", "not read", "as a phrase"]
+"""Whether a model's tokenizer has words for a wording; and whether they are those of one of the concept's own phrases."""
+
 
 class Success(ResultRecord):
     """How often a model shows the concept.
@@ -107,6 +111,28 @@ class CaseOutcome(ResultRecord):
     found: Finding | None = None
 
 
+class AskedWording(ResultRecord):
+    """A wording of the concept that no phrase of the catalog is.
+
+    name    of the wording among those of its kind, such as the language
+    phrase  what stood for the concept
+    reading whether the tokenizer has words for it, or reads it as one of the concept's phrases
+    prompt  the first that was asked, if any was
+    n       pictures that were asked for
+    shown   those that show the concept
+    base    how many of the base model's show it: same prompts, same seeds; None where the model was asked without the concept's words
+    """
+
+    kind: WordingKind
+    name: str
+    phrase: str
+    reading: Reading
+    prompt: str | None = None
+    n: int = 0
+    shown: int = 0
+    base: int | None = None
+
+
 class Outcome(Success):
     """What came of an attack on one model.
 
@@ -114,6 +140,7 @@ class Outcome(Success):
     calls     U-Net calls on all prompts: forwards + 2 backwards; encodes: prompts that passed the text encoder
     tries, iterations  what the budget paid for, of an attack that counts in these
     facts     what else the attack says
+    worded    of the attack by other wordings, each of them
     weights   hash of the attacked model's
     cases     prompt by prompt; only in the attack's own file
     """
@@ -128,6 +155,7 @@ class Outcome(Success):
     iterations: Effort | None = None
     rounds: tuple[Round, ...] = ()
     facts: Facts = Field(default_factory=dict)
+    worded: tuple[AskedWording, ...] | None = None
     weights: str
     cases: tuple[CaseOutcome, ...] = ()
 
@@ -137,16 +165,40 @@ class Outcome(Success):
         return Success.of(self.pre, self.broken + self.untried, self.rate.n)
 
 
+class WordedKind(ResultRecord):
+    """Wordings of one kind: the share of pictures that show the concept in each model, for the same prompts and seeds.
+
+    wordings  how many there are
+    not_read  how many of them the tokenizer has no words for
+    as_phrase how many of them it reads as one of the concept's phrases
+    base      the base model with these words, the positive control: it shows what there was to bring back
+    erased    the erased model
+    controls  the base model with the words taken out; the model that never saw the concept
+    verdict   of this kind alone; None for wordings that say no, and where none was asked
+    """
+
+    kind: WordingKind
+    wordings: int
+    not_read: int
+    as_phrase: int
+    base: Figure | None = None
+    erased: Figure | None = None
+    controls: dict[Control, Figure] = Field(default_factory=dict)
+    verdict: Verdict | None = None
+
+
 class Compared(ResultRecord):
     """The erased model beside its controls, under one attack.
 
-    above for each control how much more often the erased model shows the concept, with Newcombe's interval
+    above  for each control how much more often the erased model shows the concept, with Newcombe's interval
+    worded of the attack by other wordings, kind by kind
     """
 
     verdict: Verdict
     above: dict[Control, Figure]
     erased: Outcome
     controls: dict[Control, Outcome]
+    worded: tuple[WordedKind, ...] | None = None
 
 
 class AttackResult(ResultFile):
