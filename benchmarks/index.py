@@ -142,6 +142,7 @@ SINGLE = (
         "nats of the neighbours that lose most",
         "excise measure --edit out/sepia --against style:sketch --dtype mixed --json docs/benchmark/worst/sepia.json",
     ),
+    Entry("removals", "a model after each of twelve removals", "python benchmarks/removals.py --out docs/benchmark/removals"),
     Entry("restoring", "restored pictures beside true ones", "python benchmarks/restoring.py --out docs/benchmark/restoring"),
     Entry(
         "second_judge",

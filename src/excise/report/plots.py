@@ -183,7 +183,7 @@ def erosion(curves: Mapping[str, Sequence[ErosionRow]]) -> Figure | None:
             axis.set_xlim(0.5, max(map(len, curves.values())) + 0.5)
             axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         if len(curves) > 1:
-            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
         figure.supxlabel("removals, in order", fontsize=9)
         figure.supylabel("points or per cent", fontsize=9)
     return figure
