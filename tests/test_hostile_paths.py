@@ -60,6 +60,12 @@ def test_every_verb_says_in_one_line_what_is_wrong(
     assert Path("circle").is_symlink()
 
 
+def test_weights_that_nothing_asked_for_are_refused_at_once() -> None:
+    """Not taken for a slip and left aside while minutes of measuring begin."""
+    ended = CliRunner().invoke(app, ["evaluate", "--concept", "cat", "--inception", "weights.pth"])
+    assert ended.exit_code == 2 and "weights of Inception are what features=inception works with" in ended.stderr, ended.output
+
+
 @pytest.mark.parametrize("name", ["edit.json", "edit.safetensors"])
 def test_files_of_an_edit_that_are_links_in_a_circle(name: str, tmp_path: Path) -> None:
     (tmp_path / name).symlink_to(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import re
 import shutil
 from contextlib import suppress
@@ -138,7 +139,8 @@ def test_a_model_with_the_files_of_the_page_on_classifiers_is_measured(
 ) -> None:
     page, folder = ROOT / "docs" / "how-to" / "classifier.md", tmp_path / "my-model"
     shutil.copytree(tiny_sd1, folder)
-    (declared,), code = pages.blocks(page, "json"), pages.blocks(page, "python")[-1]
+    (declared, more), code = pages.blocks(page, "json"), pages.blocks(page, "python")[-1]
+    assert [each["name"] for each in json.loads("{" + more + "}")["bystanders"]] == ["heart", "cow"]
     (folder / "excise.json").write_text(declared.replace("512", "16"), encoding="utf-8")
     monkeypatch.chdir(folder)
     exec(compile(code.replace("512", "16"), str(page), "exec"), {})

@@ -87,15 +87,15 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model with and without an edit.
 
-    model            the base model, without edits on it
-    targets          what was erased
-    edit             one or several, which are on together; None measures the base against itself
-    target_pictures  pictures of each target, at least (rounded up to a whole number per style or object)
-    other_pictures   pictures of each other object, at least
+    model               the base model, without edits on it
+    targets             what was erased
+    edit                one or several, which are on together; None measures the base against itself
+    target_pictures     pictures of each target, at least (rounded up to a whole number per style or object)
+    other_pictures      pictures of each other object, at least
     bystander_pictures  pictures, in all, of what the model knows and no method is told of; 0: none
-    quality          also compare the retained concepts' pictures of edited and base model: FID, KID, change of pixels; with options
-                     also with real pictures, in CLIP's eyes, by LPIPS
-    gold             a model that was trained without the targets: also measure how near base and edited model come to it
+    quality             also compare the retained concepts' pictures of edited and base model: FID, KID, change of pixels; with options
+                        also with real pictures, in CLIP's eyes, by LPIPS
+    gold                a model that was trained without the targets: also measure how near base and edited model come to it
 
     Raises ValueError if the model brings no classifier or catalog to measure with, carries an edit already, if its classifier does not
     know a concept, or if one is longer than the model reads; MissingWeightsError for a file of the quality options that is not there.

@@ -84,7 +84,7 @@ class EvaluateRequest(Drawn):
     @property
     def compares(self) -> bool:
         """Whether kept pictures are compared."""
-        return self.quality or self.features != "classifier" or any((self.real, self.inception, self.clip, self.lpips))
+        return self.quality or self.features != "classifier" or any((self.real, self.clip, self.lpips))
 
     @cached_property
     def restorer_file(self) -> Path:
@@ -102,6 +102,8 @@ class EvaluateRequest(Drawn):
         _ = self.targets
         if self.described.classifier is None:
             raise ValueError(f"the model {self.described.name!r} brings no classifier, so nothing can be measured")
+        if self.inception is not None and self.features != "inception":
+            raise ValueError("weights of Inception are what features=inception works with; ask for that, or leave them out")
         self._check_downstream()
 
     def _check_downstream(self) -> None:
