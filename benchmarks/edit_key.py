@@ -10,7 +10,6 @@ ahead of the first word that is none of the concept's. Results go to docs/benchm
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -21,9 +20,10 @@ import torch
 from torch import Tensor
 
 import excise
+import recorded
 from excise.canvas.text import words
 from excise.edits import Edit
-from excise.files import read_json, write_json
+from excise.files import write_json
 from excise.models import Model, load
 from excise.requests.grid import Entrant
 from markdown_table import markdown
@@ -72,7 +72,8 @@ class Reader:
             return (self.answers() - base).square().flatten(1).mean(1)
 
 
-def measure() -> dict[str, Any]:
+def measure(out: Path) -> dict[str, Any]:
+    """What can be read from every edit, written at the end."""
     torch.set_num_threads(1)
     model = load("canvas", device="cpu", dtype="mixed")
     reader = Reader.of(model)
@@ -87,7 +88,9 @@ def measure() -> dict[str, Any]:
             own = {word for phrase in model.catalog.resolve(name).phrases for word in phrase.split()} - {"a", "an"}
             found.append({"entrant": text, "concept": name, **placed(reader.words, reader.apart(base, edit), own)})
             print(json.dumps(found[-1]), file=sys.stderr, flush=True)
-    return {"words": len(reader.words), "states": len(reader.states), "erasures": found, "machine": machine()}
+    told = {"words": len(reader.words), "states": len(reader.states), "erasures": found, "machine": machine()}
+    write_json(out, told)
+    return told
 
 
 def placed(asked: tuple[str, ...], apart: Tensor, own: set[str]) -> dict[str, Any]:
@@ -116,18 +119,5 @@ def table(found: dict[str, Any]) -> list[str]:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of a file, and measure nothing")
-    options = parser.parse_args()
-    if options.show is not None:
-        print("\n".join(table(read_json(options.show))))
-        return
-    found = measure()
-    write_json(options.out, found)
-    print("\n".join(table(found)), file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    recorded.main(__doc__, RESULTS, measure, table)

@@ -10,7 +10,6 @@ docs/benchmark/fewer_steps.json; the same command goes on with what is there.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import asdict
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 import excise
+import recorded
 from excise.edits import Edit
 from excise.evaluation import evaluate
 from excise.files import read_json, write_json
@@ -107,16 +107,5 @@ def _points(differences: list[float]) -> str:
     return f"{values.mean():+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of a file, and measure nothing")
-    options = parser.parse_args()
-    if options.show is not None:
-        print("\n".join(table(read_json(options.show))))
-        return
-    print("\n".join(table(measure(options.out))), file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    recorded.main(__doc__, RESULTS, measure, table)
