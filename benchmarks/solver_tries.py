@@ -141,7 +141,7 @@ TRIES: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "80 steps of twice the rate": ({"lr": 2e-3}, nullcontext),
     "Gauss-Newton, 64 states, 2 iterations": ({}, partial(gauss_newton, 64, 2, 1e-4)),
     "Gauss-Newton, 64 states, 4 iterations": ({}, partial(gauss_newton, 64, 4, 1e-4)),
-    "20 steps, pictures by DDIM": ({"rounds": 1}, lambda: patch.object(mim, "SOLVER", None)),
+    "20 steps, pictures by DDIM": ({"rounds": 1}, lambda: patch.object(mim, "HIGHER_ORDER", None)),
     "20 steps, pictures of 10 steps": ({"rounds": 1, "sampler_steps": 10}, nullcontext),
 }
 """By name: settings, and what is changed in the code meanwhile."""

@@ -93,6 +93,45 @@ def test_what_is_measured_says_how_its_pictures_were_made(tiny_canvas: Path, tmp
     assert other.result.evaluation.protocol.sampler["scheduler"] == "EulerDiscreteScheduler"
 
 
+def test_a_quick_measurement_makes_pictures_in_half_the_steps(tiny_canvas: Path, tmp_path: Path) -> None:
+    """Of the edit alone what a user asked for is made; a full one, and whoever says how, is measured with that."""
+
+    def drawn(name: str, **options: Any) -> tuple[int, str | None]:
+        found = excise.erase("cat", method="uce", model=tiny_canvas, out=tmp_path / name, device="cpu", **options)
+        assert found.result.evaluation is not None
+        sampler = found.result.evaluation.protocol.sampler
+        return sampler["steps"], sampler.get("scheduler")
+
+    own = load(tiny_canvas, device="cpu").sampler.steps
+    assert drawn("quick") == (own // 2, "DPMSolverMultistepScheduler")
+    assert drawn("full", evaluate="full") == (own, None)
+    assert drawn("said", steps=3) == (3, None)
+    assert drawn("named", scheduler="EulerDiscreteScheduler") == (own, "EulerDiscreteScheduler")
+
+
+def test_half_the_steps_are_given_back(tiny_canvas: Path) -> None:
+    """Also after an error. Oracle: pictures before and after."""
+    model = load(tiny_canvas, device="cpu")
+    own, before = model.sampler.steps, model.sample(["a cat"], [0])
+    with pytest.raises(KeyError), model.in_half_the_steps():
+        assert model.sampler.steps == own // 2
+        assert not torch.equal(model.sample(["a cat"], [0]), before)
+        raise KeyError
+    assert torch.equal(model.sample(["a cat"], [0]), before) and model.drawn == vars(model.sampler)
+
+
+@pytest.mark.parametrize("kind", ["few", "flow"])
+def test_distilled_models_and_straight_paths_keep_their_steps(
+    kind: str, tiny_canvas: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue("tiny_sd3") if kind == "flow" else tiny_canvas
+    drawing = Drawing(steps=4, guidance_scale=1.0) if kind == "few" else Drawing()
+    model = load(folder, device="cpu", drawing=drawing)
+    own = model.sampler.steps
+    with model.in_half_the_steps():
+        assert model.sampler.steps == own
+
+
 def test_more_steps_than_there_are_are_refused(tiny_sd1: Path, tiny_canvas: Path) -> None:
     """Schedules of Stable Diffusion shift timesteps by one, so that of 1,000 steps the first would lie past the last timestep."""
     model = load(tiny_sd1, device="cpu")

@@ -21,7 +21,7 @@ from excise.evaluation.picture_counts import ASKED_FOR, NOT_ASKED
 from excise.evaluation.prompt_grid import check_heads, questions
 from excise.files import at_home, new_result, replacing, write_text
 from excise.jobs.harden import counterexamples
-from excise.jobs.inputs import load_wanted, tell_prompts
+from excise.jobs.inputs import load_wanted, measured_soon, tell_prompts
 from excise.jobs.measure import residual
 from excise.jobs.memory import warn_if_short
 from excise.jobs.peak_memory import peak_mb
@@ -162,11 +162,12 @@ def _evaluated(request: EraseRequest, model: Model, edit: Edit, progress: Progre
     """Base and edited model measured, if that is wanted and possible; a note if not."""
     if _evaluable(request, model):
         asked = ASKED_FOR[request.evaluate]
-        return evaluate(
-            model, request.targets, edit,
-            seed=request.seed, target_pictures=asked.target, other_pictures=asked.other, bystander_pictures=asked.bystanders,
-            progress=progress,
-        ), ""  # fmt: skip
+        with measured_soon(request, model, request.evaluate):
+            return evaluate(
+                model, request.targets, edit,
+                seed=request.seed, target_pictures=asked.target, other_pictures=asked.other, bystander_pictures=asked.bystanders,
+                progress=progress,
+            ), ""  # fmt: skip
     if request.evaluate == "none":
         return None, NOT_ASKED
     return None, f"the model {model.name!r} brings no classifier and list of concepts"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from excise.concepts import Concept, apart
 from excise.edits import Edit, import_edit, load_edit
 from excise.edits.importing import is_partial
+from excise.evaluation.picture_counts import Extent
 from excise.information.picture_sets import plain_wordings, texts_of
 from excise.models import Model, load
 from excise.models.checkpoint_file import contents
@@ -50,6 +52,12 @@ def load_wanted(request: ModelWanted, model: str | None = None) -> Model:
         offload=request.offload,
         config_from=request.config_from if model is None else None,
     )
+
+
+def measured_soon(request: ModelWanted, model: Model, extent: Extent) -> AbstractContextManager[None]:
+    """Inside, the model makes pictures as such a measurement is to have them: for a quick one in half the steps, if nobody says how."""
+    said = request.drawing.steps or request.drawing.scheduler
+    return model.in_half_the_steps() if extent == "quick" and not said else nullcontext()
 
 
 def tell_prompts(model: Model, targets: Sequence[Concept], *, others: bool) -> None:

@@ -17,6 +17,9 @@ DIFFUSION_SAMPLERS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler
 STRAIGHT_SAMPLERS = ("FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler", "DPMSolverMultistepScheduler")
 """Samplers beside a model's own, by their diffusers classes: deterministic, adding noise, of higher order (ours: what users try)."""
 
+HIGHER_ORDER: Scheduler = "DPMSolverMultistepScheduler"
+"""Of higher order, so that few steps make a picture (arXiv 2211.01095). It takes both kinds of paths."""
+
 ON_BOTH = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
 """Those that sample straight paths and the paths of diffusion."""
 

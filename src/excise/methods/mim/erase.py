@@ -22,14 +22,11 @@ from excise.erasure.training import train
 from excise.methods.mim import MimSettings, heads, metric, start
 from excise.methods.mim.left import WEIGHTS, HeldOut, Left, Watch
 from excise.models import Conditioning, Model
-from excise.models.drawing import Scheduler
+from excise.models.drawing import HIGHER_ORDER
 from excise.models.entrances import Way
 
 LEVELS = 100
 """Noise levels of a picture at which target=exclude weighs the evidence that it shows the concept; docs/research/mim/tried.md has fewer."""
-
-SOLVER: Scheduler = "DPMSolverMultistepScheduler"
-"""The sampler that makes pictures to noise again (ours): of higher order, so that a few steps make them. Distilled models have their own."""
 
 HELD_OUT = 8
 """Pictures that nothing is learned from (ours): enough for an interval that sees that pictures differ."""
@@ -172,7 +169,7 @@ class Lessons:
     def _forward(self, rows: Tensor, generator: Generator) -> States:
         settings = self.settings
         steps, scale = settings.sampler_steps, settings.guidance_scale
-        with self.trainable.untrained(), self.model.sampled_by(None if self.model.few_steps else SOLVER):
+        with self.trainable.untrained(), self.model.sampled_by(None if self.model.few_steps else HIGHER_ORDER):
             pictures = states.forgetting_set(self.model, self.bank, rows, generator, steps=steps, guidance_scale=scale)
         levels = max(steps, LEVELS) if settings.target == "exclude" else steps
         return states.forward_states(self.model, pictures, rows, levels, generator)
