@@ -8,7 +8,7 @@ OUT ?= out/cat
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-fast torture audit-dependencies check-page check-studio docs first-page tutorial-pictures format clean
+.PHONY: demo test test-fast torture audit-dependencies check-page check-studio docs tables first-page tutorial-pictures format clean
 
 demo: .venv/installed
 	$(BIN)/excise erase cat --out $(OUT) --overwrite
@@ -47,6 +47,11 @@ check-studio: .venv/studio/installed
 docs: .venv/installed-dev
 	$(BIN)/sphinx-build -b html -q -E -W --keep-going docs build/site
 	@echo "build/site/index.html"
+
+# Every table of README and docs from the committed files, and what docs/benchmark holds. Measures nothing: a minute.
+tables: .venv/installed-dev
+	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/index.py --write
 
 # The picture in README. Another canvas is added by another --edit.
 first-page: .venv/installed

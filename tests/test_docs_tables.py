@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+import tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 COLUMNS = 7
 """More are in the CSV or JSON files; a table that is wider is not read."""
 COMMANDS = [
-    (str(page.relative_to(DOCS.parent)), line.strip())
-    for page in [DOCS.parent / "README.md", *sorted(DOCS.glob("research/**/*.md"))]
-    for line in page.read_text(encoding="utf-8").splitlines()
-    if line.startswith("    python benchmarks/")
+    (str(page.relative_to(DOCS.parent)), command)
+    for page in tables.pages()
+    for command in tables.commands(page.read_text("utf-8"))
 ]
+PAGE = """Prose.
+
+    python benchmarks/x.py --show x.json
+
+More prose.
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+| c |
+|---|
+
+The end.
+"""
 
 
 def test_they_are_found() -> None:
@@ -25,15 +39,23 @@ def test_they_are_found() -> None:
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
-def test_every_table_is_what_its_command_prints(page: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    lines = (DOCS.parent / page).read_text(encoding="utf-8").splitlines()
-    monkeypatch.chdir(DOCS.parent)
-    monkeypatch.setattr("sys.argv", command.split()[1:])
-    runpy.run_path(command.split()[1], run_name="__main__")
-    printed = capsys.readouterr().out.strip().splitlines()
-    start = lines.index(printed[0], next(i for i, line in enumerate(lines) if command in line))
-    assert [*lines, ""][start : start + len(printed) + 1] == [*printed, ""]
+def test_every_table_is_what_its_command_prints(page: str, command: str) -> None:
+    printed, lines = tables.printed(command), (DOCS.parent / page).read_text(encoding="utf-8").splitlines()
+    assert lines[tables.place(lines, command, printed)] == printed
     assert max(line.count("|") for line in printed) <= 1 + COLUMNS
+
+
+def test_a_stale_table_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it is now, whatever its length was; what stands around it stays."""
+    monkeypatch.setattr(tables, "printed", lambda command: ["| a |", "|---|", "| 3 |", "| 4 |", "", "| c |"])
+    told = tables.renewed(PAGE)
+    assert told == PAGE[: PAGE.index("| a |")] + "| a |\n|---|\n| 3 |\n| 4 |\n\n| c |\n\nThe end.\n"
+    assert tables.renewed(told) == told
+
+
+def test_a_command_without_a_table_is_told() -> None:
+    with pytest.raises(ValueError, match="no table stands below: python benchmarks/x"):
+        tables.place(PAGE[: PAGE.index("| a |")].splitlines(), "python benchmarks/x.py --show x.json", ["| a |"])
 
 
 def test_no_table_is_broad() -> None:
