@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from excise.concepts import Concept, PromptPair
 from excise.edits import WeightEdit, applied_edits
 from excise.erasure import subspaces
+from excise.erasure.counterexamples import Counterexample
 from excise.erasure.make_edit import manifest
 from excise.erasure.prompt_bank import PromptBank
 from excise.erasure.run import Run
@@ -71,6 +72,45 @@ def _bank(model: Model, pairs: list[tuple[str, str]]) -> PromptBank:
 
 def _lessons(model: Model, bank: PromptBank, trainable: Trainable, **values: Any) -> mim.Lessons:
     return mim.Lessons(model, bank, torch.tensor([0.1], dtype=torch.float64), trainable, _settings(**values), Run())
+
+
+# Few pictures, many words
+
+
+def test_rows_in_other_words_are_of_the_same_concept_and_rest(canvas: Model) -> None:
+    """Every one of them is found. Oracle: the pairs themselves."""
+    concepts = [canvas.catalog.resolve(name) for name in ("cat", "dog")]
+    bank = PromptBank.of(canvas, concepts)
+    rows = torch.tensor([0, len(bank.pairs) - 1]).repeat(200)
+    other = bank.reworded(rows, torch.Generator().manual_seed(0))
+    for row in (0, len(bank.pairs) - 1):
+        same = {
+            i for i, pair in enumerate(bank.pairs) if pair.masked == bank.pairs[row].masked and bank.owner[i] == bank.owner[row]
+        }
+        assert len(same) > 1 and set(other[rows == row].tolist()) == same
+    assert torch.equal(other, bank.reworded(rows, torch.Generator().manual_seed(0)))
+
+
+def test_a_counterexample_has_no_other_words(canvas: Model) -> None:
+    cat = canvas.catalog.resolve("cat")
+    shown = Counterexample("object:cat", "a purring thing", "a thing", "prompts")
+    bank = PromptBank.of(canvas, [cat], plain=True).with_counterexamples(canvas, [cat], [shown])
+    rows = torch.full((20,), len(bank.pairs))
+    assert torch.equal(bank.reworded(rows, torch.Generator().manual_seed(0)), rows)
+
+
+@pytest.mark.parametrize("target", ["masked", "null", "exclude"])
+def test_a_picture_is_asked_about_in_several_wordings(canvas: Model, target: str) -> None:
+    """What is asked was read before the pictures were made, so that a run which goes on reads the same bits."""
+    bank = PromptBank.of(canvas, [canvas.catalog.resolve("cat")])
+    with Trainable(canvas, subspaces.select(canvas, "kv")) as trainable:
+        lessons = _lessons(canvas, bank, trainable, target=target, states="forward", trajectories=4, sampler_steps=6)
+        ahead, states = set(lessons.prompts.tolist()), lessons.forgetting
+        held = lessons._held_out[0]
+    for picture in range(4):
+        mine = states.row[states.picture == picture]
+        assert len(mine.unique()) > 1 and len({bank.pairs[row].masked for row in mine.tolist()}) == 1
+    assert ahead >= {*states.row.tolist(), *held.row.tolist()}
 
 
 # M1: nothing to learn is no loss and no gradient

@@ -65,7 +65,7 @@ def test_every_trained_method_has_the_same_settings() -> None:
     trained = [method for method in methods().values() if "lr" in method.settings.model_fields]
     assert len(trained) >= 10 and all(issubclass(method.settings, Trained) for method in trained)
     assert {name: get("mim").settings.model_fields[name].default for name in Trained.model_fields} == {
-        "rounds": 4, "steps": 20, "batch": 8, "lr": 1e-3, "schedule": "cosine", "weight_decay": 0.0, "clip": None,
+        "rounds": 3, "steps": 24, "batch": 8, "lr": 2e-3, "schedule": "cosine", "weight_decay": 0.0, "clip": None,
     }  # fmt: skip
 
 

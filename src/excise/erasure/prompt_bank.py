@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
@@ -96,6 +97,25 @@ class PromptBank:
         """Encode these rows (n,) now, so that their bits do not depend on what a run asks for first: one that was stopped does not begin
         at the beginning."""
         _ = self.conditioned[rows], self.masked[rows]
+
+    def reworded(self, rows: Tensor, generator: Generator) -> Tensor:
+        """Random rows in the place of these (n,): of the same concept, with the same prompt without its words. Counterexamples stay."""
+        return torch.tensor(
+            [same[torch.randint(len(same), (1,), generator=generator)] for same in map(self._same, rows.tolist())]
+        )
+
+    def _same(self, row: int) -> list[int]:
+        if row >= len(self.pairs):
+            return [row]
+        return self._by_rest[int(self.owner[row]), self.pairs[row].masked]
+
+    @cached_property
+    def _by_rest(self) -> dict[tuple[int, str], list[int]]:
+        """Rows by concept and prompt without its words."""
+        found: dict[tuple[int, str], list[int]] = {}
+        for row, (owner, pair) in enumerate(zip(self.owner.tolist(), self.pairs, strict=False)):
+            found.setdefault((owner, pair.masked), []).append(row)
+        return found
 
     def draw(self, count: int, generator: Generator, first: int = 0) -> Tensor:
         """`count` random rows, the owners in turn from number `first` on, (count,) int64."""

@@ -48,10 +48,10 @@ class MimSettings(Trained, Divergent):
     )
     space: Literal["prediction", "guided"] = Field("prediction", description="compare predictions, or guided predictions")
     anchor_rest: bool = Field(False, description="also hold the prompts without the words where they were (the paper does not)")
-    steps: int = Field(20, ge=1, description="gradient steps in a round")
-    rounds: int = Field(4, ge=0, description="parts of learning, each with a look at what is left; 0: the start alone")
+    steps: int = Field(24, ge=1, description="gradient steps in a round")
+    rounds: int = Field(3, ge=0, description="parts of learning, each with a look at what is left; 0: the start alone")
     tolerance: float = Field(
-        0.04,
+        0.03,
         ge=0,
         lt=1,
         description="learning ends when no more than this share of what the words say is left, with 95 %% confidence, on states that it "
@@ -66,7 +66,7 @@ class MimSettings(Trained, Divergent):
     ridge: float = Field(
         0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
     )
-    lr: float = Field(1e-3, gt=0, description="learning rate at the start of the run; the root mean square of a step")
+    lr: float = Field(2e-3, gt=0, description="learning rate at the start of the run; the root mean square of a step")
     trajectories: int = Field(16, ge=1, description="pictures whose states a round collects")
     sampler_steps: int = Field(5, ge=2, description="steps of the sampler that makes the pictures, or visits the states")
     guidance_scale: float = Field(4.0, ge=0, description="guidance of that sampler, and of space=guided")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
@@ -88,13 +88,14 @@ class Lessons:
 
     @property
     def prompts(self) -> Tensor:
-        """The rows of the bank whose pictures are made, of every round too."""
+        """The rows of the bank whose pictures are made or that are asked there, of every round too."""
         settings = self.settings
         if not settings.rounds and settings.start != "attended":
             return self.bank.owner[:0]
         visited = range(settings.rounds if settings.states == "trajectory" else 0)
         drawn = (self._learned, self._held, *((0, round_, settings.trajectories) for round_ in visited))
-        return torch.cat([self._drawn(*which)[0] for which in drawn])
+        asked = (self._asked(*which) for which in (self._learned, self._held))
+        return torch.cat([*(self._drawn(*which)[0] for which in drawn), *asked])
 
     @property
     def _learned(self) -> tuple[int, int, int]:
@@ -114,10 +115,20 @@ class Lessons:
         generator = self.run.generator(stream, round_)
         return self.bank.draw(count, generator, first=round_ * count), generator
 
+    def _asked(self, stream: int, first: int, count: int) -> Tensor:
+        """What is asked at the noised pictures, (levels x count,): at each level in other words, so that few pictures have many."""
+        rows = self._drawn(stream, first, count)[0]
+        return self.bank.reworded(rows.repeat(self._levels), self.run.generator(5, stream))
+
+    @property
+    def _levels(self) -> int:
+        """Noise levels of a picture."""
+        return max(self.settings.sampler_steps, LEVELS) if self.settings.target == "exclude" else self.settings.sampler_steps
+
     @cached_property
     def forgetting(self) -> States:
         """Noised pictures of the concepts that the frozen model makes, to learn from."""
-        return self._forward(*self._drawn(*self._learned))
+        return self._forward(*self._learned)
 
     @cached_property
     def targets(self) -> Tensor:
@@ -138,7 +149,7 @@ class Lessons:
 
     @cached_property
     def _held_out(self) -> tuple[States, HeldOut]:
-        states = self._forward(*self._drawn(*self._held))
+        states = self._forward(*self._held)
         target = self.wanted(states, 1)
         with self.trainable.untrained():
             before = self._answers(states)
@@ -166,13 +177,13 @@ class Lessons:
         with self.trainable.untrained():
             return _targets(self.model, self.bank, self.priors, states, self.settings, self.run.generator(3, number))
 
-    def _forward(self, rows: Tensor, generator: Generator) -> States:
-        settings = self.settings
+    def _forward(self, stream: int, first: int, count: int) -> States:
+        settings, (rows, generator) = self.settings, self._drawn(stream, first, count)
         steps, scale = settings.sampler_steps, settings.guidance_scale
         with self.trainable.untrained(), self.model.sampled_by(None if self.model.few_steps else HIGHER_ORDER):
             pictures = states.forgetting_set(self.model, self.bank, rows, generator, steps=steps, guidance_scale=scale)
-        levels = max(steps, LEVELS) if settings.target == "exclude" else steps
-        return states.forward_states(self.model, pictures, rows, levels, generator)
+        noised = states.forward_states(self.model, pictures, rows, self._levels, generator)
+        return replace(noised, row=self._asked(stream, first, count))
 
     def _answers(self, states: States) -> Tensor:
         """What the model gives with the words."""
