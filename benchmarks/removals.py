@@ -287,15 +287,26 @@ def shown(folder: Path) -> list[str]:
 
     Raises FileNotFoundError if there are none.
     """
+    found = _stored(folder)
+    known = {text: place for place, text in enumerate(ENTRANTS)}
+    order = sorted(found, key=lambda text: (known.get(text, len(known)), text))
+    return _table(SUMMARY_COLUMNS, [summary(text, _rows(found[text], {})) for text in order])
+
+
+def curve_of(folder: Path, text: str) -> list[tuple[Cell, ErosionRow]]:
+    """An entrant's measurements in a folder's cells, in order; without drift. Raises KeyError if it has none."""
+    return _rows(_stored(folder)[text], {})
+
+
+def _stored(folder: Path) -> dict[str, list[Cell]]:
+    """The cells that did not fail, by entrant. Raises FileNotFoundError if there are none."""
     found: dict[str, list[Cell]] = {}
     for cell in stored_cells(folder).values():
         if cell.error is None:
             found.setdefault(cell.entrant, []).append(cell)
     if not found:
         raise FileNotFoundError(f"no cells of a queue of removals in {folder}")
-    known = {text: place for place, text in enumerate(ENTRANTS)}
-    order = sorted(found, key=lambda text: (known.get(text, len(known)), text))
-    return _table(SUMMARY_COLUMNS, [summary(text, _rows(found[text], {})) for text in order])
+    return found
 
 
 def line(cell: Cell, row: ErosionRow, near: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
