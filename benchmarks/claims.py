@@ -2,8 +2,8 @@
 
     python benchmarks/claims.py
 
-Every figure is computed from the committed files. A claim whose figure refutes it is printed so, and a test fails: then the pages that say it are
-to be changed. Intervals are of 95 %: over concepts by a bootstrap of differences in pairs, over shares by Wilson.
+Every figure is computed from the committed files. A claim whose figure refutes it is printed so, and a test fails: then the pages that say it
+are to be changed. Intervals are of 95 %: over concepts by a bootstrap of differences in pairs, over shares by Wilson.
 """
 
 from __future__ import annotations
