@@ -3,8 +3,8 @@
     python benchmarks/unasked.py                                     # half an hour of one CPU core; the same command goes on where it stopped
     python benchmarks/unasked.py --show docs/benchmark/unasked.json
 
-The edits are those that docs/benchmark/audits holds, made on the canvas by thirteen methods, six concepts each. Base and edited model draw the
-same prompts and seeds. Three figures of each edit:
+Eight methods with their defaults, or with what tuning found, on three concepts of the canvas that nothing was tuned on. Base and edited model
+draw the same prompts and seeds. Three figures of each edit:
 
 - bystanders: whether 80 pictures of things that no method was told of are recognised, of how often the base model's are, and how far they
   moved (`excise.evaluation.bystander_figures`);
@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import excise
 import recorded
-from excise import load_edit
 from excise.concepts import Concept
 from excise.edits import Edit
 from excise.evaluation.bystander_figures import bystander_figures
@@ -39,12 +39,15 @@ from excise.files import read_json, write_json
 from excise.models import Model, load
 from excise.models.drawing import HIGHER_ORDER, Drawing
 from excise.randomness import seeded
+from excise.requests.grid import Entrant
 from excise.resampling import bootstrap, resample
 from markdown_table import markdown
 from timing import machine
 
 BENCHMARK = Path(__file__).resolve().parents[1] / "docs" / "benchmark"
-RESULTS, EDITS = BENCHMARK / "unasked.json", BENCHMARK / "audits" / "edits"
+RESULTS = BENCHMARK / "unasked.json"
+ENTRANTS = ("mim", "uce", "uce:preserve=catalog", "rece:preserve=catalog", "cure:alpha=1e3", "esd", "spm", "salun")
+CONCEPTS = ("dog", "house", "style:sepia")
 BYSTANDERS, PROMPTS, EACH, EMPTY = 80, 8, 12, 64
 """Pictures of bystanders, prompts of kept objects and pictures of each, pictures of the empty prompt (ours)."""
 DRAWING = Drawing(steps=10, scheduler=HIGHER_ORDER)
@@ -113,16 +116,15 @@ def measure(out: Path) -> dict[str, Any]:
     """The figures of every edit, written after each; what the file has is not made again."""
     torch.set_num_threads(1)
     found = read_json(out) if out.is_file() else {"edits": [], "machine": machine()}
-    there = {(each["method"], each["edit"]) for each in found["edits"]}
-    look = None
-    for folder in sorted(EDITS.glob("*/*")):
-        method = folder.parent.name.replace("_", ":", 1)
-        if (method, folder.name) in there:
-            continue
-        look = look or Look(load("canvas", device="cpu", dtype="mixed", drawing=DRAWING))
-        edit = load_edit(folder)
-        concept = look.model.catalog.recorded(edit.manifest.concepts[0])
-        found["edits"].append({"method": method, "edit": folder.name, **look.figures(concept, edit)})
+    there = {(each["entrant"], each["concept"]) for each in found["edits"]}
+    look = Look(load("canvas", device="cpu", dtype="mixed", drawing=DRAWING))
+    for text, name in ((text, name) for name in CONCEPTS for text in ENTRANTS if (text, name) not in there):
+        entrant, concept = Entrant.parse(text), look.model.catalog.resolve(name)
+        settings = entrant.settings.model_dump(exclude_unset=True)
+        edit = excise.erase(
+            name, method=entrant.method.name, settings=settings, evaluate="none", device="cpu", dtype="mixed"
+        ).edit
+        found["edits"].append({"entrant": text, "concept": name, **look.figures(concept, edit)})
         write_json(out, found)
         print(found["edits"][-1], file=sys.stderr, flush=True)
     return found
@@ -132,7 +134,7 @@ def table(found: dict[str, Any]) -> list[str]:
     """Lines of Markdown: a row for each method, those first whose bystanders moved least."""
     methods: dict[str, list[dict[str, Any]]] = {}
     for each in found["edits"]:
-        methods.setdefault(each["method"], []).append(each)
+        methods.setdefault(each["entrant"], []).append(each)
     rows = []
     for method, edits in sorted(methods.items(), key=lambda pair: fmean(each["change"] for each in pair[1])):
         kept, change, diversity, empty = (

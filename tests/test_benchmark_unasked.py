@@ -48,7 +48,7 @@ def test_an_edit_that_changes_nothing_moves_nothing(look: unasked.Look) -> None:
 
 def test_the_table_has_a_row_for_each_method_and_the_least_moved_first() -> None:
     edits = [
-        {"method": method, "edit": str(number), "bystanders": 1.0, "change": change, "diversity": 1.0, "empty": 0.1}
+        {"entrant": method, "concept": str(number), "bystanders": 1.0, "change": change, "diversity": 1.0, "empty": 0.1}
         for method, change in (("far", 0.5), ("near", 0.1))
         for number in range(2)
     ]
