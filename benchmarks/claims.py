@@ -95,32 +95,56 @@ def _concepts(cells: Sequence[Cell]) -> str:
 
 
 def neutral_rate() -> Measured:
-    cells = _cells("all", "mim")
+    cells = _cells("solver", "mim")
     shown = [100 * (1 - figures_of(cell)("ua") - figures_of(cell)("neutral")) for cell in cells]
     found = _over_concepts(shown)
     return Measured(f"{_told(found, '{:+.1f}')} points", _concepts(cells), found.high <= 1)
 
 
+def _pictures(folder: str) -> tuple[float, float, Sequence[Cell]]:
+    """Mean of IRA and CRA of base, the worst single concept's, and the cells."""
+    cells = _cells(folder, "mim")
+    mean = fmean(100 * figures_of(cell)(key) for cell in cells for key in ("ira_of_base", "cra_of_base"))
+    return mean, min(100 * figures_of(cell)(key) for cell in cells for key in ("ira_worst", "cra_worst")), cells
+
+
 def kept_pictures() -> Measured:
-    cells = _cells("all", "mim")
-    kept = {
-        key: [100 * figures_of(cell)(key) for cell in cells] for key in ("ira_of_base", "cra_of_base", "ira_worst", "cra_worst")
-    }
-    mean = fmean(kept["ira_of_base"] + kept["cra_of_base"])
-    least = min(kept["ira_worst"] + kept["cra_worst"])
-    return Measured(f"{mean:.1f} % of base, worst concept {least:.0f} %", _concepts(cells), mean >= 99 and least >= 95)
+    mean, least, cells = _pictures("solver")
+    return Measured(f"{mean:.2f} % of base, worst concept {least:.0f} %", f"{_concepts(cells)}; 8 pictures each", mean >= 99)
+
+
+def no_picture_lost() -> Measured:
+    mean, least, cells = _pictures("all")
+    return Measured(f"{mean:.2f} % of base, worst concept {least:.0f} %", f"{_concepts(cells)}; 8 pictures each", least >= 100)
 
 
 def nats_left() -> Measured:
-    cells = _cells("all", "mim")
+    cells = _cells("solver", "mim")
     found = _over_concepts([100 * figures_of(cell)("nats_share_left") for cell in cells])
     return Measured(_told(found, unit=" %"), _concepts(cells), found.high <= 5)
 
 
 def nats_kept() -> Measured:
-    cells = _cells("all", "mim")
+    cells = _cells("solver", "mim")
     found = _over_concepts([100 * figures_of(cell)("nats_kept") for cell in cells])
     return Measured(_told(found, unit=" %"), _concepts(cells), found.low >= 98)
+
+
+def bystanders_stay() -> Measured:
+    found = [cell.evaluation for cell in _cells("solver", "mim") if cell.evaluation]
+    kept = [100 * (each.bystanders_of_base or 0.0) for each in found]
+    moved = _over_concepts([100 * each.bystander_change.value for each in found if each.bystander_change])
+    figure = f"{fmean(kept):.1f} % of base, worst erasure {min(kept):.0f} %; moved by {_told(moved, unit=' %')}"
+    return Measured(figure, f"{_concepts(_cells('solver', 'mim'))}, 80 pictures each", fmean(kept) >= 99 and moved.high <= 3)
+
+
+def bystanders_of_told_uce() -> Measured:
+    edits = [each for each in _json("unasked.json")["edits"]]
+    own, told = ([each for each in edits if each["entrant"] == name] for name in ("mim", "uce:preserve=catalog"))
+    ratios = [theirs["change"] / ours["change"] for ours, theirs in zip(own, told, strict=True)]
+    kept = [100 * each["bystanders"] for each in told]
+    figure = f"{fmean(kept):.1f} % of base, moved x {min(ratios):.0f} to {max(ratios):.0f} as far"
+    return Measured(figure, f"{len(told)} concepts, seed 0, 80 pictures each", fmean(kept) < 99 and min(ratios) > 2)
 
 
 def _ahead(column: paired.Column, entrant: str) -> Estimate:
@@ -156,7 +180,7 @@ def perfect_and_speaking() -> Measured:
 
 
 def worst_neighbour() -> Measured:
-    cells = _cells("all", "mim")
+    cells = _cells("solver", "mim")
     share, label = min(worst(cell) for cell in cells)
     return Measured(
         f"{100 * share:.0f} % (*{label.partition(':')[2]}*)", f"{_concepts(cells)}; 2 pictures a neighbour", share < 0.95
@@ -282,26 +306,41 @@ def second_judge() -> Measured:
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "MiM-MU erases to the neutral rate.",
-        "benchmark.md",
-        "all",
+        "mim/results.md",
+        "solver",
         "shown more than a point above neutral in the mean",
         neutral_rate,
     ),
     Claim(
-        "It loses no picture of any other concept.",
-        "benchmark.md",
-        "all",
-        "IRA or CRA below 99 % of base, or a concept below 95 %",
+        "Pictures of other concepts stay.",
+        "mim/results.md",
+        "solver",
+        "IRA and CRA below 99 % of base in the mean",
         kept_pictures,
     ),
+    Claim("With the older defaults no picture was lost.", "benchmark.md", "all", "a picture lost", no_picture_lost),
     Claim(
         "Little is left of what the erased words say.",
         "mim/results.md",
-        "all",
+        "solver",
         "more than 5 % of nats left in the mean",
         nats_left,
     ),
-    Claim("Other words keep what they say.", "mim/results.md", "all", "less than 98 % of nats kept in the mean", nats_kept),
+    Claim("Other words keep what they say.", "mim/results.md", "solver", "less than 98 % of nats kept in the mean", nats_kept),
+    Claim(
+        "Things that nobody named stay as they were.",
+        "mim/results.md",
+        "solver",
+        "bystanders recognised below 99 % of base, or moved by more than 3 %",
+        bystanders_stay,
+    ),
+    Claim(
+        "UCE that is told every name to keep changes what nobody named.",
+        "benchmark.md",
+        "unasked.json",
+        "99 % of bystanders recognised, or moved less than twice as far as by MiM-MU",
+        bystanders_of_told_uce,
+    ),
     Claim(
         "It leaves fewer nats than every other method.",
         "benchmark.md",
@@ -319,7 +358,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "Some neighbours lose nats though no picture is lost.",
         "mim/results.md",
-        "all",
+        "solver",
         "no neighbour below 95 %",
         worst_neighbour,
     ),

@@ -58,6 +58,8 @@ def _grid(name: str, what: str, how: str | None = None) -> Entry:
 GRIDS = (
     _grid("all", "MiM-MU, SPM and the closed forms on every object and style"),
     _grid("subset", "every method on twelve objects and styles"),
+    _grid("solver", "MiM-MU's defaults of today on every object and style, in half the steps"),
+    _grid("timed", "five methods on *cat*, for their seconds"),
     _grid("seed", "MiM-MU on every object and style, with a second seed"),
     _grid("gold", "every method on *cat*, beside the model that never saw one"),
     _grid("gold-480", "the nearest to that model, with 480 pictures and three seeds"),
@@ -161,6 +163,7 @@ SINGLE = (
     Entry("profile.json", "where the time of `excise erase` goes", "python benchmarks/profile_erase.py"),
     Entry("recipes.json", "what whole recipes ask of the network", "python benchmarks/recipes.py"),
     Entry("small_cells.json", "three cells made small, which a test makes again", "python benchmarks/small_cells.py --write"),
+    Entry("unasked.json", "bystanders, diversity and the empty prompt", "python benchmarks/unasked.py"),
     Entry("solving.json", "what MiM-MU's solver leaves and takes", "python benchmarks/solving.py"),
     Entry("solver_tries.json", "other ways to learn what the start leaves", "python benchmarks/solver_tries.py"),
 )

@@ -45,6 +45,13 @@ class TestTable:
         assert rows[0] == "| **MiM-MU** | 99.0 | 95.0 (80) | 1.5 | 2.0 |"
         assert rows[2] == "| ESD | 95.0 | 95.0 (95) | 50.0 | 2.0 |" and len(rows) == 5
 
+    def test_cells_of_todays_defaults_take_the_place_of_older_ones(self) -> None:
+        own = [cell("mim", name, 0.5, 0.1) for name in ("cat", "dog", "bird")] + [cell("esd", "cat", 0.5, 0.1)]
+        found = benchmark.with_own(cells(), own)
+        assert {one.concepts[0] for one in found} == {"object:cat", "object:dog"} and len(found) == len(cells())
+        rows = benchmark.table(found, cells())[2:]
+        assert rows[0].startswith("| **MiM-MU** | 50.0 |") and rows[2].startswith("| ESD | 95.0 |")
+
     def test_what_cannot_be_compared_is_refused(self) -> None:
         with pytest.raises(ValueError, match="the same concepts"):
             benchmark.table([*cells(), cell("esd", "bird", 1.0, 0.0)], cells())

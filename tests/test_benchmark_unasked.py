@@ -54,4 +54,4 @@ def test_the_table_has_a_row_for_each_method_and_the_least_moved_first() -> None
     ]
     rows = unasked.table({"edits": edits})[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["`near`", "`far`"]
-    assert rows[0].split("|")[5].strip() == "10.0 (10.0 to 10.0)"
+    assert rows[0].split("|")[4].strip() == "10.0 (10.0 to 10.0)"
