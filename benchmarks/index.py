@@ -164,7 +164,11 @@ SINGLE = (
     Entry("recipes.json", "what whole recipes ask of the network", "python benchmarks/recipes.py"),
     Entry("small_cells.json", "three cells made small, which a test makes again", "python benchmarks/small_cells.py --write"),
     Entry("unasked.json", "bystanders, diversity and the empty prompt", "python benchmarks/unasked.py"),
-    Entry("solving.json", "what MiM-MU's solver leaves and takes", "python benchmarks/solving.py"),
+    Entry(
+        "solving.json",
+        "what MiM-MU's solver leaves and takes",
+        "python benchmarks/solving.py --concepts cat clock style:sketch",
+    ),
     Entry("solver_tries.json", "other ways to learn what the start leaves", "python benchmarks/solver_tries.py"),
 )
 ENTRIES = (*GRIDS, *AUDITS, *SINGLE)
