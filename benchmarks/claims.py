@@ -356,7 +356,7 @@ CLAIMS: tuple[Claim, ...] = (
         level_with_uce,
     ),
     Claim(
-        "Some neighbours lose nats though no picture is lost.",
+        "The worst neighbour loses nats.",
         "mim/results.md",
         "solver",
         "no neighbour below 95 %",

@@ -24,6 +24,10 @@ def main(doc: str | None, results: Path, measure: Callable[[Path], Any], table: 
     parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of a file, and measure nothing")
     options = parser.parse_args()
     if options.show is not None:
-        print("\n".join(table(read_json(options.show))))
+        try:
+            found = read_json(options.show)
+        except (FileNotFoundError, ValueError) as error:
+            parser.error(str(error))
+        print("\n".join(table(found)))
     else:
         print("\n".join(table(measure(options.out))), file=sys.stderr)

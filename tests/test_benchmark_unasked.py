@@ -55,3 +55,16 @@ def test_the_table_has_a_row_for_each_method_and_the_least_moved_first() -> None
     rows = unasked.table({"edits": edits})[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["`near`", "`far`"]
     assert rows[0].split("|")[4].strip() == "10.0 (10.0 to 10.0)"
+
+
+@pytest.mark.parametrize("text", [None, "{", ""])
+def test_a_file_that_cannot_be_shown_is_one_line(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    file = tmp_path / "unasked.json"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["unasked.py", "--show", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        unasked.recorded.main("", unasked.RESULTS, unasked.measure, unasked.table)
+    assert ended.value.code == 2 and str(file) in capsys.readouterr().err.splitlines()[-1]
