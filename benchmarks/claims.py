@@ -139,7 +139,7 @@ def bystanders_stay() -> Measured:
 
 
 def bystanders_of_told_uce() -> Measured:
-    edits = [each for each in _json("unasked.json")["edits"]]
+    edits = _json("unasked.json")["edits"]
     own, told = ([each for each in edits if each["entrant"] == name] for name in ("mim", "uce:preserve=catalog"))
     ratios = [theirs["change"] / ours["change"] for ours, theirs in zip(own, told, strict=True)]
     kept = [100 * each["bystanders"] for each in told]
@@ -242,8 +242,8 @@ def cost_of_a_step() -> Measured:
 
 
 def edit_is_a_key() -> Measured:
-    ahead = [each["ahead"] for each in _json("edit_key.json")["erasures"] if each["entrant"] == "mim"]
-    own = [each["place"] == 1 for each in _json("edit_key.json")["erasures"] if each["entrant"] == "mim"]
+    erasures = [each for each in _json("edit_key.json")["erasures"] if each["entrant"] == "mim"]
+    ahead, own = [each["ahead"] for each in erasures], [each["place"] == 1 for each in erasures]
     return Measured(
         f"first of {_json('edit_key.json')['words']} words, x {min(ahead):.0f} to {max(ahead):.0f}",
         f"{len(ahead)} erasures, seed 0",

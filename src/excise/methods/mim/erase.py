@@ -115,9 +115,9 @@ class Lessons:
         generator = self.run.generator(stream, round_)
         return self.bank.draw(count, generator, first=round_ * count), generator
 
-    def _asked(self, stream: int, first: int, count: int) -> Tensor:
+    def _asked(self, stream: int, round_: int, count: int) -> Tensor:
         """What is asked at the noised pictures, (levels x count,): at each level in other words, so that few pictures have many."""
-        rows = self._drawn(stream, first, count)[0]
+        rows = self._drawn(stream, round_, count)[0]
         return self.bank.reworded(rows.repeat(self._levels), self.run.generator(5, stream))
 
     @property
@@ -177,13 +177,13 @@ class Lessons:
         with self.trainable.untrained():
             return _targets(self.model, self.bank, self.priors, states, self.settings, self.run.generator(3, number))
 
-    def _forward(self, stream: int, first: int, count: int) -> States:
-        settings, (rows, generator) = self.settings, self._drawn(stream, first, count)
+    def _forward(self, stream: int, round_: int, count: int) -> States:
+        settings, (rows, generator) = self.settings, self._drawn(stream, round_, count)
         steps, scale = settings.sampler_steps, settings.guidance_scale
         with self.trainable.untrained(), self.model.sampled_by(None if self.model.few_steps else HIGHER_ORDER):
             pictures = states.forgetting_set(self.model, self.bank, rows, generator, steps=steps, guidance_scale=scale)
         noised = states.forward_states(self.model, pictures, rows, self._levels, generator)
-        return replace(noised, row=self._asked(stream, first, count))
+        return replace(noised, row=self._asked(stream, round_, count))
 
     def _answers(self, states: States) -> Tensor:
         """What the model gives with the words."""
