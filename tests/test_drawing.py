@@ -100,6 +100,7 @@ def test_a_quick_measurement_makes_pictures_in_half_the_steps(tiny_canvas: Path,
         found = excise.erase("cat", method="uce", model=tiny_canvas, out=tmp_path / name, device="cpu", **options)
         assert found.result.evaluation is not None
         sampler = found.result.evaluation.protocol.sampler
+        assert found.result.information is not None and found.result.information.settings.sampler_steps == sampler["steps"]
         return sampler["steps"], sampler.get("scheduler")
 
     own = load(tiny_canvas, device="cpu").sampler.steps

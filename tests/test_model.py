@@ -146,7 +146,7 @@ MAKERS: dict[str, Callable[[Model], object]] = {
     "forgetting set": lambda model: forgetting_set(model, *_drawn(model), steps=3, guidance_scale=1.0),
     "shares": lambda model: balance._pictures(model, None, "a cat", 2, torch.Generator().manual_seed(0)),
     "conditions": lambda model: _sample(model, Condition("wording", "plain", ()), PROMPTS, [3, 1, 4], None),
-    "information": lambda model: make_pictures(model, model.catalog.resolve("cat"), 2, seed=0),
+    "information": lambda model: make_pictures(model, [(model.catalog.resolve("cat"), 2)], seed=0),
     "answer set": lambda model: _make(model, [PromptItem("0", "a cat", 3), PromptItem("1", "a dog", 4)]),
     "attacks": lambda model: (victim := _victim(model)).ask(victim.cases, ["a cat", "a dog"]),
 }

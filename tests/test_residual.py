@@ -124,7 +124,7 @@ def test_single_pictures_have_no_interval(canvas: Model) -> None:
 def test_pictures_that_the_sampler_makes_are_as_good_as_exact_draws(either_path: ExactModel) -> None:
     """At guidance 1 and with many steps its own law is sampled: mean and variance of what is measured on are those of the prompt."""
     either_path.sampler = replace(either_path.sampler, steps=100)
-    made = make_pictures(either_path, either_path.catalog.resolve("cat"), 64, seed=0)
+    made = make_pictures(either_path, [(either_path.catalog.resolve("cat"), 64)], seed=0)[0]
     shown = made.latents[..., :4].double() - either_path.mean(made.wordings[0].pair.prompt)
     assert abs(shown.mean()) < 0.02 and float(shown.var()) == pytest.approx(VARIANCE, rel=0.1)  # of first order
 
@@ -189,7 +189,7 @@ def test_same_seed_same_numbers_and_another_seed_others(canvas: Model) -> None:
 
 def test_a_reading_does_not_depend_on_what_else_is_measured(canvas: Model) -> None:
     """Same pictures, levels and noise for a concept whoever stands beside it (given the same number of pictures)."""
-    pictures = {"object:dog": make_pictures(canvas, canvas.catalog.resolve("dog"), 4, seed=0)}
+    pictures = {"object:dog": make_pictures(canvas, [(canvas.catalog.resolve("dog"), 4)], seed=0)[0]}
     found = [
         measure(canvas, "cat", against=against, pictures=pictures, budget=8_000).others[0]
         for against in (["dog"], ["dog", "bird", "sketch"])
@@ -286,7 +286,7 @@ def test_every_budget_from_the_least_on_has_a_plan(canvas: Model, named: int, ma
 
 
 def test_pictures_made_are_draws_of_the_prompts_law(exact: ExactModel) -> None:
-    pictures = make_pictures(exact, exact.catalog.resolve("cat"), 40, seed=0)
+    pictures = make_pictures(exact, [(exact.catalog.resolve("cat"), 40)], seed=0)[0]
     assert pictures.source == "made by exact at guidance 1"
     left, right = pictures.latents[..., :4], pictures.latents[..., 4:]
     assert left.mean().item() == pytest.approx(exact.mean("a cat"), abs=0.05)
@@ -302,8 +302,22 @@ def test_wordings(canvas: Model) -> None:
     assert plain_wordings(sketch)[1].pair.masked == "a picture of a cat"
     everything = all_wordings(cat)
     assert {wording.pair for wording in everything} == set(cat.pairs())
-    found = make_pictures(canvas, cat, 12, seed=0, phrasings="all")
+    found = make_pictures(canvas, [(cat, 12)], seed=0, phrasings="all")[0]
     assert len({wording.pair for wording in found.wordings}) == 12
+
+
+def test_pictures_of_several_concepts_are_made_together(canvas: Model) -> None:
+    """Each as if its concept were alone, but for its last bits; also where a batch ends within a concept."""
+    wanted = [(canvas.catalog.resolve(name), count) for name, count in (("cat", 3), ("dog", 1), ("sketch", 2))]
+    calls: list[int] = []
+    hook = canvas.denoiser.register_forward_hook(lambda module, inputs, output: calls.append(len(output[0])))
+    together = make_pictures(canvas, wanted, seed=0, batch=4)
+    hook.remove()
+    assert calls == [4] * canvas.sampler.steps + [2] * canvas.sampler.steps
+    for (concept, count), pictures in zip(wanted, together, strict=True):
+        alone = make_pictures(canvas, [(concept, count)], seed=0)[0]
+        assert pictures.concept is concept and pictures.wordings == alone.wordings and len(pictures) == count
+        torch.testing.assert_close(pictures.latents, alone.latents, rtol=0, atol=1e-3)
 
 
 def test_real_pictures_are_read_from_folders(canvas: Model, tmp_path: Path) -> None:
@@ -381,7 +395,9 @@ def test_no_prompt_names_what_is_erased_beside_what_it_is_about(canvas: Model) -
 def test_words_are_not_rounded_where_the_model_is(tiny_canvas: Path) -> None:
     """A mixed model answers in float32 about what is measured, the erased concept and others."""
     plain, mixed = (load(tiny_canvas, device="cpu", dtype=dtype) for dtype in ("float32", "mixed"))
-    pictures = {f"object:{name}": make_pictures(plain, plain.catalog.resolve(name), 24, seed=0) for name in ("cat", "dog")}
+    pictures = {
+        f"object:{name}": make_pictures(plain, [(plain.catalog.resolve(name), 24)], seed=0)[0] for name in ("cat", "dog")
+    }
     found = [
         measure(model, "cat", edit=edit_of(model, "attn2.to_v", 0.9), against=["dog"], pictures=pictures, budget=SMALL)
         for model in (plain, mixed)

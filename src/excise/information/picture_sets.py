@@ -111,8 +111,7 @@ def _reword(concept: Concept, pair: PromptPair, context: str) -> str:
 @torch.no_grad()
 def make_pictures(
     model: Model,
-    concept: Concept,
-    count: int,
+    wanted: Sequence[tuple[Concept, int]],
     *,
     seed: int,
     guidance_scale: float = 1.0,
@@ -120,38 +119,55 @@ def make_pictures(
     batch: int | None = None,
     tick: Callable[[int], None] = lambda evaluations: None,
     shelf: Shelf = NOWHERE,
-) -> PictureSet:
-    """`count` pictures of a concept by the model itself, its prompts in turn.
+) -> list[PictureSet]:
+    """Pictures of concepts by the model itself: as many as `wanted` says of each, its prompts in turn.
 
     At guidance 1 (the default) the model's own conditional law is sampled, the one that its predictions describe.
-    The pictures depend on the model, the concept, their number and the seed alone. They are kept on `shelf`; those that are there are not made
-    again, and `tick` counts them as if they were.
+    What a picture shows depends on the model, its concept, how many are wanted of that, and the seed. Pictures of all concepts are made
+    together, `batch` at a time; what else is in a batch moves no more than a picture's last bits. Batches are kept on `shelf`; those that are
+    there are not made again, and `tick` counts them as if they were.
     """
-    guidance_scale = sampling_scale(guidance_scale)
+    guidance_scale, batch = sampling_scale(guidance_scale), batch or model.batch(64)
+    asked = [_asked(concept, count, seed, phrasings) for concept, count in wanted]
+    prompts = [wording.pair.prompt for wordings, _ in asked for wording in wordings]
+    seeds = [each for _, own in asked for each in own]
+    finished = [
+        _made(model, prompts[start : start + batch], seeds[start : start + batch], guidance_scale, tick, shelf)
+        for start in range(0, len(prompts), batch)
+    ]
+    source = f"made by {model.name} at guidance {guidance_scale:g}"
+    parts = torch.cat(finished).split([len(own) for _, own in asked]) if finished else ()
+    return [
+        PictureSet(concept, wordings, latents, source)
+        for (concept, _), (wordings, _), latents in zip(wanted, asked, parts, strict=True)
+    ]
+
+
+def _asked(concept: Concept, count: int, seed: int, phrasings: Phrasings) -> tuple[tuple[AskedAbout, ...], list[int]]:
+    """What each picture of a concept is asked about, and its seed."""
     random = stream(seed, concept.label, "pictures")
     known = wordings_of(concept, phrasings)
     order = range(len(known)) if phrasings == "plain" else torch.randperm(len(known), generator=random).tolist()
-    wordings = [known[order[i % len(known)]] for i in range(count)]
-    seeds = torch.randint(2**31, (count,), generator=random).tolist()
-    finished, evaluations, batch = [], 0, batch or model.batch(64)
-    name = digest_values([[wording.pair.prompt for wording in wordings], seeds, guidance_scale, batch])[:32]
-    source = f"made by {model.name} at guidance {guidance_scale:g}"
+    wordings = tuple(known[order[i % len(known)]] for i in range(count))
+    return wordings, torch.randint(2**31, (count,), generator=random).tolist()
+
+
+def _made(
+    model: Model, prompts: list[str], seeds: list[int], guidance_scale: float, tick: Callable[[int], None], shelf: Shelf
+) -> Tensor:
+    """One batch of finished latents, from the shelf if it is there."""
+    name = digest_values([prompts, seeds, guidance_scale])[:32]
     if kept := shelf.get(name):
         tick(kept.about)
-        return PictureSet(concept, tuple(wordings), kept.tensors["latents"].to(model.device), source)
-    for start in range(0, count, batch):
-        rows = slice(start, start + batch)
-        prompts = [wording.pair.prompt for wording in wordings[rows]]
-        path = model.trajectory(prompts, seeds[rows], guidance_scale=guidance_scale, signed=True)
-        for state in path:
-            if state.timestep >= 0:
-                asked = len(state.latents) * (1 if guidance_scale == 1 else 2)
-                evaluations += asked
-                tick(asked)
-        finished.append(state.latents)
-    latents = torch.cat(finished)
-    shelf.put(name, {"latents": latents}, evaluations)
-    return PictureSet(concept, tuple(wordings), latents, source)
+        return kept.tensors["latents"].to(model.device)
+    evaluations = 0
+    for state in model.trajectory(prompts, seeds, guidance_scale=guidance_scale, signed=True):
+        if state.timestep >= 0:
+            asked = len(state.latents) * (1 if guidance_scale == 1 else 2)
+            evaluations += asked
+            tick(asked)
+    shelf.put(name, {"latents": state.latents}, evaluations)
+    return state.latents
 
 
 def read_pictures(model: Model, folder: str | Path, concepts: Sequence[Concept]) -> dict[str, PictureSet]:

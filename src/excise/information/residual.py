@@ -117,18 +117,14 @@ def measure(
     }
     tell_cut(model, texts_of(wording for each in wordings.values() for wording in each))
 
-    shelf = _shelf(before.model, keep)
-
-    def pictures_of(concept: Concept) -> PictureSet:
-        count = plan.counts[concept.label]
-        if concept.label in given:
-            return given[concept.label].part(slice(count))
-        return make_pictures(
-            before.model, concept, count,
-            seed=seed, guidance_scale=guidance_scale, phrasings=phrasings, batch=batch, tick=meter.tick, shelf=shelf,
-        )  # fmt: skip
-
-    sets, beside = ([pictures_of(concept) for concept in those] for those in (targets, others))
+    missing = [(concept, plan.counts[concept.label]) for concept in (*targets, *others) if concept.label not in given]
+    made = make_pictures(
+        before.model, missing, seed=seed, guidance_scale=guidance_scale, phrasings=phrasings, batch=batch, tick=meter.tick,
+        shelf=_shelf(before.model, keep),
+    )  # fmt: skip
+    shown = {pictures.concept.label: pictures for pictures in made}
+    shown |= {label: pictures.part(slice(plan.counts[label])) for label, pictures in given.items() if label in plan.counts}
+    sets, beside = ([shown[concept.label] for concept in those] for those in (targets, others))
     with (
         before.model.unrounded(),
         (after or before).model.unrounded(),

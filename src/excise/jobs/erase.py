@@ -180,7 +180,8 @@ def _informed(request: EraseRequest, model: Model, edit: Edit, progress: Progres
     if not model.catalog.concepts:
         return None, f"the model {model.name!r} brings no list of concepts"
     budget = ASKED_FOR[request.evaluate].budget
-    return residual(model, request.targets, edit, budget=budget, seed=request.seed, progress=progress).brief(), ""
+    with measured_soon(request, model, request.evaluate):
+        return residual(model, request.targets, edit, budget=budget, seed=request.seed, progress=progress).brief(), ""
 
 
 def _write(request: EraseRequest, made: Erasure, sheet: Image, out: Path) -> None:
