@@ -293,6 +293,7 @@ def _measured(about: Grid) -> list[str]:
         *_bystanders(about),
         *([] if about.quality else ["--no-quality"]),
         *filter(None, [nats]),
+        *(f"--{name.removesuffix('_scale').replace('_', '-')} {value}" for name, value in (about.drawing or {}).items()),
         f"--dtype {about.dtype}",
     ]
 

@@ -62,6 +62,10 @@ def test_dates_are_those_of_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert benchmark.committed(benchmark.Entry("b", "")) == "2026-01-03"
 
 
+DRAWN = {"guidance_scale": "guidance"}
+"""Options that say how pictures are made, by their names in a grid's file, where those are others."""
+
+
 @pytest.mark.parametrize("entry", DERIVED, ids=lambda entry: entry.name)
 def test_commands_ask_for_the_cells_that_are_there(entry: benchmark.Entry) -> None:
     """Concepts by the reader of the command line; and pictures, nats and precision are those of the grid's file."""
@@ -86,6 +90,8 @@ def test_commands_ask_for_the_cells_that_are_there(entry: benchmark.Entry) -> No
             about["target_pictures"], about["other_pictures"],
         ]  # fmt: skip
         assert int(values.get("--bystander-pictures", ["80"])[0]) == about.get("bystander_pictures", 0)
+        drawn = {name: values[f"--{name}"][0] for name in ("steps", "guidance", "size", "scheduler") if f"--{name}" in values}
+        assert drawn == {DRAWN.get(name, name): str(value) for name, value in about.get("drawing", {}).items()}
         assert ("--no-information" in flags) == ("information" not in about) and ("--no-quality" in flags) != about["quality"]
         assert int(values.get("--budget", ["8000"])[0]) == about.get("information", 8000)
     cells = stored_cells(out)
@@ -106,6 +112,8 @@ def test_commands_by_hand() -> None:
     ]
     asked = [benchmark._bystanders(about.model_copy(update={"bystander_pictures": count})) for count in (None, 40, 80)]
     assert asked == [["--bystander-pictures 0"], ["--bystander-pictures 40"], []]
+    slow = about.model_copy(update={"drawing": {"steps": 10, "guidance_scale": 2.5, "long_prompts": "chunk"}})
+    assert " --steps 10 --guidance 2.5 --long-prompts chunk --dtype" in benchmark.commands(cells, slow, "x")[0]
     exact = made_up.cell("retrained", "object:cat")
     gold = benchmark.commands([made_up.cell("uce", "object:cat"), exact], about.model_copy(update={"information": 8000}), "x")
     assert gold == [
