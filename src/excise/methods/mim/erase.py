@@ -199,7 +199,7 @@ def _round(lessons: Lessons, round_: int, inverses: dict[Way, metric.Inverse]) -
     weights = _weights(model, states.t, settings.weight).to(target.device, target.dtype)
 
     def loss(step: int) -> Tensor:
-        rows = torch.randint(len(states), (settings.batch,), generator=run.generator(1, round_, step))
+        rows = _batch(len(states), settings, run, round_, step)
         error = (_student(model, bank, states, rows, settings) - target[rows]).square().flatten(1).mean(1)
         error = judged(error, settings, channels=target.shape[1])
         total = (weights[rows] * error).mean()
@@ -208,6 +208,11 @@ def _round(lessons: Lessons, round_: int, inverses: dict[Way, metric.Inverse]) -
         return total + _rest_loss(model, bank, lessons.trainable, states, rows) if settings.anchor_rest else total
 
     return loss
+
+
+def _batch(count: int, settings: MimSettings, run: Run, round_: int, step: int) -> Tensor:
+    """The states of a step, of so many."""
+    return torch.randint(count, (settings.batch,), generator=run.generator(1, round_, step))
 
 
 def _prior(model: Model, concept: Concept) -> float:
