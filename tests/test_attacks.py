@@ -131,6 +131,10 @@ def victim(model: Model, count: int = COUNT, threshold: float = NEVER, budget: i
     return Victim(model, concept, cases, Seen(threshold), Budget(meter, model, count), Draws(model, 0), original)
 
 
+TRIED = ["guidance", "seeds", "noise", "prompts", "wording", "inpainting", "image-to-image", "inverted-latents"]
+"""Attacks whose effort is told in tries."""
+
+
 class TestBudget:
     def test_tries_are_those_that_all_prompts_can_have(self, shared: Model) -> None:
         """However few prompts stand; the first try is made as far as the budget goes."""
@@ -143,9 +147,23 @@ class TestBudget:
             assert budget.tries("abcd", [50, 1, 1, 1]) == "a"
             assert budget.tries("ab", [10, 10]) == "ab"
 
-    @pytest.mark.parametrize(
-        "name", ["guidance", "seeds", "noise", "prompts", "wording", "inpainting", "image-to-image", "inverted-latents"]
-    )
+    @pytest.mark.parametrize("name", [name for name in TRIED if name != "wording"])
+    def test_tries_cost_what_the_plan_says(self, name: str, shared: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a model that breaks nowhere; so none runs out of what was set apart. `wording` also spends what is left, on negated wordings."""
+        told, planned = Budget.tries, []
+
+        def tries(self: Budget, values: Any, costs: Any) -> Any:
+            planned.append(sum(costs))
+            return told(self, values, costs)
+
+        monkeypatch.setattr(Budget, "tries", tries)
+        subject, settings = victim(shared, 2), get(name).settings()
+        with subject.budget.meter.on(shared):
+            get(name).run(subject, settings)
+        assert subject.budget.effort["tries"].paid == subject.budget.effort["tries"].asked
+        assert subject.budget.meter.spent == 2 * sum(planned)
+
+    @pytest.mark.parametrize("name", TRIED)
     def test_every_model_gets_the_same_tries(self, name: str, shared: Model) -> None:
         """A model that has broken prompts already, and so calls to spare, does not get more."""
         chosen = Chosen(name, get(name), get(name).settings(), 40)

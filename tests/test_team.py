@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 import excise
 from excise.erasure.run import Run
 from excise.jobs.processes import Worker, in_processes
 from excise.methods import get, methods
-from excise.models import load
+from excise.models import load, team
 from excise.models.team import ALONE, Team
 from fresh_models import fresh
 from shared_work import answers, cat, erased, gradients
@@ -33,6 +34,12 @@ TINY: dict[str, Any] = {
 }
 """Of an odd number of rows, which no two processes can halve; MiM-MU looks whether it is done."""
 QUICK: dict[str, Any] = {**TINY, "phrasings": "plain"}
+
+
+def test_graphics_cards_add_up_what_stays_on_the_processor() -> None:
+    """As MiM-MU's sums over pixels do; nccl alone carries none of that."""
+    said = dist.distributed_c10d.BackendConfig(dist.Backend(team._backend(torch.device("cuda"))))
+    assert said.get_device_backend_map() == {"cpu": "gloo", "cuda": "nccl"}
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from excise.attacks.call_meter import CallMeter
 from excise.attacks.cases import Case
 from excise.concepts import Concept
-from excise.edits import applied_edits
+from excise.edits.applied import all_removed
 from excise.erasure.run import Run
 from excise.erasure.training_pictures import generated_latents
 from excise.models import Model
@@ -38,14 +38,8 @@ class Original:
     @contextmanager
     def acting(self) -> Iterator[None]:
         """The network is the original model inside the block; its calls count."""
-        edits = applied_edits(self.model)
-        for edit, _ in reversed(edits):
-            edit.remove(self.model)
-        try:
+        with all_removed(self.model):
             yield
-        finally:
-            for edit, scale in edits:
-                edit.apply(self.model, scale)
 
     def targets(self, cases: Sequence[Case]) -> Tensor:
         """Its pictures of these cases with the concept's words, same seeds, as latents (cases, c, h, w)."""

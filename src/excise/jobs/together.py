@@ -50,8 +50,9 @@ def together(request: EraseRequest, model: Model) -> Iterator[Team]:
             _Part(request.model_copy(update={"device": device}), rank, folder)
             for rank, device in enumerate(request.devices[1:], 1)
         ]
-        workers = [Worker.start(_follow, len(request.devices)) for _ in parts]
+        workers: list[Worker] = []
         try:
+            workers.extend(Worker.start(_follow, len(request.devices)) for _ in parts)
             _begin(workers, parts)
             with joined(0, len(request.devices), model.device, folder / "meeting") as team:
                 model.team = team

@@ -114,12 +114,16 @@ def joined(rank: int, size: int, device: torch.device, meeting: Path) -> Iterato
         torch.cuda.set_device(device)
     if sys.platform == "linux":  # all are on this machine, whatever its name leads to
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=meeting.as_uri(), rank=rank, world_size=size, timeout=PATIENCE)
+    dist.init_process_group(_backend(device), init_method=meeting.as_uri(), rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield Team(rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def _backend(device: torch.device) -> str:
+    """What carries tensors between the processes: sums are also made of some that stay on the CPU."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
 class _Gathered(torch.autograd.Function):

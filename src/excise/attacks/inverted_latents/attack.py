@@ -45,7 +45,7 @@ def led_back(victim: Victim, cases: Sequence[Case], steps: Sequence[Step], throu
     pictures = victim.original.targets(cases)
     if through == "erased":
         return _led_back(victim, pictures, steps)
-    with victim.original.acting():
+    with victim.original.acting(), victim.budget.meter.paused():
         return _led_back(victim, pictures, steps)
 
 
