@@ -553,6 +553,44 @@ def test_other_weights_foreign_files_and_a_damaged_ledger_are_refused(
     assert {name for name in good if good[name] != left[name]} == {"removals.yaml", "removals/queue.json"}
 
 
+def test_the_one_that_is_served_is_known_whatever_was_deleted_before_it(
+    quick: Model, tiny_canvas: Path, tmp_path: Path
+) -> None:
+    """Its key counts the concept's requests in the file, and is another then: nothing was given back, and history stays."""
+    path = queue_file(tmp_path, tiny_canvas, "{concept: cat, reason: first}")
+    serve(path)
+    withdraw_removal(path, "cat")
+    serve(path)
+    add_removal(path, "cat", reason="second")
+    twice = serve(path)
+    assert [(record.key, record.state) for record in twice.records] == [
+        ("object:cat", "withdrawn"),
+        ("object:cat (2)", "served"),
+    ]
+    queue_file(tmp_path, tiny_canvas, "{concept: cat, reason: second}")
+    now, before = serve(path).records
+    assert (now.state, now.reason, now.served) == ("served", "second", twice.records[1].served)
+    assert before == twice.records[0]
+    withdraw_removal(path, "cat")
+    now, before = serve(path).records
+    assert (now.state, now.reason, before) == ("withdrawn", "second", twice.records[0])
+
+
+def test_more_pictures_are_measured_if_they_are_asked_for(quick: Model, tiny_canvas: Path, tmp_path: Path) -> None:
+    """And fewer than there are already, or none, change nothing."""
+    path = queue_file(tmp_path, tiny_canvas, "concept: cat")
+
+    def targets(**asked: Any) -> tuple[int, int]:
+        (point,) = run_queue(path, device="cpu", bystander_pictures=0, **asked).points
+        assert point.evaluation is not None
+        return point.evaluation.pictures.target, point.evaluation.protocol.sampler["steps"]
+
+    least = targets(evaluate="quick", target_pictures=1, other_pictures=1)
+    more = targets(evaluate="full", target_pictures=least[0] + 1, other_pictures=1)
+    assert more[0] > least[0] and more[1] == quick.sampler.steps == 2 * least[1]
+    assert targets(evaluate="quick", target_pictures=1, other_pictures=1) == more == targets(evaluate="none")
+
+
 # --- what is shown ----------------------------------------------------------------------------------------------------------------
 
 

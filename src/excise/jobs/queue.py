@@ -24,7 +24,7 @@ from excise.evaluation.picture_counts import ASKED_FOR, NOT_ASKED
 from excise.evaluation.prompt_grid import check_heads, questions
 from excise.files import check_ours, delete_files, vacant, writing
 from excise.jobs.export import run as export_lora
-from excise.jobs.inputs import load_wanted
+from excise.jobs.inputs import load_wanted, measured_soon
 from excise.jobs.removal_records import records
 from excise.methods import task
 from excise.models import Model
@@ -123,7 +123,8 @@ class _Service:
         check_read(model, concepts)
         if concepts and self._evaluable(model):
             assert model.classifier is not None
-            asked = questions(model, concepts, 1, 1, self.request.asked.content.seed, len(model.bystanders))
+            bystanders = min(_pictures(self.request)[2], len(model.bystanders))
+            asked = questions(model, concepts, 1, 1, self.request.asked.content.seed, bystanders)
             check_heads(Classifier.load(model.classifier), asked, model)
 
     def _edit(self, model: Model, step: PlannedStep, below: Sequence[Edit], number: int) -> tuple[Edit, float | None]:
@@ -166,21 +167,21 @@ class _Service:
         """The ledger, written, with a point for these edits; one that is there is kept."""
         names = tuple(step.name for step in steps)
         there = next((point for point in ledger.points if point.steps == names), None)
-        if there is not None and (self.request.evaluate == "none" or there.note != NOT_ASKED):
+        if there is not None and _answers(there, self.request):
             return ledger
         concepts = self._concepts(steps)
         found, note = None, NOT_ASKED if self.request.evaluate == "none" else f"the model {model.name!r} brings no classifier"
         if self._evaluable(model):
-            asked = ASKED_FOR[self.request.evaluate]
-            told = self.request.bystander_pictures
-            found, note = evaluate(
-                model, concepts, list(edits),
-                seed=self.request.asked.content.seed, target_pictures=self.request.target_pictures or asked.target,
-                other_pictures=self.request.other_pictures or asked.other,
-                bystander_pictures=asked.bystanders if told is None else told, progress=self.progress,
-            ), ""  # fmt: skip
+            target, other, bystanders = _pictures(self.request)
+            with measured_soon(self.request, model, self.request.evaluate):
+                found, note = evaluate(
+                    model, concepts, list(edits), seed=self.request.asked.content.seed, progress=self.progress,
+                    target_pictures=target, other_pictures=other, bystander_pictures=bystanders,
+                ), ""  # fmt: skip
         labels = tuple(concept.label for concept in concepts)
-        point = ErosionPoint(steps=names, concepts=labels, drift=drift(model, edits), evaluation=found, note=note)
+        point = ErosionPoint(
+            steps=names, concepts=labels, drift=drift(model, edits), evaluation=found, note=note, asked=_pictures(self.request)
+        )
         points = [point if each is there else each for each in ledger.points] + [point] * (there is None)
         ledger = ledger.model_copy(update={"points": tuple(points)})
         ledger.write(self.request.out / QUEUE.marker)
@@ -244,7 +245,27 @@ def _finished(request: QueueRunRequest, ledger: RemovalLedger | None, steps: Seq
         return vacant(request.out / RESULT)
     point = next((point for point in ledger.points if point.steps == names), None)
     whole = (request.out / RESULT / MANIFEST).is_file()
-    return whole and point is not None and (request.evaluate == "none" or point.note != NOT_ASKED)
+    return whole and point is not None and _answers(point, request)
+
+
+def _answers(point: ErosionPoint, request: QueueRunRequest) -> bool:
+    """Whether a point says what a run is to measure; one of more pictures does."""
+    if request.evaluate == "none":
+        return True
+    enough = point.asked is None or all(had >= wanted for had, wanted in zip(point.asked, _pictures(request), strict=True))
+    return point.note != NOT_ASKED and enough
+
+
+def _pictures(request: QueueRunRequest) -> tuple[int, int, int]:
+    """How many are asked for: of each erased concept, of each other one, of bystanders in all."""
+    if request.evaluate == "none":
+        return 0, 0, 0
+    usual, told = ASKED_FOR[request.evaluate], request.bystander_pictures
+    return (
+        request.target_pictures or usual.target,
+        request.other_pictures or usual.other,
+        usual.bystanders if told is None else told,
+    )
 
 
 def _tell(request: QueueRunRequest, ledger: RemovalLedger) -> None:

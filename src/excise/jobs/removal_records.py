@@ -14,12 +14,25 @@ def records(
     queue: Queue, ledger: RemovalLedger, steps: Sequence[PlannedStep], returned: GivenBack
 ) -> tuple[RemovalRecord, ...]:
     """An entry for every request: of the file in its order, then those that were deleted there."""
-    before = {record.key: record for record in ledger.records}
+    left = list(ledger.records)
+    before = {entry.key: _taken(left, entry, served=True) for entry in queue.wanted}
+    before |= {entry.key: _taken(left, entry, served=False) for entry in queue.entries if before.get(entry.key) is None}
     names = {entry.key: step.name for step in steps for entry in step.entries}
-    told = [_of(entry, before.get(entry.key), names.get(entry.key), returned) for entry in queue.entries]
-    here = {record.key for record in told}
-    deleted = [_withdrawn(record, returned) for record in ledger.records if record.key not in here]
-    return (*told, *deleted)
+    told = [_of(entry, before[entry.key], names.get(entry.key), returned) for entry in queue.entries]
+    return (*told, *(_withdrawn(record, returned) for record in left))
+
+
+def _taken(left: list[RemovalRecord], entry: QueueEntry, *, served: bool) -> RemovalRecord | None:
+    """The record of a request, taken from those that are left.
+
+    Keys count a concept's requests in the file, so they change when an earlier one is deleted there. Of a concept one request at most is
+    served: that one is known by this.
+    """
+    for record in left:
+        if record.concept == entry.label and (record.state == "served" if served else record.key == entry.key):
+            left.remove(record)
+            return record
+    return None
 
 
 def _of(entry: QueueEntry, before: RemovalRecord | None, step: str | None, returned: GivenBack) -> RemovalRecord:

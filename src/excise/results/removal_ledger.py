@@ -66,6 +66,7 @@ class ErosionPoint(ResultRecord):
     concepts   labels of what they erase
     drift      norm of the change over the norm of all weights that an edit may change; None for adapters
     evaluation of these edits beside the base model; None where it was not measured, and `note` says why
+    asked      pictures that were asked for: of each erased concept, of each other one, of bystanders in all; None where that was not recorded
     """
 
     steps: tuple[str, ...]
@@ -73,6 +74,7 @@ class ErosionPoint(ResultRecord):
     drift: float | None = None
     evaluation: Evaluation | None = None
     note: str = ""
+    asked: tuple[int, int, int] | None = None
 
 
 class RemovalLedger(ResultFile):
