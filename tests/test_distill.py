@@ -344,6 +344,11 @@ class TestBadInput:
             (("--set", "inner=0"), "inner='0'"),
             (("--set", "preset=ours"), "has no preset 'ours'"),
             (("--set", "retain=masked"), "name a concept to erase with it"),
+            (("--erase", "cat", "--set", "rounds=1", "--set", "steps=20"), "nothing would be erased: of 21 steps one erases"),
+            (
+                ("--erase", "cat", "--mode", "alternating", "--set", "rounds=3", "--set", "steps=3"),
+                "of 10 steps one erases, and rounds=3 of steps=3 are fewer; take more, or a smaller every",
+            ),
             (("--teacher", tmp_path / "none"), "no such model"),
             (("--out", student_folder / "x"), "never changed"),
         ):

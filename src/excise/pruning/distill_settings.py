@@ -48,3 +48,16 @@ class DistillSettings(Retaining, Divergent):
     every: int = Field(10, ge=1, description="mode=alternating: an erasing step after so many repairing ones")
     eta: float = Field(1.0, description="upper=esd: strength of the negative guidance")
     anchor: str = Field("next", description="upper=ca: what the concept should be taken for: next, masked, empty, or a phrase")
+
+    def erasing_steps(self, mode: Mode) -> int:
+        """How many steps of a run erase."""
+        return self.rounds * self.steps // (self.inner + 1 if mode == "penalty" else self.every)
+
+    def check_erases(self, mode: Mode) -> None:
+        """Raise ValueError for a run that is over before its first step that erases."""
+        if not self.erasing_steps(mode):
+            often, name = (self.inner + 1, "inner") if mode == "penalty" else (self.every, "every")
+            raise ValueError(
+                f"nothing would be erased: of {often} steps one erases, and rounds={self.rounds} of steps={self.steps} are fewer; "
+                f"take more, or a smaller {name}"
+            )

@@ -116,7 +116,7 @@ def train_student(
 def plan(mode: Mode, settings: DistillSettings, erases: bool = True) -> Plan:
     """How the levels are put together, by settings: every level has a schedule of its own, counted in its own steps."""
     total = settings.rounds * settings.steps
-    upper = total // (settings.inner + 1 if mode == "penalty" else settings.every)
+    upper = settings.erasing_steps(mode)
     lower = total - upper if mode == "penalty" and erases else total
     rates = partial(rate, settings, settings.lr, lower), partial(rate, settings, settings.upper_lr, upper)
     return Plan(mode, rates, settings.lam, settings.inner, settings.every, settings.warm_start, settings.clip)

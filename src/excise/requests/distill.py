@@ -95,6 +95,8 @@ class DistillRequest(Request):
             raise ValueError(
                 "retain=masked keeps the erased concepts' prompts without their words; name a concept to erase with it"
             )
+        if self.targets:
+            self.parsed.check_erases(self.mode)
         if isinstance(student, Path) and student.is_dir():
             model_files(student)
             read_student(student)
