@@ -140,9 +140,11 @@ def bystanders_stay() -> Measured:
 
 def bystanders_of_told_uce() -> Measured:
     edits = _json("unasked.json")["edits"]
-    own, told = ([each for each in edits if each["entrant"] == name] for name in ("mim", "uce:preserve=catalog"))
-    ratios = [theirs["change"] / ours["change"] for ours, theirs in zip(own, told, strict=True)]
-    kept = [100 * each["bystanders"] for each in told]
+    own, told = (
+        {each["concept"]: each for each in edits if each["entrant"] == name} for name in ("mim", "uce:preserve=catalog")
+    )
+    ratios = [each["change"] / own[concept]["change"] for concept, each in told.items()]
+    kept = [100 * each["bystanders"] for each in told.values()]
     figure = f"{fmean(kept):.1f} % of base, moved x {min(ratios):.0f} to {max(ratios):.0f} as far"
     return Measured(figure, f"{len(told)} concepts, seed 0, 80 pictures each", fmean(kept) < 99 and min(ratios) > 2)
 

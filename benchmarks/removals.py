@@ -166,7 +166,7 @@ def _served(service: Service, model: Model, number: int, progress: Progress) -> 
         base_fingerprint=edit.manifest.base,
         evaluation=found,
         information=CellInformation.of(told),
-        seconds=sum(step.seconds or 0.0 for step in newest),
+        seconds=None if any(step.seconds is None for step in newest) else sum(step.seconds or 0.0 for step in newest),
         edit_mb=edit.nbytes / 2**20,
         versions=ledger.versions,
         threads=torch.get_num_threads(),
@@ -174,12 +174,14 @@ def _served(service: Service, model: Model, number: int, progress: Progress) -> 
 
 
 def _ask(service: Service, number: int) -> None:
-    """The queue's file with so many requests."""
+    """The queue's file with so many requests. Raises ValueError if it has more: their edits would be measured as well."""
     service.queue.parent.mkdir(parents=True, exist_ok=True)
     if not service.queue.is_file():
         text = f"model: {service.model}\nstrategy: {service.strategy}\nseed: {service.seed}\nrequests:\n"
         write_text(service.queue, text)
     there = len(Queue.read(service.queue).content.requests)
+    if there > number:
+        raise ValueError(f"{service.queue} has {there} requests already; take it away to measure after {number}")
     settings = parse_named(service.text.rpartition("@")[0])[1]
     for label in service.requests[there:number]:
         add_removal(service.queue, label, method=service.entrant.method.name, settings=settings)

@@ -45,7 +45,7 @@ def place(lines: list[str], command: str, printed: list[str]) -> slice:
 
     Raises ValueError if there is no table.
     """
-    after = next(number for number, line in enumerate(lines) if command in line)
+    after = next(number for number, line in enumerate(lines) if line.strip() == command)
     start = next((number for number, line in enumerate(lines) if number > after and line.startswith("|")), None)
     if start is None:
         raise ValueError(f"no table stands below: {command}")

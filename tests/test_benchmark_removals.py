@@ -51,6 +51,12 @@ def test_a_cell_after_every_request(tiny_canvas: Path, tmp_path: Path, monkeypat
     with pytest.raises(FileNotFoundError, match="no cells of a queue"):
         benchmark.shown(tmp_path / "elsewhere")
 
+    gone = min((out / "cells").glob("*/*.json"))
+    content = gone.read_bytes()
+    gone.unlink()  # its edit is the queue's no more
+    assert "has 2 requests already" in benchmark.removals(**options(tiny_canvas, out))[ENTRANT]
+    gone.write_bytes(content)
+
     stamps = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*.json")}
     monkeypatch.setattr(benchmark, "_served", lambda *_: pytest.fail("all is there"))
     assert benchmark.removals(**options(tiny_canvas, out)) == {}
