@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,15 +52,28 @@ def feature_change(prompts: Sequence[str], base: Tensor, edited: Tensor) -> Esti
 
     The interval is of resampled pictures. None where no two prompts differ, or no two pictures do.
     """
-    before, after, n = base.double(), edited.double(), len(prompts)
-    moved = (after - before).square().sum(1)
-    unlike = torch.tensor([[one != other for other in prompts] for one in prompts]).double()
-    apart = torch.cdist(before, before, compute_mode="donot_use_mm_for_euclid_dist").square() * unlike
+    n, centred = len(prompts), (base - base[0]).double()
+    moved, lengths = (edited.double() - base.double()).square().sum(1), centred.square().sum(1)
+    alike = defaultdict(list)
+    for number, prompt in enumerate(prompts):
+        alike[prompt].append(number)
+
+    def distances(times: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Of all pairs of these pictures, both ways round: how many, and the sum of their squared distances, (r,) each."""
+        counts = times[:, rows]
+        weight = counts.sum(1)
+        return weight.square(), 2 * (weight * (counts @ lengths[rows]) - (counts @ centred[rows]).square().sum(1))
 
     def ratio(times: Tensor) -> Tensor:
         """The figure where picture i counts times[r, i] times, (r,)."""
-        return times @ moved / n / (((times @ apart) * times).sum(1) / ((times @ unlike) * times).sum(1))
+        pairs, apart = distances(times, torch.arange(n))
+        for rows in alike.values():
+            same = distances(times, torch.tensor(rows))
+            pairs, apart = pairs - same[0], apart - same[1]
+        return times @ moved / n / torch.where(pairs > 0, apart / pairs, torch.nan)
 
+    if not centred.any():
+        return None
     value = float(ratio(torch.ones(1, n, dtype=torch.float64)))
     if not math.isfinite(value):
         return None

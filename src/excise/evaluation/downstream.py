@@ -28,6 +28,7 @@ from excise.models.fingerprint import named_tensors
 from excise.progress import Progress, silent
 from excise.randomness import stream
 from excise.restoration.degradation import enlarge, shrink
+from excise.restoration.options import COLOUR, FIDELITY
 from excise.restoration.restorer import Restorer
 from excise.restoration.tiled_sampling import Tiling, restore
 from excise.results.downstream_result import Downstream, DownstreamGroup, Group, Likeness
@@ -84,7 +85,7 @@ def downstream(
         pictures="the base model's own" if real is None else str(real),
         settings=UpscaleSettings(
             restorer=restorer_digest, scale=SCALE, steps=model.sampler.steps, scheduler=type(model.pipeline.scheduler).__name__,
-            fidelity=0.5, colour="wavelet", tile=tiling.tile * model.grain, overlap=tiling.overlap * model.grain,
+            fidelity=FIDELITY, colour=COLOUR, tile=tiling.tile * model.grain, overlap=tiling.overlap * model.grain,
         ),
         note="" if noise is not None else "no control with noise: the edit changes no weights",
         lpips=None if lpips is None else str(lpips.about["sha256"]),
@@ -110,7 +111,7 @@ def _restored(model: Model, restorer: Restorer, low: Tensor, first: int, stage: 
     parts = []
     for start in range(0, len(low), BATCH):
         progress(stage, start, len(low))
-        parts.append(restore(model, restorer, low[start : start + BATCH], seed=first + start))
+        parts.append(restore(model, restorer, low[start : start + BATCH], fidelity=FIDELITY, colour=COLOUR, seed=first + start))
     progress(stage, len(low), len(low))
     return torch.cat(parts)
 

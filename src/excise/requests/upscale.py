@@ -22,7 +22,7 @@ from excise.requests.edits import read_manifests
 from excise.requests.fields import EditFolders, Flag, Overwrite, Scheduler, Seed, Steps, UserPath, UserPaths
 from excise.requests.on_model import OnModel
 from excise.requests.restorers import pick_restorer
-from excise.restoration.options import FIDELITY, Colour
+from excise.restoration.options import COLOUR, FIDELITY, Colour
 from excise.results.upscaled import MARKER, UpscaleFile
 
 UPSCALED = FolderKind(MARKER, UpscaleFile.read, earlier="")
@@ -65,7 +65,7 @@ class UpscaleRequest(OnModel):
         description="How closely details follow the picture: 0 what the model makes of it, 1 most closely.",
     )
     colour: Colour = Field(
-        "wavelet", description="How the picture's colours are given back: wavelet (coarse structures), adain (means), none."
+        COLOUR, description="How the picture's colours are given back: wavelet (coarse structures), adain (means), none."
     )
     tile: int | None = Field(
         None, ge=8, le=bounds.EDGE, description="Edge of a tile in pixels of the result; default that of the model's pictures."

@@ -14,7 +14,7 @@ from excise.models import Model
 from excise.models.tiling import WHOLE
 from excise.progress import Progress, silent
 from excise.restoration.colour import match_colour
-from excise.restoration.options import FIDELITY, Colour
+from excise.restoration.options import COLOUR, FIDELITY, Colour
 from excise.restoration.restorer import Restorer
 from excise.restoration.tiles import count, in_tiles
 
@@ -61,7 +61,7 @@ def restore(
     steps: int | None = None,
     scheduler: Any = None,
     fidelity: float = FIDELITY,
-    colour: Colour = "wavelet",
+    colour: Colour = COLOUR,
     tile: int | None = None,
     overlap: int | None = None,
     seed: int = 0,
