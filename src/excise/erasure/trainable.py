@@ -39,8 +39,9 @@ class Trainable:
 
     def __enter__(self) -> Trainable:
         self.before = {name: parameter.data for name, parameter in self.parameters.items()}
+        copies = {name: own.to(torch.promote_types(own.dtype, torch.float32), copy=True) for name, own in self.before.items()}
         for name, parameter in self.parameters.items():
-            parameter.data = self.before[name].to(torch.promote_types(parameter.dtype, torch.float32), copy=True)
+            parameter.data = copies.pop(name)
             parameter.requires_grad_(True)
         own = next(iter(self.before.values()))
         if own.dtype == torch.bfloat16:

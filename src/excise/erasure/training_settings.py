@@ -15,7 +15,7 @@ class Trained(Settings):
     """The optimiser and its budget; published ones are presets of the methods.
 
     Defaults are for the canvas (ours): as many steps on as many states for every method, so that a comparison is about the methods
-    (MiM-MU, which begins near its goal, takes an eighth of them), and the learning rates that `benchmarks/tune.py` found, with as many
+    (MiM-MU, which begins near its goal, takes a seventh of them), and the learning rates that `benchmarks/tune.py` found, with as many
     trials for each (docs/benchmark/tuning).
     """
 

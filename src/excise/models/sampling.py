@@ -278,9 +278,9 @@ class Sampled(Networks):
         On the canvas judges answer the same of them (ours: docs/research/evaluation/results.md).
         """
         before = self.sampler, self.pipeline.scheduler, self.scheduler_asked_for
-        if not self.few_steps and self.path.prediction != "flow":
-            self.draw(Drawing(steps=-(-self.sampler.steps // 2), scheduler=HIGHER_ORDER))
         try:
+            if not self.few_steps and self.path.prediction != "flow":
+                self.draw(Drawing(steps=-(-self.sampler.steps // 2), scheduler=HIGHER_ORDER))
             yield
         finally:
             self.sampler, self.pipeline.scheduler, self.scheduler_asked_for = before

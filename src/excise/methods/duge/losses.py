@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -101,12 +101,17 @@ class DugeLosses:
         if kept is None:
             return 1.0
         generators = [run.generator(4, number) for number in range(BALANCE)]
-        own = self._gradient([self.unlearning(generator) for generator in generators])
-        other = self._gradient([self.denoising(kept, generator) for generator in generators])
+        own = self._gradient(self.unlearning(generator) for generator in generators)
+        other = self._gradient(self.denoising(kept, generator) for generator in generators)
         return other / own if own else 1.0
 
-    def _gradient(self, losses: list[Tensor]) -> float:
-        """Length of the gradient of their mean."""
+    def _gradient(self, losses: Iterable[Tensor]) -> float:
+        """Length of the gradient of the mean of `BALANCE` losses, one after another, so that no two graphs are held at once."""
         parameters = list(self.trainable.parameters.values())
-        found = torch.autograd.grad(torch.stack(losses).mean(), parameters, allow_unused=True)
-        return float(torch.stack([gradient.square().sum() for gradient in found if gradient is not None]).sum().sqrt())
+        total = [torch.zeros_like(parameter) for parameter in parameters]
+        for loss in losses:
+            found = torch.autograd.grad(loss / BALANCE, parameters, allow_unused=True)
+            for so_far, gradient in zip(total, found, strict=True):
+                if gradient is not None:
+                    so_far += gradient
+        return float(torch.stack([gradient.square().sum() for gradient in total]).sum().sqrt())

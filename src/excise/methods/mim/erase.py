@@ -150,7 +150,7 @@ class Lessons:
     @cached_property
     def _held_out(self) -> tuple[States, HeldOut]:
         states = self._forward(*self._held)
-        target = self.wanted(states, 1)
+        target = self.wanted(states, self.settings.rounds + 1)
         with self.trainable.untrained():
             before = self._answers(states)
         weights = torch.stack([_weights(self.model, states.t, weight) for weight in WEIGHTS])
