@@ -167,7 +167,12 @@ SINGLE = (
     Entry(
         "solving.json",
         "what MiM-MU's solver leaves and takes",
-        "python benchmarks/solving.py --concepts cat clock style:sketch",
+        "python benchmarks/solving.py",
+    ),
+    Entry(
+        "solving.png",
+        "the same as a picture",
+        "python benchmarks/solving.py --figure docs/benchmark/solving.png",
     ),
     Entry("solver_tries.json", "other ways to learn what the start leaves", "python benchmarks/solver_tries.py"),
 )
