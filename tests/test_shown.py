@@ -111,6 +111,18 @@ class TestLines:
         assert [line[:6] for line in told] == ["[0:00]", "[1:00]", "[2:00]", "[3:00]", "[4:00]", "[5:00]"]
         assert told[1] == "[1:00] erasing, 16 of 100, about 14:00 left", "what a resumed run found done took no time"
 
+    def test_a_stage_that_comes_again_is_timed_anew(self) -> None:
+        """As in a benchmark, whose cells have the same stages."""
+        progress, clock, told = self.lines()
+        progress("erasing", 0, 10)
+        clock.now += 600
+        progress("erasing", 10, 10)
+        progress("erasing", 0, 10)
+        clock.now += 60
+        progress("erasing", 5, 10)
+        progress.remind()
+        assert told == ["[0:00] erasing, 0 of 10", "[11:00] erasing, 5 of 10, about 1:00 left"]
+
     def test_one_though_nothing_is_heard(self) -> None:
         progress, clock, told = self.lines()
         clock.now += 90

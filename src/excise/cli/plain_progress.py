@@ -41,8 +41,9 @@ class PlainProgress:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         with self.changing:
-            begins = stage not in self.stages
-            if begins:
+            known = self.stages.get(stage)
+            begins = known is None
+            if known is None or done < known.done:  # a stage that comes again, as in a benchmark, is timed anew, and told no second time
                 self.stages[stage] = _Stage(stage, self.clock(), done, done, total)
             self.current = self.stages[stage]
             self.current.done, self.current.total = done, total

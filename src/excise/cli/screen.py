@@ -129,10 +129,14 @@ def progress() -> Iterator[Progress]:
         return
     with _bars() as bars:
         tasks: dict[str, Any] = {}
+        reached: dict[str, int] = {}
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(visible(stage), total=total)
+            if done < reached.get(stage, 0):  # it comes again, as in a benchmark, and is timed anew
+                bars.reset(tasks[stage])
+            reached[stage] = done
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
