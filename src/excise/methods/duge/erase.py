@@ -62,7 +62,9 @@ def erased_before(model: Model) -> list[Concept]:
 def kept_groups(
     model: Model, concepts: Sequence[Concept], earlier: Sequence[Concept], settings: DugeSettings
 ) -> dict[str, list[list[str]]]:
-    """Prompts of related concepts and of the memory, where they have a weight. None of those that the model declares names what was erased; a list of the user's is taken as it is.
+    """Prompts of related concepts and of the memory, where they have a weight.
+
+    Of what the model declares none names what was erased; a list of the user's is taken as it is.
 
     Raises ValueError where the model declares nothing and the settings do not list it.
     """
