@@ -43,7 +43,8 @@ class PlainProgress:
         with self.changing:
             known = self.stages.get(stage)
             begins = known is None
-            if known is None or done < known.done:  # a stage that comes again, as in a benchmark, is timed anew, and told no second time
+            again = known is not None and done < known.done  # as in a benchmark: it is timed anew, and told no second time
+            if begins or again:
                 self.stages[stage] = _Stage(stage, self.clock(), done, done, total)
             self.current = self.stages[stage]
             self.current.done, self.current.total = done, total
