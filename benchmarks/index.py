@@ -99,6 +99,13 @@ AUDITS = (
         "audits/audits.json",
     ),
     Entry(
+        "audits-solver",
+        "MiM-MU's defaults of today under the quick attacks, on the same concepts",
+        f"{AUDITED}audits-solver --gold cat=canvas-without-cat --concepts cat dog clock house style:neon style:sepia --methods mim",
+        "audits.md",
+        "audits-solver/audits.json",
+    ),
+    Entry(
         "audits-all",
         "three methods under every attack, on *cat*",
         f"{AUDITED}audits-all --gold cat=canvas-without-cat --concepts cat --methods mim uce:preserve=catalog spm --attacks all --budget 10000",
@@ -160,7 +167,7 @@ SINGLE = (
     Entry("low_memory.json", "what `--low-memory` saves", "python benchmarks/low_memory.py --batch 1 8"),
     Entry("many.json", "many concepts at once", "python benchmarks/many.py"),
     Entry("mim_step.json", "a step of MiM-MU at Stable Diffusion size", "python benchmarks/mim_step.py"),
-    Entry("profile.json", "where the time of `excise erase` goes", "python benchmarks/profile_erase.py"),
+    Entry("profile.json", "where the time of `excise erase` goes", "python benchmarks/profile_erase.py --evaluate quick"),
     Entry("recipes.json", "what whole recipes ask of the network", "python benchmarks/recipes.py"),
     Entry("small_cells.json", "three cells made small, which a test makes again", "python benchmarks/small_cells.py --write"),
     Entry("unasked.json", "bystanders, diversity and the empty prompt", "python benchmarks/unasked.py"),

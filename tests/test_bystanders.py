@@ -331,6 +331,14 @@ class TestFeatureChange:
         low, high = np.quantile(draws, [0.0125, 0.9875])  # expanded percentiles of 12 pictures: about 1.09 times as far out
         assert found.low == pytest.approx(low, abs=0.06) and found.high == pytest.approx(high, abs=0.06)
 
+    def test_features_far_from_zero_lose_nothing(self) -> None:
+        """Distances of single-precision features are those of double precision, wherever the features lie."""
+        random = torch.Generator().manual_seed(2)
+        base, edited = 1000 + torch.randn(2, 20, 5, generator=random)
+        prompts = [str(number) for number in range(20)]
+        found, exact = feature_change(prompts, base, edited), feature_change(prompts, base.double() - 1000, edited.double() - 1000)
+        assert found is not None and exact is not None and found.value == pytest.approx(exact.value, rel=1e-9)
+
     def test_0_is_no_change_and_1_is_pictures_of_other_things(self) -> None:
         random = torch.Generator().manual_seed(0)
         base, other = torch.randn(400, 30, generator=random), torch.randn(400, 30, generator=random)

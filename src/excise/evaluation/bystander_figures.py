@@ -52,8 +52,9 @@ def feature_change(prompts: Sequence[str], base: Tensor, edited: Tensor) -> Esti
 
     The interval is of resampled pictures. None where no two prompts differ, or no two pictures do.
     """
-    n, centred = len(prompts), (base - base[0]).double()
-    moved, lengths = (edited.double() - base.double()).square().sum(1), centred.square().sum(1)
+    n, before = len(prompts), base.double()
+    centred, moved = before - before[0], (edited.double() - before).square().sum(1)
+    lengths = centred.square().sum(1)
     alike = defaultdict(list)
     for number, prompt in enumerate(prompts):
         alike[prompt].append(number)
