@@ -336,7 +336,10 @@ class TestFeatureChange:
         random = torch.Generator().manual_seed(2)
         base, edited = 1000 + torch.randn(2, 20, 5, generator=random)
         prompts = [str(number) for number in range(20)]
-        found, exact = feature_change(prompts, base, edited), feature_change(prompts, base.double() - 1000, edited.double() - 1000)
+        found, exact = (
+            feature_change(prompts, base, edited),
+            feature_change(prompts, base.double() - 1000, edited.double() - 1000),
+        )
         assert found is not None and exact is not None and found.value == pytest.approx(exact.value, rel=1e-9)
 
     def test_0_is_no_change_and_1_is_pictures_of_other_things(self) -> None:
