@@ -24,6 +24,7 @@ from excise.canvas.flow import two_encoders as text
 from excise.canvas.flow import two_places as places
 from excise.canvas.flow import wide_captions as captions
 from excise.canvas.flow import wide_data as data
+from excise.canvas.flow.teacher import Teacher
 from excise.canvas.flow.things import ALL_EMOJI, FURTHER, NAMES, NOTHING, plural
 from excise.canvas.train_loop import step_generator
 from excise.cli import app
@@ -283,3 +284,31 @@ def test_a_damaged_pool_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / recipe.POOLED).write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     result = CliRunner().invoke(app, ["canvas", "train", "flow-text", "--work", str(tmp_path)])
     assert result.exit_code == 2 and "pool.safetensors" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_teacher_answers_as_the_canvas_does() -> None:
+    """The picture and the noise that its velocity leads to are those of the canvas at as much noise."""
+    teacher, model = Teacher(torch.device("cpu")), excise.load("canvas", device="cpu")
+    t, captions = torch.tensor([100, 700]), ["a picture of a cat", "a dog in sketch style"]
+    x = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(0))
+    signal = model.pipeline.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+    alpha, noise = signal.sqrt(), (1 - signal).sqrt()
+    z, sigma = x * (alpha + noise), teacher.sigma[t].view(-1, 1, 1, 1)
+    v, velocity = model.predict(z, t, model.encode(captions)), teacher.velocity(x, t, captions)
+    torch.testing.assert_close(x - sigma * velocity, alpha * z - noise * v, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(x + (1 - sigma) * velocity, noise * z + alpha * v, rtol=1e-3, atol=1e-3)
+    assert teacher.nearest(teacher.sigma[t]).tolist() == t.tolist()
+
+
+def test_the_teacher_is_asked_what_it_knows() -> None:
+    """Captions that name a thing of the canvas in its words, of pictures of one such thing."""
+    teacher, generator = Teacher(torch.device("cpu")), torch.Generator().manual_seed(0)
+    left, right, style = data.draw_labels(200, generator)
+    labels = data.Labels(left, right, torch.zeros_like(left), style)
+    said = ["a cat", "a small cat", "a picture in photo style", "", "a kitten, pixel art"]
+    one = data.Labels(*(torch.tensor([value] * 5) for value in (0, NOTHING, 0, 0)))
+    assert teacher.knows(one, said).tolist() == [0, 4]
+    single = teacher.shown(labels)
+    assert 0.3 < single.float().mean() < 0.6
+    told = teacher.lessons(labels[single.nonzero().squeeze(1)], generator)
+    assert len(teacher.knows(labels[single.nonzero().squeeze(1)], told)) == len(told)

@@ -12,7 +12,8 @@ from diffusers.models.attention_processor import JointAttnProcessor2_0
 from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection
 
-from excise.canvas.flow.two_encoders import FOLDERS, JOINT, build_tokenizer, read, tokenized
+from excise.canvas.flow.teacher import Teacher
+from excise.canvas.flow.two_encoders import FOLDERS, JOINT, build_tokenizer, drawn_captions, read
 from excise.canvas.flow.wide_data import Labels
 from excise.canvas.train_loop import CPU, step_generator, train
 from excise.canvas.vae import CHANNELS
@@ -25,6 +26,12 @@ MEAN, SPREAD = 0.5, 1.2
 
 DROP = 0.1
 """How often each way in, tokens and pooled, is told nothing, and the other one alone says what is shown (ours)."""
+
+TAUGHT = 4.0
+"""Weight of what the canvas's U-Net teaches (ours): its answers have no noise of single pictures, which is most of the gradient's."""
+
+LESSONS = 0.5
+"""Share of a batch that the U-Net teaches for certain (ours); the rest is drawn as the world is, and in part taught too."""
 
 TRAINED = "trained"
 """Folder of the text encoders as they are after the transformer's training; those beside it are where that begins."""
@@ -136,22 +143,32 @@ def train_transformer(
     encoders = [CLIPTextModelWithProjection.from_pretrained(folder, attn_implementation="eager").train() for folder in folders]
     model = FlowDenoiser(build_transformer(), encoders)
     model.transformer.set_attn_processor(BiasedAttention())
+    teacher = Teacher(device)
+    single, lessons = teacher.shown(labels).nonzero().squeeze(1), max(1, round(LESSONS * batch))
     empty = tokenizer([""], padding="max_length", return_tensors="pt").input_ids
 
     def loss(step: int) -> Tensor:
         generator = step_generator(9, step)
-        rows = torch.randint(len(labels), (batch,), generator=generator)
+        rows = torch.randint(len(labels), (batch - lessons,), generator=generator)
+        rows = torch.cat([rows, single[torch.randint(len(single), (lessons,), generator=generator)]])
         x0 = latents[rows].float().to(device)
-        ids = torch.cat([tokenized(tokenizer, labels[rows], generator), empty])
-        sigma = noise_levels(batch, generator).to(device)
+        captions = drawn_captions(labels[rows[:-lessons]], generator) + teacher.lessons(labels[rows[-lessons:]], generator)
+        ids = torch.cat([tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids, empty])
+        sigma, known = noise_levels(batch, generator), teacher.knows(labels[rows], captions)
+        t = teacher.nearest(sigma[known])
+        sigma[known] = teacher.sigma[t]
+        sigma = sigma.to(device)
         noise = torch.randn(x0.shape, generator=generator).to(device)
         chance = torch.rand(2, batch, generator=generator)
         keep = torch.stack([chance[0] >= DROP, (chance[0] < DROP) | (chance[0] >= 2 * DROP)])
         zeros = torch.where(chance[1] < T5_ODDS, float(T5_ROWS), 0.0)
         level = sigma[:, None, None, None]
+        x, target, weight = (1 - level) * x0 + level * noise, noise - x0, torch.ones(batch, device=device)
         with torch.autocast(device.type, torch.bfloat16):
-            output = model((1 - level) * x0 + level * noise, 1000 * sigma, ids.to(device), keep.to(device), zeros.to(device))
-        return F.mse_loss(output.float(), noise - x0)
+            if len(known):
+                target[known], weight[known] = teacher.velocity(x[known], t, [captions[row] for row in known.tolist()]), TAUGHT
+            output = model(x, 1000 * sigma, ids.to(device), keep.to(device), zeros.to(device))
+        return (weight * (output.float() - target).square().flatten(1).mean(1)).mean()
 
     done = train(
         model,

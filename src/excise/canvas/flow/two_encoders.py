@@ -64,9 +64,13 @@ def read(encoders: list[CLIPTextModelWithProjection], ids: Tensor) -> tuple[Tens
 
 def tokenized(tokenizer: CLIPTokenizer, labels: Labels, generator: torch.Generator) -> Tensor:
     """Token ids (b, CONTEXT) of a caption drawn for every picture."""
+    return tokenizer(drawn_captions(labels, generator), padding="max_length", truncation=True, return_tensors="pt").input_ids
+
+
+def drawn_captions(labels: Labels, generator: torch.Generator) -> list[str]:
+    """A caption drawn for every picture."""
     rows = zip(*(column.tolist() for column in (labels.left, labels.right, labels.size, labels.style)), strict=True)
-    captions = [draw_caption(left, right, size, style, generator) for left, right, size, style in rows]
-    return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return [draw_caption(left, right, size, style, generator) for left, right, size, style in rows]
 
 
 class _Heads(nn.Module):
