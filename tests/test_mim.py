@@ -296,6 +296,7 @@ def test_selections_by_name(sd1: Model) -> None:
     assert len(kv) == 8 and all(
         name.startswith("unet.") and name.split(".")[-2] in ("to_k", "to_v") and ".attn2." in name for name in kv
     )
+    assert subspaces.select(sd1, "tokens") == kv, "there is no other way in"
     attn2 = subspaces.select(sd1, "attn2")
     assert set(kv) < set(attn2) and len(attn2) == 4 * 5  # q, k, v, out and its bias
     everything = subspaces.select(sd1, "full")

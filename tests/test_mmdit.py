@@ -62,11 +62,18 @@ def test_words_enter_by_two_linear_maps(model: Model) -> None:
     assert set(subspaces.select(model, "kv")) == ENTRANCES
 
 
-@pytest.mark.parametrize(("subspace", "layers"), [("attn", ALL_OF_IT), ("attn-kv", KEYS_AND_VALUES)])
+def test_the_tokens_way_is_a_subspace_of_its_own(model: Model) -> None:
+    assert subspaces.select(model, "tokens") == ["transformer.context_embedder.weight"]
+
+
+TEXT_STREAM = {"text-kv": "add_k_proj|add_v_proj", "text-qk": "add_q_proj|add_k_proj"}
+
+
+@pytest.mark.parametrize(("subspace", "layers"), [("attn", ALL_OF_IT), ("attn-kv", KEYS_AND_VALUES), *TEXT_STREAM.items()])
 def test_subspaces_of_joint_attention_are_its_layers_and_nothing_else(model: Model, subspace: Any, layers: str) -> None:
     every = {f"transformer.{name}" for name, _ in model.denoiser.named_parameters()}
     wanted = {name for name in every if re.fullmatch(JOINT.format(layers), name)}
-    assert set(subspaces.select(model, subspace)) == wanted and len(wanted) >= 12
+    assert set(subspaces.select(model, subspace)) == wanted and len(wanted) >= 4
 
 
 @pytest.mark.parametrize("subspace", ["attn1", "attn2", "not-attn2", "noxattn"])
@@ -88,6 +95,12 @@ def test_esd_without_such_attention_takes_the_entrances(model: Model, monkeypatc
         assert set(subspaces.select_first(model, esd.VARIANTS[variant])) == ENTRANCES
     with pytest.raises(ValueError, match=r"has no parameters of kind 'noxattn'$"):
         erased(model, "esd", variant="u")
+
+
+@pytest.mark.parametrize(("parameters", "layers"), TEXT_STREAM.items())
+def test_mim_changes_the_part_of_the_text_stream_that_is_named(model: Model, parameters: str, layers: str) -> None:
+    edit = erased(model, "mim", parameters=parameters, tolerance=0)
+    assert edit.deltas and all(re.fullmatch(JOINT.format(layers), name) for name in edit.deltas)
 
 
 @pytest.mark.parametrize("method", ["mim", "uce", "rece", "cure", "sdd"])

@@ -106,7 +106,7 @@ def test_attention_of_pictures_to_themselves_is_never_taken_for_text(sd3: Model)
     """SD 3.5 calls it `attn2`, as U-Nets call the attention that reads text."""
     own = {f"transformer.{name}" for name, _ in sd3.denoiser.named_parameters() if ".attn2." in name}
     assert len(own) >= 8
-    for subspace in ("kv", "attn2", "attn", "attn-kv"):
+    for subspace in ("kv", "tokens", "attn2", "attn", "attn-kv", "text-kv", "text-qk"):
         assert not own & set(sd3.subspace(subspace)), subspace
     assert not sd3.subspace("attn2") and len(sd3.subspace("attn")) == 2 * (8 + 7), "the last block's text goes nowhere"
     assert own < set(sd3.subspace("full"))

@@ -329,10 +329,12 @@ class Networks(ABC):
     def subspace(self, name: str) -> list[str]:
         """Canonical names of the denoiser's parameters that a subspace holds, in network order; empty where the family has no such one.
 
-        "kv" is the entrances, "full" everything.
+        "kv" is the entrances, "tokens" those that read tokens, "full" everything.
         """
         if name == "kv":
             return [entrance.weight for entrance in self.entrances]
+        if name == "tokens":
+            return self.entrances_of("tokens")
         parameters = own_parameters(self.denoiser)
         return [f"{self.prefix}.{own}" for own in parameters if name == "full" or self.in_subspace(own, name)]
 

@@ -42,7 +42,11 @@ class MimSettings(Trained, Divergent):
         gt=0,
         description="weight of what others feel of that start: larger moves both less (5 to 100: docs/research/mim/tried.md)",
     )
-    parameters: Literal["kv", "attn2", "full"] = Field("kv", description="which weights may change")
+    parameters: Literal["kv", "tokens", "attn2", "text-kv", "text-qk", "attn-kv", "full"] = Field(
+        "kv",
+        description="which weights may change: the entrances; those of the tokens alone; cross-attention; of a transformer the text's keys "
+        "and values, its queries and keys, or the pictures' too; or all",
+    )
     weight: Literal["both", "simple", "log_snr", "high_noise"] = Field(
         "both", description="weight of a timestep; both: half as predictions are compared (simple), half as nats are (log_snr)"
     )

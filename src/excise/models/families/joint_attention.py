@@ -8,10 +8,15 @@ LAYERS = re.compile(r"\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|ad
 """Its linear layers, as diffusers calls them. What SD 3.5 calls `attn2` is attention of pictures to themselves."""
 
 
+SUBSPACES = {
+    "attn-kv": ("to_k", "to_v", "add_k_proj", "add_v_proj"),  # rohitgandikota/erasing: utils/esd_trainer.py
+    "text-kv": ("add_k_proj", "add_v_proj"),
+    "text-qk": ("add_q_proj", "add_k_proj"),  # EraseAnything, arXiv 2412.20413
+}
+"""Layers of each subspace, beside "attn", which is all of them."""
+
+
 def in_joint_attention(name: str, subspace: str) -> bool:
-    """Whether a parameter belongs to a subspace: attn is all linear layers of such attention, attn-kv its keys and values, of pictures and
-    of text (rohitgandikota/erasing: utils/esd_trainer.py)."""
+    """Whether a parameter belongs to a subspace of this attention."""
     found = LAYERS.search(name)
-    if found is None:
-        return False
-    return subspace == "attn" or (subspace == "attn-kv" and found[1] in ("to_k", "to_v", "add_k_proj", "add_v_proj"))
+    return found is not None and (subspace == "attn" or found[1] in SUBSPACES.get(subspace, ()))
