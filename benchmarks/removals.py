@@ -2,6 +2,7 @@
 
     python benchmarks/removals.py --out out/removals [--jobs 2] [--entrants mim@sequential mim@joint "uce:preserve=catalog@resolve"]
     python benchmarks/removals.py --show docs/benchmark/removals
+    python benchmarks/removals.py --draw docs/benchmark/removals     # the curves of all cells there, but for the weights' change
 
 An entrant is a method, settings after a colon, and the strategy of a queue after "@". Each serves the same requests, objects and styles in a
 drawn order, through `excise queue run`. A measurement is a cell, OUT/cells/ENTRANT/NUMBER.json; OUT/queues/ENTRANT is the queue and its edits.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -290,9 +291,19 @@ def shown(folder: Path) -> list[str]:
     Raises FileNotFoundError if there are none.
     """
     found = _stored(folder)
+    return _table(SUMMARY_COLUMNS, [summary(text, _rows(found[text], {})) for text in _in_order(found)])
+
+
+def _in_order(entrants: Iterable[str]) -> list[str]:
     known = {text: place for place, text in enumerate(ENTRANTS)}
-    order = sorted(found, key=lambda text: (known.get(text, len(known)), text))
-    return _table(SUMMARY_COLUMNS, [summary(text, _rows(found[text], {})) for text in order])
+    return sorted(entrants, key=lambda text: (known.get(text, len(known)), text))
+
+
+def draw(folder: Path) -> None:
+    """The curves of all entrants in a folder's cells, as `removals.png` there. Raises FileNotFoundError if there are no cells."""
+    found = _stored(folder)
+    if figure := plots.erosion({text: [row for _, row in _rows(found[text], {})] for text in _in_order(found)}):
+        plots.save(figure, folder, "removals")
 
 
 def curve_of(folder: Path, text: str) -> list[tuple[Cell, ErosionRow]]:
@@ -358,6 +369,7 @@ def main() -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path)
     where.add_argument("--show", type=Path, metavar="FOLDER", help="print what the cells there come to, and measure nothing")
+    where.add_argument("--draw", type=Path, metavar="FOLDER", help="draw the curves of the cells there, and measure nothing")
     parser.add_argument("--entrants", nargs="+", default=ENTRANTS, metavar="METHOD@STRATEGY")
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--order-seed", type=int, default=0, help="of the order in which requests come")
@@ -369,8 +381,11 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=BESIDE, help="network evaluations for nats, of each measurement")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the entrants")
     options = vars(parser.parse_args())
-    show = options.pop("show")
+    show, drawn = options.pop("show"), options.pop("draw")
     try:
+        if drawn is not None:
+            draw(drawn)
+            return
         if show is not None:
             print("\n".join(shown(show)))
             return

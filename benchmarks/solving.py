@@ -2,6 +2,7 @@
 
     python benchmarks/solving.py                            # writes docs/benchmark/solving.json; an hour of one CPU core
     python benchmarks/solving.py --concepts cat --entrants mim mim:rounds=0 --out solving.json
+    python benchmarks/solving.py --model canvas-flow --concepts cat clock style:sketch --out docs/benchmark/flow-solving.json
     python benchmarks/solving.py --show docs/benchmark/solving.json
     python benchmarks/solving.py --figure docs/benchmark/solving.png     # the front: time against what is left
 
@@ -176,6 +177,7 @@ def main() -> None:
         "--concepts", nargs="+", default=[], help="default: every object and style, those first on which settings were chosen"
     )
     parser.add_argument("--entrants", nargs="+", default=list(ENTRANTS))
+    parser.add_argument("--model", default="canvas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--show", type=Path, help="print the table of a file")
@@ -188,7 +190,7 @@ def main() -> None:
         figure(json.loads(options.out.read_text())["erasures"]).savefig(options.figure, dpi=150, metadata={"Software": None})
         return
     torch.set_num_threads(1)
-    model = load("canvas", device="cpu")
+    model = load(options.model, device="cpu")
     others = [concept for concept in model.catalog.concepts if concept.kind in ("object", "style")]
     tuned = [model.catalog.resolve(name) for name in TUNING]
     chosen = [model.catalog.resolve(name) for name in options.concepts]
