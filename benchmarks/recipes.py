@@ -21,11 +21,11 @@ from typing import Any
 from diffusers.models.attention_processor import AttnProcessor
 from torch.utils.flop_counter import FlopCounterMode
 
-from excise.erasure.random_text import PROMPTS
 from excise.files import write_json
 from excise.methods import get
 from excise.methods.esd.erase import VARIANTS
 from excise.methods.mim.erase import HELD_OUT
+from excise.methods.mim.metric import MOST
 from excise.models.footprint import Footprint
 from markdown_table import markdown
 from sd1 import footprint
@@ -65,7 +65,7 @@ def mim(settings: Any) -> Calls:
     answered = settings.target != "exclude" and settings.space == "prediction"  # what attention was read with are the targets
     asking = own * ((2 if answered else 3) if settings.start == "attended" else 1) + (1 + looks) * held_out
     learning = settings.rounds * settings.steps * settings.batch
-    metric = PROMPTS if settings.metric != "none" else 0
+    metric = MOST if settings.metric != "none" else 0
     guided = 2 if settings.guidance_scale > 1 else 1
     return Calls(
         guided * (own + held_out), asking, learning, settings.parameters, metric + 2 * (settings.trajectories + HELD_OUT)

@@ -52,7 +52,8 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few pictures, prompts and steps as there can be, where they only make figures finer."""
     for extent, few in (("quick", AskedFor(6, 3, 3, 1)), ("full", AskedFor(12, 6, 6, 1))):
         monkeypatch.setitem(ASKED_FOR, extent, few)
-    monkeypatch.setattr("excise.methods.mim.metric.PROMPTS", 32)
+    for bound in ("PROMPTS", "MOST"):
+        monkeypatch.setattr(f"excise.methods.mim.metric.{bound}", 32)
     monkeypatch.setattr("excise.evaluation.conditions.STEPS", (2, 3))
 
 

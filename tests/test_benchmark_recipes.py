@@ -29,7 +29,7 @@ TITLES = [title for title, (method, values, _) in recipes.RECIPES.items() if met
 @pytest.mark.parametrize("title", TITLES)
 def test_calls_are_those_of_the_method(title: str, sd1: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXCISE_CACHE", str(tmp_path))
-    monkeypatch.setattr(recipes, "PROMPTS", 32)  # as of the metric's in all tests
+    monkeypatch.setattr(recipes, "MOST", 32)  # as of the metric's in all tests
     method, values, counted = recipes.RECIPES[title]
     settings = get(method).parse({**values, **SMALL[method]})
     found = {"forward": 0, "learning": 0, "prompts": 0}

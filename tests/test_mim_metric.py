@@ -71,6 +71,17 @@ def test_no_concept_to_erase_stands_in_the_place_of_another(canvas: Model, monke
     assert not used & {word for concept in concepts for word in words_of(concept)} - {"a", "an"} and len(used) > 20
 
 
+@pytest.mark.parametrize(("least", "most", "wanted"), [(8, 100, 100), (8, 10_000, None), (700, 100, 700)])
+def test_each_word_has_a_prompt_within_bounds(
+    canvas: Model, monkeypatch: pytest.MonkeyPatch, least: int, most: int, wanted: int | None
+) -> None:
+    monkeypatch.setattr(metric, "PROMPTS", least)
+    monkeypatch.setattr(metric, "MOST", most)
+    cat = canvas.catalog.resolve("cat")
+    prompts = metric._prompts(canvas, PromptBank.of(canvas, [cat]), [cat], "in_place", seeded())
+    assert len(prompts) == (wanted or len(metric.vocabulary(canvas, words_of(cat))))
+
+
 def test_random_strings_name_nothing_to_erase(canvas: Model) -> None:
     cat = canvas.catalog.resolve("cat")
     bank = PromptBank.of(canvas, [cat])

@@ -15,7 +15,7 @@ ARTICLES = {"a", "an"}
 STRINGS, WORDS = 512, 12
 """Random strings that stand for all prompts, and words in the longest (ours: twice as many change nothing on the canvas)."""
 PROMPTS = 1024
-"""Prompts with a random word in a concept's place that stand for all prompts (ours: each word of the canvas's vocabulary once or twice)."""
+"""Prompts with a random word in a concept's place that stand for all prompts (ours: on the canvas each word once or twice)."""
 
 
 def random_strings(model: Model, bank: PromptBank, generator: Generator) -> list[str]:

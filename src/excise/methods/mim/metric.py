@@ -24,6 +24,8 @@ from excise.models.entrances import Way
 
 Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
 
+MOST = 4096
+"""Prompts with random words at most. At least there are `PROMPTS`, and between the two one for each word (ours: docs/research/mim/tried.md)."""
 AT_ONCE = 2**24
 """Numbers in the text rows that are held at once, 128 MiB as float64 (ours: 283 prompts of Stable Diffusion 1.x)."""
 ENCODED_AT_ONCE = 32
@@ -123,7 +125,8 @@ def _prompts(model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: 
     avoid = {word for concept in concepts for word in words_of(concept)}
     if kind == "undeclared":
         avoid |= declared_words(model)
-    words, each = vocabulary(model, avoid), -(-PROMPTS // len(concepts))
+    words = vocabulary(model, avoid)
+    each = -(-max(PROMPTS, min(len(words), MOST)) // len(concepts))
     return [prompt for concept in apart(concepts) for prompt in in_place(words, concept, each, generator)]
 
 
