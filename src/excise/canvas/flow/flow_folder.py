@@ -13,7 +13,7 @@ from excise.canvas.flow.two_encoders import FOLDERS, build_tokenizer
 from excise.canvas.flow.two_places import FILE
 from excise.models.built_in import LENT, built_in
 
-DESCRIPTION: dict[str, Any] = {"sampler": {"steps": 20, "guidance_scale": 4.0, "size": 64}, "places": FILE}
+DESCRIPTION: dict[str, Any] = {"sampler": {"steps": 20, "guidance_scale": 5.5, "size": 64}, "places": FILE}
 """What its `excise.json` says otherwise than the canvas's."""
 
 

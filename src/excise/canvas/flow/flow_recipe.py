@@ -17,7 +17,7 @@ from excise.erasure.saved_round import check_saved, read_round, write_round
 from excise.models.built_in import built_in
 
 log = logging.getLogger(__name__)
-PARTS: dict[str, int] = {"flow-text": 3000, "flow-transformer": 24000, "flow-places": 1500}
+PARTS: dict[str, int] = {"flow-text": 2000, "flow-transformer": 15000, "flow-places": 1000}
 """Steps of each part, in training order."""
 
 POOLED = "pool.safetensors"
