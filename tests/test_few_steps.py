@@ -13,7 +13,7 @@ from diffusers import EulerDiscreteScheduler
 import tiny_models
 from excise.concepts import Concept
 from excise.erasure.run import Run
-from excise.methods import as_drawn, get, methods
+from excise.methods import for_model, get, methods
 from excise.models import Model, load
 from excise.models.drawing import Drawing
 from excise.models.sampling import SamplingState
@@ -83,7 +83,7 @@ def test_every_method_that_visits_states_is_looked_at() -> None:
 
 def test_the_manifest_says_so_and_what_the_user_says_holds(turbo: Path, sd1: Model) -> None:
     def told(model: Model, **values: Any) -> tuple[int, float]:
-        settings = as_drawn(_settings("esd", **values), model)
+        settings = for_model(_settings("esd", **values), model)
         return settings.sampler_steps, settings.guidance_scale  # type: ignore[attr-defined]
 
     model = load(turbo, device="cpu")
@@ -118,4 +118,24 @@ def test_a_folder_can_say_it(tmp_path: Path) -> None:
     tiny_models.sd3().save_pretrained(tmp_path)
     (tmp_path / "excise.json").write_text(json.dumps({"name": "turbo", "sampler": {"steps": 4, "guidance_scale": 0.0}}))
     model = load(tmp_path, device="cpu")
-    assert model.few_steps and as_drawn(_settings("esd"), model).sampler_steps == 4  # type: ignore[attr-defined]
+    assert model.few_steps and for_model(_settings("esd"), model).sampler_steps == 4  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("make", "rounds"), [(tiny_models.sdxl, 3), (tiny_models.sd3, 6), (tiny_models.flux, 6)])
+def test_a_model_of_one_entrance_has_defaults_of_its_own(make: Any, rounds: int, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path / "x")
+    model = load(tmp_path / "x", device="cpu")
+    mim = get("mim")
+    assert for_model(mim.parse({}), model).rounds == rounds  # type: ignore[attr-defined]
+    assert for_model(mim.parse({"rounds": 2}), model).rounds == 2, "what the user says holds"  # type: ignore[attr-defined]
+    assert for_model(mim.parse({"preset": "paper"}), model).rounds == 8, "a preset too"  # type: ignore[attr-defined]
+    edit = mim.erase(model, [CAT], mim.parse({"steps": 1, "trajectories": 2, "sampler_steps": 2, "tolerance": 0}), Run())
+    assert edit.manifest.settings["rounds"] == rounds, "the manifest says so"  # type: ignore[typeddict-item]
+
+
+def test_differing_defaults_are_settings() -> None:
+    """A misspelt name would change nothing, without a word; a wrong value would be seen by nobody."""
+    for name, method in methods().items():
+        own = method.settings.one_entrance
+        assert own.keys() <= method.settings.model_fields.keys(), name
+        assert method.parse(own).model_dump().items() >= own.items(), name

@@ -69,9 +69,11 @@ class Settings(Given):
     """Base of every method's settings.
 
     presets  named sets of values (published configurations); chosen with `preset=NAME`, and single values still win
+    one_entrance  defaults that differ on a model whose tokens enter by one layer alone, as they do in transformers
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    one_entrance: ClassVar[dict[str, Any]] = {}
 
 
 S = TypeVar("S", bound=BaseModel)

@@ -66,7 +66,7 @@ class Method:
         floats.
         """
         check_read(model, concepts)
-        settings = as_drawn(settings, model)
+        settings = for_model(settings, model)
         run = replace(run, all_read=model.release_unedited)
         if run.checkpoint is not None:  # large models take a while to be told apart
             run = replace(run, task=json.dumps(task(self.name, model, concepts)))
@@ -80,10 +80,14 @@ class Method:
         return edit
 
 
-def as_drawn(settings: Settings, model: Model) -> Settings:
-    """Settings for a model: states of one that draws in few steps without guidance are those of its own sampler, where settings say nothing
-    else. Defaults are made for samplers of many steps."""
+def for_model(settings: Settings, model: Model) -> Settings:
+    """Settings for a model, where they say nothing else.
+
+    Defaults are made for samplers of many steps. States of a model that draws in few without guidance are those of its own sampler. A model
+    whose tokens enter by one layer alone has the defaults of such a one (`Settings.one_entrance`).
+    """
     own = {"sampler_steps": model.sampler.steps, "guidance_scale": model.sampler.guidance_scale} if model.few_steps else {}
+    own |= settings.one_entrance if len(model.entrances_of("tokens")) == 1 else {}
     return settings.model_copy(
         update={
             name: value for name, value in own.items() if name in type(settings).model_fields.keys() - settings.model_fields_set

@@ -25,6 +25,9 @@ class MimSettings(Trained, Divergent):
         },
     }  # fmt: skip
 
+    # Ours, on cat, clock and sketch of canvas-flow (docs/research/canvas_flow.md): one layer takes longer to learn what many can.
+    one_entrance: ClassVar[dict[str, Any]] = {"rounds": 6, "lr": 4e-3}
+
     target: Literal["masked", "null", "exclude"] = Field(
         "masked",
         description="what a prompt should give: the prompt without the words, the empty prompt, or that without the concept",
