@@ -53,10 +53,11 @@ tables: .venv/installed-dev
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/index.py --write
 
-# The picture in README. Another canvas is added by another --edit.
+# The picture in README: both canvases.
 first-page: .venv/installed
 	$(BIN)/excise erase cat --evaluate none --out out/first-page/cat --overwrite
-	$(BIN)/python benchmarks/first_page.py --edit out/first-page/cat --picture docs/first_page.png
+	$(BIN)/excise erase cat --model canvas-flow --evaluate none --out out/first-page/flow-cat --overwrite
+	$(BIN)/python benchmarks/first_page.py --edit out/first-page/cat --edit out/first-page/flow-cat --picture docs/first_page.png
 
 # The pictures of the tutorial, made by its own commands: about ten minutes.
 tutorial-pictures: .venv/installed

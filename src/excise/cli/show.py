@@ -84,11 +84,12 @@ def _models() -> None:
     rows = []
     for name, folder in BUILT_IN.items():
         about = describe(folder)
-        never = f", trained without {', '.join(about.without)}" if about.without else ""
-        rows.append(
-            (name, f"{len(about.catalog.concepts)} concepts{never}" if about.catalog.concepts else "not in this installation")
-        )
-    screen.table(("model", "what"), rows)
+        if about.catalog.concepts:
+            never = f", trained without {', '.join(about.without)}" if about.without else ""
+            rows.append((name, family_of(resolve(name)).name, f"{len(about.catalog.concepts)} concepts{never}"))
+        else:
+            rows.append((name, "", "not in this installation"))
+    screen.table(("model", "family", "what"), rows)
     known = ", ".join(family.name for family in FAMILIES)
     screen.say(f"also: any diffusers folder, .safetensors checkpoint or hub id (owner/name) of {known}")
     able = " and ".join(family.name for family in FAMILIES if "U-Net" in family.offers)

@@ -16,6 +16,10 @@ from excise.models import Model
 from excise.models.conditioning import Conditioning
 from excise.models.sampling import Told
 
+SHIPPED = """ The shipped weights are
+not one such run: the canvas's U-Net taught from step 9,000 on, and the rate fell to its end at step 13,000, rose again, and fell to its end at
+step 15,000."""
+
 Draw = Callable[[Told, str], Tensor]
 """Pictures (n, 3, 64, 64) of what is told, under a stage of progress."""
 
@@ -70,10 +74,11 @@ def _ways(model: Model, judge: Classifier, draw: Draw, count: int) -> dict[str, 
 def origin(without: Sequence[str]) -> str:
     """Where the weights come from, for the model card."""
     options = "".join(f" --without '{name}'" for name in without)
+    shipped = "" if without else SHIPPED
     return f"""A rectified flow. Text encoders and transformer were trained by the recipe of `excise.canvas.flow`; a fifth of its
 pictures show two things. Autoencoder and classifier are the canvas's own. What is said enters twice, as tokens and as a pooled row: in
 training each was left out in a tenth of the pictures. *Tokens alone* and *pooled alone* are how often the object is right where the other
 way in is told nothing. *Both* asks for two objects, *as placed* for one left of the other; a judge of their own says what is left and what
 is right. `StableDiffusion3Pipeline.from_pretrained(FOLDER, text_encoder_3=None, tokenizer_3=None)` loads it, as any model without T5; with
 `max_sequence_length=0` it draws what excise draws, and with its default nearly that, but slower.
-Rebuild it: `excise canvas train flow --work WORK{options}`, then `excise canvas assemble --work WORK --out FOLDER`."""
+Rebuild it: `excise canvas train flow --work WORK{options}`, then `excise canvas assemble --work WORK --out FOLDER`.{shipped}"""
