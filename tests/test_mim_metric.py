@@ -17,6 +17,7 @@ from excise.erasure.run import Run
 from excise.methods import get
 from excise.methods.mim import metric
 from excise.methods.mim.metric import Inverse, Metric, Steepest, inverse, moments, root
+from excise.methods.mim.start import redirections
 from excise.models import Conditioning, Model, load
 from excise.models.families.stable_diffusion import StableDiffusion
 from trained_methods import CAT, settings_of
@@ -58,6 +59,41 @@ def test_it_is_the_moment_of_random_text(kind: Metric, canvas: Model) -> None:
     found, rest = (moments(canvas, bank, concepts, each, seeded())["tokens"] for each in (kind, "rest"))  # type: ignore[arg-type]
     assert found is not None and np.allclose(found.numpy(), rows.T @ rows / len(rows), atol=1e-6)
     assert rest is not None and not torch.allclose(found, rest, atol=1e-2)
+
+
+def test_what_a_change_moves_counts_by_how_far_it_moves_it(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompt by prompt, in numpy; also where a mask says which of its rows are read."""
+    concepts = [canvas.catalog.resolve("cat")]
+    bank = PromptBank.of(canvas, concepts)
+    torch.manual_seed(0)
+    told = canvas.encode(["a dog", "an owl", "two red houses", ""])
+    mask = torch.ones(told.tokens.shape[:2], dtype=torch.bool)
+    mask[0, 5:] = mask[2, 3:] = False
+    change = torch.randn(told.tokens.shape[-1], told.tokens.shape[-1]).double()
+    for some in (told, Conditioning(told.tokens, mask=mask)):
+        monkeypatch.setattr(metric, "_others", lambda *_, some=some: iter([some[:1], some[1:]]))
+        total, weight = 0.0, 0.0
+        for tokens, read in zip(told.tokens.double().numpy(), some.mask if some.mask is not None else mask | True, strict=True):
+            rows = tokens[read.numpy()]
+            moved = ((rows @ change.numpy().T) ** 2).sum(1).mean()
+            total, weight = total + moved * rows.T @ rows, weight + moved * len(rows)
+        found = moments(canvas, bank, concepts, "near", seeded(), moved_by={"tokens": change})["tokens"]
+        assert np.allclose(found.numpy(), total / weight, rtol=1e-6)
+
+
+def test_near_spares_what_feels_most(canvas: Model) -> None:
+    """Of a start in this metric the prompt that feels most feels less than in the metric that counts all alike."""
+    concepts = [canvas.catalog.resolve("cat")]
+    bank = PromptBank.of(canvas, concepts)
+    settings = settings_of("mim")
+    felt = moments(canvas, bank, concepts, "in_place", seeded())
+    named = redirections(canvas, concepts, bank, [], felt, settings)
+    again = redirections(
+        canvas, concepts, bank, [], moments(canvas, bank, concepts, "near", seeded(), moved_by=named), settings
+    )
+    others = canvas.encode(random_prompts(canvas, concepts[0], 200, seeded(7))).tokens.double()
+    most = [float((others @ change["tokens"].T).square().sum(2).mean(1).max()) for change in (named, again)]
+    assert most[1] < 0.95 * most[0]
 
 
 def test_no_concept_to_erase_stands_in_the_place_of_another(canvas: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +260,7 @@ def test_it_descends_to_the_change_that_others_feel_least() -> None:
     assert felt[0] < 0.8 * felt[1]
 
 
-@pytest.mark.parametrize("metric", ["in_place", "vocabulary", "undeclared", "rest", "none"])
+@pytest.mark.parametrize("metric", ["in_place", "near", "vocabulary", "undeclared", "rest", "none"])
 def test_erasing_in_every_metric(metric: str, sd1: Model) -> None:
     def change(**more: object) -> torch.Tensor:
         settings = settings_of("mim", rounds=1, steps=2, batch=2, trajectories=2, sampler_steps=2, **more)

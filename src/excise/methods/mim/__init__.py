@@ -69,11 +69,11 @@ class MimSettings(Trained, Divergent):
         description="learning ends when no more than this share of what the words say is left, with 95 %% confidence, on states that it "
         "did not see; 0: all rounds",
     )
-    metric: Literal["in_place", "vocabulary", "undeclared", "rest", "none"] = Field(
+    metric: Literal["in_place", "near", "vocabulary", "undeclared", "rest", "none"] = Field(
         "in_place",
         description="keys and values descend along what these feel least (ours): the prompts with random words of the vocabulary in the "
-        "concept's place (undeclared: without names of declared concepts, a control), strings of random words, or the prompts without the "
-        "concept; or none: Adam",
+        "concept's place (near: each counts by what it feels of the start; undeclared: without names of declared concepts, a control), strings "
+        "of random words, or the prompts without the concept; or none: Adam",
     )
     ridge: float = Field(
         0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"

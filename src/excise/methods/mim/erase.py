@@ -44,6 +44,9 @@ def erase(model: Model, concepts: Sequence[Concept], settings: MimSettings, run:
     )
     priors = torch.tensor([settings.prior or _prior(model, concept) for concept in concepts] * 2, dtype=torch.float64)
     felt = metric.moments(model, bank, concepts, settings.metric, run.generator(2))
+    if settings.metric == "near":
+        named = start.redirections(model, concepts, bank, run.counterexamples, felt, settings)
+        felt = metric.moments(model, bank, concepts, settings.metric, run.generator(2), moved_by=named)
     names = subspaces.select(model, settings.parameters)
     wide = torch.promote_types(model.dtype, torch.float32)
     inverses = {way: metric.Inverse(metric.inverse(own, settings.ridge).to(model.device, wide)) for way, own in felt.items()}

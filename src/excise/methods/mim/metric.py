@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -22,7 +22,7 @@ from excise.erasure.random_text import PROMPTS, declared_words, in_place, random
 from excise.models import Conditioning, Model
 from excise.models.entrances import Way
 
-Metric = Literal["in_place", "vocabulary", "undeclared", "rest", "none"]
+Metric = Literal["in_place", "near", "vocabulary", "undeclared", "rest", "none"]
 
 MOST = 4096
 """Prompts with random words at most. At least there are `PROMPTS`, and between the two one for each word (ours: docs/research/mim/tried.md)."""
@@ -33,11 +33,21 @@ ENCODED_AT_ONCE = 32
 
 
 def moments(
-    model: Model, bank: PromptBank, concepts: Sequence[Concept], kind: Metric, generator: Generator
+    model: Model,
+    bank: PromptBank,
+    concepts: Sequence[Concept],
+    kind: Metric,
+    generator: Generator,
+    moved_by: Mapping[Way, Tensor] | None = None,
 ) -> dict[Way, Tensor]:
     """S = E[c c^T] of the text rows of every way in, (width, width) float64 on the CPU (not every device has float64); {} for "none".
 
+    moved_by changes D (width, width) of the ways in. A prompt then counts by E|D c|^2, the mean over its rows: the more, the nearer it lies to
+             what D changes. What is least in this S spares the few prompts that feel much more than all (ours; one step of iteratively
+             reweighted least squares for the fourth power of what a prompt feels)
+
     in_place    rows of the concepts' own prompts with random words of the tokenizer in their place: no picture, no prediction
+    near        the same prompts; the caller weighs them with moved_by
     vocabulary  rows of strings of random words
     undeclared  as in_place, without the words of any concept that the model declares: a control, what is left where no name is known
     rest        rows of the bank's own prompts without the words to erase
@@ -45,13 +55,27 @@ def moments(
     if kind == "none":
         return {}
     others = _others(model, bank, concepts, kind, generator)
-    sums, counts = dict[Way, Tensor](), dict.fromkeys(model.ways, 0)
+    sums, counts = dict[Way, Tensor](), dict.fromkeys(model.ways, 0.0)
     for together in others:
         for way in model.ways:
             rows = model.read(together, way).cpu().double()
+            counted = torch.ones_like(rows[:, 0])
+            if moved_by is not None:
+                counted = _moved(rows, moved_by[way], together, way)
+                rows *= counted.sqrt()[:, None]
             sums[way] = sums[way].addmm_(rows.T, rows) if way in sums else rows.T @ rows
-            counts[way] += len(rows)
+            counts[way] += float(counted.sum())
     return {way: total / counts[way] for way, total in sums.items()}
+
+
+def _moved(rows: Tensor, change: Tensor, told: Conditioning, way: Way) -> Tensor:
+    """E|D c|^2 of the prompt that each row (n, width) is of, (n,)."""
+    if way == "tokens" and told.mask is not None:
+        prompt = told.mask.cpu().bool().nonzero()[:, 0]
+    else:
+        prompt = torch.arange(len(told)).repeat_interleave(len(rows) // len(told))
+    sums = rows.new_zeros(len(told)).index_add_(0, prompt, (rows @ change.T).square().sum(1))
+    return (sums / prompt.bincount(minlength=len(told)).clamp_min(1))[prompt]
 
 
 def inverse(felt: Tensor, ridge: float) -> Tensor:

@@ -20,6 +20,7 @@ from excise.models import Model
 from excise.models.entrances import Way
 
 
+@torch.no_grad()
 def redirect_names(
     model: Model,
     concepts: Sequence[Concept],
@@ -29,26 +30,39 @@ def redirect_names(
     felt: dict[Way, Tensor],
     settings: MimSettings,
 ) -> None:
-    """Put keys and values where the concepts' names, and counterexamples, give what their target prompt gives, in least squares.
+    """Put keys and values where the concepts' names, and counterexamples, give what their target prompt gives, in least squares."""
+    for way, change in redirections(model, concepts, bank, counterexamples, felt, settings).items():
+        for name in set(model.entrances_of(way)) & trainable.parameters.keys():
+            weight = trainable.parameters[name][:, : len(change)]
+            weight.add_((weight.cpu().double() @ change).to(weight))
+
+
+def redirections(
+    model: Model,
+    concepts: Sequence[Concept],
+    bank: PromptBank,
+    counterexamples: Sequence[Counterexample],
+    felt: dict[Way, Tensor],
+    settings: MimSettings,
+) -> dict[Way, Tensor]:
+    """Changes D (width, width) float64 of the ways in: weights W (I + D) take the names for what their target prompt says, in least squares.
 
     UCE's solve (arXiv 2308.14761), with the metric in the place of concepts to preserve.
     """
 
     named = list(_names(model, concepts, settings))
+    found = {}
     for way, own in felt.items():
         if bank.conditioned[len(bank.pairs) :].mask is None:
             shown = _counterexamples(model, bank, way, settings)
         else:
             shown = _counted_by_token(model, counterexamples, way, settings)
-        change = _redirected([*(pair[way] for pair in named), *shown], own, settings)
-        with torch.no_grad():
-            for name in set(model.entrances_of(way)) & trainable.parameters.keys():
-                weight = trainable.parameters[name][:, : len(change)]
-                weight.add_((weight.cpu().double() @ change).to(weight))
+        found[way] = _redirected([*(pair[way] for pair in named), *shown], own, settings)
+    return found
 
 
 def _redirected(groups: Sequence[tuple[Tensor, Tensor]], felt: Tensor, settings: MimSettings) -> Tensor:
-    """The change D (width, width) of one way in: its weights become W (I + D); groups are rows and what they should give."""
+    """The change D of one way in; groups are rows and what they should give."""
     rows, guides = (torch.cat([part.cpu().double() for part in side]) for side in zip(*groups, strict=True))
     strength = torch.cat([rows.new_full((len(own),), 1 / len(own)) for own, _ in groups])  # each group as if it were alone
     others = metric.root(felt)
