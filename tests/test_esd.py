@@ -100,7 +100,8 @@ def test_only_the_student_s_prediction_has_a_gradient(sd1: Model) -> None:
 
 
 def test_variants_on_a_real_unet_s_names(sd1: Model) -> None:
-    names = {variant: set(subspaces.select_first(sd1, choices)) for variant, choices in esd.VARIANTS.items()}
+    variants = ("x", "x-strict", "u", "all")
+    names = {variant: set(subspaces.select_first(sd1, esd.VARIANTS[variant])) for variant in variants}
     assert names["x-strict"] < names["x"] < names["all"] and not names["x"] & names["u"]
     outside = {name for name in names["all"] - names["x"] - names["u"]}
     assert outside and all(name.split(".")[1] in ("time_embedding", "conv_norm_out", "conv_out") for name in outside)
@@ -125,6 +126,11 @@ def test_e6_training_changes_the_tensors_of_its_variant_and_no_other(sd1: Model,
             name for name, tensor in named_tensors(sd1).items() if name in before and not torch.equal(tensor, before[name])
         }
     assert moved <= wanted and len(wanted - moved) < 0.2 * len(wanted), "a few biases may have no gradient"
+
+
+def test_the_text_stream_is_a_transformer_s(sd1: Model) -> None:
+    with pytest.raises(ValueError, match=r"has no parameters of kind 'text-qk'$"):
+        get("esd").erase(sd1, [CAT], settings_of("esd", **VISITING, variant="text-qk"), Run())
 
 
 def test_the_release_s_u_also_has_the_time_embedding_and_the_last_convolution_but_no_norms(sd1: Model) -> None:

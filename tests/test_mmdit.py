@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from typer.testing import CliRunner
 
@@ -82,11 +84,18 @@ def test_what_only_u_nets_have_is_refused(model: Model, subspace: Any) -> None:
         subspaces.select(model, subspace)
 
 
-@pytest.mark.parametrize(("variant", "layers"), [("x", ALL_OF_IT), ("x-strict", KEYS_AND_VALUES)])
-def test_esd_changes_joint_attention(model: Model, variant: str, layers: str) -> None:
+@pytest.mark.parametrize(
+    ("variant", "layers", "at_least"),
+    [
+        ("x", ALL_OF_IT, {"to_k", "to_v", "add_v_proj"}),
+        ("x-strict", KEYS_AND_VALUES, {"to_k", "to_v", "add_v_proj"}),
+        ("text-qk", TEXT_STREAM["text-qk"], {"add_q_proj", "add_k_proj"}),
+    ],
+)
+def test_esd_changes_joint_attention(model: Model, variant: str, layers: str, at_least: set[str]) -> None:
     edit = erased(model, "esd", variant=variant, lr=1e-2)
     assert all(re.fullmatch(JOINT.format(layers), name) for name in edit.deltas)
-    assert {name.split(".")[-2] for name in edit.deltas} >= {"to_k", "to_v", "add_v_proj"}
+    assert {name.split(".")[-2] for name in edit.deltas} >= at_least
 
 
 def test_esd_without_such_attention_takes_the_entrances(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +217,8 @@ def test_every_command_of_the_readme_runs(folder: Path, tmp_path: Path, monkeypa
     assert len(set(pictures.values())) == 3
     excise("apply", edit, "--model", base, "--to", erased, "--device=cpu")
     excise("generate", "a cat", "--model", erased, "--out", tmp_path / "applied.png", "--device=cpu")
-    assert (tmp_path / "applied.png").read_bytes() == pictures["edited"]
+    applied, edited = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("applied", "edited"))
+    assert abs(applied - edited).max() <= 1, "last bits differ where equal weights lie otherwise in memory"
     assert "2 tensors" in excise("diff", base, erased, "--out", tmp_path / "difference")
     excise("export", edit, "--to", lora)
     with safe_open(lora, "pt") as file:

@@ -34,10 +34,11 @@ class EsdSettings(Visiting, Divergent):
     }
 
     lr: float = Field(1e-4, gt=0, description="learning rate of Adam, as it is used (batch and number of GPUs do not scale it)")
-    variant: Literal["x", "u", "x-strict", "all"] = Field(
+    variant: Literal["x", "u", "x-strict", "text-qk", "all"] = Field(
         "x",
         description="what may change: cross-attention, the rest but for the time embedding and the last block, keys and values alone, or all; "
-        "of a transformer x is attention between pictures and text, and it has no u",
+        "of a transformer x is attention between pictures and text, it has no u, and text-qk is queries and keys of the text (as "
+        "EraseAnything trains, arXiv 2412.20413)",
     )
     eta: float = Field(1.0, description="strength of the negative guidance; 0 aims at the empty prompt's prediction")
     convention: Literal["paper", "rewrite"] = Field(

@@ -26,7 +26,8 @@ from excise.models import Model
 from excise.models.context import tell_cut
 
 VARIANTS: dict[str, tuple[Parameters, ...]] = {
-    "x": ("attn2", "attn", "kv"), "x-strict": ("attn-kv", "kv"), "u": ("noxattn",), "all": ("full",),
+    "x": ("attn2", "attn", "kv"), "x-strict": ("attn-kv", "kv"), "u": ("noxattn",), "text-qk": ("text-qk",),
+    "all": ("full",),
 }  # fmt: skip
 """What may change: the first that the model has. Without attention between pictures and text of its own, that is the entrances (ours)."""
 
