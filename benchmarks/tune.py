@@ -1,6 +1,7 @@
-"""The same budget of trials for every peer on the built-in model: which of its settings erases most and keeps most.
+"""The same budget of trials for every peer on a built-in model: which of its settings erases most and keeps most.
 
     python benchmarks/tune.py --out docs/benchmark/tuning [--jobs 2]
+    python benchmarks/tune.py --model canvas-flow --out docs/benchmark/flow-tuning --steps 10
 
 Every method is tried with `TRIALS` of its settings on an object, and with the two best of them on a style; both are not in the fixed subset of
 the benchmark. Trained methods take as many steps on as many states as MiM-MU, which is not among them: its settings were sought at
@@ -23,8 +24,9 @@ from table import figures_of
 TRIALS = 4
 CONCEPTS = ("cat", "style:sketch")
 PICTURES = {"target_pictures": 40, "other_pictures": 8}
-SPACE: dict[str, tuple[str, ...]] = {
-    "uce": ("", "ridge=0.1", "tokens=last", "preserve=catalog"),
+UCE = ("", "ridge=0.1", "tokens=last", "preserve=catalog")
+CANVAS: dict[str, tuple[str, ...]] = {
+    "uce": UCE,
     "rece": ("", "rounds=1", "base_ridge=0.1", "preserve=catalog"),
     "cure": ("", "alpha=1e3", "centre=project,alpha=1e3", "tokens=all,alpha=1e3"),
     "esd": ("lr=3e-5", "lr=1e-4", "lr=3e-4", "variant=x-strict,lr=3e-4"),
@@ -38,12 +40,21 @@ SPACE: dict[str, tuple[str, ...]] = {
     "doco": ("lr=1.5e-4", "lr=5e-4", "lr=1.5e-3", "lr=5e-4,surgery=released"),
     "sepme": ("lr=0.03", "lr=0.1", "lr=0.3", "lr=0.1,tau=0.005"),
 }
-"""What is tried: learning rates about three times smaller and larger, and what the paper or its release leaves open."""
+FLOW: dict[str, tuple[str, ...]] = {
+    "uce": UCE,
+    "esd": ("variant=x-strict,lr=3e-5", "variant=x-strict,lr=1e-4", "variant=x-strict,lr=3e-4", "lr=1e-4"),
+    "esd text-qk": tuple(f"variant=text-qk,lr={lr}" for lr in ("1e-4", "3e-4", "1e-3", "3e-3")),
+}
+SPACE = {"canvas": CANVAS, "canvas-flow": FLOW}
+"""What is tried, by model: learning rates about three times smaller and larger, and what the paper or its release leaves open."""
 
 
-def entrants() -> dict[str, list[str]]:
-    """By method, its trials as `bench` writes them."""
-    found = {method: [f"{method}:{text}" if text else method for text in texts] for method, texts in SPACE.items()}
+def entrants(model: str) -> dict[str, list[str]]:
+    """By method, and what of the network it trains, its trials as `bench` writes them."""
+    found = {}
+    for name, texts in SPACE[model].items():
+        method = name.split()[0]
+        found[name] = [f"{method}:{text}" if text else method for text in texts]
     assert all(len(set(texts)) == TRIALS for texts in found.values())
     return found
 
@@ -63,14 +74,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--dtype", default="mixed")
+    parser.add_argument("--model", default="canvas", choices=SPACE)
+    parser.add_argument("--steps", type=int, help="of the sampler; default: the model's own")
     options = parser.parse_args()
-    trials = entrants()
+    trials = entrants(options.model)
     scores: dict[str, list[float]] = {text: [] for texts in trials.values() for text in texts}
     kept = trials
     for concept, left in zip(CONCEPTS, (2, 1), strict=True):
         cells = bench(
             methods=[text for texts in kept.values() for text in texts],
-            concepts=[concept], out=options.out, quality=False, information=False, jobs=options.jobs, dtype=options.dtype, **PICTURES,
+            concepts=[concept], out=options.out, quality=False, information=False, jobs=options.jobs, dtype=options.dtype,
+            model=options.model, steps=options.steps, **PICTURES,
         )  # fmt: skip
         for cell in cells:
             scores[cell.entrant].append(score(cell))
