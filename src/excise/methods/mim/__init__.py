@@ -26,7 +26,7 @@ class MimSettings(Trained, Divergent):
     }  # fmt: skip
 
     # Ours, on cat, clock and sketch of canvas-flow (docs/research/canvas_flow.md): one layer takes longer to learn what many can.
-    one_entrance: ClassVar[dict[str, Any]] = {"rounds": 6, "lr": 4e-3}
+    one_entrance: ClassVar[dict[str, Any]] = {"rounds": 6, "lr": 4e-3, "metric": "near", "hold": 5}
 
     target: Literal["masked", "null", "exclude"] = Field(
         "masked",
@@ -43,7 +43,8 @@ class MimSettings(Trained, Divergent):
     hold: float = Field(
         20.0,
         gt=0,
-        description="weight of what others feel of that start: larger moves both less (5 to 100: docs/research/mim/tried.md)",
+        description="weight of what others feel of that start: larger moves both less (5 to 100: docs/research/mim/tried.md); unless set, 5 on a "
+        "model whose tokens enter by one layer alone",
     )
     parameters: Literal["kv", "tokens", "attn2", "text-kv", "text-qk", "attn-kv", "full"] = Field(
         "kv",
@@ -73,7 +74,7 @@ class MimSettings(Trained, Divergent):
         "in_place",
         description="keys and values descend along what these feel least (ours): the prompts with random words of the vocabulary in the "
         "concept's place (near: each counts by what it feels of the start; undeclared: without names of declared concepts, a control), strings "
-        "of random words, or the prompts without the concept; or none: Adam",
+        "of random words, or the prompts without the concept; or none: Adam; unless set, near on a model whose tokens enter by one layer alone",
     )
     ridge: float = Field(
         0.0001, gt=0, description="of the metric: larger is nearer to none; smaller disturbs less and learns slower"
