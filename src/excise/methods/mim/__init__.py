@@ -43,8 +43,8 @@ class MimSettings(Trained, Divergent):
     hold: float = Field(
         20.0,
         gt=0,
-        description="weight of what others feel of that start: larger moves both less (5 to 100: docs/research/mim/tried.md); unless set, 5 on a "
-        "model whose tokens enter by one layer alone",
+        description="weight of what others feel of that start: larger moves both less (5 to 100: docs/research/mim/tried.md); unless set, 5 on "
+        "a model whose tokens enter by one layer alone",
     )
     parameters: Literal["kv", "tokens", "attn2", "text-kv", "text-qk", "attn-kv", "full"] = Field(
         "kv",
